@@ -1,0 +1,78 @@
+"""The command line that all commands share. Answers ``--help`` and configuration errors without torch."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from dist_train.config import Config, dump_config, load_config
+from dist_train.errors import EXIT_USER, ConfigError
+
+EPILOG = """\
+examples:
+  python -m dist_train --config configs/demo.yaml --check
+  torchrun --nproc_per_node=4 -m dist_train --config configs/vit.yaml optim.lr=3e-4 run.name=vit-lr3e-4
+
+The same command continues a run that was stopped or killed. Exit codes: 0 done, 2 bad config or data,
+75 stopped with a checkpoint (run it again), 1 anything else. Under torchrun a stopped run exits 0;
+result.json in the run folder tells how a run ended.
+"""
+
+
+def train_parser() -> argparse.ArgumentParser:
+    """The parser of ``python -m dist_train``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dist_train",
+        description="Fine-tune a vision model from one YAML file, on one process or under torchrun.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", metavar="FILE", help="the YAML file that describes the run")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--check", action="store_true", help="check everything short of training, print the plan")
+    modes.add_argument("--print-config", action="store_true", help="print the resolved config")
+    modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
+    return parser
+
+
+def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[Config], int]) -> int:
+    """Parse, answer what needs no torch, else hand over to ``train`` or ``check``.
+
+    Returns:
+        The exit code.
+    """
+    parser = train_parser()
+    args = parser.parse_intermixed_args(argv)
+    if args.schema:
+        print(json.dumps(Config.model_json_schema(), indent=2))
+        return 0
+    if args.config is None:
+        parser.error("--config FILE is missing; configs/ has some to start from")
+    try:
+        cfg = load_config(args.config, args.overrides)
+    except ConfigError as error:
+        return report(error)
+    if args.print_config:
+        print(dump_config(cfg), end="")
+        return 0
+    return check(cfg) if args.check else train(cfg)
+
+
+def report(error: Exception) -> int:
+    """Print a user's error where a user looks; on the first rank only.
+
+    Returns:
+        The exit code for bad config or data.
+    """
+    if is_first_rank():
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
+    return EXIT_USER
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0, as torchrun's environment tells it."""
+
+    return os.environ.get("RANK", "0") == "0"

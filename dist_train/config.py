@@ -1,0 +1,361 @@
+"""What the human wrote: frozen, typed, strict. Read, never written.
+
+``load_config(file, overrides)`` is the only way in. Every error names the key, the value, the rule and
+the fix. The module knows nothing of torch, so that errors answer at once and a login node can import it.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dist_train.errors import ConfigError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def seconds_of(walltime: str) -> int:
+    """Seconds in a SLURM-style ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``minutes``.
+
+    >>> seconds_of("1-00:00:30")
+    86430
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+)(?::(\d+))?", walltime)
+    if not match:
+        raise ValueError(f"{walltime!r} is no walltime: write [days-]hours:minutes:seconds, such as 0:30:00")
+    days, first, second, third = match.groups()
+    if third is not None:  # h:m:s
+        hours, minutes, seconds = int(first or 0), int(second), int(third)
+    elif days is not None:  # d-h[:m]
+        hours, minutes, seconds = (int(first), int(second), 0) if first else (int(second), 0, 0)
+    else:  # m[:s]
+        hours, minutes, seconds = 0, int(first or second), int(second) if first else 0
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _walltime(value: str) -> str:
+    seconds_of(value)
+    return value
+
+
+Walltime = Annotated[str, AfterValidator(_walltime)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys and wrong types are errors, and nothing can be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+class RunConfig(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Names the run folder `<output_dir>/<name>`."""
+    output_dir: str = "runs"
+    seed: NonNegativeInt = 0
+    """Data order, augmentation, head initialisation and dropout all follow from it."""
+    deterministic: bool = False
+    """Only deterministic algorithms: slower, and bit-exact on one kind of hardware."""
+    resume: Literal["auto", "must", "never"] = "auto"
+    """auto: continue if there is a checkpoint. must: fail if there is none. never: fail if there is one."""
+
+
+class HeadConfig(Section):
+    name: Literal["linear"] = "linear"
+    dropout: Fraction = 0.0
+
+
+class ModelConfig(Section):
+    source: Literal["timm"] = "timm"
+    name: str
+    """A name that `timm.create_model` knows."""
+    pretrained: bool = True
+    """Load the published weights of the model (from the hub's cache, or over the network)."""
+    weights: str | None = None
+    """A .safetensors or .pth file to start from; wins over `pretrained`."""
+    drop_path: Fraction = 0.0
+    """Stochastic depth rate, handed to the model's own constructor."""
+    head: HeadConfig = HeadConfig()
+    freeze: Literal["none", "backbone"] = "none"
+    sync_bn: bool = False
+    compile: bool = False
+    channels_last: bool = False
+
+
+class DataConfig(Section):
+    format: Literal["imagefolder", "tiny_imagenet"] = "imagefolder"
+    root: str
+    image_size: PositiveInt | None = None
+    """Side of the square input in pixels; the model's own if not given."""
+    workers: NonNegativeInt = 4
+    """Loader processes per rank; 0 loads in the training process."""
+
+
+class RandAugmentConfig(Section):
+    num_ops: PositiveInt = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    interpolation: Literal["nearest", "bilinear"] = "nearest"
+
+
+class AugmentConfig(Section):
+    crop: Literal["center", "random_resized"] = "center"
+    """center: resize the shorter side, cut the middle. random_resized: Inception-style random crop."""
+    crop_scale: tuple[PositiveFloat, PositiveFloat] = (0.08, 1.0)
+    """Range of the area that a random_resized crop keeps."""
+    hflip: Probability = 0.5
+    randaugment: RandAugmentConfig | None = None
+    erasing: Probability = 0.0
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of Mixup's Beta distribution; 0 is off."""
+    cutmix: NonNegativeFloat = 0.0
+    mix_prob: Probability = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_switch_prob: Probability = 0.5
+    """Probability of CutMix rather than Mixup, where both are on."""
+
+
+class LossConfig(Section):
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Fraction = 0.0
+
+
+class OptimConfig(Section):
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: PositiveFloat
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.0
+    decay_norm_and_bias: bool = True
+    """Apply weight decay to norms and biases as well, as torch's optimizers do."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate factor from each layer to the one below it (BEiT); 1 is off."""
+    head_lr_scale: PositiveFloat = 1.0
+
+
+class ScheduleConfig(Section):
+    name: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegativeFloat = 0.0
+    min_lr: NonNegativeFloat = 0.0
+
+
+class EarlyStoppingConfig(Section):
+    patience: PositiveInt
+    """Evaluations without an improvement before the run ends."""
+    min_delta: NonNegativeFloat = 0.0
+
+
+class TrainConfig(Section):
+    epochs: PositiveInt = 10
+    max_steps: PositiveInt | None = None
+    """Ends the run earlier than `epochs`, and the schedule with it."""
+    global_batch: PositiveInt
+    """Images in one optimizer step, over all ranks and accumulated micro-batches."""
+    micro_batch: PositiveInt | None = None
+    """Images in one forward pass on one rank; `global_batch / world_size` if not given."""
+    precision: Literal["fp32", "amp_bf16", "amp_fp16"] = "fp32"
+    tf32: bool = True
+    clip_grad: PositiveFloat | None = None
+    """Largest norm of the whole gradient."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which is then what is evaluated."""
+    early_stopping: EarlyStoppingConfig | None = None
+    time_limit: Walltime | None = None
+    """`[days-]hours:minutes:seconds` after which the run saves and stops."""
+    nonfinite: Literal["error", "skip"] = "error"
+    """What a NaN or infinite gradient does: end the run, or skip the step (at most 10 in a row)."""
+
+class EvalConfig(Section):
+    every_epochs: PositiveInt = 1
+    every_steps: PositiveInt | None = None
+    """Wins over `every_epochs`."""
+    batch_size: PositiveInt = 64
+    """Images in one forward pass: the same at any world size, so that the result is too."""
+    metric: Literal["top1", "top5", "loss"] = "top1"
+    """Decides `best` and early stopping."""
+
+
+class CheckpointConfig(Section):
+    every_steps: PositiveInt | None = None
+    """One epoch if not given."""
+    keep: PositiveInt = 2
+
+
+class LogConfig(Section):
+    every_steps: PositiveInt = 50
+    tensorboard: bool = True
+
+
+class DistributedConfig(Section):
+    strategy: Literal["auto", "ddp", "dp", "none"] = "auto"
+    """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
+    timeout_s: PositiveInt = 600
+    """How long a rank may keep the others waiting before the job ends with every rank's stack."""
+
+
+class Config(Section):
+    """One training run."""
+
+    run: RunConfig
+    model: ModelConfig
+    data: DataConfig
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    distributed: DistributedConfig = DistributedConfig()
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a YAML file, apply ``key.path=value`` overrides, validate.
+
+    Raises:
+        ConfigError: the file or an override cannot be read, or some keys are wrong: all are reported.
+    """
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the config file {path}: {error}") from None
+    tree = _parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold sections such as `model:` and `data:`, not {tree!r}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> Config:
+    """Validate a tree of plain values.
+
+    Raises:
+        ConfigError: one line per wrong key.
+    """
+    try:
+        return Config.model_validate(_tuples(tree))
+    except ValidationError as error:
+        lines = [_explain(item, tree) for item in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def dump_config(cfg: Config) -> str:
+    """The resolved configuration as YAML that ``load_config`` reads back to an equal one."""
+    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``1e-4`` is a number, ``on`` is a string, and a key written twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf))$"),
+    list("-+.0123456789"),
+)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"{override!r} is no override: write key.path=value, such as optim.lr=1e-4")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            child = tree[parent] = {}
+        tree = child
+    tree[leaf] = _parse_yaml(value, f"the value of {key}")
+
+
+def _tuples(value: Any) -> Any:
+    """YAML knows lists only, and strict validation wants tuples where the type is a tuple."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _explain(error: Any, tree: dict[str, Any]) -> str:
+    """One line for one of pydantic's errors: key, value, rule, fix."""
+    location = [str(part) for part in error["loc"]]
+    parent, known = _section_at(location)
+    key = ".".join(location)
+    match error["type"]:
+        case "extra_forbidden":
+            near = difflib.get_close_matches(location[-1], known, n=1)
+            fix = f"did you mean `{'.'.join([*location[:-1], near[0]])}`?" if near else f"{parent} has {', '.join(known)}"
+            return f"`{key}` is not a key: {fix}"
+        case "missing":
+            return f"`{key}` is missing: set it in the file, or give {key}=... on the command line"
+        case "literal_error":
+            valid = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            near = difflib.get_close_matches(str(error["input"]), valid, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            return f"`{key}` ({error['input']!r}) must be one of {', '.join(valid)}{hint}"
+        case "value_error":
+            return f"`{key}`: {error['ctx']['error']}"
+        case _:
+            rule = error["msg"].replace("Input should", "must")
+            default = _default_at(location)
+            fix = f"; the default is {default!r}" if default is not None else ""
+            return f"`{key}` ({error['input']!r}) {rule}{fix}"
+
+
+def _section_at(location: list[str]) -> tuple[str, list[str]]:
+    """The name and the keys of the section that holds ``location``."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        inner = _section_class(section, part)
+        if inner is None:
+            break
+        section = inner
+    return section.__name__.removesuffix("Config").lower() or "the file", list(section.model_fields)
+
+
+def _section_class(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(key)
+    if field is None:
+        return None
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _default_at(location: list[str]) -> Any:
+    section: type[BaseModel] = Config
+    for part in location:
+        inner = _section_class(section, part)
+        if inner is None:
+            field = section.model_fields.get(part)
+            return None if field is None or field.is_required() else field.default
+        section = inner
+    return None

@@ -1,0 +1,38 @@
+"""The errors a user may meet, each with the kind that ``result.json`` records and a launcher acts on."""
+
+from typing import Literal
+
+ErrorKind = Literal["config", "data", "oom", "nonfinite", "comm", "other"]
+
+EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
+"""Exit codes of plain ``python -m dist_train``; 75 is BSD's EX_TEMPFAIL: try the same command again."""
+
+
+class DistTrainError(Exception):
+    """An error whose message is enough: it is printed once, by rank 0, without a traceback."""
+
+    kind: ErrorKind = "other"
+
+
+class ConfigError(DistTrainError):
+    """The configuration, or a file it names, is wrong. Trying again cannot help."""
+
+    kind: ErrorKind = "config"
+
+
+class DataError(DistTrainError):
+    """The data set is missing, malformed, or not the one the run began with."""
+
+    kind: ErrorKind = "data"
+
+
+class NonFiniteError(DistTrainError):
+    """The loss or the gradient became NaN or infinite."""
+
+    kind: ErrorKind = "nonfinite"
+
+
+class CommError(DistTrainError):
+    """Another rank was lost. Trying again may well help."""
+
+    kind: ErrorKind = "comm"

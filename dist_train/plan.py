@@ -1,0 +1,127 @@
+"""What arithmetic makes of a config, once the world size and the length of the data set are known.
+
+Everything here is a pure function. Below the plan nobody knows epochs, only optimizer steps; and what can be
+computed from the step (learning rate, data position, every random number) is computed, never stored.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from dist_train.config import Config, ScheduleConfig
+from dist_train.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The run in optimizer steps. Cadences in steps; ``micro_batch`` in images per forward pass per rank."""
+
+    world_size: int
+    train_images: int
+    global_batch: int
+    micro_batch: int
+    accumulate: int
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+    eval_every_steps: int
+    save_every_steps: int
+    log_every_steps: int
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something with the cadence ``every`` happens after ``step`` steps. Always true at the end."""
+        return step == self.total_steps or (step > 0 and step % every == 0)
+
+    def epoch(self, step: int) -> float:
+        """Epochs behind us after ``step`` steps."""
+        return step / self.steps_per_epoch
+
+    def describe(self) -> str:
+        """The arithmetic in a few lines, for ``--check`` and the head of the log."""
+        dropped = self.train_images - self.steps_per_epoch * self.global_batch
+        return (
+            f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
+            f"warm-up {self.warmup_steps} steps\n"
+            f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
+            f"x {self.accumulate} accumulated; {dropped} of {self.train_images} images left out of each epoch\n"
+            f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "
+            f"save every {self.save_every_steps} steps"
+        )
+
+
+def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
+    """Do the arithmetic.
+
+    Args:
+        train_images: length of the training set.
+        world_size: number of ranks.
+
+    Raises:
+        ConfigError: the global batch cannot be dealt out evenly.
+        DataError: there are fewer images than one global batch.
+    """
+    train = cfg.train
+    micro, accumulate = _split_batch(train.global_batch, train.micro_batch, world_size)
+    steps_per_epoch = train_images // train.global_batch
+    if steps_per_epoch == 0:
+        raise DataError(
+            f"`data.root` ({cfg.data.root}) has {train_images} training images, fewer than one "
+            f"`train.global_batch` ({train.global_batch}); use at most {train_images}"
+        )
+    if (cfg.augment.mixup or cfg.augment.cutmix) and micro % 2:
+        raise ConfigError(
+            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in pairs"
+        )
+    total = steps_per_epoch * train.epochs
+    if train.max_steps is not None:
+        total = min(total, train.max_steps)
+    return Plan(
+        world_size=world_size,
+        train_images=train_images,
+        global_batch=train.global_batch,
+        micro_batch=micro,
+        accumulate=accumulate,
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total,
+        warmup_steps=min(total, round(cfg.schedule.warmup_epochs * steps_per_epoch)),
+        eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
+        save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
+        log_every_steps=cfg.log.every_steps,
+    )
+
+
+def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
+    """``(micro_batch, accumulate)`` such that ``micro_batch * world_size * accumulate == global_batch``."""
+    unit = (micro_batch or 1) * world_size
+    if global_batch % unit:
+        lower, upper = global_batch // unit * unit, -(-global_batch // unit) * unit
+        fits = f"{lower} or {upper}" if lower else str(upper)
+        product = f"micro_batch x world_size ({micro_batch} x {world_size} = {unit})" if micro_batch else f"the world size ({unit})"
+        raise ConfigError(f"`train.global_batch` ({global_batch}) must be a multiple of {product}; use {fits}")
+    micro = micro_batch or global_batch // world_size
+    return micro, global_batch // (micro * world_size)
+
+
+def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -> float:
+    """Learning rate of optimizer step ``step`` (the first is 0), as a multiple of ``optim.lr``.
+
+    Warm-up is linear and reaches 1 at its last step; the cosine (Loshchilov & Hutter, 2017) goes from 1
+    to ``min_lr / base_lr``, per step.
+    """
+    if step < plan.warmup_steps:
+        return (step + 1) / plan.warmup_steps
+    if schedule.name == "constant":
+        return 1.0
+    done = (step - plan.warmup_steps) / max(1, plan.total_steps - plan.warmup_steps)
+    floor = schedule.min_lr / base_lr
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def fold_in(seed: int, *keys: int | str) -> int:
+    """A 63-bit seed for the random numbers that belong to ``keys``; like ``jax.random.fold_in``.
+
+    >>> fold_in(0, "epoch", 3) == fold_in(0, "epoch", 3) != fold_in(0, "epoch", 4)
+    True
+    """
+    digest = hashlib.blake2b(repr((seed, *keys)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

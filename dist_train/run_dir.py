@@ -1,0 +1,169 @@
+"""One run, one folder: every path in it, and what is written there besides numbers and weights.
+
+The folder is the whole contract between the trainer and the programs that start, watch or compare runs.
+"""
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dist_train.config import Config, dump_config
+from dist_train.errors import ErrorKind
+from dist_train.files import atomic_write, read_json, write_json
+
+Status = Literal["running", "stopped", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """``<output_dir>/<name>/`` and the names in it."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, cfg: Config) -> "RunDir":
+        return cls(Path(cfg.run.output_dir) / cfg.run.name)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+
+@dataclass
+class Result:
+    """``result.json``: how the run stands, for people, launchers and ``compare``.
+
+    ``best`` and ``last`` are rows of validation metrics with their ``step``; ``wall_s`` and
+    ``images_per_s`` are of this attempt; ``error`` and ``message`` say why it failed.
+    """
+
+    status: Status = "running"
+    attempt: int = 1
+    step: int = 0
+    total_steps: int = 0
+    best: dict[str, float] | None = None
+    last: dict[str, float] | None = None
+    wall_s: float = 0.0
+    images_per_s: float | None = None
+    error: ErrorKind | None = None
+    message: str | None = None
+    updated: str = field(default_factory=lambda: now())
+
+
+def write_result(run: RunDir, result: Result) -> None:
+    """Replace ``result.json``, stamped with the current time."""
+    result.updated = now()
+    write_json(run.result, asdict(result), durable=result.status != "running")
+
+
+def read_result(run: RunDir) -> dict[str, Any]:
+    """The content of ``result.json``; empty if there is none yet."""
+    return read_json(run.result, default={})
+
+
+def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:
+    """Write ``config.yaml`` and add an entry to ``provenance.json``.
+
+    Returns:
+        The number of this attempt, from 1.
+    """
+    with atomic_write(run.config) as file:
+        file.write(dump_config(cfg).encode())
+    attempts = read_json(run.provenance, default={"attempts": []})["attempts"]
+    attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts)})
+    write_json(run.provenance, {"attempts": attempts})
+    return len(attempts)
+
+
+def now() -> str:
+    """Local time with its UTC offset, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _provenance(world_size: int, hosts: list[str]) -> dict[str, Any]:
+    packages = ("torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
+    return {
+        "started": now(),
+        "command": [sys.executable, *sys.orig_argv[1:]],
+        "directory": os.getcwd(),
+        "hosts": hosts,
+        "world_size": world_size,
+        "git": _git_state(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "slurm": {key: value for key, value in os.environ.items() if key in _SLURM_KEYS},
+    }
+
+
+_SLURM_KEYS = (
+    "SLURM_JOB_ID",
+    "SLURM_ARRAY_JOB_ID",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_RESTART_COUNT",
+    "SLURM_JOB_PARTITION",
+    "SLURM_JOB_NODELIST",
+    "SLURM_JOB_NAME",
+)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit and dirty flag of the code that runs (not of the working directory); None outside a checkout."""
+    code = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(("git", "-C", code, *args), capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def host_name() -> str:
+    """This machine's name, as a person would call it."""
+    return socket.gethostname()
