@@ -172,6 +172,7 @@ class TrainConfig(Section):
     nonfinite: Literal["error", "skip"] = "error"
     """What a NaN or infinite gradient does: end the run, or skip the step (at most 10 in a row)."""
 
+
 class EvalConfig(Section):
     every_epochs: PositiveInt = 1
     every_steps: PositiveInt | None = None
@@ -267,7 +268,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    first: [
+        (tag, regexp) for tag, regexp in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
@@ -280,7 +283,7 @@ _Loader.add_implicit_resolver(
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -313,7 +316,9 @@ def _explain(error: Any, tree: dict[str, Any]) -> str:
     match error["type"]:
         case "extra_forbidden":
             near = difflib.get_close_matches(location[-1], known, n=1)
-            fix = f"did you mean `{'.'.join([*location[:-1], near[0]])}`?" if near else f"{parent} has {', '.join(known)}"
+            fix = (
+                f"did you mean `{'.'.join([*location[:-1], near[0]])}`?" if near else f"{parent} has {', '.join(known)}"
+            )
             return f"`{key}` is not a key: {fix}"
         case "missing":
             return f"`{key}` is missing: set it in the file, or give {key}=... on the command line"

@@ -96,7 +96,11 @@ def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) ->
     if global_batch % unit:
         lower, upper = global_batch // unit * unit, -(-global_batch // unit) * unit
         fits = f"{lower} or {upper}" if lower else str(upper)
-        product = f"micro_batch x world_size ({micro_batch} x {world_size} = {unit})" if micro_batch else f"the world size ({unit})"
+        product = (
+            f"micro_batch x world_size ({micro_batch} x {world_size} = {unit})"
+            if micro_batch
+            else f"the world size ({unit})"
+        )
         raise ConfigError(f"`train.global_batch` ({global_batch}) must be a multiple of {product}; use {fits}")
     micro = micro_batch or global_batch // world_size
     return micro, global_batch // (micro * world_size)

@@ -97,7 +97,8 @@ def write_result(run: RunDir, result: Result) -> None:
 
 def read_result(run: RunDir) -> dict[str, Any]:
     """The content of ``result.json``; empty if there is none yet."""
-    return read_json(run.result, default={})
+    result: dict[str, Any] = read_json(run.result, default={})
+    return result
 
 
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:
@@ -156,7 +157,9 @@ def _git_state() -> dict[str, Any] | None:
     code = Path(__file__).parent
 
     def git(*args: str) -> str:
-        return subprocess.run(("git", "-C", code, *args), capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ("git", "-C", code, *args), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}

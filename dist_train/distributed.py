@@ -1,0 +1,252 @@
+"""Who I am among the ranks, and the few things ranks do together. The only owner of ``torch.distributed``.
+
+The same code runs at world size 1, where every collective is the identity.
+"""
+
+import ctypes
+import datetime
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from dist_train.config import DistributedConfig
+from dist_train.errors import CommError, ConfigError, DistTrainError, ErrorKind
+
+T = TypeVar("T")
+Strategy = Literal["ddp", "dp", "none"]
+
+
+@dataclass(frozen=True)
+class Dist:
+    """This process among ``world_size`` others.
+
+    ``device`` is bound to this rank alone. ``control`` is a gloo group for what lives on the CPU (objects,
+    the stop flag), so that it never waits for the GPU.
+    """
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+    strategy: Strategy
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum ``tensor`` over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def stack(self, tensor: Tensor) -> Tensor:
+        """Every rank's ``tensor`` of shape S, as one of shape [world_size, *S], on every rank."""
+        if self.world_size == 1:
+            return tensor[None].clone()
+        out = tensor.new_empty((self.world_size, *tensor.shape))
+        dist.all_gather(list(out.unbind()), tensor)
+        return out
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Give every rank the buffers of rank 0: BatchNorm's running statistics differ between ranks."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Every rank's ``value``, in the order of ranks, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_main(self, work: Callable[[], T]) -> T:
+        """Do ``work`` on rank 0 and give its result, or its error, to every rank."""
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except DistTrainError as error:
+                outcome[1] = error
+        if self.world_size > 1:
+            dist.broadcast_object_list(outcome, src=0, group=self.control)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]  # type: ignore[no-any-return]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block without collectives, after which all ranks go on or all raise the first rank's user error."""
+        mine: DistTrainError | None = None
+        try:
+            yield
+        except DistTrainError as error:
+            mine = error
+        first = next((error for error in self.gather_objects(mine) if error is not None), None)
+        if first is not None:
+            raise first
+
+    def post_max(self, flag: Tensor) -> dist.Work | None:
+        """Start taking the maximum of a CPU tensor over all ranks, in place; wait on what is returned."""
+        if self.world_size == 1:
+            return None
+        return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The module to train through: DDP, DataParallel, or ``model`` itself.
+
+        DDP averages gradients and gives all ranks the weights of rank 0 here. It does not broadcast buffers at
+        every step: only rank 0's are used, and ``broadcast_buffers`` shares them where they matter.
+        """
+        if self.strategy == "dp":
+            return DataParallel(model)
+        if self.strategy != "ddp" or not any(p.requires_grad for p in model.parameters()):
+            return model
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
+
+
+def no_sync(wrapped: nn.Module) -> AbstractContextManager[None]:
+    """Accumulate gradients locally: all but the last micro-batch of a step."""
+    return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+
+def settle_buckets(wrapped: nn.Module, images: Tensor) -> None:
+    """Let DDP rebuild its gradient buckets now rather than after the first step.
+
+    DDP orders its buckets anew after the first backward pass of a process. That changes the order in which
+    gradients are summed, so that above two ranks a resumed run would differ from an undisturbed one in the
+    last bit. One pass on zeros at every start puts the rebuild behind us; it leaves nothing else behind.
+
+    Args:
+        images: zeros of the shape that training uses, [B, C, H, W].
+    """
+    if not isinstance(wrapped, DistributedDataParallel):
+        return
+    buffers = [buffer.clone() for buffer in wrapped.buffers()]
+    for _ in range(2):  # the rebuild happens in the forward pass after the first backward pass
+        _total(wrapped(images)).backward()  # type: ignore[no-untyped-call]
+    for buffer, before in zip(wrapped.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    for parameter in wrapped.parameters():
+        parameter.grad = None
+
+
+def _total(outputs: Any) -> Tensor:
+    if isinstance(outputs, Tensor):
+        return outputs.float().sum()
+    return sum((_total(item) for item in outputs), torch.zeros(()))
+
+
+@contextmanager
+def joined(cfg: DistributedConfig) -> Iterator[Dist]:
+    """Join the other ranks, if torchrun started any, and leave them at the end.
+
+    Raises:
+        ConfigError: the strategy does not fit how the process was started.
+        CommError: the other ranks did not turn up in time.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
+    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if strategy == "ddp" else 0
+    device = _device(local_rank)
+    if strategy != "ddp":
+        yield Dist(0, 0, 1, device, strategy)
+        return
+    timeout = datetime.timedelta(seconds=cfg.timeout_s)
+    try:
+        dist.init_process_group(
+            backend="nccl" if device.type == "cuda" else "gloo",
+            timeout=timeout,
+            device_id=device if device.type == "cuda" else None,
+        )
+        control = dist.new_group(backend="gloo", timeout=timeout)
+    except (RuntimeError, ValueError) as error:
+        raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
+    try:
+        yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_strategy(wanted: str, world_size: int, gpus: int) -> Strategy:
+    """The strategy that ``distributed.strategy`` means for a process that sees ``gpus`` devices.
+
+    Raises:
+        ConfigError: the wanted one is impossible.
+    """
+    under_torchrun = "RANK" in os.environ
+    if world_size > 1 and wanted not in ("auto", "ddp"):
+        raise ConfigError(
+            f"`distributed.strategy` ({wanted}) is for one process, but torchrun started {world_size}; "
+            f"use auto, or start plain `python -m dist_train`"
+        )
+    if wanted == "ddp" and not under_torchrun:
+        raise ConfigError("`distributed.strategy` (ddp) needs torchrun: torchrun --nproc_per_node=N -m dist_train ...")
+    if world_size > 1 or wanted == "ddp":
+        return "ddp"
+    if wanted == "dp" and gpus < 2:
+        raise ConfigError(f"`distributed.strategy` (dp) needs at least 2 GPUs, and this process sees {gpus}; use auto")
+    return "dp" if wanted == "dp" or (wanted == "auto" and gpus > 1 and not under_torchrun) else "none"
+
+
+def _device(local_rank: int) -> torch.device:
+    """The device of this rank, bound before anything touches a GPU."""
+    gpus = torch.cuda.device_count()
+    if gpus == 0:
+        keep_freed_memory()
+        return torch.device("cpu")
+    if local_rank >= gpus:
+        raise ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library reuse the memory of large tensors on the CPU instead of returning it at once.
+
+    glibc maps every large block anew and the kernel clears it page by page: for a small CNN on the CPU that was
+    half of the training time (benchmarks/results/cpu_malloc.md). Other C libraries are left alone.
+    """
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+    mallopt(top_pad, 64 * 2**20)
+
+
+def hosts_of(group: Dist) -> list[str]:
+    """The host name of every rank, in the order of ranks."""
+    return group.gather_objects(socket.gethostname())
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    """The kind of a failure, for ``result.json``. A lost rank shows as an error of torch's or gloo's."""
+    if isinstance(error, DistTrainError):
+        return error.kind
+    if isinstance(error, torch.OutOfMemoryError):
+        return "oom"
+    lost = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "NCCL", "gloo", "Broken pipe")
+    if isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in lost)
+    ):
+        return "comm"
+    return "other"

@@ -1,0 +1,149 @@
+"""What is told of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
+
+import time
+from typing import Any
+
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
+from dist_train.metrics import StepMeans, better
+from dist_train.run_dir import Result, Status, write_result
+from dist_train.setup import Setup
+from dist_train.sinks import Sinks, open_sinks
+from dist_train.tensor_files import save_weights
+
+LONGEST_BAD_STREAK = 25
+"""Steps in a row without a finite gradient that are still put up with; fp16 needs about 16 to find its scale."""
+
+
+class Journal:
+    """The story of one attempt. Ranks other than 0 take part in the arithmetic and write nothing."""
+
+    def __init__(self, setup: Setup, attempt: int) -> None:
+        self._setup = setup
+        self._attempt = attempt
+        self._began = time.monotonic()
+        self._first_step = setup.state.progress.step
+        self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
+        self._paused_s = 0.0
+        if setup.group.is_main:
+            self._sinks = open_sinks(setup.run, setup.plan, setup.state.progress, setup.cfg.log.tensorboard)
+        else:
+            self._sinks = Sinks([])
+        self.write("running")
+
+    def tick(self) -> None:
+        """One more step is done."""
+        self._sinks.tick()
+
+    def log_steps(self) -> None:
+        """A row of the means since the last one. Waits for the device; every rank must call it.
+
+        Raises:
+            NonFiniteError: see ``check_finite``.
+        """
+        setup, progress = self._setup, self._setup.state.progress
+        means = self.check_finite()
+        now = time.monotonic()
+        elapsed, steps = now - self._row_began, progress.step - self._row_step
+        waited = setup.stepper.waited_s - self._row_waited
+        row: dict[str, Any] = {
+            "loss": means.loss,
+            "lr": setup.stepper.lr(progress.step - 1),
+            "grad_norm": means.grad_norm,
+        }
+        if steps:
+            row |= {"images_per_s": steps * setup.plan.global_batch / elapsed, "data_wait": waited / elapsed}
+        if setup.state.precision.scales:
+            row["loss_scale"] = setup.state.precision.scaler.get_scale()
+        if setup.state.precision.skips:
+            progress.skipped += means.bad_steps
+            row["skipped_steps"] = progress.skipped
+        setup.state.sums.clear()
+        self._row("train", row)
+        self._row_began, self._row_step, self._row_waited = now, progress.step, setup.stepper.waited_s
+
+    def check_finite(self) -> StepMeans:
+        """The means since the last row, if the steps they come from were sound. Every rank must call it.
+
+        Raises:
+            NonFiniteError: a step was not finite and none may be skipped, or too many in a row were.
+        """
+        setup, step = self._setup, self._setup.state.progress.step
+        means = setup.state.sums.read(setup.group)
+        if means.longest_streak > LONGEST_BAD_STREAK or (means.bad_steps and not setup.state.precision.skips):
+            first = max(
+                1,
+                step - step % setup.plan.log_every_steps + 1
+                if step % setup.plan.log_every_steps
+                else step - setup.plan.log_every_steps + 1,
+            )
+            raise NonFiniteError(
+                f"the loss or its gradient was not finite in {means.bad_steps} of the steps {first} to {step} "
+                f"(learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the others {means.grad_norm:.3g}); "
+                "lower `optim.lr`, set `train.clip_grad`, lengthen `schedule.warmup_epochs`, or use amp_bf16 for amp_fp16"
+            )
+        return means
+
+    def note_evaluation(self, scores: dict[str, float], seconds: float) -> bool:
+        """A row of validation scores; keeps count of the best. ``best.safetensors`` is written before anything else.
+
+        Returns:
+            Whether this is the best evaluation so far.
+        """
+        setup, progress = self._setup, self._setup.state.progress
+        metric, stopping = setup.cfg.eval.metric, setup.cfg.train.early_stopping
+        progress.evaluated = progress.step
+        progress.last = {"step": progress.step, **scores}
+        gain = progress.best is None or better(metric, scores[metric], progress.best[metric])
+        enough = progress.best is None or better(
+            metric, scores[metric], progress.best[metric], stopping.min_delta if stopping else 0.0
+        )
+        progress.evaluations_without_gain = 0 if enough else progress.evaluations_without_gain + 1
+        if gain:
+            progress.best = progress.last
+            if setup.group.is_main:
+                save_weights(setup.run.best, setup.state.evaluated_model.state_dict())
+        self._row("val", {**scores, "seconds": seconds})
+        self._row_began += seconds
+        self._paused_s += seconds
+        self.write("running")
+        return gain
+
+    def _row(self, split: str, values: dict[str, Any]) -> None:
+        step = self._setup.state.progress.step
+        self._sinks.row({"step": step, "epoch": round(self._setup.plan.epoch(step), 4), "split": split, **values})
+
+    def paused(self, seconds: float) -> None:
+        """Take time that was not spent on steps out of images/s."""
+        self._row_began += seconds
+        self._paused_s += seconds
+
+    def write(self, status: Status, error: ErrorKind | None = None, message: str | None = None) -> None:
+        """Bring ``result.json`` up to date."""
+        setup, progress = self._setup, self._setup.state.progress
+        if not setup.group.is_main:
+            return
+        wall = time.monotonic() - self._began
+        steps = progress.step - self._first_step
+        write_result(
+            setup.run,
+            Result(
+                status=status,
+                attempt=self._attempt,
+                step=progress.step,
+                total_steps=setup.plan.total_steps,
+                best=progress.best,
+                last=progress.last,
+                wall_s=round(wall, 3),
+                images_per_s=steps * setup.plan.global_batch / (wall - self._paused_s) if steps else None,
+                error=error,
+                message=message,
+            ),
+        )
+
+    def close(self, status: Status) -> None:
+        """The end of the attempt, well or otherwise planned: weights, ``result.json``, sinks."""
+        setup = self._setup
+        if status == "done" and setup.group.is_main:
+            save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
+        self.write(status)
+        self._sinks.close(status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))

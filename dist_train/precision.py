@@ -1,0 +1,65 @@
+"""Number formats: autocast, loss scaling and the guarded optimizer step as one object."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from dist_train.config import TrainConfig
+
+AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}
+
+
+class Precision:
+    """How forward, backward and optimizer step handle numbers.
+
+    A gradient that is not finite is left out of the weights in two cases, without asking the GPU: with fp16,
+    where it is how the loss scale is found, and with ``train.nonfinite: skip``, where the scaler's own check is
+    used at a constant scale of 1.
+    """
+
+    def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
+        self._dtype = AUTOCAST_DTYPES[cfg.precision]
+        self._device_type = device.type
+        self._clip = cfg.clip_grad or math.inf
+        self.scales = cfg.precision == "amp_fp16"
+        self.skips = self.scales or cfg.nonfinite == "skip"
+        self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if self.scales else 1.0, enabled=self.skips)
+        torch.backends.cuda.matmul.allow_tf32 = cfg.tf32
+        torch.backends.cudnn.allow_tf32 = cfg.tf32
+
+    def autocast(self) -> torch.autocast:
+        """The context for a forward pass."""
+        return torch.autocast(self._device_type, dtype=self._dtype, enabled=self._dtype is not None)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of ``loss``, scaled if need be."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Clip, and update the weights.
+
+        Returns:
+            The norm of the whole gradient before clipping, on the device.
+        """
+        self.scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm(_grads(parameters))
+        if self._clip < math.inf:
+            clip_grads_with_norm_(parameters, self._clip, norm)
+        self.scaler.step(optimizer)
+        self.scaler.update(None if self.scales else 1.0)
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scaler.load_state_dict(state)
+
+
+def _grads(parameters: Iterable[Tensor]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]

@@ -1,0 +1,148 @@
+"""From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dist_train.checkpoint import Checkpoints, Manifest, load
+from dist_train.config import Config
+from dist_train.data.dataset import Batch
+from dist_train.data.device import DeviceAugment, Normalise
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.loader import evaluation_loader, training_batches
+from dist_train.distributed import Dist, settle_buckets
+from dist_train.errors import ConfigError, DataError
+from dist_train.files import write_json
+from dist_train.freeze import describe, freeze, train_mode
+from dist_train.losses import build_loss
+from dist_train.metrics import StepSums
+from dist_train.model import Network, build_model
+from dist_train.optim import build_optimizer
+from dist_train.plan import Plan, fold_in, make_plan
+from dist_train.precision import Precision
+from dist_train.run_dir import RunDir
+from dist_train.state import Progress, TrainState
+from dist_train.step import Stepper, reseed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All parts of a run, built and, where there was a checkpoint, restored."""
+
+    cfg: Config
+    plan: Plan
+    group: Dist
+    run: RunDir
+    index: DataIndex
+    stepper: Stepper
+    state: TrainState
+    normalise: Normalise
+    checkpoints: Checkpoints
+    validation: DataLoader[Batch]
+
+
+def build_setup(cfg: Config, group: Dist) -> Setup:
+    """Build the parts of a run and restore its newest checkpoint.
+
+    Raises:
+        ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
+    """
+    run = RunDir.of(cfg)
+    index = group.from_main(lambda: scan(cfg.data))
+    plan = make_plan(cfg, len(index.train), group.world_size)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
+    set_algorithms(cfg)
+    # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
+    network = build_network(cfg, index, group, load=saved is None and group.is_main)
+    wrapped, state = build_state(cfg, plan, group, network)
+    if saved is not None:
+        state.load_state_dict(load(saved), group)
+        log.info("resuming from %s", saved)
+    normalise = Normalise(network, group.device, cfg.model.channels_last)
+    stepper = Stepper(
+        cfg=cfg,
+        plan=plan,
+        group=group,
+        wrapped=wrapped,
+        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, len(index.classes), group.device),
+        loss=build_loss(cfg.loss),
+        batches=training_batches(cfg, plan, group, index, network, state.progress.step),
+    )
+    if group.is_main:
+        write_json(run.classes, index.classes)
+        log.info("%s\n%s", describe(network.module), plan.describe())
+    validation = evaluation_loader(cfg, group, index, network)
+    return Setup(cfg, plan, group, run, index, stepper, state, normalise, checkpoints, validation)
+
+
+def set_algorithms(cfg: Config) -> None:
+    """Choose between fast and bit-exact algorithms."""
+    torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
+    torch.backends.cudnn.benchmark = not cfg.run.deterministic
+
+
+def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> Any:
+    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0."""
+    found = checkpoints.newest()
+    if found is None:
+        if cfg.run.resume == "must":
+            raise ConfigError(
+                f"`run.resume` (must): {RunDir.of(cfg).checkpoints} holds no valid checkpoint; use auto to begin anew"
+            )
+        return None
+    path, manifest = found
+    if cfg.run.resume == "never":
+        raise ConfigError(
+            f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
+        )
+    _same_data(manifest, index)
+    return path
+
+
+def _same_data(manifest: Manifest, index: DataIndex) -> None:
+    if manifest.data_fingerprint != index.fingerprint:
+        raise DataError(
+            f"`data.root` ({index.root}) is not what the run began with: its files, sizes or labels have changed "
+            f"(fingerprint {index.fingerprint[:12]}, the checkpoint's is {manifest.data_fingerprint[:12]}); "
+            "restore the folder, or begin a new run under another `run.name`"
+        )
+
+
+def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Network:
+    """The model on this rank's device, frozen as the config says."""
+    with group.together():
+        reseed(fold_in(cfg.run.seed, "init"), group.device)
+        network = build_model(cfg.model, len(index.classes), cfg.data.image_size, load)
+        freeze(network.module, cfg.model, network.head)
+    network.module.to(group.device)
+    return network
+
+
+def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple[nn.Module, TrainState]:
+    """The module to train through, and the state at step 0."""
+    model = network.module
+    if cfg.model.sync_bn and group.strategy == "ddp":
+        if group.device.type != "cuda":
+            raise ConfigError(
+                "`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false"
+            )
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    wrapped = group.wrap(model)
+    ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
+    if cfg.model.compile:
+        model.compile()
+    train_mode(model)
+    size = network.image_size
+    precision = Precision(cfg.train, group.device)
+    with precision.autocast():
+        settle_buckets(wrapped, torch.zeros((plan.micro_batch, 3, size, size), device=group.device))
+    optimizer = build_optimizer(cfg.optim, model, network.head)
+    return wrapped, TrainState(model, optimizer, ema, precision, StepSums(group.device), Progress())

@@ -1,0 +1,53 @@
+"""Tensors on disk. The only owner of ``torch.save``, ``torch.load`` and safetensors."""
+
+import pickle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dist_train.errors import ConfigError
+from dist_train.files import atomic_write
+
+
+def save_state(file: BinaryIO, state: dict[str, Any]) -> None:
+    """Write a nested dict of tensors and plain values."""
+    torch.save(state, file)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what ``save_state`` wrote, onto the CPU; never executes code from the file."""
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write a state dict as .safetensors, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    with atomic_write(path) as file:
+        file.write(safetensors.torch.save(plain))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from .safetensors, or from a .pth that holds one (bare, or under a usual key).
+
+    Raises:
+        ConfigError: the file is missing or unreadable, or is no state dict.
+    """
+    if not path.is_file():
+        raise ConfigError(f"the weights file {path} does not exist; check `model.weights`")
+    try:
+        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else load_state(path)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"the weights file {path} cannot be read safely as tensors: {reason}") from None
+    for key in ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    weights = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise ConfigError(f"the weights file {path} holds no tensors under names; it has {list(content)[:5]}")
+    return weights

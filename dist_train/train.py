@@ -1,0 +1,170 @@
+"""Training: ``fit`` is the only loop; ``main`` puts an attempt around it."""
+
+import logging
+import os
+import time
+import traceback
+
+from torch.nn.utils import get_total_norm
+
+from dist_train.checkpoint import Manifest
+from dist_train.cli import report
+from dist_train.config import Config, seconds_of
+from dist_train.distributed import Dist, hosts_of, joined, kind_of
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, DistTrainError, NonFiniteError
+from dist_train.evaluation import evaluate
+from dist_train.freeze import train_mode
+from dist_train.journal import Journal
+from dist_train.logs import log_to_console
+from dist_train.preempt import StopRequest
+from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
+from dist_train.setup import Setup, build_setup
+from dist_train.step import train_step
+
+log = logging.getLogger(__name__)
+
+
+def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
+    """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
+    plan, progress = setup.plan, setup.state.progress
+    # A run stopped at a step whose evaluation was due comes back to it first.
+    pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
+    while pending or not finished(setup):
+        if not pending:
+            train_step(setup.stepper, setup.state)
+            journal.tick()
+            if plan.due(progress.step, plan.log_every_steps):
+                journal.log_steps()
+        stopping = stop.agreed()
+        gain = False
+        if plan.due(progress.step, plan.eval_every_steps) and not stopping:
+            gain, stopping = evaluate_now(setup, journal, stop)
+        if stopping or gain or finished(setup) or plan.due(progress.step, plan.save_every_steps):
+            save_now(setup, journal, stop)
+        if stopping:
+            log.info("stopped at step %d: %s", progress.step, stop.reason)
+            return "stopped"
+        pending = False
+    return "done"
+
+
+def finished(setup: Setup) -> bool:
+    """Whether all steps are done, or early stopping has had enough."""
+    progress, stopping = setup.state.progress, setup.cfg.train.early_stopping
+    out_of_patience = stopping is not None and progress.evaluations_without_gain >= stopping.patience
+    return progress.step >= setup.plan.total_steps or out_of_patience
+
+
+def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[bool, bool]:
+    """Evaluate and note the result.
+
+    Returns:
+        Whether it is the best so far, and whether the ranks agreed to stop on the way, without a result.
+    """
+    began = time.monotonic()
+    state = setup.state
+    state.share_buffers(setup.group)
+    scores = evaluate(
+        state.evaluated_model,
+        setup.validation,
+        len(setup.index.val),
+        setup.group,
+        setup.normalise,
+        state.precision,
+        stop,
+    )
+    train_mode(state.model)
+    if scores is None:
+        return False, True
+    return journal.note_evaluation(scores, time.monotonic() - began), False
+
+
+def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
+    """Save a checkpoint. Every rank must call it; rank 0 writes.
+
+    Raises:
+        NonFiniteError: the state is not finite. Such a state is never saved.
+    """
+    began = time.monotonic()
+    journal.check_finite()
+    if not get_total_norm(list(setup.state.model.parameters())).isfinite():
+        raise NonFiniteError(f"the weights are not finite after step {setup.state.progress.step}; lower `optim.lr`")
+    setup.state.share_buffers(setup.group)
+    state = setup.state.state_dict(setup.group)
+    if setup.group.is_main:
+        progress = setup.state.progress
+        evaluated = progress.evaluated == progress.step
+        setup.checkpoints.save(
+            state, Manifest(progress.step, evaluated, setup.group.world_size, setup.index.fingerprint)
+        )
+        journal.write("running")
+    seconds = time.monotonic() - began
+    stop.reserve(10 + 2 * seconds)
+    journal.paused(seconds)
+
+
+def attempt(cfg: Config, group: Dist) -> Status:
+    """One attempt at a run: build, resume, train, tell how it ended."""
+    log_to_console(group.rank)
+    stop = StopRequest(group, seconds_allowed(cfg, time.time()))
+    setup = build_setup(cfg, group)
+    hosts = hosts_of(group)
+    number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
+    journal = Journal(setup, number)
+    if finished(setup) and setup.state.progress.evaluated == setup.state.progress.step:
+        log.info("%s is finished: %s", setup.run.path, setup.state.progress.best)
+    status = fit(setup, journal, stop)
+    journal.close(status)
+    return status
+
+
+def seconds_allowed(cfg: Config, now: float) -> float | None:
+    """Time until ``train.time_limit``, or until SLURM ends the job, whichever comes first.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    limits = [seconds_of(cfg.train.time_limit)] if cfg.train.time_limit else []
+    if "SLURM_JOB_END_TIME" in os.environ:  # set by SLURM from 23.02 on, and by our launcher
+        limits.append(int(float(os.environ["SLURM_JOB_END_TIME"]) - now))
+    return min(limits) if limits else None
+
+
+def main(cfg: Config) -> int:
+    """Train.
+
+    Returns:
+        The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
+        anything else; ``result.json`` tells.
+    """
+    try:
+        with joined(cfg.distributed) as group:
+            status = attempt(cfg, group)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # noqa: BLE001 - every failure is told in result.json
+        return fail(cfg, error)
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
+
+
+def fail(cfg: Config, error: Exception) -> int:
+    """Tell of a failure: a message for a user's error, a traceback with the rank for any other.
+
+    ``result.json`` names the cause: a rank that merely lost another does not write over that rank's report.
+    """
+    kind = kind_of(error)
+    rank = int(os.environ.get("RANK", "0"))
+    run = RunDir.of(cfg)
+    known = read_result(run)
+    if run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
+        fields = {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last") if key in known}
+        message = f"rank {rank}: {error}"
+        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+    if isinstance(error, DistTrainError) and kind != "comm":
+        report(error)
+    elif kind == "comm":
+        log.error("rank %d lost another rank: %s", rank, str(error).splitlines()[0])
+    else:
+        log.error("rank %d failed:\n%s", rank, traceback.format_exc())
+    return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
