@@ -12,10 +12,10 @@ def _train(cfg: Config) -> int:
     return main(cfg)
 
 
-def _check(cfg: Config) -> int:
+def _check(cfg: Config, world_size: int) -> int:
     from dist_train.check import main
 
-    return main(cfg)
+    return main(cfg, world_size)
 
 
 if __name__ == "__main__":

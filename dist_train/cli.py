@@ -32,12 +32,13 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check everything short of training, print the plan")
+    parser.add_argument("--world-size", type=int, metavar="N", help="with --check: the number of ranks to plan for (1)")
     modes.add_argument("--print-config", action="store_true", help="print the resolved config")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
     return parser
 
 
-def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[Config], int]) -> int:
+def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[Config, int], int]) -> int:
     """Parse, answer what needs no torch, else hand over to ``train`` or ``check``.
 
     Returns:
@@ -57,7 +58,7 @@ def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[C
     if args.print_config:
         print(dump_config(cfg), end="")
         return 0
-    return check(cfg) if args.check else train(cfg)
+    return check(cfg, args.world_size or 1) if args.check else train(cfg)
 
 
 def report(error: Exception) -> int:

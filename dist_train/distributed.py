@@ -176,6 +176,7 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
             device_id=device if device.type == "cuda" else None,
         )
         control = dist.new_group(backend="gloo", timeout=timeout)
+        assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
         raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
     try:

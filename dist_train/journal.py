@@ -70,14 +70,8 @@ class Journal:
         setup, step = self._setup, self._setup.state.progress.step
         means = setup.state.sums.read(setup.group)
         if means.longest_streak > LONGEST_BAD_STREAK or (means.bad_steps and not setup.state.precision.skips):
-            first = max(
-                1,
-                step - step % setup.plan.log_every_steps + 1
-                if step % setup.plan.log_every_steps
-                else step - setup.plan.log_every_steps + 1,
-            )
             raise NonFiniteError(
-                f"the loss or its gradient was not finite in {means.bad_steps} of the steps {first} to {step} "
+                f"the loss or its gradient was not finite in {means.bad_steps} of the steps {self._row_step + 1} to {step} "
                 f"(learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the others {means.grad_norm:.3g}); "
                 "lower `optim.lr`, set `train.clip_grad`, lengthen `schedule.warmup_epochs`, or use amp_bf16 for amp_fp16"
             )

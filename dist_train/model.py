@@ -54,7 +54,7 @@ def build_model(cfg: ModelConfig, num_classes: int, image_size: int | None, load
     if load and cfg.weights is not None:
         load_initial(module, load_weights(Path(cfg.weights)), head, cfg.weights)
     if cfg.channels_last:
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = module.to(memory_format=torch.channels_last)
     data = timm.data.resolve_model_data_config(module)
     return Network(
         module=module,

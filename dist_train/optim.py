@@ -25,7 +25,7 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
     Layers and their order are timm's (``group_matcher``); the scale of layer i of L is
     ``layer_decay ** (L - i)`` as in BEiT, and ``head_lr_scale`` more for the head.
     """
-    exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()
+    exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
     if cfg.layer_decay < 1:
         groups = param_groups_layer_decay(
             module,

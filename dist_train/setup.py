@@ -134,7 +134,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
             raise ConfigError(
                 "`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false"
             )
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     wrapped = group.wrap(model)
     ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:

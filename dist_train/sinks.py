@@ -42,7 +42,7 @@ class JsonlSink:
         self.kept = [row for row in map(_parse, lines) if row is not None and _precedes(row, progress)]
         with atomic_write(path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in self.kept).encode())
-        self._file = open(path, "a", buffering=1)
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115 - closed by close()
 
     def row(self, row: Row) -> None:
         self._file.write(json.dumps(row) + "\n")

@@ -98,10 +98,11 @@ def _image_folder(root: Path) -> tuple[list[str], list[Entry], list[Entry]]:
     if unknown:
         raise DataError(f"{val} has classes that {train} has not: {', '.join(unknown[:5])}")
     labels = {name: label for label, name in enumerate(classes)}
-    return classes, *(
-        [(path, size, labels[name]) for name in _subfolders(split) for path, size in _images(split / name, root)]
-        for split in (train, val)
-    )
+    return classes, _labelled(train, root, labels), _labelled(val, root, labels)
+
+
+def _labelled(split: Path, root: Path, labels: dict[str, int]) -> list[Entry]:
+    return [(path, size, labels[name]) for name in _subfolders(split) for path, size in _images(split / name, root)]
 
 
 def _tiny_imagenet(root: Path) -> tuple[list[str], list[Entry], list[Entry]]:

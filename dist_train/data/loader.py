@@ -54,7 +54,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
             return
         except DataError as error:
             raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
-        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)  # type: ignore[misc]
+        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
 
 
 def _options(workers: int, device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""``--check``: everything that can go wrong before the first step, tried without taking one."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from dist_train.checkpoint import Checkpoints
+from dist_train.cli import report
+from dist_train.config import Config
+from dist_train.data.augment import read_rgb
+from dist_train.data.index import scan
+from dist_train.distributed import Dist, choose_strategy
+from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+from dist_train.freeze import describe
+from dist_train.logs import log_to_console
+from dist_train.plan import make_plan
+from dist_train.run_dir import RunDir
+from dist_train.setup import build_network, build_state, find_checkpoint
+
+
+def main(cfg: Config, world_size: int) -> int:
+    """Check a config as it would run on ``world_size`` ranks, and print the plan.
+
+    Returns:
+        The exit code.
+    """
+    log_to_console(0)
+    try:
+        check(cfg, world_size)
+    except DistTrainError as error:
+        report(error)
+        return EXIT_USER
+    print("all good: nothing was trained, nothing was written")
+    return EXIT_DONE
+
+
+def check(cfg: Config, world_size: int) -> None:
+    """Build all parts but those that train.
+
+    Raises:
+        DistTrainError: the first thing that is wrong.
+    """
+    alone = Dist(0, 0, 1, torch.device("cpu"), "none")
+    if world_size == 1:
+        choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
+    index = scan(cfg.data)
+    print(f"data: {len(index.train)} training and {len(index.val)} validation images of {len(index.classes)} classes")
+    for split in (index.train, index.val):
+        for position in {0, len(split) // 2, len(split) - 1}:
+            read_rgb(index.root / os.fsdecode(split.paths[position]))
+    plan = make_plan(cfg, len(index.train), world_size)
+    run = RunDir.of(cfg)
+    saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)
+    network = build_network(cfg, index, alone, load=saved is None)
+    if cfg.model.sync_bn and not torch.cuda.is_available():
+        raise ConfigError("`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false")
+    _, state = build_state(cfg, plan, alone, network)
+    print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
+    print(plan.describe())
+    print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
+    needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
+    _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _disk_space(path: Path, needed: int) -> None:
+    while not path.exists():
+        path = path.parent
+    free = shutil.disk_usage(path).free
+    print(f"disk: about {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free at {path}")
+    if free < needed:
+        raise ConfigError(
+            f"`run.output_dir`: {path} has {free / 1e9:.1f} GB free, and the checkpoints of this run need about "
+            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another place"
+        )

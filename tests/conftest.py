@@ -1,0 +1,55 @@
+"""Fixtures: a small image folder, configs on it, and real ranks."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 training and 23 validation images of 3 classes, told apart by their colour and a pattern; some are JPEGs."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 60), ("val", 23)):
+        for number in range(count):
+            label = number % 3
+            pixels = rng.integers(0, 120, (40, 36 + number % 9, 3), dtype=np.uint8)
+            pixels[:: label + 2, :, label] += 130
+            path = root / split / f"class_{'abc'[label]}" / f"{number:03d}.{'jpg' if number % 4 else 'png'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture
+def tree(image_folder: Path, tmp_path: Path) -> dict[str, Any]:
+    """A config, as plain values, of a run that takes about a second: 5 steps an epoch, 2 epochs."""
+    return {
+        "run": {"name": "test", "output_dir": str(tmp_path / "runs"), "deterministic": True},
+        "model": {"name": "test_vit", "pretrained": False},
+        "data": {"root": str(image_folder), "image_size": 32, "workers": 0},
+        "optim": {"lr": 0.05},
+        "train": {"epochs": 2, "global_batch": 12},
+        "eval": {"batch_size": 5},
+        "log": {"every_steps": 2, "tensorboard": False},
+        "distributed": {"timeout_s": 60},
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """A test leaves the environment and the process group as it found them."""
+    before = _environment()
+    yield
+    assert _environment() == before, "the test changed the environment"
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}

@@ -1,0 +1,80 @@
+"""Whole runs for tests, and what they leave behind."""
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dist_train.config import parse_config
+from tests.ranks import run_ranks
+
+TIMINGS = ("images_per_s", "data_wait", "seconds")
+
+
+def changed(tree: dict[str, Any], **overrides: Any) -> dict[str, Any]:
+    """A copy of a config tree with ``section__key=value`` replaced."""
+    new = copy.deepcopy(tree)
+    for path, value in overrides.items():
+        *parents, leaf = path.split("__")
+        node = new
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return new
+
+
+def train(tree: dict[str, Any], world_size: int = 1, **overrides: Any) -> Path:
+    """Run ``dist_train.train.main`` on real ranks; all must exit 0.
+
+    Returns:
+        The run folder.
+    """
+    tree = changed(tree, **overrides)
+    codes = run_ranks(world_size, _main, tree)
+    assert codes == [0] * world_size, codes
+    return folder(tree)
+
+
+def folder(tree: dict[str, Any]) -> Path:
+    return Path(tree["run"]["output_dir"]) / tree["run"]["name"]
+
+
+def _main(tree: dict[str, Any]) -> int:
+    from dist_train.train import main
+
+    return main(parse_config(tree))
+
+
+def rows(run: Path, split: str | None = None) -> list[dict[str, Any]]:
+    """The metrics of a run without timings."""
+    every = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {key: value for key, value in row.items() if key not in TIMINGS}
+        for row in every
+        if split in (None, row["split"])
+    ]
+
+
+def state_digest(run: Path) -> str:
+    """SHA-256 over every tensor and value of the newest checkpoint: weights, optimizer, EMA, scaler, progress."""
+    import torch
+
+    newest = sorted((run / "checkpoints").glob("step_*"))[-1]
+    digest = hashlib.sha256(newest.name.encode())
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+        elif isinstance(value, dict):
+            for key in value:
+                digest.update(repr(key).encode())
+                add(value[key])
+        elif isinstance(value, list | tuple):
+            for item in value:
+                add(item)
+        else:
+            digest.update(repr(value).encode())
+
+    add(torch.load(newest / "state.pt", weights_only=True))
+    return digest.hexdigest()
