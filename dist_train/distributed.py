@@ -5,6 +5,7 @@ The same code runs at world size 1, where every collective is the identity.
 
 import ctypes
 import datetime
+import inspect
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -106,19 +107,28 @@ class Dist:
     def wrap(self, model: nn.Module) -> nn.Module:
         """The module to train through: DDP, DataParallel, or ``model`` itself.
 
-        DDP averages gradients and gives all ranks the weights of rank 0 here. It does not broadcast buffers at
-        every step: only rank 0's are used, and ``broadcast_buffers`` shares them where they matter.
+        All ranks get the weights and buffers of rank 0 here. DDP averages gradients; it does not broadcast buffers
+        at every step, since only rank 0's are used: ``broadcast_buffers`` shares them where they matter.
         """
         if self.strategy == "dp":
             return DataParallel(model)
-        if self.strategy != "ddp" or not any(p.requires_grad for p in model.parameters()):
+        if self.strategy != "ddp":
             return model
+        self.broadcast_buffers(model)  # DDP itself leaves them alone if it may not broadcast them at every step
         return DistributedDataParallel(
             model,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **_NO_BUFFER_SYNC,
         )
+
+
+# The option got a new name in torch 2.14, and the old one warns.
+_NO_BUFFER_SYNC: dict[str, Any] = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers": False
+}
 
 
 def no_sync(wrapped: nn.Module) -> AbstractContextManager[None]:

@@ -33,7 +33,9 @@ def training_batches(
 
 def evaluation_loader(cfg: Config, group: Dist, index: DataIndex, network: Network) -> DataLoader[Batch]:
     """This rank's share of the validation set, in batches that are the same at any world size."""
-    transform = evaluation_transform(network.image_size, network.crop_pct)
+    # Cutting the middle out makes up for random crops, which show objects larger; without them it only loses pixels.
+    crop_pct = network.crop_pct if cfg.augment.crop == "random_resized" else 1.0
+    transform = evaluation_transform(network.image_size, crop_pct)
     dataset = ImageDataset(index.root, index.val, transform, network.image_size, cfg.run.seed)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
     options = _options(cfg.data.workers, group.device)

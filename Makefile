@@ -1,0 +1,28 @@
+# One door for every chore. `make demo` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all check venv
+
+demo: venv  ## fine-tune a pretrained model on real images with two ranks, all layers and head only
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.demo
+
+test: venv  ## the test suite
+	$(BIN)/python -m pytest
+
+test-all: venv  ## the test suite with its slow parts
+	$(BIN)/python -m pytest -m ""
+
+check: venv  ## lint, types, import contracts, tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+venv: .venv/installed  ## the environment, with the pinned versions of pyproject.toml
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
