@@ -1,73 +1,136 @@
-"""Checkpoints: written whole, verified when read, a few kept.
+"""Checkpoints: written in the background, whole; verified when read; a few kept.
 
 ``checkpoints/step_00000123/`` holds ``state.pt`` and ``manifest.json``, which says how long ``state.pt`` is and
 what its SHA-256 is. The folder appears under its name by one rename, when both are on disk.
 """
 
-import json
 import logging
+import mmap
 import os
+import pickle
+import select
 import shutil
-from dataclasses import asdict, dataclass
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import ConfigError
-from dist_train.files import fsync_dir, read_json, sha256_of
-from dist_train.tensor_files import load_state, save_state
+import torch
+from torch import Tensor
+
+from dist_train.errors import ConfigError, DistTrainError
+from dist_train.files import read_json, sha256_of
+from dist_train.snapshot import FORMAT, Job, Manifest, Slot, map_leaves
+from dist_train.tensor_files import load_state
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+ALIGNMENT = 64  # bytes
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint is, readable without opening it."""
-
-    step: int
-    evaluated: bool
-    world_size: int
-    data_fingerprint: str
-    bytes: int = 0
-    sha256: str = ""
-    format: int = FORMAT
-
-    @property
-    def name(self) -> str:
-        """The folder's name. One saved before the evaluation of its step sorts before the one saved after it."""
-        return f"step_{self.step:08d}" + ("-evaluated" if self.evaluated else "")
+class SaveError(DistTrainError):
+    """A checkpoint could not be written. Earlier ones are intact."""
 
 
 class Checkpoints:
-    """The checkpoints of one run. ``save`` and ``newest`` are for rank 0 alone."""
+    """The checkpoints of one run; for rank 0 alone.
+
+    ``save`` returns when the state is copied; the write itself goes on in a process of its own. There is at most
+    one write in flight, and ``wait`` ends it. ``write_s`` is how long the last one took, from ``save`` on.
+    """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self._folder, self._keep = folder, keep
+        self._memory: mmap.mmap | None = None
+        self._memory_fd = -1
+        self._writer: subprocess.Popen[bytes] | None = None
+        self._in_flight = ""
+        self._began = 0.0
+        self.write_s = 0.0
 
     def save(self, state: dict[str, Any], manifest: Manifest) -> None:
-        """Write one checkpoint durably, then remove the oldest beyond ``keep``."""
-        target = self._folder / manifest.name
-        if target.exists():
+        """Copy ``state`` and start writing it.
+
+        Raises:
+            SaveError: the write before this one failed.
+        """
+        self.wait()
+        self._began = time.monotonic()
+        tensors: list[tuple[Slot, Tensor]] = []
+        end = 0
+
+        def place(leaf: Any) -> Any:
+            nonlocal end
+            if not isinstance(leaf, Tensor):
+                return leaf
+            slot = Slot(end, leaf.dtype, tuple(leaf.shape))
+            tensors.append((slot, leaf))
+            end += -(-slot.bytes // ALIGNMENT) * ALIGNMENT
+            return slot
+
+        outline = map_leaves(state, place)
+        memory = self._shared_memory(end)
+        for slot, tensor in tensors:
+            slot.view(memory).copy_(tensor, non_blocking=True)
+        if any(tensor.is_cuda for _, tensor in tensors):
+            torch.cuda.synchronize()
+        writer = self._running_writer()
+        assert writer.stdin is not None
+        job = Job(self._folder, manifest, self._keep, outline, len(memory))
+        try:
+            pickle.dump(job, writer.stdin)
+            writer.stdin.flush()
+        except BrokenPipeError:
+            raise SaveError(f"the process that writes checkpoints died (exit code {writer.wait()})") from None
+        self._in_flight = manifest.name
+
+    def poll(self) -> None:
+        """Look, without waiting, whether the write in flight is done.
+
+        Raises:
+            SaveError: it failed.
+        """
+        if self._in_flight and self._answer_is_there():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the write in flight.
+
+        Raises:
+            SaveError: it failed.
+        """
+        if not self._in_flight:
             return
-        temporary = self._folder / f".{target.name}.{os.getpid()}.tmp"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        path = temporary / "state.pt"
-        with open(path, "wb") as file:
-            save_state(file, state)
-            file.flush()
-            os.fsync(file.fileno())
-        described = asdict(manifest) | {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        with open(temporary / "manifest.json", "w") as file_:
-            json.dump(described, file_, indent=2)
-            file_.flush()
-            os.fsync(file_.fileno())
-        fsync_dir(temporary)
-        os.rename(temporary, target)
-        fsync_dir(self._folder)
-        for old in self._all()[: -self._keep]:
-            shutil.rmtree(old)
+        name, self._in_flight = self._in_flight, ""
+        assert self._writer is not None
+        assert self._writer.stdout is not None
+        answer = self._writer.stdout.readline()
+        self.write_s = time.monotonic() - self._began
+        if not answer:
+            raise SaveError(f"the process that writes checkpoints died (exit code {self._writer.wait()}) during {name}")
+        if answer.strip():
+            raise SaveError(
+                f"checkpoint {name} could not be written: {answer.decode().strip()}; "
+                f"earlier checkpoints in {self._folder} are intact: mend the disk and start the same command again"
+            )
+
+    def close(self) -> None:
+        """Wait for the write in flight and end the writer.
+
+        Raises:
+            SaveError: the last write failed.
+        """
+        try:
+            self.wait()
+        finally:
+            if self._writer is not None:
+                assert self._writer.stdin is not None
+                assert self._writer.stdout is not None
+                self._writer.stdin.close()
+                self._writer.wait()
+                self._writer.stdout.close()
+                self._writer = None
 
     def newest(self) -> tuple[Path, Manifest] | None:
         """The newest checkpoint that verifies; damaged ones are set aside and told.
@@ -75,7 +138,7 @@ class Checkpoints:
         Raises:
             ConfigError: it was written by a version of this program that we cannot read.
         """
-        for path in reversed(self._all()):
+        for path in sorted(self._folder.glob("step_*"), reverse=True):
             fault = _fault(path)
             if fault is None:
                 return path, Manifest(**read_json(path / "manifest.json"))
@@ -85,8 +148,29 @@ class Checkpoints:
             log.warning("checkpoint %s is damaged (%s): set aside as %s", path.name, fault, aside.name)
         return None
 
-    def _all(self) -> list[Path]:
-        return sorted(self._folder.glob("step_*"))
+    def _shared_memory(self, size: int) -> mmap.mmap:
+        if self._memory is None or len(self._memory) < size:
+            if self._memory is None:
+                self._memory_fd = os.memfd_create("checkpoint")
+            os.ftruncate(self._memory_fd, size)
+            self._memory = mmap.mmap(self._memory_fd, size)
+        return self._memory
+
+    def _running_writer(self) -> subprocess.Popen[bytes]:
+        if self._writer is None:
+            self._writer = subprocess.Popen(
+                [sys.executable, "-m", "dist_train.writer", str(self._memory_fd)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=[self._memory_fd],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
+            )
+        return self._writer
+
+    def _answer_is_there(self) -> bool:
+        assert self._writer is not None
+        assert self._writer.stdout is not None
+        return bool(select.select([self._writer.stdout.fileno()], [], [], 0)[0])
 
 
 def load(path: Path) -> dict[str, Any]:

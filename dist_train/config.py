@@ -249,6 +249,33 @@ def parse_config(tree: dict[str, Any]) -> Config:
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
+NOT_ARITHMETIC = (
+    "run.name", "run.output_dir", "run.resume", "model.compile", "data.root", "data.workers", "train.epochs",
+    "train.max_steps", "train.micro_batch", "train.early_stopping", "train.time_limit", "eval.every_epochs",
+    "eval.every_steps", "eval.batch_size", "checkpoint", "log", "distributed",
+)  # fmt: skip
+
+
+def arithmetic(cfg: Config) -> dict[str, Any]:
+    """What of a config decides the weights that a run arrives at, by dotted key: it must not change on a resume.
+
+    Left out are conveniences, the length of the run, and what the data's fingerprint stands for.
+    """
+    flat: dict[str, Any] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if prefix in NOT_ARITHMETIC:
+            return
+        if isinstance(value, dict):
+            for key, item in value.items():
+                add(f"{prefix}.{key}" if prefix else key, item)
+        else:
+            flat[prefix] = value
+
+    add("", cfg.model_dump(mode="json"))
+    return flat
+
+
 def dump_config(cfg: Config) -> str:
     """The resolved configuration as YAML that ``load_config`` reads back to an equal one."""
     return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)

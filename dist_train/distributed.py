@@ -5,9 +5,11 @@ The same code runs at world size 1, where every collective is the identity.
 
 import ctypes
 import datetime
+import faulthandler
 import inspect
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -189,10 +191,8 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
         assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
         raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
-    try:
-        yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
-    finally:
-        dist.destroy_process_group()
+    yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
+    dist.destroy_process_group()  # not after an error: with a rank missing it could wait for ever
 
 
 def choose_strategy(wanted: str, world_size: int, gpus: int) -> Strategy:
@@ -226,6 +226,27 @@ def _device(local_rank: int) -> torch.device:
         raise ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+class StackDump:
+    """Prints this rank's Python stacks to stderr when ``beat`` has not been called for ``timeout_s`` seconds.
+
+    Every rank that waits in vain does so, which shows who waits where, and for whom.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._armed = -float("inf")
+
+    def beat(self) -> None:
+        """A sign of life. Arms the timer anew at most ten times in its length: that costs a thread each time."""
+        now = time.monotonic()
+        if now - self._armed > self._timeout_s / 10:
+            faulthandler.dump_traceback_later(self._timeout_s, repeat=False)
+            self._armed = now
+
+    def close(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from types import FrameType
 
 import torch
 
-from dist_train.distributed import Dist
+from dist_train.distributed import Dist, StackDump
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
@@ -21,10 +21,13 @@ class StopRequest:
     Args:
         group: the ranks that must agree.
         seconds: time allowed from now on; None is without end.
+        timeout_s: after this long without a call of ``agreed`` the stacks of this rank are printed.
     """
 
-    def __init__(self, group: Dist, seconds: float | None = None) -> None:
+    def __init__(self, group: Dist, seconds: float | None = None, timeout_s: float = 600) -> None:
         self.reason = ""
+        self._stacks = StackDump(timeout_s)
+        self._stacks.beat()
         self._group = group
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._reserve_s = 0.0
@@ -43,6 +46,7 @@ class StopRequest:
 
     def agreed(self) -> bool:
         """Whether all ranks stop here. Every rank calls this once a step, and gets the same answer."""
+        self._stacks.beat()
         if self._deadline is not None and time.monotonic() > self._deadline - self._reserve_s:
             self.reason = self.reason or "time limit"
         if self._group.world_size == 1:
@@ -58,6 +62,10 @@ class StopRequest:
         if stopping.item():
             self.reason = self.reason or "another rank was told to stop"
         return bool(stopping.item())
+
+    def close(self) -> None:
+        """Stop watching the time. Signals go on to be noted, so that a late one does not kill an orderly end."""
+        self._stacks.close()
 
 
 def ignore_stop_signals() -> None:

@@ -44,6 +44,10 @@ class RunDir:
         return self.path / "result.json"
 
     @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

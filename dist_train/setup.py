@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
-from dist_train.checkpoint import Checkpoints, Manifest, load
-from dist_train.config import Config
+from dist_train.checkpoint import Checkpoints, load
+from dist_train.config import Config, arithmetic
 from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
@@ -26,6 +27,7 @@ from dist_train.optim import build_optimizer
 from dist_train.plan import Plan, fold_in, make_plan
 from dist_train.precision import Precision
 from dist_train.run_dir import RunDir
+from dist_train.snapshot import Manifest
 from dist_train.state import Progress, TrainState
 from dist_train.step import Stepper, reseed
 
@@ -89,7 +91,7 @@ def set_algorithms(cfg: Config) -> None:
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
-def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> Any:
+def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> Path | None:
     """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0."""
     found = checkpoints.newest()
     if found is None:
@@ -104,7 +106,21 @@ def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> 
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
     _same_data(manifest, index)
+    _same_arithmetic(manifest, arithmetic(cfg), path)
     return path
+
+
+def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> None:
+    changes = [
+        f"`{key}` was {then!r} and is now {now[key]!r}"
+        for key, then in manifest.config.items()
+        if key in now and then != now[key]
+    ]
+    if changes:
+        raise ConfigError(
+            f"{path} belongs to a run with other arithmetic: {'; '.join(changes)}. "
+            "Restore these values, or give the new run another `run.name`"
+        )
 
 
 def _same_data(manifest: Manifest, index: DataIndex) -> None:

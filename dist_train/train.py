@@ -7,18 +7,19 @@ import traceback
 
 from torch.nn.utils import get_total_norm
 
-from dist_train.checkpoint import Manifest
 from dist_train.cli import report
-from dist_train.config import Config, seconds_of
+from dist_train.config import Config, arithmetic, seconds_of
 from dist_train.distributed import Dist, hosts_of, joined, kind_of
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, DistTrainError, NonFiniteError
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
 from dist_train.journal import Journal
+from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.preempt import StopRequest
 from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
 from dist_train.setup import Setup, build_setup
+from dist_train.snapshot import Manifest
 from dist_train.step import train_step
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
         if not pending:
             train_step(setup.stepper, setup.state)
             journal.tick()
+            setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
                 journal.log_steps()
         stopping = stop.agreed()
@@ -80,41 +82,52 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[boo
 
 
 def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
-    """Save a checkpoint. Every rank must call it; rank 0 writes.
+    """Begin to save a checkpoint. Every rank must call it; rank 0 copies the state, its writer does the rest.
 
     Raises:
         NonFiniteError: the state is not finite. Such a state is never saved.
+        SaveError: the checkpoint before this one could not be written.
     """
     began = time.monotonic()
     journal.check_finite()
+    progress = setup.state.progress
     if not get_total_norm(list(setup.state.model.parameters())).isfinite():
-        raise NonFiniteError(f"the weights are not finite after step {setup.state.progress.step}; lower `optim.lr`")
+        raise NonFiniteError(f"the weights are not finite after step {progress.step}; lower `optim.lr`")
     setup.state.share_buffers(setup.group)
     state = setup.state.state_dict(setup.group)
+    manifest = Manifest(
+        step=progress.step,
+        evaluated=progress.evaluated == progress.step,
+        world_size=setup.group.world_size,
+        data_fingerprint=setup.index.fingerprint,
+        config=arithmetic(setup.cfg),
+    )
     if setup.group.is_main:
-        progress = setup.state.progress
-        evaluated = progress.evaluated == progress.step
-        setup.checkpoints.save(
-            state, Manifest(progress.step, evaluated, setup.group.world_size, setup.index.fingerprint)
-        )
-        journal.write("running")
-    seconds = time.monotonic() - began
-    stop.reserve(10 + 2 * seconds)
-    journal.paused(seconds)
+        setup.checkpoints.save(state, manifest)
+    stop.reserve(10 + 2 * setup.checkpoints.write_s)
+    journal.paused(time.monotonic() - began)
 
 
 def attempt(cfg: Config, group: Dist) -> Status:
-    """One attempt at a run: build, resume, train, tell how it ended."""
+    """One attempt at a run: lock it, build, resume, train, tell how it ended."""
     log_to_console(group.rank)
-    stop = StopRequest(group, seconds_allowed(cfg, time.time()))
-    setup = build_setup(cfg, group)
-    hosts = hosts_of(group)
-    number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
-    journal = Journal(setup, number)
-    if finished(setup) and setup.state.progress.evaluated == setup.state.progress.step:
-        log.info("%s is finished: %s", setup.run.path, setup.state.progress.best)
-    status = fit(setup, journal, stop)
-    journal.close(status)
+    stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
+    lock = RunLock(RunDir.of(cfg).lock)
+    group.from_main(lock.acquire)
+    try:
+        setup = build_setup(cfg, group)
+        hosts = hosts_of(group)
+        number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
+        journal = Journal(setup, number)
+        if finished(setup):
+            log.info("%s is finished already", setup.run.path)
+        status = fit(setup, journal, stop)
+        setup.checkpoints.close()
+        journal.close(status)
+        stop.close()
+    finally:
+        if group.is_main:
+            lock.release()
     return status
 
 
