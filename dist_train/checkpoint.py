@@ -4,6 +4,7 @@
 what its SHA-256 is. The folder appears under its name by one rename, when both are on disk.
 """
 
+import contextlib
 import logging
 import mmap
 import os
@@ -125,12 +126,9 @@ class Checkpoints:
             self.wait()
         finally:
             if self._writer is not None:
-                assert self._writer.stdin is not None
-                assert self._writer.stdout is not None
-                self._writer.stdin.close()
-                self._writer.wait()
-                self._writer.stdout.close()
-                self._writer = None
+                writer, self._writer = self._writer, None
+                with contextlib.suppress(BrokenPipeError):  # it died: ``wait`` has told
+                    writer.communicate()
 
     def newest(self) -> tuple[Path, Manifest] | None:
         """The newest checkpoint that verifies; damaged ones are set aside and told.

@@ -64,7 +64,10 @@ def _write_once(folder: Path, manifest: Manifest, state: Any) -> None:
     try:
         with open(temporary / "state.pt", "wb") as file:
             hashing = _Hashing(file)
-            save_state(hashing, state)  # type: ignore[arg-type]
+            try:
+                save_state(hashing, state)  # type: ignore[arg-type]
+            except RuntimeError as error:  # torch's archive writer hides why the file did not take a write
+                raise hashing.fault or error from None
             _sync(file)
         described = asdict(manifest) | {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
         with open(temporary / "manifest.json", "w") as text:
@@ -84,15 +87,20 @@ def _sync(file: Any) -> None:
 
 
 class _Hashing:
-    """A file that knows the SHA-256 of what went through it."""
+    """A file that knows the SHA-256 of what went through it, and the error that a write met."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest, self.bytes = file, sha256(), 0
+        self.fault: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
         self.bytes += memoryview(data).nbytes
-        return self._file.write(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.fault = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()

@@ -1,0 +1,154 @@
+"""Checkpoints are whole, verified, few; and a failing disk is told."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dist_train.checkpoint import Checkpoints, SaveError, load
+from dist_train.errors import ConfigError
+from dist_train.snapshot import Manifest
+
+
+def _manifest(step: int, evaluated: bool = False) -> Manifest:
+    return Manifest(step, evaluated, world_size=2, data_fingerprint="f", config={"optim.lr": 0.1})
+
+
+def _state(value: float) -> dict[str, Any]:
+    return {
+        "model": {"a": torch.full((3, 5), value), "n": torch.tensor(7), "empty": torch.empty(0, 4)},
+        "half": torch.full((7,), value, dtype=torch.bfloat16),
+        "groups": [{"lr": value, "params": [0, 1]}],
+        "none": None,
+    }
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Any:
+    made = Checkpoints(tmp_path / "checkpoints", keep=2)
+    yield made
+    made.close()
+
+
+def test_a_state_comes_back_as_it_was_when_save_was_called(checkpoints: Checkpoints) -> None:
+    state = _state(1.0)
+    checkpoints.save(state, _manifest(3))
+    state["model"]["a"].fill_(99)  # training goes on while the writer works
+    checkpoints.wait()
+    found = checkpoints.newest()
+    assert found is not None
+    path, manifest = found
+    assert (path.name, manifest.step, manifest.world_size) == ("step_00000003", 3, 2)
+    assert manifest.config == {"optim.lr": 0.1}
+    loaded, expected = load(path), _state(1.0)
+    torch.testing.assert_close(loaded, expected, rtol=0, atol=0)
+    assert loaded["half"].dtype == torch.bfloat16
+
+
+def test_only_the_newest_are_kept_and_growing_states_fit(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    for step in range(1, 5):
+        checkpoints.save({"a": torch.arange(step * 1000)}, _manifest(step))
+    checkpoints.save({"a": torch.arange(10)}, _manifest(4, evaluated=True))
+    checkpoints.wait()
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step_00000004", "step_00000004-evaluated"]
+    found = checkpoints.newest()
+    assert found is not None
+    assert found[0].name == "step_00000004-evaluated"
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "no manifest", "half a manifest", "no state"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
+    checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    import logging
+
+    monkeypatch.setattr(logging.getLogger("dist_train"), "propagate", True)
+    for step in (1, 2):
+        checkpoints.save(_state(step), _manifest(step))
+    checkpoints.wait()
+    found = checkpoints.newest()
+    assert found is not None
+    state, manifest = found[0] / "state.pt", found[0] / "manifest.json"
+    match damage:
+        case "truncate":
+            os.truncate(state, state.stat().st_size - 1)
+        case "flip":
+            content = bytearray(state.read_bytes())
+            content[len(content) // 2] ^= 1
+            state.write_bytes(content)
+        case "no manifest":
+            manifest.unlink()
+        case "half a manifest":
+            manifest.write_text(manifest.read_text()[:40])
+        case "no state":
+            state.unlink()
+    again = checkpoints.newest()
+    assert again is not None
+    assert again[0].name == "step_00000001"
+    assert "checkpoint step_00000002 is damaged" in caplog.text
+    assert (found[0].parent / "damaged-step_00000002").is_dir()
+
+
+def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> None:
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.wait()
+    found = checkpoints.newest()
+    assert found is not None
+    manifest = json.loads((found[0] / "manifest.json").read_text())
+    (found[0] / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(ConfigError, match="has format 99, and this version reads 1"):
+        checkpoints.newest()
+    assert found[0].is_dir()
+
+
+def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    checkpoints = Checkpoints(run / "checkpoints", keep=2)
+    run.rmdir()
+    checkpoints.save(_state(1), _manifest(1))
+    deadline = time.monotonic() + 60
+    with pytest.raises(SaveError, match=r"step_00000001 could not be written: No such file or directory .*intact"):
+        while time.monotonic() < deadline:
+            checkpoints.poll()
+            time.sleep(0.01)
+    checkpoints.close()
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
+    """A real full disk: a tmpfs of 1 MB, where the machine lets us mount one."""
+    import subprocess
+
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        checkpoints = Checkpoints(disk / "checkpoints", keep=5)
+        checkpoints.save(_state(1), _manifest(1))
+        checkpoints.wait()
+        checkpoints.save({"a": torch.zeros(10**6)}, _manifest(2))
+        with pytest.raises(SaveError, match="No space left on device"):
+            checkpoints.close()
+        found = Checkpoints(disk / "checkpoints", keep=5).newest()
+        assert found is not None
+        assert found[1].step == 1
+        assert sorted(path.name for path in (disk / "checkpoints").iterdir()) == ["step_00000001"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_killed_writer_is_told(checkpoints: Checkpoints) -> None:
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.wait()
+    assert checkpoints._writer is not None
+    checkpoints._writer.kill()
+    checkpoints._writer.wait()
+    with pytest.raises(SaveError, match="died"):
+        checkpoints.save(_state(2), _manifest(2))
+        checkpoints.wait()

@@ -1,0 +1,112 @@
+"""A config is read strictly, and every error names the key, the value, the rule and the fix."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dist_train.config import arithmetic, dump_config, load_config, parse_config, seconds_of
+from dist_train.errors import ConfigError
+from tests.runs import changed
+
+
+def test_a_config_survives_being_written_and_read(tree: dict[str, Any], tmp_path: Path) -> None:
+    cfg = parse_config(changed(tree, augment__randaugment={}, train__early_stopping={"patience": 3}))
+    (tmp_path / "config.yaml").write_text(dump_config(cfg))
+    assert load_config(tmp_path / "config.yaml") == cfg
+
+
+def test_overrides_replace_values_of_the_file(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
+    cfg = load_config(
+        tmp_path / "a.yaml", ["optim.lr=3e-4", "optim.betas=[0.8, 0.9]", "run.resume=must", "log.tensorboard=true"]
+    )
+    assert (cfg.optim.lr, cfg.optim.betas, cfg.run.resume, cfg.log.tensorboard) == (3e-4, (0.8, 0.9), "must", True)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"optim__lerning_rate": 1}, "`optim.lerning_rate` is not a key"),
+        ({"train__precison": "fp32"}, "`train.precison` is not a key: did you mean `train.precision`?"),
+        ({"trian": {}}, "`trian` is not a key: did you mean `train`?"),
+        ({"train__precision": "bf16"}, "`train.precision` ('bf16') must be one of fp32, amp_bf16, amp_fp16"),
+        ({"run__resume": "atuo"}, "did you mean auto?"),
+        ({"train__epochs": 0}, "`train.epochs` (0) must be greater than 0; the default is 10"),
+        ({"train__epochs": "ten"}, "`train.epochs` ('ten') must be a valid integer"),
+        ({"train__epochs": 2.5}, "`train.epochs` (2.5) must be a valid integer"),
+        ({"optim__lr": -1.0}, "`optim.lr` (-1.0) must be greater than 0"),
+        ({"train__time_limit": "1:2:3:4"}, "write [days-]hours:minutes:seconds"),
+        ({"run__name": "a/b"}, "`run.name` ('a/b')"),
+        ({"model__head__name": "lineer"}, "did you mean linear?"),
+    ],
+)
+def test_a_wrong_key_or_value_is_explained(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(tree, **override))
+    assert words in str(error.value)
+
+
+def test_all_errors_are_told_at_once(tree: dict[str, Any]) -> None:
+    del tree["optim"]["lr"]
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(tree, train__epochs=-1, dta={}))
+    assert str(error.value).count("\n") == 2
+    assert "`optim.lr` is missing: set it in the file, or give optim.lr=..." in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run: [unclosed", "is not valid YAML"),
+        ("- a\n- b", "must hold sections"),
+        ("run: {name: a}\nrun: {name: b}", "key 'run' appears twice"),
+        ("run: !!python/object/apply:os.getcwd []", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_a_missing_file_and_a_bad_override_are_told(tree: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the config file .*nothing\.yaml"):
+        load_config(tmp_path / "nothing.yaml")
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"'optim\.lr' is no override: write key\.path=value"):
+        load_config(tmp_path / "a.yaml", ["optim.lr"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30", 1800), ("5:10", 310), ("1:2:3", 3723), ("1-0", 86400), ("1-00:00:30", 86430), ("2-3:4", 183840)],
+)
+def test_walltimes_are_read_as_slurm_reads_them(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1.5E3", 1500.0), (".5", 0.5), ("3", 3), ("on", "on")])
+def test_yaml_values_mean_what_a_person_reads(tmp_path: Path, tree: dict[str, Any], text: str, value: Any) -> None:
+    tree["optim"]["lr"] = 0.1
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
+    if isinstance(value, str):
+        with pytest.raises(ConfigError, match="'on'"):
+            load_config(tmp_path / "a.yaml", [f"optim.lr={text}"])
+    else:
+        assert load_config(tmp_path / "a.yaml", [f"optim.lr={text}"]).optim.lr == value
+
+
+def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any]) -> None:
+    base = arithmetic(parse_config(tree))
+    for same in ({"data__workers": 3}, {"train__epochs": 9}, {"log__every_steps": 7}, {"distributed__timeout_s": 9}):
+        assert arithmetic(parse_config(changed(tree, **same))) == base
+    for other in (
+        {"optim__lr": 0.1},
+        {"run__seed": 1},
+        {"augment__hflip": 0.0},
+        {"model__name": "x"},
+        {"train__global_batch": 6},
+    ):
+        assert arithmetic(parse_config(changed(tree, **other))) != base
