@@ -66,6 +66,8 @@ def _options(workers: int, device: torch.device) -> dict[str, Any]:
         "pin_memory": device.type == "cuda",
         "worker_init_fn": _start_worker,
         "prefetch_factor": 4 if workers else None,
+        # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
+        "multiprocessing_context": "fork" if workers else None,
         # The loader draws a base seed from a generator when it starts; ours keeps the default one untouched.
         "generator": torch.Generator(),
     }

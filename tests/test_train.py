@@ -1,0 +1,202 @@
+"""Whole runs: what they leave behind, how they fail, how they come back."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from dist_train import step as step_module
+from dist_train.config import parse_config
+from tests.ranks import run_ranks
+from tests.runs import changed, folder, rows, state_digest, train
+
+
+def _run(tree: dict[str, Any], world_size: int = 1) -> list[int]:
+    return run_ranks(world_size, _main, tree)
+
+
+def _main(tree: dict[str, Any]) -> int:
+    from dist_train.train import main
+
+    return main(parse_config(tree))
+
+
+def _result(tree: dict[str, Any]) -> dict[str, Any]:
+    return json.loads((folder(tree) / "result.json").read_text())
+
+
+def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
+    run = train(tree, log__tensorboard=True)
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "provenance.json", "metrics.jsonl", "result.json", "checkpoints", "best.safetensors"} <= names
+    assert "run.lock" not in names
+    result = _result(tree)
+    assert (result["status"], result["step"], result["total_steps"], result["attempt"]) == ("done", 10, 10, 1)
+    assert result["best"]["top1"] == max(row["top1"] for row in rows(run, "val"))
+    assert result["images_per_s"] > 0
+    assert result["wall_s"] > 0
+    assert [row["step"] for row in rows(run, "train")] == [2, 4, 6, 8, 10]
+    assert [row["step"] for row in rows(run, "val")] == [5, 10]
+    (attempt,) = json.loads((run / "provenance.json").read_text())["attempts"]
+    assert attempt["world_size"] == 1
+    assert attempt["versions"]["torch"] == torch.__version__.split("+")[0]
+    model = timm.create_model("test_vit", num_classes=3, img_size=32)
+    model.load_state_dict(load_file(run / "last.safetensors"))
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    run = train(tree, schedule__name="constant", train__epochs=1)
+    digest = state_digest(run)
+    capfd.readouterr()
+    assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
+    assert "is finished already" in capfd.readouterr().out
+    assert state_digest(run) == digest
+    longer = train(tree, schedule__name="constant", train__epochs=2)
+    straight = train(tree, schedule__name="constant", train__epochs=2, run__name="straight")
+    assert state_digest(longer) == state_digest(straight)
+    assert rows(longer) == rows(straight)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"optim__lr": 0.1}, "`optim.lr` was 0.05 and is now 0.1"),
+        ({"augment__hflip": 0.0}, "`augment.hflip` was 0.5 and is now 0.0"),
+        ({"run__seed": 5}, "`run.seed` was 0 and is now 5"),
+        ({"run__resume": "never"}, "choose another `run.name`"),
+    ],
+)
+def test_a_resume_with_other_arithmetic_is_refused(
+    tree: dict[str, Any], capfd: pytest.CaptureFixture[str], override: dict[str, Any], words: str
+) -> None:
+    run = train(tree, train__epochs=1)
+    before = state_digest(run)
+    assert _run(changed(tree, **override), 2) == [2, 2]
+    errors = capfd.readouterr().err
+    assert errors.count(words) == 1, "rank 0 alone tells, once"
+    assert state_digest(run) == before
+
+
+def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tree["data"]["root"], images)
+    tree = changed(tree, data__root=str(images))
+    train(tree, train__epochs=1)
+    moved = tmp_path / "elsewhere"
+    images.rename(moved)
+    train(changed(tree, data__root=str(moved)), train__epochs=2)  # another place is no change
+    next((moved / "train" / "class_a").iterdir()).unlink()
+    assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
+    assert "is not what the run began with" in capfd.readouterr().err
+
+
+def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    assert _run(changed(tree, run__resume="must")) == [2]
+    assert "`run.resume` (must)" in capfd.readouterr().err
+
+
+def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
+    patient = changed(
+        tree, optim__lr=1e-12, train__epochs=8, train__early_stopping={"patience": 3}, eval__metric="loss", schedule__name="constant"
+    )
+    run = train(changed(patient, train__max_steps=12), train__early_stopping={"patience": 3, "min_delta": 1.0})
+    best = (run / "best.safetensors").read_bytes()
+    result = _result(tree)
+    assert result["step"] == 12
+    run = train(patient, train__early_stopping={"patience": 3, "min_delta": 1.0})
+    assert _result(tree)["step"] < 40, "it stopped early"
+    assert [row["step"] for row in rows(run, "val")] == [5, 10, 12, 15] or _result(tree)["step"] == 20
+    assert _result(tree)["best"]["loss"] == min(row["loss"] for row in rows(run, "val"))
+    assert best
+
+
+def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
+    tree: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    wild = changed(tree, optim__lr=1e25, checkpoint__every_steps=1, checkpoint__keep=50)
+    assert _run(wild, 2) == [1, 1]
+    result = _result(tree)
+    assert (result["status"], result["error"]) == ("failed", "nonfinite")
+    assert "not finite" in capfd.readouterr().err
+    for checkpoint in (folder(tree) / "checkpoints").glob("step_*"):
+        state = torch.load(checkpoint / "state.pt", weights_only=True)
+        assert all(value.isfinite().all() for value in state["model"].values())
+
+
+def _main_with_bad_steps(tree: dict[str, Any], bad: list[int]) -> int:
+    original = step_module.train_step
+
+    def poisoned(stepper: Any, state: Any) -> None:
+        loss = stepper.loss
+        if state.progress.step in bad:
+            stepper.loss = lambda logits, targets: loss(logits, targets) * float("nan")
+        original(stepper, state)
+        stepper.loss = loss
+
+    from dist_train import train as train_module
+
+    train_module.train_step = poisoned
+    return _main(tree)
+
+
+def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) -> None:
+    skipping = changed(tree, train__nonfinite="skip", run__name="skip", log__every_steps=1)
+    assert run_ranks(2, _main_with_bad_steps, skipping, [2, 3, 7]) == [0, 0]
+    train_rows = rows(folder(skipping), "train")
+    assert [row["skipped_steps"] for row in train_rows] == [0, 0, 1, 2, 2, 2, 2, 3, 3, 3]
+    assert all(torch.isfinite(value).all() for value in load_file(folder(skipping) / "last.safetensors").values())
+    assert run_ranks(2, _main_with_bad_steps, changed(tree, run__name="error"), [3]) == [1, 1]
+    message = json.loads((folder(changed(tree, run__name="error")) / "result.json").read_text())["message"]
+    assert "not finite in 1 of the steps 3 to 4" in message
+
+
+def test_a_broken_image_names_its_path(tree: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tree["data"]["root"], images)
+    broken = sorted((images / "train" / "class_b").iterdir())[0]
+    broken.write_text("this is no image")
+    assert _run(changed(tree, data__root=str(images), data__workers=1)) == [2]
+    assert str(broken) in capfd.readouterr().err
+    assert _result(tree)["error"] == "data"
+
+
+def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]) -> None:
+    """4 -> 2 -> 3 ranks: the same samples in the same order at the same learning rate, to float tolerance."""
+    plain = changed(tree, augment__hflip=0.0, train__micro_batch=1, log__every_steps=1, schedule__name="constant")
+    straight = train(plain, 1, run__name="straight", train__epochs=3)
+    for world_size, epochs in ((4, 1), (2, 2), (3, 3)):
+        elastic = train(plain, world_size, run__name="elastic", train__epochs=epochs)
+    assert [row["step"] for row in rows(elastic, "train")] == list(range(1, 16))
+    for ours, theirs in zip(rows(elastic, "train"), rows(straight, "train"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+        assert ours["lr"] == theirs["lr"]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
+    """The two ways a user starts a run, in new processes; a second start finds it finished; evaluate agrees."""
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
+    command = [sys.executable, *torchrun, "-m", "dist_train", "--config", str(tmp_path / "run.yaml"), "train.epochs=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert first.returncode == 0, first.stderr
+    assert "step 5/5" in first.stdout
+    assert _result(tree)["status"] == "done"
+    scores = subprocess.run(
+        [sys.executable, *torchrun, "-m", "dist_train.evaluate", str(folder(tree)), "--json", str(tmp_path / "scores.json")],
+        env=environment, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert scores.returncode == 0, scores.stderr
+    (row,) = rows(folder(tree), "val")
+    assert json.loads((tmp_path / "scores.json").read_text())["loss"] == row["loss"]
