@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.files import read_json, sha256_of
+from dist_train.preempt import ignore_stop_signals
 from dist_train.snapshot import FORMAT, Job, Manifest, Slot, map_leaves
 from dist_train.tensor_files import load_state
 
@@ -161,6 +162,7 @@ class Checkpoints:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[self._memory_fd],
+                preexec_fn=ignore_stop_signals,  # from its first moment on, not only once it has imported torch
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
             )
         return self._writer

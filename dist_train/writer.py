@@ -23,7 +23,6 @@ from typing import Any, BinaryIO
 import torch
 
 from dist_train.files import fsync_dir
-from dist_train.preempt import ignore_stop_signals
 from dist_train.snapshot import Job, Manifest, fill
 from dist_train.tensor_files import save_state
 
@@ -107,8 +106,10 @@ class _Hashing:
 
 
 def main(memory_fd: int) -> None:
-    """Serve jobs from stdin until it closes; answer each on stdout with an empty line or the error."""
-    ignore_stop_signals()
+    """Serve jobs from stdin until it closes; answer each on stdout with an empty line or the error.
+
+    The trainer starts this process with the stop signals ignored.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a writer without its trainer writes nothing
     torch.set_num_threads(1)
     memory = None

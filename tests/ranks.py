@@ -4,10 +4,11 @@ import multiprocessing
 import os
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import IO, Any
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dist_train.train", "tests.ranks"])
@@ -28,7 +29,7 @@ def run_ranks(world_size: int, function: Callable[..., Any], *args: Any, **kwarg
     return collect(start_ranks(world_size, function, *args, **kwargs))
 
 
-Ranks = list[tuple[Any, Connection]]
+Ranks = list[tuple[Any, Connection, IO[str]]]
 
 
 def start_ranks(world_size: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ranks:
@@ -46,17 +47,18 @@ def start_ranks(world_size: int, function: Callable[..., Any], *args: Any, **kwa
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": str(port),
             }
-        process = _context.Process(target=_rank, args=(theirs, environment, function, args, kwargs))
+        output = tempfile.NamedTemporaryFile("w+", suffix=f".rank{rank}")  # noqa: SIM115 - closed by collect()
+        process = _context.Process(target=_rank, args=(theirs, output.name, environment, function, args, kwargs))
         process.start()
         theirs.close()
-        ranks.append((process, ours))
+        ranks.append((process, ours, output))
     return ranks
 
 
 def collect(ranks: Ranks, timeout_s: float = 120) -> list[Any]:
-    """Wait for all ranks; raise if one failed."""
+    """Wait for all ranks, print what they printed, raise if one failed."""
     results, faults = [], []
-    for number, (process, pipe) in enumerate(ranks):
+    for number, (process, pipe, _) in enumerate(ranks):
         try:
             good, value = pipe.recv() if pipe.poll(timeout_s) else (False, "timed out")
         except EOFError:
@@ -65,18 +67,25 @@ def collect(ranks: Ranks, timeout_s: float = 120) -> list[Any]:
         results.append(value)
         if not good:
             faults.append(f"rank {number}: {value}")
-    for process, pipe in ranks:
+    for process, pipe, output in ranks:
         pipe.close()
         process.join(20)
         if process.is_alive():
             process.kill()
+        print(output.read())
+        output.close()
     if faults:
         raise RankFailure("\n".join(faults))
     return results
 
 
-def _rank(pipe: Connection, environment: dict[str, str], function: Any, args: Any, kwargs: Any) -> None:
+def _rank(pipe: Connection, output: str, environment: dict[str, str], function: Any, args: Any, kwargs: Any) -> None:
+    """The life of a rank. It prints to a file: the server it was forked from has the terminal of another test."""
+    with open(output, "a") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
     os.environ.update(environment, OMP_NUM_THREADS="1")
+    multiprocessing.set_start_method("fork", force=True)  # as in a process that torchrun starts
     import torch
 
     torch.set_num_threads(1)

@@ -37,7 +37,14 @@ def _result(tree: dict[str, Any]) -> dict[str, Any]:
 def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
     run = train(tree, log__tensorboard=True)
     names = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "provenance.json", "metrics.jsonl", "result.json", "checkpoints", "best.safetensors"} <= names
+    assert {
+        "config.yaml",
+        "provenance.json",
+        "metrics.jsonl",
+        "result.json",
+        "checkpoints",
+        "best.safetensors",
+    } <= names
     assert "run.lock" not in names
     result = _result(tree)
     assert (result["status"], result["step"], result["total_steps"], result["attempt"]) == ("done", 10, 10, 1)
@@ -54,17 +61,17 @@ def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
     assert list((run / "tensorboard").iterdir())
 
 
-def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tree, schedule__name="constant", train__epochs=1)
     digest = state_digest(run)
-    capfd.readouterr()
+    capsys.readouterr()
     assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
-    assert "is finished already" in capfd.readouterr().out
+    assert "is finished already" in capsys.readouterr().out
     assert state_digest(run) == digest
     longer = train(tree, schedule__name="constant", train__epochs=2)
     straight = train(tree, schedule__name="constant", train__epochs=2, run__name="straight")
     assert state_digest(longer) == state_digest(straight)
-    assert rows(longer) == rows(straight)
+    assert rows(longer, "val") == rows(straight, "val")
 
 
 @pytest.mark.parametrize(
@@ -77,17 +84,17 @@ def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capf
     ],
 )
 def test_a_resume_with_other_arithmetic_is_refused(
-    tree: dict[str, Any], capfd: pytest.CaptureFixture[str], override: dict[str, Any], words: str
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str], override: dict[str, Any], words: str
 ) -> None:
     run = train(tree, train__epochs=1)
     before = state_digest(run)
     assert _run(changed(tree, **override), 2) == [2, 2]
-    errors = capfd.readouterr().err
+    errors = capsys.readouterr().out
     assert errors.count(words) == 1, "rank 0 alone tells, once"
     assert state_digest(run) == before
 
 
-def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images"
     shutil.copytree(tree["data"]["root"], images)
     tree = changed(tree, data__root=str(images))
@@ -97,17 +104,22 @@ def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capfd
     train(changed(tree, data__root=str(moved)), train__epochs=2)  # another place is no change
     next((moved / "train" / "class_a").iterdir()).unlink()
     assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
-    assert "is not what the run began with" in capfd.readouterr().err
+    assert "is not what the run began with" in capsys.readouterr().out
 
 
-def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(changed(tree, run__resume="must")) == [2]
-    assert "`run.resume` (must)" in capfd.readouterr().err
+    assert "`run.resume` (must)" in capsys.readouterr().out
 
 
 def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
     patient = changed(
-        tree, optim__lr=1e-12, train__epochs=8, train__early_stopping={"patience": 3}, eval__metric="loss", schedule__name="constant"
+        tree,
+        optim__lr=1e-12,
+        train__epochs=8,
+        train__early_stopping={"patience": 3},
+        eval__metric="loss",
+        schedule__name="constant",
     )
     run = train(changed(patient, train__max_steps=12), train__early_stopping={"patience": 3, "min_delta": 1.0})
     best = (run / "best.safetensors").read_bytes()
@@ -121,13 +133,13 @@ def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
 
 
 def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
-    tree: dict[str, Any], capfd: pytest.CaptureFixture[str]
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     wild = changed(tree, optim__lr=1e25, checkpoint__every_steps=1, checkpoint__keep=50)
     assert _run(wild, 2) == [1, 1]
     result = _result(tree)
     assert (result["status"], result["error"]) == ("failed", "nonfinite")
-    assert "not finite" in capfd.readouterr().err
+    assert "not finite" in capsys.readouterr().out
     for checkpoint in (folder(tree) / "checkpoints").glob("step_*"):
         state = torch.load(checkpoint / "state.pt", weights_only=True)
         assert all(value.isfinite().all() for value in state["model"].values())
@@ -160,13 +172,15 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert "not finite in 1 of the steps 3 to 4" in message
 
 
-def test_a_broken_image_names_its_path(tree: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_image_names_its_path(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tmp_path / "images"
     shutil.copytree(tree["data"]["root"], images)
     broken = sorted((images / "train" / "class_b").iterdir())[0]
     broken.write_text("this is no image")
     assert _run(changed(tree, data__root=str(images), data__workers=1)) == [2]
-    assert str(broken) in capfd.readouterr().err
+    assert str(broken) in capsys.readouterr().out
     assert _result(tree)["error"] == "data"
 
 
@@ -186,7 +200,9 @@ def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]
 def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
     """The two ways a user starts a run, in new processes; a second start finds it finished; evaluate agrees."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
+    torchrun = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
+    )
     command = [sys.executable, *torchrun, "-m", "dist_train", "--config", str(tmp_path / "run.yaml"), "train.epochs=1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
