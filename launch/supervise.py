@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import FrameType
 from typing import Any
 
@@ -29,7 +30,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _TOLD_BY = signal.SIGUSR2  # what workers get: torchrun itself never sends it
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
 _LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well
-_HOPELESS_S = 2.0  # less than torchrun takes to start the workers again
+_HOPELESS_S = 0.5  # less than workers take to start again; enough to print the error
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Supervisor:
 
     def say(self, text: str) -> None:
         """One line to this node's log."""
-        print(f"[supervisor {time.strftime('%H:%M:%S')} node {self.place.node}] {text}", flush=True)
+        print(f"[supervisor {datetime.now():%H:%M:%S.%f} node {self.place.node}] {text}", flush=True)
 
     def result(self) -> dict[str, Any]:
         """``result.json`` if this start wrote it."""

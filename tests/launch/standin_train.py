@@ -2,7 +2,7 @@
 
 It keeps the contract: it resumes from its last save, stops on a signal to any rank, at a step that all ranks
 reach, writes ``result.json`` and leaves with 0. Its one parameter is its step. The run's ``data.root`` holds
-``plan.json``: ``steps``, ``step_s``, ``save_every`` and, to provoke failures, ``fault`` at step ``fault_step``.
+``plan.json``: ``steps``, ``step_s``, ``save_every``, ``startup_s``, and a ``fault`` at step ``fault_step``.
 """
 
 import json
@@ -23,6 +23,7 @@ def main(cfg: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _frame: stop.append(number))
     run, plan = RunDir.of(cfg), json.loads((Path(cfg.data.root) / "plan.json").read_text())
+    time.sleep(plan.get("startup_s", 0))
     if os.environ.get("RANK", "0") == "0":
         return _lead(run, cfg, plan, stop)
     return _follow(run, stop)
