@@ -64,7 +64,8 @@ class Job:
         """The plan for people."""
         devices = f"{self.gpus} GPU(s)" if self.gpus else "no GPU"
         lines = [
-            f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); {devices} and {self.cpus} CPU(s) a node",
+            f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
+            f"{devices} and {self.cpus} CPU(s) a node",
             f"{len(self.runs)} run(s):" if self.sweep else "run folder: " + str(self.runs[0].folder.path),
         ]
         if self.sweep:
@@ -133,7 +134,8 @@ def check_not_running(run: Run) -> None:
         job = scontrol.show_job(job_id)
         if job.state != "UNKNOWN" and not job.over:
             raise ConfigError(
-                f"{run.folder.path} already has job {job_id} ({job.state}); cancel it (scancel {job_id}) or choose another run.name"
+                f"{run.folder.path} already has job {job_id} ({job.state}); "
+                f"cancel it (scancel {job_id}) or choose another run.name"
             )
 
 

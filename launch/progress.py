@@ -1,7 +1,8 @@
 """How far a run got, and how far it was at each start: what launchers write into a run folder.
 
-``launch.json`` lists the jobs submitted for it. In ``starts.json`` node 0's supervisor writes a line at every start, before any worker runs. Progress means a step that no start
-of the same job has reached before; so a job that dies at the same place again is found out.
+``launch.json`` lists the jobs submitted for it. In ``starts.json`` node 0's supervisor notes every start, before
+any worker runs. Progress means a step that no start of the same job has reached before; so a job that dies at
+the same place again is found out.
 """
 
 import json
@@ -80,11 +81,6 @@ def history(run: RunDir, job_id: str) -> History:
         progressed_before=len(steps) < 2 or steps[-1] > max(steps[:-1]),
         stopped_at=starts[-1].get("stopped_at") if starts else None,
     )
-
-
-def attempts(run: RunDir) -> int:
-    """How many times the trainer has begun, by its own count."""
-    return len(read_json(run.provenance, default={"attempts": []})["attempts"])
 
 
 def _last_metrics_step(run: RunDir) -> int:

@@ -66,7 +66,7 @@ class Supervisor:
         self.task, self.place, self.signals = task, place, signals
         self.run = RunDir.of(load_config(task.config, task.overrides))
         self.walltime = False
-        self.earlier_attempts = progress.attempts(self.run)
+        self.earlier_result = read_result(self.run)
         self.end_time = scontrol.show_job(place.job_id).end_time if place.slurm else None
 
     def __call__(self) -> int:
@@ -75,9 +75,8 @@ class Supervisor:
         if self.place.node == 0:
             progress.record_start(self.run, self.place.job_id, self.place.restart)
         command, env = agent_command(self.task, self.place), self._environment()
-        self.say(
-            f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {self.place.host}:{self.place.port}"
-        )
+        meeting = f"{self.place.host}:{self.place.port}"
+        self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
         agent = processes.start_guarded(command, env, deaf_to=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
         code = self._watch(agent)
         self._end_orphans()
@@ -91,7 +90,7 @@ class Supervisor:
     def result(self) -> dict[str, Any]:
         """``result.json`` if this start wrote it."""
         result = read_result(self.run)
-        return result if result.get("attempt", 0) > self.earlier_attempts else {}
+        return result if result != self.earlier_result else {}
 
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ)
@@ -105,10 +104,9 @@ class Supervisor:
         if interface:
             env.setdefault("GLOO_SOCKET_IFNAME", interface)
         if self.end_time:
-            env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM sets it from version 22.05.3 on
-        self.say(
-            f"{self.task.procs} worker(s), {cpus} CPU(s), OMP_NUM_THREADS={env['OMP_NUM_THREADS']}, interface {interface}"
-        )
+            env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM itself does from version 23.02 on
+        threads = env["OMP_NUM_THREADS"]
+        self.say(f"{self.task.procs} worker(s), {cpus} CPU(s), {threads} thread(s) each, interface {interface}")
         return env
 
     def _watch(self, agent: "subprocess.Popen[bytes]") -> int:

@@ -1,4 +1,4 @@
-"""A trainer without torch, for tests of what starts and stops trainers. ``standin_code`` puts it in the real one's place.
+"""A trainer without torch, which ``standin_code`` puts in the place of the real one.
 
 It keeps the contract: it resumes from its last save, stops on a signal to any rank, at a step that all ranks
 reach, writes ``result.json`` and leaves with 0. Its one parameter is its step. The run's ``data.root`` holds

@@ -131,7 +131,8 @@ def test_sweep_becomes_an_array(make_config: Callable[..., Path]) -> None:
 def test_site_file_gives_defaults_and_the_command_line_wins(tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text(
-        "nodes: 4\ntime: 4:00:00\nsetup: [module load cuda, module load nccl]\nenv: {A: 1}\nno_snapshot: true\nqos: null\n"
+        "nodes: 4\ntime: 4:00:00\nsetup: [module load cuda, module load nccl]\n"
+        "env: {A: 1}\nno_snapshot: true\nqos: null\n"
     )
     args = options.parse(["--cluster-config", str(site), "--nodes", "2", "optim.lr=1"])
     assert (args.nodes, args.time, args.no_snapshot, args.qos) == (2, "4:00:00", True, None)
