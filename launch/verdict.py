@@ -47,7 +47,8 @@ def judge(facts: Facts) -> Verdict:
         return Verdict("fail", f"{error} error at step {step}, which would come again: {facts.result.get('message')}")
     if facts.slurm and facts.job_state != "RUNNING":
         # After scancel a requeue would bring the job back to life; after `scontrol requeue` SLURM does it itself.
-        return Verdict("leave", f"SLURM is already ending the job ({facts.job_state})")
+        saved = f"stopped at step {step}" if status == "stopped" else "ended"
+        return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
     verdict = _interrupted(facts) or _crashed(facts)
     if verdict.action == "requeue" and facts.requeues >= facts.max_requeues:
         return Verdict(
