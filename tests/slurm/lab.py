@@ -155,18 +155,20 @@ def preempt(seconds: int = 2, nodes: int = 2) -> str:
 
 def processes(run: Path, kind: str) -> list[int]:
     """Ids of processes that work on a run: ``worker``, ``agent`` or ``supervisor``, the oldest first."""
-    marks = {"worker": b"\0-m\0dist_train\0", "agent": b"torch.distributed.run", "supervisor": b"submitit.core._submit"}
+    marks = {
+        "worker": rb"\0-u\0-m\0dist_train\0",
+        "agent": rb"\0torch\.distributed\.run\0",
+        "supervisor": rb"^(?!srun).*\0(submitit\.core\._submit|launch\.supervise)\0",
+    }
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line, parent = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
+            line, stat = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
         except OSError:
             continue
-        if str(run).encode() not in line or marks[kind] not in line or b"srun" in line.split(b"\0")[0]:
-            continue
-        if kind == "worker" and b"torch.distributed.run" in line:
-            continue
-        found.append((int(parent.rpartition(")")[2].split()[19]), int(entry.name)))
+        if str(run).encode() in line and re.search(marks[kind], line):
+            started = int(stat.rpartition(")")[2].split()[19])
+            found.append((started, int(entry.name)))
     return [pid for _, pid in sorted(found)]
 
 
