@@ -131,7 +131,8 @@ class Supervisor:
                 if deadline is None:
                     deadline = now + self._time_left()
                     self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
-                processes.send(workers, _TOLD_BY)
+                if self.result().get("status") != "stopped":  # those that have saved need no more words
+                    processes.send(workers, _TOLD_BY)
             if deadline and now > deadline:
                 self.say("no time left, killing the workers")
                 self._kill(agent.pid)
