@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launch import scontrol
-from tests.slurm import lab
-from tests.slurm.lab import Watched
+from launch import scontrol  # noqa: E402
+from tests.slurm import lab  # noqa: E402
+from tests.slurm.lab import Watched  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = Path("/tmp/dist_train-faults")

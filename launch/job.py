@@ -153,7 +153,8 @@ def check_with_trainer(job: Job) -> str:
     Raises:
         ConfigError: what it says.
     """
-    command = [sys.executable, "-m", "dist_train", "--check", "--config", job.config, *job.runs[0].overrides]
+    command = [sys.executable, "-m", "dist_train", "--check", f"--world-size={job.world_size}"]
+    command += ["--config", job.config, *job.runs[0].overrides]
     env = os.environ | {"PYTHONPATH": environment_pythonpath(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:

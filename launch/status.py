@@ -35,6 +35,17 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
     Returns:
         The run's outcome as an exit code: 0 done, 75 stopped, 1 anything else.
     """
+    try:
+        _follow_to_end(job_id, logs)
+    except KeyboardInterrupt:
+        print(f"\n[job {job_id}] goes on; scancel {job_id} would stop it")
+        return EXIT_STOPPED
+    status = read_result(run).get("status")
+    print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
+    return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
+
+
+def _follow_to_end(job_id: str, logs: str) -> None:
     offsets: dict[str, int] = {}
     state = ""
     while True:
@@ -48,9 +59,6 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
             break
         time.sleep(2)
     _print_news(logs, offsets)
-    status = read_result(run).get("status")
-    print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
-    return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:

@@ -66,6 +66,7 @@ class Supervisor:
         self.task, self.place, self.signals = task, place, signals
         self.run = RunDir.of(load_config(task.config, task.overrides))
         self.walltime = False
+        self.workers: set[int] = set()
         self.earlier_result = read_result(self.run)
         self.end_time = scontrol.show_job(place.job_id).end_time if place.slurm else None
 
@@ -122,6 +123,7 @@ class Supervisor:
             looked_at = now
             self._watch_walltime(now)
             workers = processes.children(agent.pid)
+            self.workers |= set(workers)
             patience = self._patience_with_agent(working=bool(workers))
             idle_since = None if patience is None else idle_since or now
             if patience is not None and idle_since and now - idle_since > patience:
@@ -171,17 +173,20 @@ class Supervisor:
         processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
 
     def _end_orphans(self) -> None:
-        """Workers whose agent died are ours now: let them save, then make sure that none is left."""
-        deadline = time.time() + self._time_left() if processes.children(os.getpid()) else 0.0
-        while time.time() < deadline:
-            processes.reap()
-            workers = processes.children(os.getpid())
-            if not workers:
-                return
-            processes.send(workers, _TOLD_BY)
+        """Workers whose agent died are ours now: let them save. Whatever else they left has a moment to end."""
+        deadline = time.time() + self._time_left() if self._orphans() & self.workers else 0.0
+        while self._orphans() & self.workers and time.time() < deadline:
+            processes.send(self._orphans() & self.workers, _TOLD_BY)
             time.sleep(0.5)
+        deadline = time.time() + _LINGER_S
+        while self._orphans() and not self._orphans() & self.workers and time.time() < deadline:
+            time.sleep(0.1)
         processes.send(processes.descendants(os.getpid()), signal.SIGKILL)
         processes.reap()
+
+    def _orphans(self) -> set[int]:
+        processes.reap()
+        return set(processes.children(os.getpid()))
 
     def _facts(self, agent_code: int) -> Facts:
         job = scontrol.show_job_surely(self.place.job_id) if self.place.slurm else scontrol.Job("RUNNING")

@@ -108,7 +108,7 @@ def test_interrupted_saved_and_continued(
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert _result(tmp_path)["step"] == stopped["step"] + 3
-    assert _starts(tmp_path)[1]["stopped_at"] == stopped["step"]
+    assert _starts(tmp_path)[-1]["stopped_at"] == stopped["step"]
 
 
 def test_a_killed_worker_is_restarted_in_the_job(

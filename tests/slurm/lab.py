@@ -132,16 +132,18 @@ class Watched:
         return [int(step) for step in re.findall(r"resuming from \S*step_(\d+)", self.log())]
 
 
-def launch(config: Path, *args: str, nodes: int = 2, procs: int = 2, folder: Path | None = None) -> Watched:
-    """Submit through the real launcher."""
-    command = [
-        *(sys.executable, str(ROOT / "launch" / "slurm.py"), "--config", str(config), "--no-check"),
-        *(f"--nodes={nodes}", f"--procs-per-node={procs}", "--cpus-per-gpu=1", "--time=10", "--signal-delay=45"),
-        *("--env", "OMP_NUM_THREADS=1", *args),
-    ]
+def launch(config: Path, *args: str, nodes: int = 2, procs: int = 2) -> Watched:
+    """Submit one run of ``make_config`` through the real launcher."""
+    arguments = [f"--config={config}", "--no-check", f"--nodes={nodes}", f"--procs-per-node={procs}"]
+    arguments += ["--cpus-per-gpu=1", "--time=10", "--signal-delay=45", "--env", "OMP_NUM_THREADS=1", *args]
+    return submit(arguments, config.parent / "run")
+
+
+def submit(arguments: list[str], run: Path) -> Watched:
+    """Call the real launcher."""
+    command = [sys.executable, "launch/slurm.py", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    run = config.parent / "run"
     entry = json.loads((run / "launch.json").read_text())[-1]
     return Watched(entry["job"], run, entry["logs"])
 
