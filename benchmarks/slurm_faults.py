@@ -157,7 +157,7 @@ def run_case(name: str, case: Case, tracker: str) -> Row:
 
 def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> Row:
     """Everything of a row but its note."""
-    end, starts, resumed = job.look(), job.starts(), job.resumed_at()
+    end, resumed = job.look(), job.resumed_at()
     final = lab.weights(job.run)
     same = "none" if final is None else "equal" if final == reference(case.steps) else "DIFFERENT"
     expected = case.state == end.state and end.restarts in case.restarts
@@ -173,9 +173,9 @@ def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> 
         job=job.job_id,
         requeues=end.restarts,
         attempts=end.attempt,
-        steps_lost=reached_before(job, began) - resumed[0] if resumed and case.state == "COMPLETED" else None,
+        steps_lost=reached_before(job) - resumed[0] if resumed and case.state == "COMPLETED" else None,
         saved_after_s=saved_after(job, began),
-        first_step_after_s=first_step_after(job, starts),
+        first_step_after_s=first_step_after(job, began),
         final_state=end.state,
         status=end.status,
         weights=same,
@@ -183,25 +183,27 @@ def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> 
     )
 
 
-def reached_before(job: Watched, began: float) -> int:
+def reached_before(job: Watched) -> int:
     """The last step before the second attempt."""
     return max(seen.step for seen in job.seen if seen.attempt == 1)
 
 
 def saved_after(job: Watched, began: float) -> float | None:
-    """Seconds from the first word of a supervisor about a signal until the run was stopped in good order."""
-    told = re.search(r"\[supervisor (\S+) node \d+\] \w+: asking", job.log())
+    """Seconds until the run was stopped in good order: from the first signal, or the kill where none came before."""
     saved = next((seen.time for seen in job.seen if seen.status == "stopped"), None)
-    return round(saved - clock(told[1]), 1) if told and saved else None
+    if saved is None:
+        return None
+    told = [clock(text) for text in re.findall(r"\[supervisor (\S+) node \d+\] \w+: asking", job.log())]
+    return round(saved - min([moment for moment in told if moment < saved], default=began), 1)
 
 
-def first_step_after(job: Watched, starts: list[dict[str, object]]) -> float | None:
-    """Seconds from the second start of the supervisors until a step of its own."""
+def first_step_after(job: Watched, began: float) -> float | None:
+    """Seconds from the second start of the supervisors, or the kill if there was none, until a new step."""
     started = re.search(r"\[supervisor (\S+) node 0\] start [\d_]+\.1,", job.log())
-    again = [seen for seen in job.seen if seen.attempt > 1 and seen.restarts > 0]
+    again = [seen for seen in job.seen if seen.attempt > 1]
     base = again[0].step if again else 0
     moved = next((seen.time for seen in again if seen.step > base), None)
-    return round(moved - clock(started[1]), 1) if started and moved else None
+    return round(moved - (clock(started[1]) if started else began), 1) if moved else None
 
 
 def clock(text: str) -> float:
