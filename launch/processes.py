@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -14,6 +14,11 @@ _libc = ctypes.CDLL(None)
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none can get lost."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent(number: signal.Signals) -> None:
+    """Have this process signalled when its parent dies. Programs that it becomes by exec keep that."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def start_guarded(
@@ -29,7 +34,7 @@ def start_guarded(
     def in_child() -> None:
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
 
     return subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=in_child)
 
@@ -47,6 +52,20 @@ def descendants(pid: int) -> list[int]:
     while level:
         level = {child for child, parent in parents.items() if parent in level}
         found += sorted(level)
+    return found
+
+
+def with_variable(name: str, value_is_stale: Callable[[str], bool]) -> list[int]:
+    """Processes of this machine whose environment at their start had ``name`` with a stale value."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:  # gone, or somebody else's
+            continue
+        values = [word.partition(b"=")[2].decode() for word in words if word.startswith(name.encode() + b"=")]
+        if values and value_is_stale(values[0]):
+            found.append(int(entry.parent.name))
     return found
 
 

@@ -55,7 +55,7 @@ def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
         f"--nproc-per-node={task.procs}",
         f"--max-restarts={task.max_restarts}",
         "--signals-to-handle=SIGINT",  # or the agent would install handlers in place of its deafness
-        *("-m", "dist_train", "--config", task.config, *task.overrides),
+        *("-m", "launch.worker", "--config", task.config, *task.overrides),
     ]
 
 
@@ -73,6 +73,7 @@ class Supervisor:
     def __call__(self) -> int:
         """Run the workers to their end, then act on it. Returns the exit code of this task."""
         processes.adopt_orphans()
+        self._end_leftovers()
         if self.place.node == 0:
             progress.record_start(self.run, self.place.job_id, self.place.restart)
         command, env = agent_command(self.task, self.place), self._environment()
@@ -171,6 +172,16 @@ class Supervisor:
 
     def _kill(self, agent: int) -> None:
         processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
+
+    def _end_leftovers(self) -> None:
+        """End workers of an earlier start of this job that SLURM has lost sight of: one folder, one trainer."""
+        if not self.place.slurm:
+            return
+        job, current = f"{self.place.job_id}.", self.place.start
+        left = processes.with_variable("TORCHELASTIC_RUN_ID", lambda run: run.startswith(job) and run != current)
+        if left:
+            self.say(f"ending {len(left)} process(es) that outlived an earlier start")
+            processes.send(left, signal.SIGKILL)
 
     def _end_orphans(self) -> None:
         """Workers whose agent died are ours now: let them save. Whatever else they left has a moment to end."""
