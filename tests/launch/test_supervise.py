@@ -120,10 +120,12 @@ def test_a_killed_worker_is_restarted_in_the_job(
     assert (_result(tmp_path)["attempt"], len(_starts(tmp_path))) == (2, 1)
 
 
-def test_workers_save_when_their_agent_dies_and_start_again(
-    start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path
+def test_workers_save_when_their_agent_dies_and_start_again_from_the_snapshot(
+    start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path, standin_code: Path
 ) -> None:
     process = start(make_config(steps=40, fault="kill_agent", fault_step=7, fault_once=True))
+    _wait_for_step(tmp_path, 1)
+    (standin_code / "dist_train" / "train.py").write_text("raise SystemExit('the working copy was used')")
     output = process.communicate(timeout=90)[0]
     assert process.returncode == 0, output
     first, second = _starts(tmp_path)

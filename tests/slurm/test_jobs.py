@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dist_train.run_dir import RunDir
+from launch import status
 from tests.slurm import lab
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
@@ -19,7 +21,9 @@ def config(tmp_path: Path, images: Path) -> Path:
     return lab.make_config(tmp_path, images)
 
 
-def test_preempted_on_two_nodes_it_comes_back_and_ends_the_same(config: Path, undisturbed: str) -> None:
+def test_preempted_on_two_nodes_it_comes_back_and_ends_the_same(
+    config: Path, undisturbed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     job = lab.launch(config, nodes=2, procs=1)
     job.wait_step(15)
     lab.preempt()
@@ -28,6 +32,10 @@ def test_preempted_on_two_nodes_it_comes_back_and_ends_the_same(config: Path, un
     first, second = job.starts()
     assert job.resumed_at() == [first["reached"]] == [second["stopped_at"]], "steps were lost"
     assert lab.weights(job.run) == undisturbed
+    assert status.follow(RunDir(job.run), job.job_id, job.logs) == 0
+    told = capsys.readouterr().out
+    assert "COMPLETED, 1 requeue(s)" in told
+    assert f"step {lab.STEPS}/{lab.STEPS}" in told, "the log of rank 0 is missing"
 
 
 def test_a_killed_rank_is_replaced_within_the_allocation(config: Path, undisturbed: str) -> None:
