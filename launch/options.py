@@ -128,9 +128,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _site_arguments(path: Path, found: argparse.ArgumentParser) -> list[str]:
     """A site file as the command line that it stands for, so that both are read by the same rules."""
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
+        # All values as they are written: YAML would read 4:00:00 as the number 14400.
+        tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --cluster-config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"--cluster-config {path} must hold options such as `nodes: 2`, not {tree!r}")
     known = [action.dest for action in found._actions if action.option_strings and action.dest != "help"]
     arguments = []
     for key, value in tree.items():
@@ -144,16 +147,11 @@ def _site_arguments(path: Path, found: argparse.ArgumentParser) -> list[str]:
             arguments += [f"{flag}={k}={v}" for k, v in value.items()]
         elif isinstance(value, list):
             arguments += [f"{flag}={item}" for item in value]
-        elif isinstance(value, bool):
-            arguments += [flag] if value else []
-        elif value is not None:
-            arguments.append(f"{flag}={_sexagesimal(value) if key == 'time' else value}")
+        elif value in ("true", "false"):
+            arguments += [flag] if value == "true" else []
+        elif value not in ("", "null", "~"):
+            arguments.append(f"{flag}={value}")
     return arguments
-
-
-def _sexagesimal(value: Any) -> Any:
-    """YAML 1.1 reads an unquoted 4:00:00 as the number 14400: seconds. Write it back."""
-    return f"{value // 3600}:{value // 60 % 60:02}:{value % 60:02}" if isinstance(value, int) and value >= 60 else value
 
 
 def _positive(text: str) -> int:

@@ -135,6 +135,8 @@ def test_site_file_gives_defaults_and_the_command_line_wins(tmp_path: Path) -> N
         "env: {A: 1}\nno_snapshot: true\nqos: null\n"
     )
     args = options.parse(["--cluster-config", str(site), "--nodes", "2", "optim.lr=1"])
+    site_alone = options.parse(["--cluster-config", str(site)])
+    assert (site_alone.nodes, site_alone.time) == (4, "4:00:00")
     assert (args.nodes, args.time, args.no_snapshot, args.qos) == (2, "4:00:00", True, None)
     assert args.setup == ["module load cuda", "module load nccl"]
     assert args.env == [("A", "1")]
