@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dist_train.errors import ConfigError
 from launch import scontrol
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below the range from which Linux hands out ports by itself
@@ -43,8 +44,13 @@ def slurm_place(env: Mapping[str, str]) -> Place:
     """The place of a SLURM task, one task a node.
 
     Raises:
-        KeyError: this is no SLURM task.
+        ConfigError: there is more than one task on a node.
     """
+    if env["SLURM_NTASKS"] != env.get("SLURM_NNODES", env["SLURM_NTASKS"]):
+        raise ConfigError(
+            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): a supervisor needs a node for itself and "
+            "starts the workers; use --ntasks-per-node=1"
+        )
     restart = int(env.get("SLURM_RESTART_COUNT", "0"))
     hosts = scontrol.host_names(env["SLURM_JOB_NODELIST"]) or [env["SLURM_JOB_NODELIST"]]
     host = _address(hosts[0], env)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import FrameType
@@ -249,8 +249,15 @@ def note_signals() -> list[str]:
 
 def supervise(task: Task) -> None:
     """What submitit calls in every task of the job, with handlers of its own installed; ours replace them."""
-    signals = note_signals()
-    sys.exit(Supervisor(task, rendezvous.slurm_place(os.environ), signals)())
+    sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
+
+
+def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: list[str]) -> int:
+    try:
+        return Supervisor(task, find_place(), signals)()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -277,14 +284,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.config, args.overrides, args.procs_per_node, args.max_restarts, args.max_requeues, args.signal_delay
     )
     if rendezvous.in_slurm_task():
-        place = rendezvous.slurm_place(os.environ)
-    else:
-        place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)
-    try:
-        return Supervisor(task, place, signals)()
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
+        return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
+    place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)
+    return _supervise(task, lambda: place, signals)
 
 
 if __name__ == "__main__":

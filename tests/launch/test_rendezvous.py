@@ -2,6 +2,7 @@
 
 import pytest
 
+from dist_train.errors import ConfigError
 from launch import rendezvous, scontrol
 
 TASK = {
@@ -44,6 +45,11 @@ def test_a_name_that_does_not_resolve_gives_the_launch_node(cluster: dict[str, s
 def test_a_name_that_resolves_to_loopback_is_not_believed(cluster: dict[str, str]) -> None:
     cluster["n1"] = "localhost"
     assert rendezvous.slurm_place(TASK).host == "10.0.0.9"
+
+
+def test_two_tasks_on_a_node_are_refused(cluster: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="--ntasks-per-node=1"):
+        rendezvous.slurm_place(TASK | {"SLURM_NTASKS": "4", "SLURM_NNODES": "2"})
 
 
 def test_ports_are_below_the_ephemeral_range_and_change_at_a_requeue() -> None:
