@@ -28,7 +28,7 @@ from tests.slurm.lab import Watched  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "slurm_jobs.json"
 WORK = Path("/tmp/dist_train-jobs")
-SOAK_STEPS = 4000
+SOAK_STEPS = 2500
 
 
 def four_ranks() -> dict[str, Any]:
