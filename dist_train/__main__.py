@@ -7,9 +7,14 @@ from dist_train.config import Config
 
 
 def _train(cfg: Config) -> int:
+    from dist_train.preempt import ignore_stop_signals
     from dist_train.train import main
 
-    return main(cfg)
+    try:
+        return main(cfg)
+    finally:
+        # An exiting interpreter gives signals back their default, death: a rank that has saved must not meet it.
+        ignore_stop_signals()
 
 
 def _check(cfg: Config, world_size: int) -> int:

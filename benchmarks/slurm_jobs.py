@@ -1,0 +1,158 @@
+"""Longer proofs on the test cluster, beside the fault table. As root, on one Linux machine:
+
+    python benchmarks/slurm_jobs.py four-ranks    the demo's fine-tuning on two nodes, four ranks, to its end
+    python benchmarks/slurm_jobs.py array         a sweep of six as one array, two of its tasks preempted
+    python benchmarks/slurm_jobs.py soak [N]      N random preemptions and failures over one job
+
+Each adds its entry to ``benchmarks/results/slurm_jobs.json``.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from launch import scontrol  # noqa: E402
+from tests.slurm import lab  # noqa: E402
+from tests.slurm.lab import Watched  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "slurm_jobs.json"
+WORK = Path("/tmp/dist_train-jobs")
+SOAK_STEPS = 2500
+
+
+def four_ranks() -> dict[str, Any]:
+    """Fine-tune the demo's pretrained model on its real images."""
+    from benchmarks.demo import prepare
+
+    prepare()
+    began = time.time()
+    job = lab.submit(
+        [
+            *("--config", "configs/demo.yaml", "--nodes=2", "--procs-per-node=2", "--cpus-per-gpu=1", "--time=30"),
+            *("--env", "OMP_NUM_THREADS=1", f"run.output_dir={WORK}", "run.name=four-ranks", "train.global_batch=48"),
+        ],
+        WORK / "four-ranks",
+    )
+    end = job.wait_over(1500)
+    result = job.result()
+    provenance = json.loads((job.run / "provenance.json").read_text())["attempts"][-1]
+    return {
+        "job": job.job_id,
+        "state": end.state,
+        "status": result.get("status"),
+        "world_size": provenance["world_size"],
+        "hosts": provenance["hosts"],
+        "best": result.get("best"),
+        "seconds": round(time.time() - began),
+        "ok": end.state == "COMPLETED" and result.get("status") == "done" and provenance["world_size"] == 4,
+    }
+
+
+def array() -> dict[str, Any]:
+    """Six runs, two at a time; the first two are preempted."""
+    config = lab.make_config(WORK, WORK / "images", 150)
+    sweep = ["--config", str(config), "--no-check", "--sweep", "optim.lr=1e-3,2e-3", "--sweep", "run.seed=0,1,2"]
+    sweep += ["--max-parallel=2", "--cpus-per-gpu=1", "--time=10", "--signal-delay=45", "--env", "OMP_NUM_THREADS=1"]
+    runs = [WORK / f"run-lr{lr}-seed{seed}" for lr in ("1e-3", "2e-3") for seed in (0, 1, 2)]
+    first = lab.submit(sweep, runs[0])
+    jobs = [Watched(json.loads((run / "launch.json").read_text())[-1]["job"], run, "") for run in runs]
+    for job in jobs[:2]:
+        job.wait_step(20, seconds=300)
+    lab.preempt()
+    for job in jobs:
+        job.wait_over(900)
+    again = subprocess.run(
+        [sys.executable, "launch/slurm.py", *sweep], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    ends = [job.look() for job in jobs]
+    return {
+        "job": first.job_id.partition("_")[0],
+        "states": [end.state for end in ends],
+        "requeues": [end.restarts for end in ends],
+        "status": [end.status for end in ends],
+        "submitted_again": "all runs of this sweep are done" not in again.stdout,
+        "ok": all(end.state == "COMPLETED" and end.status == "done" for end in ends)
+        and [end.restarts for end in ends] == [1, 1, 0, 0, 0, 0]
+        and "all runs of this sweep are done" in again.stdout,
+    }
+
+
+FAULTS = {
+    "preemption": lambda job: lab.preempt(),
+    "scontrol requeue": lambda job: subprocess.run(["scontrol", "requeue", job.job_id], check=True),
+    "SIGTERM to one rank": lambda job: os.kill(random.choice(lab.processes(job.run, "worker")), signal.SIGTERM),
+    "rank killed": lambda job: os.kill(random.choice(lab.processes(job.run, "worker")), signal.SIGKILL),
+    "agent killed": lambda job: os.kill(lab.processes(job.run, "agent")[0], signal.SIGKILL),
+    "supervisor killed": lambda job: os.kill(lab.processes(job.run, "supervisor")[0], signal.SIGKILL),
+}
+
+
+def soak(count: int = 20) -> dict[str, Any]:
+    """Disturb one job again and again, and compare its weights with an undisturbed run's."""
+    random.seed(0)
+    folder = WORK / "soak"
+    folder.mkdir()
+    began = time.time()
+    job = lab.launch(lab.make_config(folder, WORK / "images", SOAK_STEPS), "--max-requeues=100", nodes=1, procs=2)
+    events: list[dict[str, Any]] = []
+    seen = job.wait_step(5)
+    while len(events) < count:
+        time.sleep(random.uniform(0.5, 4))
+        seen = job.look()
+        if seen.status == "done":
+            break
+        kind = random.choice(list(FAULTS))
+        FAULTS[kind](job)
+        at, before = time.time(), seen
+        seen = job.wait(lambda now, last=before: now.attempt > last.attempt and now.status == "running", 240)
+        reached = max(look.step for look in job.seen if look.attempt == before.attempt)
+        events.append({"fault": kind, "step": reached, "lost": reached - job.resumed_at()[-1]})
+        events[-1]["seconds"] = round(time.time() - at, 1)
+        print(events[-1], flush=True)
+    end = job.wait_over(1200)
+    reference = WORK / "undisturbed"
+    reference.mkdir()
+    lab.run_with_torchrun(lab.make_config(reference, WORK / "images", SOAK_STEPS), procs=2)
+    same = lab.weights(job.run) == lab.weights(reference / "run")
+    return {
+        "job": job.job_id,
+        "state": end.state,
+        "requeues": end.restarts,
+        "attempts": end.attempt,
+        "events": events,
+        "seconds": round(time.time() - began),
+        "weights": "equal" if same else "DIFFERENT",
+        "ok": end.state == "COMPLETED" and same and len(events) == count,
+    }
+
+
+def main() -> int:
+    names = {"four-ranks": four_ranks, "array": array, "soak": soak}
+    if len(sys.argv) < 2 or sys.argv[1] not in names:
+        print(__doc__, file=sys.stderr)
+        return 2
+    shutil.rmtree(WORK, ignore_errors=True)
+    lab.make_images(WORK / "images")
+    if not scontrol.partitions():
+        lab.cluster("up")
+    entry = names[sys.argv[1]](*map(int, sys.argv[2:]))
+    entry = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "hardware": "2 shared CPU cores", **entry}
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps(known | {sys.argv[1]: entry}, indent=1) + "\n")
+    print(json.dumps(entry, indent=1))
+    return 0 if entry["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

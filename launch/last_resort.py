@@ -1,0 +1,52 @@
+"""The end of the batch script: requeue a job whose supervisors died before they could.
+
+``python -m launch.last_resort STATUS --config FILE [key=value ...]`` after srun, whose exit status tells: above
+128 a task died by a signal. Everything else has been decided by a supervisor.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from dist_train.config import load_config
+from dist_train.run_dir import RunDir, read_result
+from launch import progress, rendezvous, scontrol
+from launch.verdict import Facts, judge
+
+
+def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
+    """Returns the exit code for the batch script: srun's own, unless the job was requeued."""
+    parser = argparse.ArgumentParser(prog="python -m launch.last_resort", description=__doc__)
+    parser.add_argument("status", type=int)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--max-requeues", type=int, default=20)
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_intermixed_args(argv)
+    if args.status <= 128:
+        return int(args.status)
+    run, job_id = RunDir.of(load_config(args.config, args.overrides)), rendezvous.job_id(env)
+    job, past, result = scontrol.show_job_surely(job_id), progress.history(run, job_id), read_result(run)
+    ended = result.get("status") == "done" or (result.get("status") == "stopped" and result["step"] != past.stopped_at)
+    verdict = judge(
+        Facts(
+            result=result if ended else {},
+            history=past,
+            job_state=job.state,
+            preempted=job.preempted,
+            agent_code=128 - args.status,
+            requeues=job.restarts,
+            max_requeues=args.max_requeues,
+        )
+    )
+    print(f"[batch] a supervisor died by signal {args.status - 128}; {verdict.action}: {verdict.why}", flush=True)
+    if verdict.action != "requeue":
+        return 0 if verdict.action == "done" else int(args.status)
+    complaint = scontrol.requeue(job_id)
+    if complaint:
+        print(f"error: cannot requeue the job: {complaint}", file=sys.stderr)
+    return args.status if complaint else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

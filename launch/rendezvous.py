@@ -1,0 +1,149 @@
+"""Where this process stands in its allocation, and where the torchrun agents of all nodes meet.
+
+Names may not resolve on a node, or resolve to a loopback address. So addresses are SLURM's own, every agent
+is told its address and whether it hosts the meeting, and gloo is told the network interface.
+"""
+
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dist_train.errors import ConfigError
+from launch import scontrol
+
+_FIRST_PORT, _PORTS = 20000, 10000  # below the range from which Linux hands out ports by itself
+
+
+@dataclass(frozen=True)
+class Place:
+    """This node among the nodes of its job."""
+
+    job_id: str
+    """As ``scontrol`` takes it: ``17``, or ``17_3`` for an element of an array; ``local`` without SLURM."""
+    restart: int
+    node: int
+    nodes: int
+    host: str
+    """Address of the first node."""
+    own: str
+    """Address of this node."""
+    port: int
+    slurm: bool = True
+
+    @property
+    def start(self) -> str:
+        """Names this start of this job."""
+        return f"{self.job_id}.{self.restart}"
+
+
+def slurm_place(env: Mapping[str, str]) -> Place:
+    """The place of a SLURM task, one task a node.
+
+    Raises:
+        ConfigError: there is more than one task on a node.
+    """
+    if env["SLURM_NTASKS"] != env.get("SLURM_NNODES", env["SLURM_NTASKS"]):
+        raise ConfigError(
+            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): a supervisor needs a node for itself and "
+            "starts the workers; use --ntasks-per-node=1"
+        )
+    restart = int(env.get("SLURM_RESTART_COUNT", "0"))
+    hosts = scontrol.host_names(env["SLURM_JOB_NODELIST"]) or [env["SLURM_JOB_NODELIST"]]
+    host = _address(hosts[0], env)
+    return Place(
+        job_id=job_id(env),
+        restart=restart,
+        node=int(env["SLURM_PROCID"]),
+        nodes=int(env["SLURM_NTASKS"]),
+        host=host,
+        own=_own_address(host),
+        port=port_of(int(env["SLURM_JOB_ID"]), restart),
+    )
+
+
+def job_id(env: Mapping[str, str]) -> str:
+    """The id that ``scontrol`` takes: an element of an array has a raw id too, but is requeued by this one."""
+    if "SLURM_ARRAY_JOB_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env["SLURM_JOB_ID"]
+
+
+def local_place(node: int, nodes: int, port: int, restart: int) -> Place:
+    """The place of one of several make-believe nodes on this machine."""
+    return Place("local", restart, node, nodes, host="127.0.0.1", own="127.0.0.1", port=port, slurm=False)
+
+
+def port_of(job: int, restart: int) -> int:
+    """A port that neighbouring jobs, and the last start of this one, do not use."""
+    return _FIRST_PORT + (job * 16 + restart) % _PORTS
+
+
+def agent_arguments(place: Place) -> list[str]:
+    """The rendezvous options of ``python -m torch.distributed.run``."""
+    return [
+        f"--nnodes={place.nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={place.host}:{place.port}",
+        f"--rdzv-id={place.start}",
+        f"--rdzv-conf=is_host={int(place.node == 0)},join_timeout=600",
+        f"--local-addr={place.own}",
+    ]
+
+
+def interface_of(address: str) -> str | None:
+    """Name of the network interface that has an IPv4 address, such as ``eth0``."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            try:
+                reply = fcntl.ioctl(probe.fileno(), 0x8915, request)  # SIOCGIFADDR
+            except OSError:  # an interface without an IPv4 address
+                continue
+            if socket.inet_ntoa(reply[20:24]) == address:
+                return name
+    return None
+
+
+def _address(host: str, env: Mapping[str, str]) -> str:
+    """An address of ``host`` that other nodes can reach."""
+    told = scontrol.node_address(host)
+    if _is_address(told):
+        return told
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(told, None, socket.AF_INET)]
+    except OSError:
+        found = []
+    usable = [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    # srun was started on the first node, and SLURM passes that node's address on.
+    return usable[0] if usable else env.get("SLURM_LAUNCH_NODE_IPADDR", told)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_address(peer: str) -> str:
+    """Our address on the way to ``peer``. Connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((peer, 9))
+        return str(probe.getsockname()[0])
+
+
+def free_port() -> int:
+    """A port that is free on this machine now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def in_slurm_task(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether srun started this process."""
+    return "SLURM_PROCID" in env and "SLURM_JOB_ID" in env

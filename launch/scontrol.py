@@ -1,0 +1,115 @@
+"""What is asked of SLURM, and told to it. A silent or missing SLURM gives empty answers, never an exception."""
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Job:
+    """How the controller sees one job (or one element of an array)."""
+
+    state: str = "UNKNOWN"
+    preempted: bool = False
+    """Chosen for preemption in this very start, and still running in its grace time."""
+    end_time: float | None = None
+    """Unix time at which SLURM will end the job: its walltime, or the end of the grace time of a preemption."""
+    restarts: int = 0
+    reason: str = ""
+    nodes: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "UNKNOWN")
+
+
+def show_job(job_id: str) -> Job:
+    """One job by its id, such as ``17`` or ``17_3``."""
+    fields = _fields(run("scontrol", "show", "job", "-o", job_id))
+    if "JobState" not in fields:
+        return Job()
+    return Job(
+        state=fields["JobState"],
+        preempted=fields["JobState"] == "RUNNING" and fields.get("PreemptTime", "None") != "None",
+        end_time=_unix_time(fields.get("EndTime", "")),
+        restarts=int(fields.get("Restarts", "0")),
+        reason=fields.get("Reason", ""),
+        nodes=fields.get("NodeList", ""),
+    )
+
+
+def kill_wait_s() -> int:
+    """Seconds that SLURM leaves between SIGTERM and SIGKILL; its own default where it does not answer."""
+    match = re.search(r"^KillWait\s*=\s*(\d+)", run("scontrol", "show", "config"), re.MULTILINE)
+    return int(match[1]) if match else 30
+
+
+def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
+    """One job, however busy or absent the controller is just now."""
+    give_up_at = time.time() + patience_s
+    while (job := show_job(job_id)).state == "UNKNOWN" and time.time() < give_up_at:
+        time.sleep(2)
+    return job
+
+
+def requeue(job_id: str, patience_s: float = 60.0) -> str:
+    """Send the job back to the queue under the same id. Returns SLURM's complaint if it would not, else nothing."""
+    give_up_at = time.time() + patience_s
+    while complaint := _call("scontrol", "requeue", job_id).stderr.strip():
+        if show_job(job_id).state not in ("RUNNING", "UNKNOWN"):
+            return ""  # another supervisor was faster, or SLURM does it by itself
+        if time.time() > give_up_at:
+            return complaint
+        time.sleep(2)
+    return ""
+
+
+def host_names(node_list: str) -> list[str]:
+    """``n[1-2]`` -> ``["n1", "n2"]``."""
+    return run("scontrol", "show", "hostnames", node_list).split()
+
+
+def node_address(host: str) -> str:
+    """The address by which SLURM itself reaches a node; the name if it does not tell."""
+    return _fields(run("scontrol", "show", "node", "-o", host)).get("NodeAddr", host)
+
+
+def gpus_in_a_node(partition: str | None) -> int | None:
+    """The most GPUs that a node of the partition has; None if there is no SLURM to ask."""
+    chosen = ["-p", partition] if partition else []
+    lines = run("sinfo", "-h", "-o", "%G", *chosen).split()
+    if not lines:
+        return None
+    counts = [int(n) for line in lines for n in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", line)]
+    return max(counts, default=0)
+
+
+def partitions() -> list[str]:
+    """The names of all partitions; the default one carries no mark."""
+    return sorted({name.rstrip("*") for name in run("sinfo", "-h", "-o", "%P").split()})
+
+
+def run(*command: str) -> str:
+    """Standard output of a command; empty if it fails, hangs or does not exist."""
+    done = _call(*command)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _call(*command: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+def _fields(text: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def _unix_time(stamp: str) -> float | None:
+    try:
+        return time.mktime(time.strptime(stamp, "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:  # "Unknown", or nothing
+        return None

@@ -1,0 +1,118 @@
+"""How runs stand: a table of a folder of them, and the live log of one."""
+
+import glob
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.run_dir import RunDir, read_result
+from launch import scontrol
+from launch.progress import live_step, read_starts, read_submissions
+
+_COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
+
+
+def table(folder: Path) -> str:
+    """All runs in ``folder`` (or the one that it is), one line each."""
+    paths = sorted(
+        path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
+    )
+    rows = [_COLUMNS, *(_row(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    if len(rows) == 1:
+        return f"no runs in {folder}"
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def follow(run: RunDir, job_id: str, logs: str) -> int:
+    """Print what the job logs and how its state changes, through all requeues, until it is over.
+
+    Returns:
+        The run's outcome as an exit code: 0 done, 75 stopped, 1 anything else.
+    """
+    try:
+        _follow_to_end(job_id, logs)
+    except KeyboardInterrupt:
+        print(f"\n[job {job_id}] goes on; scancel {job_id} would stop it")
+        return EXIT_STOPPED
+    status = read_result(run).get("status")
+    print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
+    return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
+
+
+def _follow_to_end(job_id: str, logs: str) -> None:
+    offsets: dict[str, int] = {}
+    state = ""
+    while True:
+        job = scontrol.show_job_surely(job_id)
+        _print_news(logs, offsets)
+        told = f"{job.state}{f' on {job.nodes}' if job.state == 'RUNNING' else ''}, {job.restarts} requeue(s)"
+        if told != state:
+            state = told
+            print(f"[job {job_id}] {told}", flush=True)
+        if job.over or job.state == "UNKNOWN":
+            break
+        time.sleep(2)
+    _print_news(logs, offsets)
+
+
+def _print_news(logs: str, offsets: dict[str, int]) -> None:
+    """Print the log files from where they were last read; a prefix tells several nodes apart."""
+    paths = sorted(glob.glob(logs))
+    for path in paths:
+        with open(path, "rb") as file:
+            file.seek(offsets.get(path, 0))
+            news = file.read()
+        whole = news[: news.rfind(b"\n") + 1]
+        offsets[path] = offsets.get(path, 0) + len(whole)
+        node = Path(path).name.split("_")[-2]
+        for line in whole.decode(errors="replace").splitlines():
+            print(f"{node}: {line}" if len(paths) > 1 else line)
+    sys.stdout.flush()
+
+
+def _is_run(path: Path) -> bool:
+    return path.name == "launch.json" or (path.parent / "provenance.json").exists()
+
+
+def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
+    result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
+    job_id = submissions[-1]["job"] if submissions else None
+    job = scontrol.show_job(job_id) if job_id else scontrol.Job()
+    state = result.get("status", "")
+    if job.state in ("PENDING", "CONFIGURING", "SUSPENDED") or (
+        not job.over and job.state not in ("UNKNOWN", "RUNNING")
+    ):
+        state = f"{job.state.lower()} ({job.reason})" if job.state == "PENDING" else job.state.lower()
+    elif job.over and state in ("running", ""):
+        state = f"lost ({job.state})"
+    step, total = live_step(run), result.get("total_steps", 0)
+    note = result.get("message") or (starts[-1].get("why") if starts else None) or ""
+    requeues = job.restarts if job.state != "UNKNOWN" else max((start["restart"] for start in starts), default=0)
+    name = str(run.path.relative_to(folder)) if run.path != folder else run.path.name
+    return (
+        *(name, state or "queued", f"{step}/{total}" if total else str(step), _best(result)),
+        *(str(requeues), _eta(run, total) if state == "running" else "", note.splitlines()[0][:80] if note else ""),
+    )
+
+
+def _best(result: dict[str, Any]) -> str:
+    best = result.get("best") or {}
+    name = next((key for key in ("top1", "loss") if key in best), None)
+    return f"{name} {best[name]:.4g} @ {best.get('step', 0):.0f}" if name else ""
+
+
+def _eta(run: RunDir, total: int) -> str:
+    """Remaining time at the speed of this start."""
+    starts = read_starts(run)
+    done = live_step(run) - int(starts[-1]["step"]) if starts else 0
+    if done <= 0 or not total:
+        return ""
+    elapsed = time.time() - datetime.strptime(starts[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    seconds = int(elapsed / done * (total - live_step(run)))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

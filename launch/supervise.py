@@ -1,0 +1,293 @@
+"""One supervisor a node: it owns a torchrun agent, passes signals on, and decides whether the job runs again.
+
+SLURM may signal every process of a job or only this one, once or three times; torchrun's agent dies or
+orphans its workers on most of that. So the agent is deaf, the workers alone are told (again and again, for
+one that is still importing would miss it), and they agree on a step, save and leave. What they leave in the
+run folder, and what SLURM says of the job, decide the rest: see ``verdict.py``.
+
+Run by ``launch/slurm.py`` through submitit, by ``slurm/*.sbatch``, and on a laptop by ``--cluster local``.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import FrameType
+from typing import Any
+
+from dist_train.config import load_config
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
+from dist_train.run_dir import RunDir, read_result
+from launch import processes, progress, rendezvous, scontrol
+from launch.verdict import HOPELESS, Facts, Verdict, judge
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_TOLD_BY = signal.SIGUSR2  # what workers get: torchrun itself never sends it
+_MARGIN_S = 3.0  # between our SIGKILL and SLURM's
+_LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well
+_HOPELESS_S = 0.5  # less than workers take to start again; enough to print the error
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one supervisor needs to know. submitit carries it to the nodes."""
+
+    config: str
+    overrides: list[str] = field(default_factory=list)
+    procs: int = 1
+    """Workers on this node."""
+    max_restarts: int = 2
+    max_requeues: int = 20
+    signal_delay: int = 90
+    """Seconds before the walltime at which the run must stop; also the longest that a save may take."""
+
+
+def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
+    """The torchrun command of one node."""
+    return [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *rendezvous.agent_arguments(place),
+        f"--nproc-per-node={task.procs}",
+        f"--max-restarts={task.max_restarts}",
+        "--signals-to-handle=SIGINT",  # or the agent would install handlers in place of its deafness
+        *("-m", "launch.worker", "--config", task.config, *task.overrides),
+    ]
+
+
+class Supervisor:
+    """The life of one agent on one node."""
+
+    def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
+        self.task, self.place, self.signals = task, place, signals
+        self.run = RunDir.of(load_config(task.config, task.overrides))
+        self.walltime = False
+        self.workers: set[int] = set()
+        self.earlier_result = read_result(self.run)
+        self.end_time = scontrol.show_job(place.job_id).end_time if place.slurm else None
+
+    def __call__(self) -> int:
+        """Run the workers to their end, then act on it. Returns the exit code of this task."""
+        processes.adopt_orphans()
+        self._end_leftovers()
+        if self.place.node == 0:
+            progress.record_start(self.run, self.place.job_id, self.place.restart)
+        command, env = agent_command(self.task, self.place), self._environment()
+        meeting = f"{self.place.host}:{self.place.port}"
+        self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
+        agent = processes.start_guarded(command, env, deaf_to=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+        code = self._watch(agent)
+        self._end_orphans()
+        verdict = judge(self._facts(code))
+        return self._act(verdict)
+
+    def say(self, text: str) -> None:
+        """One line to this node's log."""
+        print(f"[supervisor {datetime.now():%H:%M:%S.%f} node {self.place.node}] {text}", flush=True)
+
+    def result(self) -> dict[str, Any]:
+        """``result.json`` if this start wrote it."""
+        result = read_result(self.run)
+        return result if result != self.earlier_result else {}
+
+    def _environment(self) -> dict[str, str]:
+        env = dict(os.environ)
+        # With the agent's own store, workers restarted in the job read the addresses of the dead ones.
+        env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+        cpus = len(os.sched_getaffinity(0))
+        env.setdefault("OMP_NUM_THREADS", str(max(1, cpus // self.task.procs)))
+        if cpus < self.task.procs:
+            self.say(f"warning: {self.task.procs} workers share {cpus} CPU(s); ask for more with --cpus-per-gpu")
+        interface = rendezvous.interface_of(self.place.own)
+        if interface:
+            env.setdefault("GLOO_SOCKET_IFNAME", interface)
+        if self.end_time:
+            env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM itself does from version 23.02 on
+        threads = env["OMP_NUM_THREADS"]
+        self.say(f"{self.task.procs} worker(s), {cpus} CPU(s), {threads} thread(s) each, interface {interface}")
+        return env
+
+    def _watch(self, agent: "subprocess.Popen[bytes]") -> int:
+        """Wait for the agent; tell its workers to stop when we are told. Returns the agent's exit code."""
+        deadline: float | None = None
+        idle_since: float | None = None
+        looked_at = 0.0
+        while agent.poll() is None:
+            time.sleep(0.1)
+            now = time.time()
+            if now - looked_at < 1 and (deadline or not self.signals):
+                continue  # look around once a second, and at once when the first signal comes
+            looked_at = now
+            self._watch_walltime(now)
+            workers = processes.children(agent.pid)
+            self.workers |= set(workers)
+            patience = self._patience_with_agent(working=bool(workers))
+            idle_since = None if patience is None else idle_since or now
+            if patience is not None and idle_since and now - idle_since > patience:
+                self.say("there is nothing left for the agent to do; ending it")
+                self._kill(agent.pid)
+            if self.signals:
+                if deadline is None:
+                    deadline = now + self._time_left()
+                    self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
+                if self.result().get("status") != "stopped":  # those that have saved need no more words
+                    processes.send(workers, _TOLD_BY)
+            if deadline and now > deadline:
+                self.say("no time left, killing the workers")
+                self._kill(agent.pid)
+        return agent.returncode
+
+    def _patience_with_agent(self, working: bool) -> float | None:
+        """Seconds after which an agent with nothing to do is ended; None while it has something to do."""
+        result = self.result()
+        if result.get("status") == "failed" and result.get("error") in HOPELESS:
+            return _HOPELESS_S  # restarts in the job would only repeat it
+        if result.get("status") in ("done", "stopped") and not working:
+            return _LINGER_S  # it waits for the agents of other nodes, one of which may be dead
+        return _LINGER_S if self.signals and not working else None
+
+    def _watch_walltime(self, now: float) -> None:
+        """Stop by ourselves before SLURM ends the job, should its warning signal not come."""
+        if self.signals or self.end_time is None or now < self.end_time - self.task.signal_delay:
+            return
+        self.end_time = scontrol.show_job(self.place.job_id).end_time or self.end_time  # it may have been moved
+        if now >= self.end_time - self.task.signal_delay:
+            self.signals.append("walltime")
+
+    def _time_left(self) -> float:
+        """Seconds that the workers may take to save, from SLURM's own plans for this job."""
+        if not self.place.slurm:
+            return float(self.task.signal_delay)
+        job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
+        if job.state == "RUNNING" and job.end_time:
+            to_end = job.end_time - time.time()
+            self.walltime = not job.preempted and to_end < self.task.signal_delay + 60
+            if job.preempted or self.walltime:
+                patience += to_end
+        return max(2.0, min(self.task.signal_delay + 60.0, patience - _MARGIN_S))
+
+    def _kill(self, agent: int) -> None:
+        processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
+
+    def _end_leftovers(self) -> None:
+        """End workers of an earlier start of this job that SLURM has lost sight of: one folder, one trainer."""
+        if not self.place.slurm:
+            return
+        job, current = f"{self.place.job_id}.", self.place.start
+        left = processes.with_variable("TORCHELASTIC_RUN_ID", lambda run: run.startswith(job) and run != current)
+        if left:
+            self.say(f"ending {len(left)} process(es) that outlived an earlier start")
+            processes.send(left, signal.SIGKILL)
+
+    def _end_orphans(self) -> None:
+        """Workers whose agent died are ours now: let them save. Whatever else they left has a moment to end."""
+        deadline = time.time() + self._time_left() if self._orphans() & self.workers else 0.0
+        while self._orphans() & self.workers and time.time() < deadline:
+            processes.send(self._orphans() & self.workers, _TOLD_BY)
+            time.sleep(0.5)
+        deadline = time.time() + _LINGER_S
+        while self._orphans() and not self._orphans() & self.workers and time.time() < deadline:
+            time.sleep(0.1)
+        processes.send(processes.descendants(os.getpid()), signal.SIGKILL)
+        processes.reap()
+
+    def _orphans(self) -> set[int]:
+        processes.reap()
+        return set(processes.children(os.getpid()))
+
+    def _facts(self, agent_code: int) -> Facts:
+        job = scontrol.show_job_surely(self.place.job_id) if self.place.slurm else scontrol.Job("RUNNING")
+        return Facts(
+            result=self.result(),
+            history=progress.history(self.run, self.place.job_id),
+            job_state=job.state,
+            preempted=job.preempted,
+            signals=self.signals,
+            walltime=self.walltime,
+            agent_code=agent_code,
+            requeues=self.place.restart,
+            max_requeues=self.task.max_requeues,
+            slurm=self.place.slurm,
+        )
+
+    def _act(self, verdict: Verdict) -> int:
+        self.say(f"{verdict.action}: {verdict.why}")
+        if self.place.node == 0:
+            progress.record_end(self.run, verdict.action, verdict.why)
+        if verdict.action == "fail":
+            print(f"error: {verdict.why}", file=sys.stderr, flush=True)
+            return EXIT_FAILED
+        if not self.place.slurm:
+            return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else AGAIN
+        if verdict.action == "requeue":
+            complaint = scontrol.requeue(self.place.job_id)
+            if complaint:
+                print(f"error: cannot requeue the job: {complaint}", file=sys.stderr, flush=True)
+                return EXIT_FAILED
+        return EXIT_DONE  # anything else would make srun kill the other supervisors before they have acted
+
+
+AGAIN = 76
+"""Exit code by which a supervisor without SLURM asks its launcher for another start."""
+
+
+def note_signals() -> list[str]:
+    """Names of the stop signals that have come, from now on. The handler only takes notes."""
+    notes: list[str] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        notes.append(signal.Signals(number).name)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, note)
+    return notes
+
+
+def supervise(task: Task) -> None:
+    """What submitit calls in every task of the job, with handlers of its own installed; ours replace them."""
+    sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
+
+
+def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: list[str]) -> int:
+    try:
+        return Supervisor(task, find_place(), signals)()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``srun python -m launch.supervise --config FILE [key=value ...]``."""
+    signals = note_signals()
+    parser = argparse.ArgumentParser(prog="python -m launch.supervise", description="Supervise one node of a run.")
+    parser.add_argument("--config", required=True, metavar="FILE")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
+    parser.add_argument("--procs-per-node", type=int, default=1, metavar="P", help="workers on this node")
+    parser.add_argument(
+        "--max-restarts", type=int, default=2, metavar="R", help="restarts of crashed workers in the job"
+    )
+    parser.add_argument("--max-requeues", type=int, default=20, metavar="R", help="requeues of the job")
+    parser.add_argument(
+        "--signal-delay", type=int, default=90, metavar="S", help="stop so many seconds before the walltime"
+    )
+    local = parser.add_argument_group("without SLURM")
+    local.add_argument("--node", type=int, default=0)
+    local.add_argument("--nodes", type=int, default=1)
+    local.add_argument("--port", type=int, help="where the nodes meet on this machine")
+    local.add_argument("--restart", type=int, default=0)
+    args = parser.parse_intermixed_args(argv)
+    task = Task(
+        args.config, args.overrides, args.procs_per_node, args.max_restarts, args.max_requeues, args.signal_delay
+    )
+    if rendezvous.in_slurm_task():
+        return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
+    place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)
+    return _supervise(task, lambda: place, signals)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The end of the batch script. That SLURM does its part is tested in ``tests/slurm``."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dist_train.config import load_config
+from dist_train.run_dir import Result, RunDir, write_result
+from launch import last_resort, progress, scontrol
+
+TASK = {"SLURM_JOB_ID": "7"}
+
+
+@pytest.fixture
+def requeued(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Jobs for which a requeue was asked; the controller says that job 7 runs."""
+    asked: list[str] = []
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job("RUNNING"))
+    monkeypatch.setattr(scontrol, "requeue", lambda job_id: asked.append(job_id) or "")
+    return asked
+
+
+@pytest.mark.parametrize("status", ["0", "1", "2"])
+def test_what_a_supervisor_decided_stands(status: str, make_config: Callable[..., Path], requeued: list[str]) -> None:
+    assert last_resort.main([status, "--config", str(make_config())], TASK) == int(status)
+    assert requeued == []
+
+
+def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path], requeued: list[str]) -> None:
+    config = make_config()
+    run = RunDir.of(load_config(config))
+    progress.record_start(run, "7", 0)
+    write_result(run, Result(step=5))
+    assert last_resort.main(["137", "--config", str(config), "run.seed=0"], TASK) == 0
+    assert requeued == ["7"]
+
+
+def test_killed_twice_without_progress_it_ends(make_config: Callable[..., Path], requeued: list[str]) -> None:
+    config = make_config()
+    run = RunDir.of(load_config(config))
+    progress.record_start(run, "7", 0)
+    progress.record_start(run, "7", 1)
+    assert last_resort.main(["137", "--config", str(config)], TASK) == 137
+    assert requeued == []
+
+
+def test_a_run_that_is_done_is_not_started_again(make_config: Callable[..., Path], requeued: list[str]) -> None:
+    config = make_config()
+    write_result(RunDir.of(load_config(config)), Result(status="done", step=9))
+    assert last_resort.main(["143", "--config", str(config)], TASK) == 0
+    assert requeued == []

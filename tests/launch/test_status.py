@@ -1,0 +1,59 @@
+"""The table of runs, from folders alone."""
+
+from pathlib import Path
+
+import pytest
+
+from dist_train.files import write_json
+from dist_train.run_dir import Result, RunDir, write_result
+from launch import progress, scontrol, status
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> dict[str, scontrol.Job]:
+    """What the controller knows."""
+    known: dict[str, scontrol.Job] = {}
+    monkeypatch.setattr(scontrol, "show_job", lambda job_id: known.get(job_id, scontrol.Job()))
+    return known
+
+
+def make_run(folder: Path, name: str, job: str, **result: object) -> RunDir:
+    run = RunDir(folder / name)
+    progress.record_submission(run, job)
+    if result:
+        progress.record_start(run, job, 0)
+        write_json(run.provenance, {"attempts": [{}]})
+        run.config.write_text("")
+        write_result(run, Result(**result))  # type: ignore[arg-type]
+    return run
+
+
+def line_of(table: str, name: str) -> list[str]:
+    (line,) = [line for line in table.splitlines() if line.startswith(name + " ")]
+    return line.split()
+
+
+def test_one_line_for_each_run(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    jobs |= {
+        "1": scontrol.Job("RUNNING", restarts=3),
+        "2": scontrol.Job("PENDING", reason="Resources"),
+        "3": scontrol.Job("FAILED"),
+        "4": scontrol.Job("COMPLETED"),
+    }
+    make_run(tmp_path, "a", "1", status="running", step=10, total_steps=40, best={"step": 8, "top1": 91.5})
+    make_run(tmp_path, "b", "2")
+    make_run(tmp_path, "c", "3", status="running", step=5, total_steps=40)
+    make_run(tmp_path, "d", "4", status="done", step=40, total_steps=40)
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:7] == ["a", "running", "10/40", "top1", "91.5", "@", "8"]
+    assert line_of(table, "a")[7] == "3"
+    assert line_of(table, "b")[:3] == ["b", "pending", "(Resources)"]
+    assert line_of(table, "c")[:3] == ["c", "lost", "(FAILED)"]
+    assert line_of(table, "d")[:3] == ["d", "done", "40/40"]
+    assert len(table.splitlines()) == 5
+
+
+def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    run = make_run(tmp_path, "a", "local", status="failed", step=3, total_steps=9, error="oom", message="too big")
+    assert "failed" in status.table(run.path)
+    assert "too big" in status.table(run.path)

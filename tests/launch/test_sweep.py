@@ -1,0 +1,61 @@
+"""From a sweep's description to runs."""
+
+from pathlib import Path
+
+import pytest
+
+from dist_train.errors import ConfigError
+from launch.sweep import expand
+
+
+def test_grid_is_the_product_of_its_axes() -> None:
+    runs = expand(["optim.lr=1e-4,3e-4", "run.seed=0,1,2"], "vit")
+    assert len(runs) == 6
+    assert runs[0] == ("vit-lr1e-4-seed0", ["optim.lr=1e-4", "run.seed=0"])
+    assert runs[-1] == ("vit-lr3e-4-seed2", ["optim.lr=3e-4", "run.seed=2"])
+
+
+def test_commas_inside_brackets_belong_to_the_value() -> None:
+    runs = expand(["optim.betas=[0.9,0.99],[0.9,0.999]"], "vit")
+    assert [overrides for _, overrides in runs] == [["optim.betas=[0.9,0.99]"], ["optim.betas=[0.9,0.999]"]]
+    assert runs[0][0] == "vit-betas_0.9_0.99_"
+
+
+def test_file_with_a_list(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("list:\n- {optim.lr: 1e-4, run.seed: 0}\n- {optim.lr: 3e-4, run.name: best}\n")
+    assert expand([str(file)], "vit") == [
+        ("vit-lr1e-4-seed0", ["optim.lr=1e-4", "run.seed=0"]),
+        ("best", ["optim.lr=3e-4", "run.name=best"]),
+    ]
+
+
+def test_file_with_a_grid(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("grid:\n  model.freeze: [none, backbone]\n  optim.betas: [[0.9, 0.95]]\n")
+    assert expand([str(file)], "a") == [
+        ("a-freezenone-betas_0.9_0.95_", ["model.freeze=none", "optim.betas=[0.9, 0.95]"]),
+        ("a-freezebackbone-betas_0.9_0.95_", ["model.freeze=backbone", "optim.betas=[0.9, 0.95]"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("specs", "content"),
+    [
+        (["optim.lr="], None),
+        (["optim.lr=1,1"], None),
+        (["missing.yaml"], None),
+        (["sweep.yaml"], "grid: {a: 3}"),
+        (["sweep.yaml"], "list: []"),
+        (["sweep.yaml"], "other: 1"),
+        (["sweep.yaml", "a=1"], "list: [{a: 1}]"),
+    ],
+)
+def test_what_means_nothing_is_an_error(
+    specs: list[str], content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content:
+        (tmp_path / "sweep.yaml").write_text(content)
+    with pytest.raises(ConfigError, match="sweep"):
+        expand(specs, "vit")

@@ -1,0 +1,62 @@
+"""Every way in which a start may end, and what follows."""
+
+import pytest
+
+from launch.progress import History
+from launch.verdict import Facts, judge
+
+MOVED, IDLE, IDLE_AGAIN = History(True, True, None), History(False, True, None), History(False, False, None)
+
+
+def result(status: str, error: str | None = None, step: int = 7) -> dict[str, object]:
+    return {"status": status, "error": error, "message": "why", "step": step, "attempt": 1}
+
+
+CASES = {
+    "done": (Facts(result("done"), MOVED, signals=["SIGTERM"]), "done"),
+    "done even though SLURM ends the job": (Facts(result("done"), MOVED, job_state="COMPLETING"), "done"),
+    "preempted and saved": (
+        Facts(result("stopped"), MOVED, preempted=True, signals=["SIGTERM"], max_requeues=9),
+        "requeue",
+    ),
+    "preempted twice at one step": (
+        Facts(result("stopped"), History(False, False, 7), preempted=True, max_requeues=9),
+        "requeue",
+    ),
+    "stopped where it began": (
+        Facts(result("stopped"), History(False, True, 7), walltime=True, max_requeues=9),
+        "fail",
+    ),
+    "stopped by its own limit": (Facts(result("stopped"), MOVED, max_requeues=9), "requeue"),
+    "preempted, not saved": (Facts({}, IDLE_AGAIN, preempted=True, agent_code=-9, max_requeues=9), "requeue"),
+    "walltime, not saved": (Facts(result("running"), MOVED, walltime=True, agent_code=-9, max_requeues=9), "requeue"),
+    "scancel": (Facts(result("stopped"), MOVED, job_state="COMPLETING", signals=["SIGTERM"], max_requeues=9), "leave"),
+    "scancel before it saved": (Facts(result("running"), MOVED, job_state="COMPLETING", max_requeues=9), "leave"),
+    "lost rank, progress": (Facts(result("failed", "comm"), MOVED, agent_code=1, max_requeues=9), "requeue"),
+    "lost rank, no progress": (Facts(result("failed", "comm"), IDLE, agent_code=1, max_requeues=9), "fail"),
+    "bug, progress": (Facts(result("failed", "other"), MOVED, agent_code=1, max_requeues=9), "requeue"),
+    "bug, no progress": (Facts(result("failed", "other"), IDLE, agent_code=1, max_requeues=9), "fail"),
+    "killed, progress": (Facts(result("running"), MOVED, agent_code=1, max_requeues=9), "requeue"),
+    "killed, first time without progress": (Facts({}, IDLE, agent_code=-9, max_requeues=9), "requeue"),
+    "killed, again without progress": (Facts({}, IDLE_AGAIN, agent_code=-9, max_requeues=9), "fail"),
+    "requeued often enough": (Facts(result("stopped"), MOVED, preempted=True, requeues=9, max_requeues=9), "fail"),
+    "interrupted by hand, without SLURM": (Facts(result("stopped"), MOVED, signals=["SIGINT"], slurm=False), "leave"),
+    "crashed without SLURM": (Facts(result("running"), MOVED, agent_code=1, max_requeues=9, slurm=False), "requeue"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_action(case: str) -> None:
+    facts, action = CASES[case]
+    verdict = judge(facts)
+    assert verdict.action == action, verdict.why
+    assert verdict.why
+
+
+@pytest.mark.parametrize("error", ["config", "data", "oom", "nonfinite"])
+def test_an_error_that_would_come_again_is_final(error: str) -> None:
+    facts = Facts(result("failed", error), MOVED, preempted=True, signals=["SIGTERM"], max_requeues=9)
+    verdict = judge(facts)
+    assert verdict.action == "fail"
+    assert error in verdict.why
+    assert "why" in verdict.why

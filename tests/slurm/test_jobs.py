@@ -1,0 +1,62 @@
+"""Real jobs of the real trainer on a real SLURM, through the real launcher. The whole table of faults is
+``benchmarks/slurm_faults.py``; these three are what the suite can afford.
+"""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dist_train.run_dir import RunDir
+from launch import status
+from tests.slurm import lab
+
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
+
+
+@pytest.fixture
+def config(tmp_path: Path, images: Path) -> Path:
+    return lab.make_config(tmp_path, images)
+
+
+def test_preempted_on_two_nodes_it_comes_back_and_ends_the_same(
+    config: Path, undisturbed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = lab.launch(config, nodes=2, procs=1)
+    job.wait_step(15)
+    lab.preempt()
+    end = job.wait_over()
+    assert (end.state, end.restarts, end.status) == ("COMPLETED", 1, "done"), job.log()
+    first, second = job.starts()
+    assert job.resumed_at() == [first["reached"]] == [second["stopped_at"]], "steps were lost"
+    assert lab.weights(job.run) == undisturbed
+    assert status.follow(RunDir(job.run), job.job_id, job.logs) == 0
+    told = capsys.readouterr().out
+    assert "COMPLETED, 1 requeue(s)" in told
+    assert f"step {lab.STEPS}/{lab.STEPS}" in told, "the log of rank 0 is missing"
+
+
+def test_a_killed_rank_is_replaced_within_the_allocation(config: Path, undisturbed: str) -> None:
+    job = lab.launch(config, nodes=1, procs=2)
+    job.wait_step(15)
+    os.kill(lab.processes(job.run, "worker")[-1], signal.SIGKILL)
+    end = job.wait_over()
+    assert (end.state, end.restarts, end.status) == ("COMPLETED", 0, "done"), job.log()
+    assert job.result()["attempt"] == 2
+    assert job.resumed_at()[0] >= 10, "it began anew"
+    assert lab.weights(job.run) == undisturbed
+
+
+def test_scancel_saves_and_the_job_stays_cancelled(config: Path) -> None:
+    job = lab.launch(config, nodes=1, procs=1)
+    reached = job.wait_step(15).step
+    subprocess.run(["scancel", job.job_id], check=True)
+    end = job.wait_over()
+    job.wait(lambda seen: seen.status != "running", seconds=30)
+    assert (end.state, end.restarts) == ("CANCELLED", 0), job.log()
+    assert job.result()["status"] == "stopped"
+    assert job.result()["step"] >= reached
+    checkpoints = sorted((job.run / "checkpoints").glob("step*"))
+    assert str(job.result()["step"]) in checkpoints[-1].name
