@@ -1,0 +1,194 @@
+"""The trainer's side of W&B: start the uploader process, see that it lives, end it in bounded time.
+
+Nothing here imports wandb, opens a socket or waits while training runs. The rows are already in
+``metrics.jsonl`` when ``row`` is called; ``wandb_uploader`` is a process of its own that follows that file.
+So a server that hangs, a service that is killed or a bad key cannot reach the training process, and what
+was missed while W&B was away is made up from the file. At the end ``close`` waits ``CLOSE_LIMITS_S`` at most.
+"""
+
+import importlib.util
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dist_train.config import Config
+from dist_train.errors import ConfigError
+from dist_train.files import read_json, write_json
+from dist_train.run_dir import RunDir, Status
+
+CLOSE_LIMITS_S: dict[Status, float] = {"done": 30.0, "failed": 15.0, "stopped": 10.0}
+"""Longest wait for W&B at the end of an attempt; a preempted one has little time left."""
+MAX_RESTARTS = 3
+
+EXIT_LOST, EXIT_INCOMPLETE = 3, 4
+"""Exit codes of the uploader: start it again; it gave up in time, and said so."""
+
+_OURS = ("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE")
+"""What the run folder decides; a value from the environment would lead the client elsewhere."""
+
+
+class WandbSink:
+    """Keeps one uploader process alive for the run in ``run``."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._restarts = 0
+        self._over = False
+        self._process = self._start()
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Called after ``row`` was written to ``metrics.jsonl``. Costs one system call, never waits."""
+        self._revive()
+
+    def close(self, status: Status, exit_code: int) -> None:
+        """Have the rest uploaded and the W&B run marked as preempted, failed or finished."""
+        limit = CLOSE_LIMITS_S.get(status, 10.0)
+        deadline = time.monotonic() + limit
+        while self._revive():
+            left = deadline - time.monotonic()
+            try:
+                self._tell({"status": status, "exit_code": exit_code, "limit_s": max(1.0, left - 2.0)})
+                self._process.wait(max(0.1, left))
+            except subprocess.TimeoutExpired:
+                self._kill()
+                say(f"gave up after {limit:.0f} s. {how_to_sync(self._run)}")
+                return
+            except OSError:  # it died before it could read the message
+                self._process.wait()
+            if self._process.returncode in (0, EXIT_INCOMPLETE):
+                return
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "dist_train.wandb_uploader", str(self._run.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=uploader_env(self._run),
+            start_new_session=True,  # signals to the trainer's process group are not for W&B
+        )
+
+    def _revive(self) -> bool:
+        """Start the uploader again if it died; False once it is over for good."""
+        if self._over:
+            return False
+        code = self._process.poll()
+        if code is None:
+            return True
+        if code not in (0, EXIT_INCOMPLETE) and self._restarts < MAX_RESTARTS:
+            self._restarts += 1
+            self._discard_pipe()
+            self._process = self._start()
+            return True
+        self._over = True
+        if code not in (0, EXIT_INCOMPLETE):
+            say(f"the uploader died {self._restarts + 1} times; training goes on without it. {how_to_sync(self._run)}")
+        return False
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")  # far below what a pipe holds
+        self._process.stdin.close()
+
+    def _discard_pipe(self) -> None:
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        except OSError:
+            pass
+
+    def _kill(self) -> None:
+        self._process.kill()  # wandb's own service process ends when this one is gone
+        self._process.wait()
+
+
+def open_wandb(cfg: Config, run: RunDir, step: int, facts: dict[str, Any]) -> WandbSink | None:
+    """Start uploading the run; None if W&B is disabled or not installed.
+
+    Call it on rank 0 only, after ``metrics.jsonl`` was rewound to ``step``.
+
+    Args:
+        step: the optimizer step that training goes on from.
+        facts: what the W&B config shows beside ``cfg``: world size, git commit, SLURM ids, attempt ...
+
+    Raises:
+        ConfigError: ``log.wandb.mode`` is online or offline, and wandb is not installed.
+    """
+    mode = wanted_mode(cfg)
+    if mode == "disabled":
+        return None
+    if importlib.util.find_spec("wandb") is None:
+        if mode != "auto":
+            raise ConfigError(f"`log.wandb.mode` ({mode}) needs the package wandb: pip install wandb, or use disabled")
+        say("not installed, so this run is not logged there (pip install wandb)")
+        return None
+    try:
+        write_json(session_path(run), _session(cfg, run, step, facts, mode))
+        return WandbSink(run)
+    except OSError as error:  # a full disk, or no more processes
+        say(f"cannot start ({error}); training goes on without it")
+        return None
+
+
+def wanted_mode(cfg: Config) -> str:
+    """``log.wandb.mode``; ``auto`` listens to ``WANDB_MODE`` and ``WANDB_DISABLED``, as wandb's users expect."""
+    mode = cfg.log.wandb.mode
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
+        return "disabled"
+    from_env = os.environ.get("WANDB_MODE", "").lower()
+    return from_env if from_env in ("online", "offline", "disabled") else "auto"
+
+
+def session_path(run: RunDir) -> Path:
+    """What the uploader needs to know, and the id that makes all attempts one W&B run."""
+    return run.path / "wandb" / "session.json"
+
+
+def uploader_env(run: RunDir) -> dict[str, str]:
+    """The environment for wandb: nothing empty (it crashes the client), all its files in the run folder."""
+    env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
+    for key in _OURS:
+        env.pop(key, None)
+    folder = (run.path / "wandb").resolve()
+    for kind in ("DATA", "CACHE", "ARTIFACT"):
+        env[f"WANDB_{kind}_DIR"] = str(folder / "local")
+    env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
+    env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
+    env.setdefault("WANDB_ERROR_REPORTING", "false")
+    package_root = str(Path(__file__).resolve().parents[1])
+    env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
+    return env
+
+
+def how_to_sync(run: RunDir) -> str:
+    """What to do where W&B was left incomplete."""
+    return f"`python launch/wandb_sync.py {run.path}` uploads what is missing"
+
+
+def say(message: str) -> None:
+    """One line where the user looks."""
+    print(f"W&B: {message}", file=sys.stderr, flush=True)
+
+
+def _session(cfg: Config, run: RunDir, step: int, facts: dict[str, Any], mode: str) -> dict[str, Any]:
+    known = read_json(session_path(run), default={})
+    wandb = cfg.log.wandb
+    return {
+        "id": known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),
+        "mode": mode,
+        "project": wandb.project or os.environ.get("WANDB_PROJECT") or "dist_train",
+        "entity": wandb.entity or os.environ.get("WANDB_ENTITY") or None,
+        "name": wandb.name or os.environ.get("WANDB_NAME") or cfg.run.name,
+        "group": wandb.group,
+        "job_type": wandb.job_type,
+        "tags": list(wandb.tags) or None,
+        "notes": wandb.notes,
+        "config": cfg.model_dump(mode="json") | {"resumed_at_step": step} | facts,
+        "trainer_pid": os.getpid(),
+    }
