@@ -9,8 +9,7 @@ import wandb
 
 from dist_train.files import write_json
 from dist_train.run_dir import RunDir
-from dist_train.wandb_files import history, logged_steps, segments_of
-from dist_train.wandb_sink import how_to_sync, say, session_path
+from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segments_of, session_path
 
 PROBE_S = 5.0
 INIT_S = 30.0
@@ -46,13 +45,15 @@ def connect_online(run: RunDir, session: dict[str, Any]) -> Any:
 
 
 def why_not_online() -> str | None:
-    """What keeps us from the server; None if nothing does. Takes about 15 s at most, and never prompts."""
+    """What keeps us from the server; None if nothing does. Quick, and never prompts.
+
+    A key that the server does not know shows in `wandb.init`, at once.
+    """
     try:
         url = wandb.setup().settings.base_url
         if not wandb.login(prompt=False, verify=False):
             return "there is no API key (run `wandb login`, or set WANDB_API_KEY)"
         _knock(url)
-        wandb.login(prompt=False, verify=True, timeout=PROBE_S)
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
     except (OSError, ValueError) as error:
@@ -69,6 +70,15 @@ def already_logged(live: Any, run: RunDir) -> dict[str, int]:
     else:
         rows = [dict(live.summary)]
     return logged_steps(rows)
+
+
+def server_steps(session: dict[str, Any]) -> dict[str, int]:
+    """The last step of each split that the server has of this run; empty if it does not know the run."""
+    path = "/".join(filter(None, (session["entity"], session["project"], session["id"])))
+    try:
+        return logged_steps([dict(wandb.Api(timeout=round(PROBE_S)).run(path).summary)])
+    except (wandb.errors.CommError, ValueError):
+        return {}
 
 
 def _knock(url: str) -> None:

@@ -13,13 +13,13 @@ import secrets
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from dist_train.config import Config
 from dist_train.errors import ConfigError
 from dist_train.files import read_json, write_json
 from dist_train.run_dir import RunDir, Status
+from dist_train.wandb_files import client_env, how_to_sync, say, session_path
 
 CLOSE_LIMITS_S: dict[Status, float] = {"done": 30.0, "failed": 15.0, "stopped": 10.0}
 """Longest wait for W&B at the end of an attempt; a preempted one has little time left."""
@@ -27,10 +27,6 @@ MAX_RESTARTS = 3
 
 EXIT_LOST, EXIT_INCOMPLETE = 3, 4
 """Exit codes of the uploader: start it again; it gave up in time, and said so."""
-
-_OURS = ("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE")
-"""What the run folder decides; a value from the environment would lead the client elsewhere."""
-
 
 class WandbSink:
     """Keeps one uploader process alive for the run in ``run``."""
@@ -68,7 +64,7 @@ class WandbSink:
             [sys.executable, "-m", "dist_train.wandb_uploader", str(self._run.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env=uploader_env(self._run),
+            env=client_env(self._run),
             start_new_session=True,  # signals to the trainer's process group are not for W&B
         )
 
@@ -143,37 +139,6 @@ def wanted_mode(cfg: Config) -> str:
         return "disabled"
     from_env = os.environ.get("WANDB_MODE", "").lower()
     return from_env if from_env in ("online", "offline", "disabled") else "auto"
-
-
-def session_path(run: RunDir) -> Path:
-    """What the uploader needs to know, and the id that makes all attempts one W&B run."""
-    return run.path / "wandb" / "session.json"
-
-
-def uploader_env(run: RunDir) -> dict[str, str]:
-    """The environment for wandb: nothing empty (it crashes the client), all its files in the run folder."""
-    env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
-    for key in _OURS:
-        env.pop(key, None)
-    folder = (run.path / "wandb").resolve()
-    for kind in ("DATA", "CACHE", "ARTIFACT"):
-        env[f"WANDB_{kind}_DIR"] = str(folder / "local")
-    env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
-    env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
-    env.setdefault("WANDB_ERROR_REPORTING", "false")
-    package_root = str(Path(__file__).resolve().parents[1])
-    env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
-    return env
-
-
-def how_to_sync(run: RunDir) -> str:
-    """What to do where W&B was left incomplete."""
-    return f"`python launch/wandb_sync.py {run.path}` uploads what is missing"
-
-
-def say(message: str) -> None:
-    """One line where the user looks."""
-    print(f"W&B: {message}", file=sys.stderr, flush=True)
 
 
 def _session(cfg: Config, run: RunDir, step: int, facts: dict[str, Any], mode: str) -> dict[str, Any]:
