@@ -41,11 +41,10 @@ def main(argv: list[str]) -> int:
         if not alone or session is None:
             say(f"another process is uploading {run.path}" if session else f"{session_path(run)} is missing or damaged")
             return 0
-        live = connect(run, session)
-        if live is None:
-            return 0
         try:
-            upload(run, live, session["trainer_pid"])
+            live = connect(run, session)
+            if live is not None:
+                upload(run, live, session["trainer_pid"])
         except Exception as error:  # noqa: BLE001 - whatever wandb raises when its service is gone
             say(f"lost wandb's service process ({type(error).__name__}: {error})")
             return EXIT_LOST

@@ -1,0 +1,290 @@
+"""The real wandb client behind the sink: offline files read back, online against a stub server, and every trouble."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from wandb_stub import Mood, WandbStub
+from wandb_trainer import config_of
+
+from dist_train import wandb_sink
+from dist_train.errors import ConfigError
+from dist_train.predictions import Predictions, save_predictions
+from dist_train.run_dir import RunDir
+from dist_train.wandb_files import history, records, segments_of
+from dist_train.wandb_sink import CLOSE_LIMITS_S, open_wandb
+from dist_train.wandb_uploader import NewRows
+
+TRAINER = Path(__file__).with_name("wandb_trainer.py")
+SLACK_S = 3.0
+"""Two shared cores: what a wait may take beyond its bound."""
+
+pytest.importorskip("wandb")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """An empty run folder, a home without credentials, and no W&B variables from outside."""
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(TRAINER.parents[1]))
+    folder = RunDir(tmp_path / "runs" / "a-run")
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def server() -> Iterator[WandbStub]:
+    with WandbStub() as stub:
+        yield stub
+
+
+def start(run: RunDir, *args: object, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(TRAINER), str(run.path), *map(str, args)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | (env or {}), stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[dict[str, float], str]:
+    """Wait for the trainer; the times that it measured, and what the user saw."""
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    return {key: value for line in out.splitlines() for key, value in json.loads(line).items()}, err
+
+
+def train(run: RunDir, *args: object, env: dict[str, str] | None = None) -> tuple[dict[str, float], str]:
+    return finish(start(run, *args, env=env))
+
+
+def expected(last: int) -> list[tuple[str, int]]:
+    """All rows of steps 1 to ``last``, in their order."""
+    return [row for step in range(1, last + 1) for row in [("train", step), *[("val", step)] * (step % 5 == 0)]]
+
+
+def rows_in(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    splits = [(split, row[f"{split}/step"]) for row in rows for split in ("train", "val") if f"{split}/step" in row]
+    return [(split, int(step)) for split, step in splits]
+
+
+def offline_rows(run: RunDir) -> list[list[tuple[str, int]]]:
+    """What each segment on disk holds."""
+    session = json.loads((run.path / "wandb" / "session.json").read_text())
+    return [rows_in(history(path)) for path in segments_of(run.path / "wandb", session["id"])]
+
+
+def server_rows(server: WandbStub) -> list[tuple[str, int]]:
+    return rows_in([server.run.history[index] for index in sorted(server.run.history)])
+
+
+def wait_for(condition: Any, limit_s: float = 20.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def processes_of(run: RunDir) -> dict[int, str]:
+    """The uploader of this run and its wandb-core, with their command lines."""
+    table: dict[int, tuple[int, str]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            table[int(entry.name)] = parent, (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, ValueError, IndexError):
+            continue
+    ours = {pid for pid, (_, line) in table.items() if "wandb_uploader" in line and str(run.path) in line}
+    return {pid: line for pid, (parent, line) in table.items() if line and (pid in ours or parent in ours)}
+
+
+def kill_core(run: RunDir, how: signal.Signals) -> None:
+    cores = [pid for pid, line in processes_of(run).items() if "wandb-core" in line]
+    assert cores
+    for pid in cores:
+        os.kill(pid, how)
+
+
+def test_offline_segments_of_a_stopped_and_resumed_run_hold_every_row_once(run: RunDir) -> None:
+    train(run, 0, 252, "stopped", 0, "offline")  # more than one 32 KiB block
+    train(run, 250, 260, "done", 0, "offline")
+    first, second = offline_rows(run)
+    assert (first, first + second) == (expected(252), expected(260))
+
+
+def test_nothing_of_an_offline_run_is_copied_to_the_home_folder(run: RunDir) -> None:
+    run.best.write_bytes(b"weights")
+    save_predictions(run.predictions, Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), []))
+    train(run, 0, 5, "done", 0, "offline")
+    session = json.loads((run.path / "wandb" / "session.json").read_text())
+    (segment,) = segments_of(run.path / "wandb", session["id"])
+    references = [entry.ref for record in records(segment) for entry in record.artifact.manifest.contents]
+    assert run.best.resolve().as_uri() in references
+    assert not [path for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("steps_per_s", [1, 20])
+def test_a_kill_of_everything_loses_no_row_and_doubles_none(run: RunDir, steps_per_s: int) -> None:
+    """At once after the first rows, with the whole process tree: wandb's default would lose the first 15 seconds."""
+    trainer = start(run, 0, 100, "hang", 1 / steps_per_s, "offline")
+    wait_for(lambda: list((run.path / "wandb").glob("offline-run-*/*.wandb")) and sum(offline_rows(run), []))
+    victims = [*processes_of(run), trainer.pid]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    trainer.communicate()
+    (before,) = offline_rows(run)
+    train(run, 0, 110, "done", 0, "offline")
+    assert 0 < len(before) < len(expected(110))
+    assert sum(offline_rows(run), []) == expected(110)
+
+
+def test_online_a_stopped_and_resumed_run_is_one_run(run: RunDir, server: WandbStub) -> None:
+    run.best.write_bytes(b"weights")
+    save_predictions(run.predictions, Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), []))
+    train(run, 0, 12, "stopped", env=server.env())
+    assert (server.run.states, server.run.exit_codes) == (["preempting"], [75])
+    train(run, 10, 20, "done", env=server.env())
+    assert server_rows(server) == expected(20)
+    assert server.run.exit_codes == [75, 0]
+    assert server.run.display_name == "a-run"
+    assert (server.run.group, server.run.tags) == ("experiment", ["a", "b"])
+    config = {key: entry["value"] for key, entry in server.run.config.items()}
+    assert (config["world_size"], config["optim"]["lr"], config["attempt"]) == (2, 0.1, 2)
+    assert server.run.summary["best/top1"] == pytest.approx(1 - 1 / 20)
+    assert {"val/per_class", "val/confusions"} <= server.run.summary.keys()
+    assert "model" in [artifact["artifactTypeName"] for artifact in server.run.artifacts]
+    script = "import wandb; print([(run.id, run.state, run.summary['best/step']) for run in wandb.Api().runs('tester/tests')])"
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | server.env(), capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == f"[('{server.run.name}', 'finished', 20)]", done.stderr
+    assert server.unknown == []
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason"),
+    [("hang", "does not answer"), ("error", "answers 500"), ("unauthorized", "unauthorized"), ("dead", "does not answer")],
+)
+def test_trouble_at_the_start_makes_the_run_offline(run: RunDir, server: WandbStub, mood: Mood | str, reason: str) -> None:
+    server.kill() if mood == "dead" else setattr(server, "mood", mood)
+    times, seen = train(run, 0, 10, "done", 0.05, env=server.env())
+    assert sum(offline_rows(run), []) == expected(10)
+    (line,) = seen.splitlines()
+    assert line.startswith("W&B: offline, because")
+    assert reason in line
+    assert times["loop_s"] < 0.5 + SLACK_S
+    assert times["close_s"] < 10 + SLACK_S
+
+
+@pytest.mark.parametrize("mood", ["hang", pytest.param("error", marks=pytest.mark.slow), pytest.param("dead", marks=pytest.mark.slow)])
+def test_a_server_lost_in_mid_run_costs_a_bounded_time_and_no_row(run: RunDir, server: WandbStub, mood: Mood | str) -> None:
+    trainer = start(run, 0, 30, "stopped", 0.1, env=server.env())
+    wait_for(lambda: server.runs)
+    server.kill() if mood == "dead" else setattr(server, "mood", mood)
+    times, seen = finish(trainer)
+    assert times["loop_s"] < 3.0 + SLACK_S
+    assert times["close_s"] < CLOSE_LIMITS_S["stopped"] + SLACK_S
+    assert "not everything was uploaded" in seen
+    wait_for(lambda: not processes_of(run))
+    if mood != "dead":
+        server.mood = "ok"
+        train(run, 20, 40, "done", env=server.env())
+        assert server_rows(server) == expected(40)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_service_process_is_replaced(run: RunDir, server: WandbStub, how: signal.Signals) -> None:
+    trainer = start(run, 0, 40, "done", 0.1, env=server.env())
+    wait_for(lambda: server.runs and server.run.starts)
+    kill_core(run, how)
+    _, seen = finish(trainer)
+    assert "lost wandb's service process" in seen
+    assert server_rows(server) == expected(40)
+    assert server.run.exit_codes == [0]
+
+
+def test_a_killed_uploader_is_replaced_and_given_up_after_a_few_times(run: RunDir) -> None:
+    trainer = start(run, 0, 60, "done", 0.1, "offline")
+    for _ in range(1 + wandb_sink.MAX_RESTARTS):
+        wait_for(lambda: processes_of(run))
+        for pid in processes_of(run):
+            os.kill(pid, signal.SIGKILL)
+    _, seen = finish(trainer)
+    assert "died 4 times; training goes on without it" in seen
+
+
+def test_signals_to_every_process_do_not_stop_the_uploader(run: RunDir, server: WandbStub) -> None:
+    """As SLURM does it with proctrack/linuxproc; wandb-core dies of SIGTERM."""
+    trainer = start(run, 0, 25, "stopped", 0.1, env=server.env())
+    wait_for(lambda: server.runs and server.run.starts)
+    for pid in processes_of(run):
+        for name in (signal.SIGUSR2, signal.SIGTERM):
+            os.kill(pid, name)
+    finish(trainer)
+    assert server_rows(server) == expected(25)
+    assert server.run.exit_codes == [75]
+
+
+def test_empty_variables_do_no_harm(run: RunDir) -> None:
+    names = ("API_KEY", "ENTITY", "PROJECT", "MODE", "RUN_GROUP", "TAGS", "BASE_URL", "DIR", "INIT_TIMEOUT", "RUN_ID")
+    _, seen = train(run, 0, 5, "done", env={f"WANDB_{name}": "" for name in names})
+    assert sum(offline_rows(run), []) == expected(5)
+    assert "there is no API key" in seen
+
+
+def test_the_mode_of_the_environment_counts_in_auto_only(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert open_wandb(config_of(run.path), run, 0, {}) is None
+    assert wandb_sink.wanted_mode(config_of(run.path, "offline")) == "offline"
+    assert not (run.path / "wandb").exists()
+
+
+def test_without_the_package(run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(wandb_sink.importlib.util, "find_spec", lambda name: None)
+    assert open_wandb(config_of(run.path), run, 0, {}) is None
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(ConfigError, match=r"`log.wandb.mode` \(online\) needs the package wandb"):
+        open_wandb(config_of(run.path, "online"), run, 0, {})
+
+
+def test_a_folder_that_cannot_be_written_costs_one_line(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    (run.path / "wandb").write_text("in the way")
+    assert open_wandb(config_of(run.path, "offline"), run, 0, {}) is None
+    assert "cannot start" in capsys.readouterr().err
+
+
+class TestNewRows:
+    def lines(self, *steps: int) -> bytes:
+        return b"".join(json.dumps({"step": step, "split": "train"}).encode() + b"\n" for step in steps)
+
+    def test_half_a_line_waits_for_its_rest(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        whole = self.lines(1, 2)
+        path.write_bytes(whole[:-5])
+        rows = NewRows(path, {})
+        assert [row["step"] for row in rows.take()] == [1]
+        path.write_bytes(whole)
+        assert [row["step"] for row in rows.take()] == [2]
+
+    def test_a_rewound_file_brings_only_what_is_new(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        path.write_bytes(self.lines(1, 2, 3))
+        rows = NewRows(path, {"train": 1})
+        assert [row["step"] for row in rows.take()] == [2, 3]
+        path.write_bytes(self.lines(1))
+        assert list(rows.take()) == []
+        path.write_bytes(self.lines(1, 2, 3, 4))
+        assert [row["step"] for row in rows.take()] == [4]
+
+    def test_damage_and_absence_are_passed_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "metrics.jsonl"
+        assert list(NewRows(path, {}).take()) == []
+        path.write_bytes(b"\0\0garbage\n[1]\n" + self.lines(7))
+        assert [row["step"] for row in NewRows(path, {}).take()] == [7]
