@@ -58,6 +58,7 @@ def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
     ending = follow(run, live, rows, trainer_pid)
     with at_most(ending["limit_s"], run):
         log_rows(run, live, rows)
+        log_best(run, live)  # result.json is written after the row
         finish(run, live, ending["status"], ending["exit_code"])
 
 
