@@ -70,7 +70,7 @@ def result_keys(runs: list[Run]) -> list[str]:
 def lower_is_better(key: str) -> bool | None:
     """The good direction of a result; None if it has none."""
     name = key.rpartition(".")[2]
-    if name == "loss" or key == "time_s":
+    if name == "loss":
         return True
     return False if key == "images_per_s" or (key.startswith(("best.", "last.")) and name != "step") else None
 
@@ -167,6 +167,7 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
     for kind, row in (("best", best), ("last", last)):
         ordered = {metric: None} | row
         found |= {f"{kind}.{key}": value for key, value in ordered.items() if _is_metric(key, value)}
+    found.pop("last.step", None)
     time_s, images_per_s = _training_time(rows, settings.get("train.global_batch"))
     step = max([row["step"] for split in rows.values() for row in split[-1:]] + [result.get("step") or 0])
     attempts = read_json(folder.provenance, default={}).get("attempts") or []
