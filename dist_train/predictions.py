@@ -44,7 +44,9 @@ def load_predictions(path: Path) -> Predictions | None:
             loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
     except (OSError, ValueError, KeyError, EOFError):
         return None
-    return loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None
+    return (
+        loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None
+    )
 
 
 def confusion_KK(predictions: Predictions, classes: int) -> Ints:

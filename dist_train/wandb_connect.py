@@ -1,12 +1,10 @@
 """Reach W&B or fall back: which mode, and a W&B run that continues the one of this folder."""
 
-import os
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, Literal
 
 import wandb
-
 from dist_train.files import write_json
 from dist_train.run_dir import RunDir
 from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segments_of, session_path
@@ -14,6 +12,7 @@ from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segm
 PROBE_S = 5.0
 INIT_S = 30.0
 STEP = "trainer/global_step"
+Mode = Literal["online", "offline"]
 
 
 def connect(run: RunDir, session: dict[str, Any]) -> Any:
@@ -72,13 +71,14 @@ def already_logged(live: Any, run: RunDir) -> dict[str, int]:
     return logged_steps(rows)
 
 
-def server_steps(session: dict[str, Any]) -> dict[str, int]:
-    """The last step of each split that the server has of this run; empty if it does not know the run."""
+def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
+    """The last step of each split that the server has of this run, and its number of history rows."""
     path = "/".join(filter(None, (session["entity"], session["project"], session["id"])))
     try:
-        return logged_steps([dict(wandb.Api(timeout=round(PROBE_S)).run(path).summary)])
-    except (wandb.errors.CommError, ValueError):
-        return {}
+        known = wandb.Api(timeout=round(PROBE_S)).run(path)
+        return logged_steps([dict(known.summary)]), int(known.historyLineCount or 0)
+    except (wandb.errors.CommError, ValueError):  # the server does not know the run
+        return {}, 0
 
 
 def _knock(url: str) -> None:
@@ -91,7 +91,7 @@ def _knock(url: str) -> None:
             raise
 
 
-def _try_start(run: RunDir, session: dict[str, Any], mode: str) -> tuple[Any, str | None]:
+def _try_start(run: RunDir, session: dict[str, Any], mode: Mode) -> tuple[Any, str | None]:
     try:
         live = _start(run, session, mode)
     except Exception as error:  # noqa: BLE001 - wandb raises many kinds, and none may matter to the training
@@ -101,7 +101,7 @@ def _try_start(run: RunDir, session: dict[str, Any], mode: str) -> tuple[Any, st
     return live, None
 
 
-def _start(run: RunDir, session: dict[str, Any], mode: str) -> Any:
+def _start(run: RunDir, session: dict[str, Any], mode: Mode) -> Any:
     settings = wandb.Settings(
         init_timeout=INIT_S,
         console="off",  # the trainer's output is not ours
@@ -113,7 +113,9 @@ def _start(run: RunDir, session: dict[str, Any], mode: str) -> Any:
     )
     names = {key: session[key] for key in ("id", "project", "entity", "name", "group", "job_type", "tags", "notes")}
     # "allow" is what makes segments of one id join, online and in `wandb sync`
-    live = wandb.init(mode=mode, dir=str(run.path), resume="allow", config=session["config"], settings=settings, **names)
+    live = wandb.init(
+        mode=mode, dir=str(run.path), resume="allow", config=session["config"], settings=settings, **names
+    )
     live.define_metric(STEP)
     live.define_metric("*", step_metric=STEP)  # W&B's own step cannot go back; ours is a value like others
     return live

@@ -68,7 +68,10 @@ def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
 
 def segments_of(folder: Path, run_id: str) -> list[Path]:
     """The ``.wandb`` files of all starts of a run, online ones too, oldest first."""
-    found = [*folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"), *folder.glob(f"run-*-{run_id}/run-{run_id}.wandb")]
+    found = [
+        *folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"),
+        *folder.glob(f"run-*-{run_id}/run-{run_id}.wandb"),
+    ]
     return sorted(found, key=lambda path: path.parent.name.removeprefix("offline-"))
 
 

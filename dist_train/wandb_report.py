@@ -3,7 +3,6 @@
 from typing import Any
 
 import wandb
-
 from dist_train.files import read_json
 from dist_train.predictions import confusion_KK, load_predictions
 from dist_train.run_dir import RunDir, read_result
@@ -19,12 +18,23 @@ def log_predictions(run: RunDir, live: Any) -> None:
     if predictions is None or not names:
         return
     matrix = confusion_KK(predictions, len(names)).tolist()
-    live.log({"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], data=_per_class(names, matrix))})
+    live.log(
+        {"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], data=_per_class(names, matrix))}
+    )
     pairs = [(names[i], names[j], n) for i, row in enumerate(matrix) for j, n in enumerate(row) if n]
     if len(names) <= MAX_MATRIX_CLASSES:
-        wide = wandb.Table(["label", "predicted", "images"], data=[[a, b, matrix[i][j]] for i, a in enumerate(names) for j, b in enumerate(names)])
+        wide = wandb.Table(
+            ["label", "predicted", "images"],
+            data=[[a, b, matrix[i][j]] for i, a in enumerate(names) for j, b in enumerate(names)],
+        )
         fields = {"Actual": "label", "Predicted": "predicted", "nPredictions": "images"}
-        live.log({"val/confusion_matrix": wandb.plot_table("wandb/confusion_matrix/v1", wide, fields, {"title": "validation"})})
+        live.log(
+            {
+                "val/confusion_matrix": wandb.plot_table(
+                    "wandb/confusion_matrix/v1", wide, fields, {"title": "validation"}
+                )
+            }
+        )
     wrong = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: -pair[2])[:MAX_CONFUSIONS]
     live.log({"val/confusions": wandb.Table(["label", "predicted", "images"], data=[list(pair) for pair in wrong])})
 

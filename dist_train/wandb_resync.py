@@ -14,8 +14,8 @@ from typing import Any
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.files import read_json
 from dist_train.run_dir import RunDir, read_result
-from dist_train.wandb_connect import already_logged, connect_online, server_steps, why_not_online
-from dist_train.wandb_files import history, logged_steps, only_uploader_of, say, segments_of, session_path
+from dist_train.wandb_connect import already_logged, connect_online, on_server, why_not_online
+from dist_train.wandb_files import history, only_uploader_of, say, segments_of, session_path
 from dist_train.wandb_sink import EXIT_INCOMPLETE
 from dist_train.wandb_uploader import NewRows, at_most, finish, log_best, log_rows
 
@@ -40,39 +40,37 @@ def main(argv: list[str]) -> int:
 
 def resync(run: RunDir, session: dict[str, Any]) -> int:
     """Bring the server up to date, and see that it is."""
-    wanted = steps_on_disk(run)
-    if server_steps(session) == wanted:
+    rows = list(NewRows(run.metrics, {}).take())
+    wanted = {row["split"]: row["step"] for row in rows}
+
+    def complete() -> bool:
+        steps, count = on_server(session)
+        return steps == wanted and count >= len(rows)
+
+    if complete():
         say(f"{run.path}: complete already, last steps {wanted}")
         return 0
     for segment in segments_of(run.path / "wandb", session["id"]):
         if segment.parent.name.startswith("offline-"):
-            upload_segment(segment, session)
-    if server_steps(session) != wanted:
+            upload_segment(run, segment, session)
+    if not complete():
         log_the_rest(run, session)
-    got = server_steps(session)
-    if got == wanted:
+    if complete():
         say(f"{run.path}: complete, last steps {wanted}")
         return 0
-    say(f"{run.path}: INCOMPLETE, the server's last steps are {got or 'none'}, here {wanted}; run this again")
+    steps, count = on_server(session)
+    say(f"{run.path}: INCOMPLETE: the server has {count} rows to {steps or 'none'}, here are {len(rows)} to {wanted}")
     return EXIT_INCOMPLETE
 
 
-def steps_on_disk(run: RunDir) -> dict[str, int]:
-    """The last step of each split in ``metrics.jsonl``."""
-    steps: dict[str, int] = {}
-    for row in NewRows(run.metrics, {}).take():
-        steps[row["split"]] = row["step"]
-    return steps
-
-
-def upload_segment(segment: Path, session: dict[str, Any]) -> None:
-    """``wandb sync`` for one offline segment, unless it is empty or the server is past its first row already."""
-    first = {split: step for row in reversed(history(segment)) for split, step in logged_steps([row]).items()}
-    there = server_steps(session)
-    if not first or any(step <= there.get(split, -1) for split, step in first.items()):
+def upload_segment(run: RunDir, segment: Path, session: dict[str, Any]) -> None:
+    """``wandb sync`` for one offline segment, if it goes on exactly where the server's history ends."""
+    missing = next(NewRows(run.metrics, on_server(session)[0]).take(), None)
+    first = next(iter(history(segment)), None)
+    if missing is None or first is None or first.get(f"{missing['split']}/step") != missing["step"]:
         return
     target = ["--project", session["project"]] + (["--entity", session["entity"]] if session["entity"] else [])
-    command = [sys.executable, "-m", "wandb", "sync", "--yes", *target, str(segment.parent)]
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-synced", *target, str(segment.parent)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEGMENT_S)
     except subprocess.TimeoutExpired:

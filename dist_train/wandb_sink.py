@@ -28,6 +28,7 @@ MAX_RESTARTS = 3
 EXIT_LOST, EXIT_INCOMPLETE = 3, 4
 """Exit codes of the uploader: start it again; it gave up in time, and said so."""
 
+
 class WandbSink:
     """Keeps one uploader process alive for the run in ``run``."""
 

@@ -34,7 +34,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with table, curves and disagreements")
     parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture of the curves (needs matplotlib)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
-    parser.add_argument("--sort", metavar="KEY", help="a column, such as optim.lr; --sort=-KEY descends; best first if not given")
+    parser.add_argument(
+        "--sort", metavar="KEY", help="a column, such as optim.lr; --sort=-KEY descends; best first if not given"
+    )
     args = parser.parse_args(argv)
     runs, left_out = read_runs(args.runs)
     for line in left_out:
@@ -100,7 +102,10 @@ def text_table(runs: list[Run]) -> str:
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     numeric = [all(not isinstance(_value(run, key), str) for run in runs) for key in columns]
     lines = [
-        "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(row, widths, numeric, strict=True))
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
         for row in cells
     ]
     return "\n".join(line.rstrip() for line in lines)
@@ -119,7 +124,11 @@ def _show(value: Any) -> str:
 def _unknown_key(key: str, runs: list[Run]) -> str:
     known = sorted({name for run in runs for name in (*run.settings, *run.results)})
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"columns are name, {', '.join(differing_keys(runs) + result_keys(runs))}"
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else f"columns are name, {', '.join(differing_keys(runs) + result_keys(runs))}"
+    )
     return f"--sort {key}: no run has it; {hint}"
 
 

@@ -72,9 +72,17 @@ def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> lis
     count = np.bincount(label_N, minlength=len(names))
     hits_a = np.bincount(label_N[right_a], minlength=len(names))
     hits_b = np.bincount(label_N[right_b], minlength=len(names))
-    changed = [k for k in np.argsort(-np.abs(hits_a - hits_b) / np.maximum(count, 1), kind="stable") if hits_a[k] != hits_b[k]]
+    changed = [
+        k for k in np.argsort(-np.abs(hits_a - hits_b) / np.maximum(count, 1), kind="stable") if hits_a[k] != hits_b[k]
+    ]
     return [
-        [names[k], int(count[k]), round(hits_a[k] / count[k], 4), round(hits_b[k] / count[k], 4), round((hits_b[k] - hits_a[k]) / count[k], 4)]
+        [
+            names[k],
+            int(count[k]),
+            round(hits_a[k] / count[k], 4),
+            round(hits_b[k] / count[k], 4),
+            round((hits_b[k] - hits_a[k]) / count[k], 4),
+        ]
         for k in changed[:MAX_CLASSES]
     ]
 

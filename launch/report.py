@@ -73,7 +73,9 @@ def write_png(path: Path, runs: list[Run]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = [name for name in (f"val/{runs[0].metric}", "val/loss", "train/loss", "train/lr") if name in chart_names(runs)]
+    names = [
+        name for name in (f"val/{runs[0].metric}", "val/loss", "train/loss", "train/lr") if name in chart_names(runs)
+    ]
     names = list(dict.fromkeys(names))[:3]
     figure, axes = plt.subplots(1, max(1, len(names)), figsize=(4.6 * max(1, len(names)), 4.4), squeeze=False)
     colours = plt.get_cmap("tab10" if len(runs) <= 10 else "viridis")
@@ -97,7 +99,11 @@ def write_png(path: Path, runs: list[Run]) -> None:
 def _legend(run: Run, runs: list[Run]) -> str:
     score = run.results.get(f"best.{run.metric}")
     settings = ", ".join(f"{key}={run.settings.get(key, '–')}" for key in differing_keys(runs)[:3])
-    return f"{run.name}: best {run.metric} {score:.4g}" + (f" ({settings})" if settings else "") if score is not None else run.name
+    return (
+        f"{run.name}: best {run.metric} {score:.4g}" + (f" ({settings})" if settings else "")
+        if score is not None
+        else run.name
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -92,7 +92,8 @@ def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
         raise KeyError(name)
     known = [run for run in runs if values[id(run)] is not None]
     numeric = all(isinstance(values[id(run)], int | float) for run in known)
-    known.sort(key=lambda run: values[id(run)] if numeric else str(values[id(run)]), reverse=down)
+    order: dict[int, Any] = values if numeric else {run: str(value) for run, value in values.items()}
+    known.sort(key=lambda run: order[id(run)], reverse=down)
     return known + [run for run in runs if values[id(run)] is None]
 
 
@@ -119,7 +120,7 @@ def _settings(folder: RunDir) -> dict[str, Any]:
     """The config, and what the last attempt ran on."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(folder.config.read_text(), Loader=loader)  # noqa: S506 - a safe loader, in C if there is one
+        tree = yaml.load(folder.config.read_text(), Loader=loader)
     except FileNotFoundError:
         raise DamagedRun("there is no config.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -49,7 +49,9 @@ def sync(run: RunDir, timeout_s: float) -> bool:
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0
     except subprocess.TimeoutExpired:
-        print(f"{run.path}: stopped after {timeout_s:.0f} s; run this again, or with a longer --timeout", file=sys.stderr)
+        print(
+            f"{run.path}: stopped after {timeout_s:.0f} s; run this again, or with a longer --timeout", file=sys.stderr
+        )
         return False
 
 

@@ -5,25 +5,34 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from wandb_stub import Mood, WandbStub
-from wandb_trainer import config_of
 
 from dist_train import wandb_sink
 from dist_train.errors import ConfigError
 from dist_train.predictions import Predictions, save_predictions
 from dist_train.run_dir import RunDir
-from dist_train.wandb_files import history, records, segments_of
+from dist_train.wandb_files import records, segments_of
 from dist_train.wandb_sink import CLOSE_LIMITS_S, open_wandb
 from dist_train.wandb_uploader import NewRows
+from tests.wandb_helpers import (
+    expected,
+    finish,
+    isolated_run,
+    logged_offline,
+    offline_rows,
+    processes_of,
+    server_rows,
+    start,
+    train,
+    wait_for,
+)
+from tests.wandb_stub import Mood, WandbStub
+from tests.wandb_trainer import config_of
 
-TRAINER = Path(__file__).with_name("wandb_trainer.py")
 SLACK_S = 3.0
 """Two shared cores: what a wait may take beyond its bound."""
 
@@ -32,79 +41,13 @@ pytest.importorskip("wandb")
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
-    """An empty run folder, a home without credentials, and no W&B variables from outside."""
-    for key in [key for key in os.environ if key.startswith("WANDB_")]:
-        monkeypatch.delenv(key)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", str(TRAINER.parents[1]))
-    folder = RunDir(tmp_path / "runs" / "a-run")
-    folder.path.mkdir(parents=True)
-    return folder
+    return isolated_run(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def server() -> Iterator[WandbStub]:
     with WandbStub() as stub:
         yield stub
-
-
-def start(run: RunDir, *args: object, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(TRAINER), str(run.path), *map(str, args)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=os.environ | (env or {}), stdout=pipe, stderr=pipe, text=True)
-
-
-def finish(process: "subprocess.Popen[str]") -> tuple[dict[str, float], str]:
-    """Wait for the trainer; the times that it measured, and what the user saw."""
-    out, err = process.communicate(timeout=90)
-    assert process.returncode == 0, err
-    return {key: value for line in out.splitlines() for key, value in json.loads(line).items()}, err
-
-
-def train(run: RunDir, *args: object, env: dict[str, str] | None = None) -> tuple[dict[str, float], str]:
-    return finish(start(run, *args, env=env))
-
-
-def expected(last: int) -> list[tuple[str, int]]:
-    """All rows of steps 1 to ``last``, in their order."""
-    return [row for step in range(1, last + 1) for row in [("train", step), *[("val", step)] * (step % 5 == 0)]]
-
-
-def rows_in(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    splits = [(split, row[f"{split}/step"]) for row in rows for split in ("train", "val") if f"{split}/step" in row]
-    return [(split, int(step)) for split, step in splits]
-
-
-def offline_rows(run: RunDir) -> list[list[tuple[str, int]]]:
-    """What each segment on disk holds."""
-    session = json.loads((run.path / "wandb" / "session.json").read_text())
-    return [rows_in(history(path)) for path in segments_of(run.path / "wandb", session["id"])]
-
-
-def server_rows(server: WandbStub) -> list[tuple[str, int]]:
-    return rows_in([server.run.history[index] for index in sorted(server.run.history)])
-
-
-def wait_for(condition: Any, limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def processes_of(run: RunDir) -> dict[int, str]:
-    """The uploader of this run and its wandb-core, with their command lines."""
-    table: dict[int, tuple[int, str]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            table[int(entry.name)] = parent, (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except (OSError, ValueError, IndexError):
-            continue
-    ours = {pid for pid, (_, line) in table.items() if "wandb_uploader" in line and str(run.path) in line}
-    return {pid: line for pid, (parent, line) in table.items() if line and (pid in ours or parent in ours)}
 
 
 def kill_core(run: RunDir, how: signal.Signals) -> None:
@@ -136,7 +79,7 @@ def test_nothing_of_an_offline_run_is_copied_to_the_home_folder(run: RunDir) -> 
 def test_a_kill_of_everything_loses_no_row_and_doubles_none(run: RunDir, steps_per_s: int) -> None:
     """At once after the first rows, with the whole process tree: wandb's default would lose the first 15 seconds."""
     trainer = start(run, 0, 100, "hang", 1 / steps_per_s, "offline")
-    wait_for(lambda: list((run.path / "wandb").glob("offline-run-*/*.wandb")) and sum(offline_rows(run), []))
+    wait_for(lambda: list((run.path / "wandb").glob("offline-run-*/*.wandb")) and logged_offline(run))
     victims = [*processes_of(run), trainer.pid]
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
@@ -144,7 +87,7 @@ def test_a_kill_of_everything_loses_no_row_and_doubles_none(run: RunDir, steps_p
     (before,) = offline_rows(run)
     train(run, 0, 110, "done", 0, "offline")
     assert 0 < len(before) < len(expected(110))
-    assert sum(offline_rows(run), []) == expected(110)
+    assert logged_offline(run) == expected(110)
 
 
 def test_online_a_stopped_and_resumed_run_is_one_run(run: RunDir, server: WandbStub) -> None:
@@ -163,19 +106,28 @@ def test_online_a_stopped_and_resumed_run_is_one_run(run: RunDir, server: WandbS
     assert {"val/per_class", "val/confusions"} <= server.run.summary.keys()
     assert "model" in [artifact["artifactTypeName"] for artifact in server.run.artifacts]
     script = "import wandb; print([(run.id, run.state, run.summary['best/step']) for run in wandb.Api().runs('tester/tests')])"
-    done = subprocess.run([sys.executable, "-c", script], env=os.environ | server.env(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | server.env(), capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == f"[('{server.run.name}', 'finished', 20)]", done.stderr
     assert server.unknown == []
 
 
 @pytest.mark.parametrize(
     ("mood", "reason"),
-    [("hang", "does not answer"), ("error", "answers 500"), ("unauthorized", "unauthorized"), ("dead", "does not answer")],
+    [
+        ("hang", "does not answer"),
+        ("error", "answers 500"),
+        ("unauthorized", "unauthorized"),
+        ("dead", "does not answer"),
+    ],
 )
-def test_trouble_at_the_start_makes_the_run_offline(run: RunDir, server: WandbStub, mood: Mood | str, reason: str) -> None:
+def test_trouble_at_the_start_makes_the_run_offline(
+    run: RunDir, server: WandbStub, mood: Mood | str, reason: str
+) -> None:
     server.kill() if mood == "dead" else setattr(server, "mood", mood)
     times, seen = train(run, 0, 10, "done", 0.05, env=server.env())
-    assert sum(offline_rows(run), []) == expected(10)
+    assert logged_offline(run) == expected(10)
     (line,) = seen.splitlines()
     assert line.startswith("W&B: offline, because")
     assert reason in line
@@ -183,8 +135,12 @@ def test_trouble_at_the_start_makes_the_run_offline(run: RunDir, server: WandbSt
     assert times["close_s"] < 10 + SLACK_S
 
 
-@pytest.mark.parametrize("mood", ["hang", pytest.param("error", marks=pytest.mark.slow), pytest.param("dead", marks=pytest.mark.slow)])
-def test_a_server_lost_in_mid_run_costs_a_bounded_time_and_no_row(run: RunDir, server: WandbStub, mood: Mood | str) -> None:
+@pytest.mark.parametrize(
+    "mood", ["hang", pytest.param("error", marks=pytest.mark.slow), pytest.param("dead", marks=pytest.mark.slow)]
+)
+def test_a_server_lost_in_mid_run_costs_a_bounded_time_and_no_row(
+    run: RunDir, server: WandbStub, mood: Mood | str
+) -> None:
     trainer = start(run, 0, 30, "stopped", 0.1, env=server.env())
     wait_for(lambda: server.runs)
     server.kill() if mood == "dead" else setattr(server, "mood", mood)
@@ -235,7 +191,7 @@ def test_signals_to_every_process_do_not_stop_the_uploader(run: RunDir, server: 
 def test_empty_variables_do_no_harm(run: RunDir) -> None:
     names = ("API_KEY", "ENTITY", "PROJECT", "MODE", "RUN_GROUP", "TAGS", "BASE_URL", "DIR", "INIT_TIMEOUT", "RUN_ID")
     _, seen = train(run, 0, 5, "done", env={f"WANDB_{name}": "" for name in names})
-    assert sum(offline_rows(run), []) == expected(5)
+    assert logged_offline(run) == expected(5)
     assert "there is no API key" in seen
 
 

@@ -4,6 +4,7 @@ It keeps what a real server would keep of each run (config, summary, history lin
 can be told to hang, to answer 500 or to reject the key. ``python tests/wandb_stub.py [PORT]`` serves by hand.
 """
 
+import contextlib
 import gzip
 import json
 import re
@@ -122,7 +123,15 @@ class WandbStub:
 def _bucket(run: StoredRun) -> dict[str, Any]:
     project = {"id": "P", "name": run.project, "entity": {"id": "E", "name": ENTITY}}
     code = run.exit_codes[-1] if run.exit_codes else None
-    state = "running" if code is None else "finished" if code == 0 else "preempted" if "preempting" in run.states else "failed"
+    state = (
+        "running"
+        if code is None
+        else "finished"
+        if code == 0
+        else "preempted"
+        if "preempting" in run.states
+        else "failed"
+    )
     config = json.dumps(run.config)
     return {
         "id": f"id-{run.name}",
@@ -207,7 +216,12 @@ def _run_files(stub: WandbStub, v: dict[str, Any]) -> dict[str, Any]:
 def _create_artifact(stub: WandbStub, v: dict[str, Any]) -> dict[str, Any]:
     given = v.get("input") or v
     stub.runs[given["runName"]].artifacts.append(given)
-    artifact = {"id": "A", "state": "PENDING", "digest": given["digest"], "artifactSequence": {"id": "S", "latestArtifact": None}}
+    artifact = {
+        "id": "A",
+        "state": "PENDING",
+        "digest": given["digest"],
+        "artifactSequence": {"id": "S", "latestArtifact": None},
+    }
     return {"createArtifact": {"artifact": artifact}}
 
 
@@ -298,7 +312,5 @@ class _Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     with WandbStub(int(sys.argv[1]) if sys.argv[1:] else 0) as server:
         print(f"export WANDB_BASE_URL={server.url} WANDB_API_KEY={'k' * 40}", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -22,7 +24,9 @@ from launch.run_data import differing_keys, read_run, sort_runs
 SCRIPT = Path(__file__).parents[2] / "launch" / "compare.py"
 
 
-def make_run(output_dir: Path, name: str, lr: float = 0.1, top1: float = 50.0, attempts: int = 1, **result: Any) -> RunDir:
+def make_run(
+    output_dir: Path, name: str, lr: float = 0.1, top1: float = 50.0, attempts: int = 1, **result: Any
+) -> RunDir:
     """Four steps and two evaluations; the first is the best one."""
     tree: dict[str, Any] = {
         "run": {"name": name, "output_dir": str(output_dir)},
@@ -37,7 +41,8 @@ def make_run(output_dir: Path, name: str, lr: float = 0.1, top1: float = 50.0, a
     for _ in range(attempts):
         begin_attempt(run, cfg, world_size=2, hosts=["here"])
     rows: list[dict[str, Any]] = [
-        {"step": step, "epoch": step / 2, "split": "train", "loss": 1 / step, "images_per_s": 16.0} for step in (1, 2, 3, 4)
+        {"step": step, "epoch": step / 2, "split": "train", "loss": 1 / step, "images_per_s": 16.0}
+        for step in (1, 2, 3, 4)
     ]
     scores = [{"step": 2, "loss": 0.5, "top1": top1}, {"step": 4, "loss": 0.6, "top1": top1 - 5}]
     rows += [{"epoch": 1.0, "split": "val", "seconds": 0.25} | row for row in scores]
@@ -136,8 +141,6 @@ def test_a_run_that_went_silent_says_so(tmp_path: Path) -> None:
     result = json.loads(run.result.read_text())
     run.result.write_text(json.dumps(result | {"updated": "2020-01-01T00:00:00+0000"}))
     long_ago = time.time() - 7200
-    import os
-
     os.utime(run.metrics, (long_ago, long_ago))
     assert read_run(run.path).results["status"] == "running, silent for 2.0 h"
 
@@ -152,9 +155,15 @@ def test_a_step_trained_again_counts_once(tmp_path: Path) -> None:
 
 
 def test_sorting(tmp_path: Path) -> None:
-    runs = [read_run(make_run(tmp_path, name, lr, top1).path) for name, lr, top1 in [("b", 10.0, 1.0), ("a", 9.0, 3.0), ("c", 1.0, 2.0)]]
+    runs = [
+        read_run(make_run(tmp_path, name, lr, top1).path)
+        for name, lr, top1 in [("b", 10.0, 1.0), ("a", 9.0, 3.0), ("c", 1.0, 2.0)]
+    ]
     runs[2].results.pop("best.loss")
-    order = {key: "".join(run.name for run in sort_runs(runs, key)) for key in (None, "optim.lr", "-optim.lr", "name", "best.loss")}
+    order = {
+        key: "".join(run.name for run in sort_runs(runs, key))
+        for key in (None, "optim.lr", "-optim.lr", "name", "best.loss")
+    }
     assert order == {None: "acb", "optim.lr": "cab", "-optim.lr": "bac", "name": "abc", "best.loss": "bac"}
     done = run_script(tmp_path / "*", "--sort", "optim.lrr")
     assert done.returncode == 2
@@ -174,7 +183,10 @@ def test_csv(tmp_path: Path) -> None:
     assert run_script(tmp_path / "runs" / "*", "--csv", tmp_path / "out" / "t.csv").returncode == 0
     with open(tmp_path / "out" / "t.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["name"], row["optim.lr"], row["best.top1"]) for row in rows] == [("b", "0.1", "70.0"), ("a", "0.2", "50.0")]
+    assert [(row["name"], row["optim.lr"], row["best.top1"]) for row in rows] == [
+        ("b", "0.1", "70.0"),
+        ("a", "0.2", "50.0"),
+    ]
 
 
 def test_the_page_stands_alone_and_no_name_can_break_it(tmp_path: Path) -> None:
@@ -222,7 +234,16 @@ class TestDisagreement:
         page = tmp_path / "page.html"
         assert run_script(a.path, b.path, "--html", page).returncode == 0
         (pair,) = page_data(page)["pairs"]
-        assert [pair[key] for key in ("a", "b", "images", "same", "both_right", "only_a", "only_b", "both_wrong")] == ["a", "b", 4, 3, 3, 1, 0, 0]
+        assert [pair[key] for key in ("a", "b", "images", "same", "both_right", "only_a", "only_b", "both_wrong")] == [
+            "a",
+            "b",
+            4,
+            3,
+            3,
+            1,
+            0,
+            0,
+        ]
         assert pair["classes"] == [["cat", 2, 1.0, 0.5, -0.5]]
         assert pair["shown"] == [["val/1.png", "cat", "cat", "dog"]]
 
@@ -236,11 +257,13 @@ class TestDisagreement:
 
 
 def test_a_hundred_runs_are_quick(tmp_path: Path) -> None:
-    for index in range(100):
-        run = make_run(tmp_path / "runs", f"r{index:03d}", lr=0.001 * (1 + index))
-        lines = run.metrics.read_text()
-        row = {"epoch": 1.0, "split": "train", "loss": 1.0, "images_per_s": 16.0, "lr": 0.1, "grad_norm": 1.0}
-        run.metrics.write_text(lines + "".join(json.dumps({"step": step} | row) + "\n" for step in range(5, 305)))
+    run = make_run(tmp_path / "runs", "r000")
+    row = {"epoch": 1.0, "split": "train", "loss": 1.0, "images_per_s": 16.0, "lr": 0.1, "grad_norm": 1.0}
+    with open(run.metrics, "a") as file:
+        file.writelines(json.dumps({"step": step} | row) + "\n" for step in range(5, 305))
+    for index in range(1, 100):
+        copy = RunDir(Path(shutil.copytree(run.path, tmp_path / "runs" / f"r{index:03d}")))
+        copy.config.write_text(run.config.read_text().replace("lr: 0.1\n", f"lr: {0.001 * index}\n"))
     began = time.process_time()
     assert compare.main([str(tmp_path / "runs" / "*"), "--html", str(tmp_path / "page.html")]) == 0
     assert time.process_time() - began < 10
