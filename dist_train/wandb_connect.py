@@ -5,6 +5,7 @@ import urllib.request
 from typing import Any, Literal
 
 import wandb
+
 from dist_train.files import write_json
 from dist_train.run_dir import RunDir
 from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segments_of, session_path

@@ -40,6 +40,7 @@ def client_env(run: RunDir) -> dict[str, str]:
     folder = (run.path / "wandb").resolve()
     for kind in ("DATA", "CACHE", "ARTIFACT"):
         env[f"WANDB_{kind}_DIR"] = str(folder / "local")
+    env["WANDB_DIR"] = str(run.path.resolve())  # or `wandb sync` logs into the working directory
     env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
     env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
     env.setdefault("WANDB_ERROR_REPORTING", "false")

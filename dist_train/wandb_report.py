@@ -3,6 +3,7 @@
 from typing import Any
 
 import wandb
+
 from dist_train.files import read_json
 from dist_train.predictions import confusion_KK, load_predictions
 from dist_train.run_dir import RunDir, read_result
