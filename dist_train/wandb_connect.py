@@ -1,5 +1,6 @@
 """Reach W&B or fall back: which mode, and a W&B run that continues the one of this folder."""
 
+import logging
 import urllib.error
 import urllib.request
 from typing import Any, Literal
@@ -9,6 +10,8 @@ import wandb
 from dist_train.files import write_json
 from dist_train.run_dir import RunDir
 from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segments_of, session_path
+
+logging.raiseExceptions = False  # on a full disk wandb's own log files would fill the terminal with tracebacks
 
 PROBE_S = 5.0
 INIT_S = 30.0

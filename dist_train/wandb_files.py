@@ -38,9 +38,8 @@ def client_env(run: RunDir) -> dict[str, str]:
     for key in _OURS:
         env.pop(key, None)
     folder = (run.path / "wandb").resolve()
-    for kind in ("DATA", "CACHE", "ARTIFACT"):
-        env[f"WANDB_{kind}_DIR"] = str(folder / "local")
-    env["WANDB_DIR"] = str(run.path.resolve())  # or `wandb sync` logs into the working directory
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        env[name] = str(folder / "local")  # else the home folder, or the working directory
     env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
     env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
     env.setdefault("WANDB_ERROR_REPORTING", "false")
