@@ -1,5 +1,6 @@
 """``predictions.npz``: what the best model said of each validation image, for confusion matrices and ``compare``."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,9 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 def load_predictions(path: Path) -> Predictions | None:
     """Read the file; None if there is none, or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
             loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return (
         loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None

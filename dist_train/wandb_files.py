@@ -116,12 +116,13 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def logged_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The last step of each split among W&B history rows."""
+    """The last step of each split among W&B history rows: every split logs its own ``<split>/step``."""
     steps: dict[str, int] = {}
     for row in rows:
-        for split in ("train", "val"):
-            if f"{split}/step" in row:
-                steps[split] = max(steps.get(split, -1), int(row[f"{split}/step"]))
+        for key, value in row.items():
+            split, _, name = key.partition("/")
+            if name == "step" and split != "best":  # best/step is in the summary, and no row
+                steps[split] = max(steps.get(split, -1), int(value))
     return steps
 
 

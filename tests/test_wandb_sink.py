@@ -7,17 +7,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from dist_train import wandb_sink
 from dist_train.errors import ConfigError
-from dist_train.predictions import Predictions, save_predictions
-from dist_train.run_dir import RunDir
-from dist_train.wandb_files import records, segments_of
+from dist_train.predictions import Predictions, load_predictions, save_predictions
+from dist_train.run_dir import RunDir, read_result
+from dist_train.wandb_files import history, records, segments_of
 from dist_train.wandb_sink import CLOSE_LIMITS_S, open_wandb
 from dist_train.wandb_uploader import NewRows
+from tests.runs import train as real_train
 from tests.wandb_helpers import (
     expected,
     finish,
@@ -208,6 +210,30 @@ def test_without_the_package(run: RunDir, monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(ConfigError, match=r"`log.wandb.mode` \(online\) needs the package wandb"):
         open_wandb(config_of(run.path, "online"), run, 0, {})
+
+
+def test_a_real_training_with_two_ranks_and_a_resume(run: RunDir, tree: dict[str, Any]) -> None:
+    """Rows as the trainer writes them, facts in the config, predictions that agree with the score."""
+    tree["log"]["wandb"] = {"mode": "offline"}
+    real_train(tree, 2, train__epochs=1)
+    folder = RunDir(real_train(tree, 2))
+    session = json.loads((folder.path / "wandb" / "session.json").read_text())
+    segments = segments_of(folder.path / "wandb", session["id"])
+    logged = [row for segment in segments for row in history(segment)]
+    assert len(segments) == 2
+    assert [row["train/step"] for row in logged if "train/step" in row] == [2, 4, 5, 6, 8, 10]
+    assert [row["val/step"] for row in logged if "val/step" in row] == [5, 10]
+    assert {"train/loss", "train/lr", "train/grad_norm", "train/slowest_rank", "epoch"} <= logged[-2].keys() | logged[
+        0
+    ].keys()
+    assert session["config"]["plan"]["global_batch"] == 12
+    assert (session["config"]["world_size"], session["config"]["attempt"]) == (2, 2)
+    predictions = load_predictions(folder.predictions)
+    assert predictions is not None
+    assert 100 * (predictions.pred_N == predictions.label_N).mean() == pytest.approx(
+        read_result(folder)["best"]["top1"]
+    )
+    assert predictions.paths[0].startswith("val/class_a/")
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
