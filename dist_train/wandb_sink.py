@@ -13,6 +13,7 @@ import secrets
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from dist_train.config import Config
@@ -48,16 +49,12 @@ class WandbSink:
         deadline = time.monotonic() + limit
         while self._revive():
             left = deadline - time.monotonic()
+            self._tell({"status": status, "exit_code": exit_code, "limit_s": max(1.0, left - 2.0)})
             try:
-                self._tell({"status": status, "exit_code": exit_code, "limit_s": max(1.0, left - 2.0)})
                 self._process.wait(max(0.1, left))
             except subprocess.TimeoutExpired:
                 self._kill()
                 say(f"gave up after {limit:.0f} s. {how_to_sync(self._run)}")
-                return
-            except OSError:  # it died before it could read the message
-                self._process.wait()
-            if self._process.returncode in (0, EXIT_INCOMPLETE):
                 return
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -76,27 +73,33 @@ class WandbSink:
         code = self._process.poll()
         if code is None:
             return True
-        if code not in (0, EXIT_INCOMPLETE) and self._restarts < MAX_RESTARTS:
-            self._restarts += 1
-            self._discard_pipe()
-            self._process = self._start()
-            return True
-        self._over = True
+        self._close_pipe()
+        trouble = None
         if code not in (0, EXIT_INCOMPLETE):
-            say(f"the uploader died {self._restarts + 1} times; training goes on without it. {how_to_sync(self._run)}")
+            trouble = f"the uploader died {self._restarts + 1} times"
+            if self._restarts < MAX_RESTARTS:
+                try:
+                    self._process = self._start()
+                except OSError as error:  # no memory, or no more processes
+                    trouble = f"the uploader cannot be started again ({error})"
+                else:
+                    self._restarts += 1
+                    return True
+        self._over = True
+        if trouble:
+            say(f"{trouble}; training goes on without it. {how_to_sync(self._run)}")
         return False
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message).encode() + b"\n")  # far below what a pipe holds
-        self._process.stdin.close()
+        with suppress(OSError):  # it died; the exit code will tell
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")  # far below what a pipe holds
+        self._close_pipe()
 
-    def _discard_pipe(self) -> None:
-        try:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        except OSError:
-            pass
+    def _close_pipe(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # what could not be written any more
+            self._process.stdin.close()
 
     def _kill(self) -> None:
         self._process.kill()  # wandb's own service process ends when this one is gone

@@ -157,7 +157,7 @@ def test_a_server_lost_in_mid_run_costs_a_bounded_time_and_no_row(
         assert server_rows(server) == expected(40)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_killed_service_process_is_replaced(run: RunDir, server: WandbStub, how: signal.Signals) -> None:
     trainer = start(run, 0, 40, "done", 0.1, env=server.env())
     wait_for(lambda: server.runs and server.run.starts)
@@ -168,6 +168,7 @@ def test_a_killed_service_process_is_replaced(run: RunDir, server: WandbStub, ho
     assert server.run.exit_codes == [0]
 
 
+@pytest.mark.slow
 def test_a_killed_uploader_is_replaced_and_given_up_after_a_few_times(run: RunDir) -> None:
     trainer = start(run, 0, 60, "done", 0.1, "offline")
     for _ in range(1 + wandb_sink.MAX_RESTARTS):

@@ -77,6 +77,7 @@ def test_a_live_run_is_skipped_and_stays_alive(run: RunDir, server: WandbStub) -
     assert offline_rows(run) == [expected(40)]
 
 
+@pytest.mark.slow
 def test_a_run_on_another_host_counts_as_live_while_it_writes(run: RunDir, server: WandbStub) -> None:
     train(run, 0, 5, "done", 0, "offline")
     run.result.write_text('{"status": "running"}')
@@ -89,7 +90,7 @@ def test_a_run_on_another_host_counts_as_live_while_it_writes(run: RunDir, serve
     assert server.run.exit_codes[-1] == 0, "as the segment ended"
 
 
-@pytest.mark.parametrize("mood", ["dead", "hang"])
+@pytest.mark.parametrize("mood", ["dead", pytest.param("hang", marks=pytest.mark.slow)])
 def test_without_a_server_it_fails_soon_and_loses_nothing(run: RunDir, server: WandbStub, mood: str) -> None:
     train(run, 0, 5, "done", 0, "offline")
     server.kill() if mood == "dead" else setattr(server, "mood", mood)
