@@ -4,9 +4,10 @@ from typing import Any
 
 import wandb
 
-from dist_train.files import read_json
+from dist_train.files import read_json, write_json
 from dist_train.predictions import confusion_KK, load_predictions
 from dist_train.run_dir import RunDir, read_result
+from dist_train.wandb_files import session_path
 
 MAX_MATRIX_CLASSES = 50
 """W&B draws K x K rows and cuts at 10,000; beyond this only the confusions that happened are listed."""
@@ -14,30 +15,26 @@ MAX_CONFUSIONS = 1000
 
 
 def log_predictions(run: RunDir, live: Any) -> None:
-    """The tables, from ``predictions.npz`` and ``classes.json``; nothing if either is missing."""
+    """The tables, from ``predictions.npz`` and ``classes.json``: once for each step that was the best one."""
     predictions, names = load_predictions(run.predictions), read_json(run.classes)
-    if predictions is None or not names:
+    session = read_json(session_path(run), default={})
+    place = "offline" if live.offline else "online"
+    if predictions is None or not names or session.get("reported", {}).get(place) == predictions.step:
         return
     matrix = confusion_KK(predictions, len(names)).tolist()
-    live.log(
-        {"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], data=_per_class(names, matrix))}
-    )
-    pairs = [(names[i], names[j], n) for i, row in enumerate(matrix) for j, n in enumerate(row) if n]
+    live.log({"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], _per_class(names, matrix))})
+    cells = [[label, other, matrix[i][j]] for i, label in enumerate(names) for j, other in enumerate(names)]
+    columns = ["label", "predicted", "images"]
     if len(names) <= MAX_MATRIX_CLASSES:
-        wide = wandb.Table(
-            ["label", "predicted", "images"],
-            data=[[a, b, matrix[i][j]] for i, a in enumerate(names) for j, b in enumerate(names)],
-        )
         fields = {"Actual": "label", "Predicted": "predicted", "nPredictions": "images"}
-        live.log(
-            {
-                "val/confusion_matrix": wandb.plot_table(
-                    "wandb/confusion_matrix/v1", wide, fields, {"title": "validation"}
-                )
-            }
+        chart = wandb.plot_table(
+            "wandb/confusion_matrix/v1", wandb.Table(columns, cells), fields, {"title": "validation"}
         )
-    wrong = sorted((pair for pair in pairs if pair[0] != pair[1]), key=lambda pair: -pair[2])[:MAX_CONFUSIONS]
-    live.log({"val/confusions": wandb.Table(["label", "predicted", "images"], data=[list(pair) for pair in wrong])})
+        live.log({"val/confusion_matrix": chart})
+    wrong = sorted((cell for cell in cells if cell[2] and cell[0] != cell[1]), key=lambda cell: -cell[2])
+    live.log({"val/confusions": wandb.Table(columns, wrong[:MAX_CONFUSIONS])})
+    reported = session.get("reported", {}) | {place: predictions.step}
+    write_json(session_path(run), session | {"reported": reported})
 
 
 def log_best_file(run: RunDir, live: Any) -> None:

@@ -150,6 +150,7 @@ def _session(cfg: Config, run: RunDir, step: int, facts: dict[str, Any], mode: s
     wandb = cfg.log.wandb
     return {
         "id": known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),
+        "reported": known.get("reported", {}),
         "mode": mode,
         "project": wandb.project or os.environ.get("WANDB_PROJECT") or "dist_train",
         "entity": wandb.entity or os.environ.get("WANDB_ENTITY") or None,

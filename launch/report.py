@@ -12,7 +12,7 @@ from launch.run_data import Run, differing_keys, lower_is_better, result_keys
 MAX_POINTS = 400
 """Points of one curve in the page; fewer where there are many runs."""
 _FIRST_CHARTS = ("val/top1", "val/top5", "val/loss", "train/loss", "train/lr", "train/images_per_s")
-_NO_CURVE = ("step", "epoch", "split", "seconds")
+_NO_CURVE = ("step", "epoch", "split", "seconds", "slowest_rank")
 
 
 def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pair]) -> None:
@@ -97,13 +97,11 @@ def write_png(path: Path, runs: list[Run]) -> None:
 
 
 def _legend(run: Run, runs: list[Run]) -> str:
+    chosen = [key for key in differing_keys(runs) if not key.startswith(("git.", "versions."))][:2]
+    settings = ", ".join(f"{key.rpartition('.')[2]} {run.settings.get(key, '–')}" for key in chosen)
     score = run.results.get(f"best.{run.metric}")
-    settings = ", ".join(f"{key}={run.settings.get(key, '–')}" for key in differing_keys(runs)[:3])
-    return (
-        f"{run.name}: best {run.metric} {score:.4g}" + (f" ({settings})" if settings else "")
-        if score is not None
-        else run.name
-    )
+    best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"
+    return f"{run.name}: {best}" + (f" ({settings})" if settings else "")
 
 
 def _finite(value: Any) -> Any:

@@ -208,7 +208,7 @@ def _status(folder: RunDir, result: Row) -> str:
         return status
     try:
         updated = datetime.strptime(result["updated"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
-        news = max(updated, folder.metrics.stat().st_mtime if folder.metrics.exists() else 0.0)
+        news = max([updated, *(path.stat().st_mtime for path in (folder.metrics, folder.lock) if path.exists())])
     except (KeyError, ValueError):
         return status
     silent = time.time() - news

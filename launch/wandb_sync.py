@@ -14,11 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from anywhere
 
-from dist_train.run_dir import RunDir, read_result
+from dist_train.run_dir import RunDir
 from dist_train.wandb_files import client_env, only_uploader_of, session_path
 
-LIVE_S = 120.0
-"""A run that says `running` and wrote within this time is live, though the lock of another host may not show."""
+LIVE_S = 60.0
+"""A trainer on another host touches the run's lock every few seconds; clocks may differ a little."""
 
 
 def main(argv: list[str]) -> int:
@@ -60,8 +60,7 @@ def is_live(run: RunDir) -> bool:
     with only_uploader_of(run, wait_s=0.0) as alone:
         if not alone:
             return True
-    fresh = run.metrics.exists() and time.time() - run.metrics.stat().st_mtime < LIVE_S
-    return fresh and read_result(run).get("status") == "running"
+    return run.lock.exists() and time.time() - run.lock.stat().st_mtime < LIVE_S
 
 
 if __name__ == "__main__":
