@@ -52,6 +52,7 @@ def why_not_online() -> str | None:
 
     A key that the server does not know shows in `wandb.init`, at once.
     """
+    url = "the server"
     try:
         url = wandb.setup().settings.base_url
         if not wandb.login(prompt=False, verify=False):
@@ -59,9 +60,9 @@ def why_not_online() -> str | None:
         _knock(url)
     except urllib.error.HTTPError as error:
         return f"{url} answers {error.code}"
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return f"{url} does not answer ({getattr(error, 'reason', error)})"
-    except wandb.errors.Error as error:
+    except (wandb.errors.Error, ValueError) as error:  # a key or an address that cannot be right
         return _one_line(error)
     return None
 
@@ -126,4 +127,4 @@ def _start(run: RunDir, session: dict[str, Any], mode: Mode) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")

@@ -198,6 +198,19 @@ def test_empty_variables_do_no_harm(run: RunDir) -> None:
     assert "there is no API key" in seen
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "start"),
+    [
+        ("WANDB_API_KEY", "too-short", "W&B: offline, because AuthenticationError: WANDB_API_KEY invalid"),
+        ("WANDB_BASE_URL", "nonsense", "W&B: off, because offline mode failed: ValidationError"),
+    ],
+)
+def test_variables_that_cannot_be_right(run: RunDir, variable: str, value: str, start: str) -> None:
+    _, seen = train(run, 0, 5, "done", env={"WANDB_API_KEY": "k" * 40, variable: value})
+    (line,) = seen.splitlines()
+    assert line.startswith(start)
+
+
 def test_the_mode_of_the_environment_counts_in_auto_only(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert open_wandb(config_of(run.path), run, 0, {}) is None

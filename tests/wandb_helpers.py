@@ -73,7 +73,7 @@ def server_rows(server: WandbStub) -> list[tuple[str, int]]:
     return rows_in([server.run.history[index] for index in sorted(server.run.history)])
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
