@@ -189,9 +189,26 @@ class CheckpointConfig(Section):
     keep: PositiveInt = 2
 
 
+class WandbConfig(Section):
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online if there is a key and the server answers, else offline; off where wandb is not installed."""
+    project: str | None = None
+    """`WANDB_PROJECT` or `dist_train` if not given."""
+    entity: str | None = None
+    """User or team that owns the project; the key's own if not given."""
+    name: str | None = None
+    """`run.name` if not given."""
+    group: str | None = None
+    """The experiment that this run belongs to."""
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+
+
 class LogConfig(Section):
     every_steps: PositiveInt = 50
     tensorboard: bool = True
+    wandb: WandbConfig = WandbConfig()
 
 
 class DistributedConfig(Section):

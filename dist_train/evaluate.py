@@ -68,7 +68,8 @@ def score(cfg: Config, group: Dist, weights: Path) -> dict[str, float] | None:
     normalise = Normalise(network, group.device, cfg.model.channels_last)
     loader = evaluation_loader(cfg, group, index, network)
     precision = Precision(cfg.train, group.device)
-    return evaluate(network.module, loader, len(index.val), group, normalise, precision, StopRequest(group))
+    found = evaluate(network.module, loader, len(index.val), group, normalise, precision, StopRequest(group))
+    return None if found is None else found.scores
 
 
 def _load_all(module: nn.Module, weights: Path) -> None:

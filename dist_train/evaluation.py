@@ -1,6 +1,10 @@
 """Exact evaluation: every sample once, none padded, the same digits at any world size."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -13,6 +17,14 @@ from dist_train.precision import Precision
 from dist_train.preempt import StopRequest
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by name, and the class that each validation image was taken for, in data-set order."""
+
+    scores: dict[str, float]
+    predicted_N: NDArray[np.int32]
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -22,14 +34,14 @@ def evaluate(
     normalise: Normalise,
     precision: Precision,
     stop: StopRequest,
-) -> dict[str, float] | None:
+) -> Evaluation | None:
     """Score ``model``, in eval mode, on all ``length`` samples; every rank works on its own batches.
 
     Buffers must be the same on all ranks. The result is exact: batches are the same at any world size, and
     scores are summed in float64 in the order of the data set.
 
     Returns:
-        Metrics by name, the same on every rank; None if the ranks agreed to stop on the way.
+        The same on every rank; None if the ranks agreed to stop on the way.
     """
     model.eval()
     scores = SampleScores(length, group.device)
@@ -44,4 +56,4 @@ def evaluate(
             with precision.autocast():
                 logits = model(normalise(images))
             scores.add(logits, labels, indices)
-    return scores.read(group)
+    return Evaluation(scores.read(group), scores.predicted_N)

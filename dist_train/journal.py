@@ -1,14 +1,26 @@
 """What is told of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
 
+import logging
+import os
 import time
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+import torch
+
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
+from dist_train.evaluation import Evaluation
+from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
+from dist_train.pace import CONSPICUOUS, straggler
+from dist_train.predictions import Predictions, save_predictions
 from dist_train.run_dir import Result, Status, write_result
 from dist_train.setup import Setup
 from dist_train.sinks import Sinks, open_sinks
 from dist_train.tensor_files import save_weights
+
+log = logging.getLogger(__name__)
 
 LONGEST_BAD_STREAK = 25
 """Steps in a row without a finite gradient that are still put up with; fp16 needs about 16 to find its scale."""
@@ -17,15 +29,17 @@ LONGEST_BAD_STREAK = 25
 class Journal:
     """The story of one attempt. Ranks other than 0 take part in the arithmetic and write nothing."""
 
-    def __init__(self, setup: Setup, attempt: int) -> None:
+    def __init__(self, setup: Setup, attempt: int, hosts: list[str]) -> None:
         self._setup = setup
         self._attempt = attempt
+        self._hosts = hosts
+        self._suspects: set[int] = set()
         self._began = time.monotonic()
         self._first_step = setup.state.progress.step
         self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
         self._paused_s = 0.0
         if setup.group.is_main:
-            self._sinks = open_sinks(setup.run, setup.plan, setup.state.progress, setup.cfg.log.tensorboard)
+            self._sinks = open_sinks(setup.cfg, setup.run, setup.plan, setup.state.progress, _facts(setup, attempt))
         else:
             self._sinks = Sinks([])
         self.write("running")
@@ -52,6 +66,9 @@ class Journal:
         }
         if steps:
             row |= {"images_per_s": steps * setup.plan.global_batch / elapsed, "data_wait": waited / elapsed}
+            row |= self._pace(waited, elapsed)
+        if setup.group.device.type == "cuda":
+            row["gpu_mem_gb"] = torch.cuda.max_memory_allocated(setup.group.device) / 2**30
         if setup.state.precision.scales:
             row["loss_scale"] = setup.state.precision.scaler.get_scale()
         if setup.state.precision.skips:
@@ -60,6 +77,19 @@ class Journal:
         setup.state.sums.clear()
         self._row("train", row)
         self._row_began, self._row_step, self._row_waited = now, progress.step, setup.stepper.waited_s
+
+    def _pace(self, waited: float, elapsed: float) -> dict[str, float]:
+        """The straggler's columns, where there are several ranks. Every rank must call it."""
+        group, forward = self._setup.group, self._setup.stepper.forward.take()
+        if group.world_size == 1:
+            return {}
+        pace_W2 = group.stack(torch.tensor([waited, forward], device=group.device)).tolist()
+        columns = straggler([row[0] for row in pace_W2], [row[1] for row in pace_W2], elapsed)
+        rank, ratio = int(columns["slowest_rank"]), columns["slowest_ratio"]
+        if ratio > CONSPICUOUS and rank not in self._suspects:
+            self._suspects.add(rank)
+            log.warning("rank %d on %s takes %.1f times as long as the others", rank, self._hosts[rank], ratio)
+        return columns
 
     def check_finite(self) -> StepMeans:
         """The means since the last row, if the steps they come from were sound. Every rank must call it.
@@ -77,13 +107,14 @@ class Journal:
             )
         return means
 
-    def note_evaluation(self, scores: dict[str, float], seconds: float) -> bool:
+    def note_evaluation(self, found: Evaluation, seconds: float) -> bool:
         """A row of validation scores; keeps count of the best. ``best.safetensors`` is written before anything else.
 
         Returns:
             Whether this is the best evaluation so far.
         """
         setup, progress = self._setup, self._setup.state.progress
+        scores = found.scores
         metric, stopping = setup.cfg.eval.metric, setup.cfg.train.early_stopping
         progress.evaluated = progress.step
         progress.last = {"step": progress.step, **scores}
@@ -96,6 +127,11 @@ class Journal:
             progress.best = progress.last
             if setup.group.is_main:
                 save_weights(setup.run.best, setup.state.evaluated_model.state_dict())
+                paths = [os.fsdecode(path) for path in setup.index.val.paths]
+                save_predictions(
+                    setup.run.predictions,
+                    Predictions(progress.step, found.predicted_N, setup.index.val.labels.astype(np.int32), paths),
+                )
         self._row("val", {**scores, "seconds": seconds})
         self._row_began += seconds
         self._paused_s += seconds
@@ -141,3 +177,22 @@ class Journal:
             save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
         self.write(status)
         self._sinks.close(status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
+
+
+def _facts(setup: Setup, attempt: int) -> dict[str, Any]:
+    """What identifies a run beside its config, and what this attempt runs on."""
+    parameters = list(setup.state.model.parameters())
+    provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]
+    return {
+        "attempt": attempt,
+        "plan": asdict(setup.plan),
+        "dataset": {
+            "fingerprint": setup.index.fingerprint[:16],
+            "train_images": len(setup.index.train),
+            "val_images": len(setup.index.val),
+            "classes": len(setup.index.classes),
+        },
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        **{key: provenance.get(key) for key in ("git", "slurm", "hosts", "world_size", "versions")},
+    }

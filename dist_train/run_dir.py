@@ -68,6 +68,10 @@ class RunDir:
         return self.path / "last.safetensors"
 
     @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.npz"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

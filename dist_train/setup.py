@@ -24,6 +24,7 @@ from dist_train.losses import build_loss
 from dist_train.metrics import StepSums
 from dist_train.model import Network, build_model
 from dist_train.optim import build_optimizer
+from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, make_plan
 from dist_train.precision import Precision
 from dist_train.run_dir import RunDir
@@ -77,6 +78,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, len(index.classes), group.device),
         loss=build_loss(cfg.loss),
         batches=training_batches(cfg, plan, group, index, network, state.progress.step),
+        forward=ForwardClock(group.device),
     )
     if group.is_main:
         write_json(run.classes, index.classes)

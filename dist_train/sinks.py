@@ -11,10 +11,12 @@ from typing import Any, Protocol
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from dist_train.config import Config
 from dist_train.files import atomic_write
 from dist_train.plan import Plan
 from dist_train.run_dir import RunDir, Status
 from dist_train.state import Progress
+from dist_train.wandb_sink import open_wandb
 
 log = logging.getLogger("dist_train")
 
@@ -120,7 +122,7 @@ def describe_row(row: Row, total_steps: int, eta_s: float | None) -> str:
     parts = [f"step {row['step']}/{total_steps}", f"epoch {row['epoch']:.2f}", f"{row['split']:<5}"]
     units = {"images_per_s": "{:.0f} images/s", "data_wait": "waited {:.0%}"}
     for name, value in row.items():
-        if name not in ("step", "epoch", "split"):
+        if name not in ("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio"):
             parts.append(units[name].format(value) if name in units else f"{name} {value:.4g}")
     if eta_s is not None:
         parts.append(f"eta {timedelta(seconds=round(eta_s))}")
@@ -148,10 +150,17 @@ class Sinks:
             sink.close(status, exit_code)
 
 
-def open_sinks(run: RunDir, plan: Plan, progress: Progress, tensorboard: bool) -> Sinks:
-    """The sinks of rank 0, rewound to ``progress``."""
+def open_sinks(cfg: Config, run: RunDir, plan: Plan, progress: Progress, facts: dict[str, Any]) -> Sinks:
+    """The sinks of rank 0, rewound to ``progress``.
+
+    Args:
+        facts: what W&B shows of the run beside its config.
+    """
     jsonl = JsonlSink(run.metrics, progress)
     sinks: list[Sink] = [jsonl]
-    if tensorboard:
+    wandb = open_wandb(cfg, run, progress.step, facts)  # it follows the file that was just rewound
+    if wandb is not None:
+        sinks.append(wandb)
+    if cfg.log.tensorboard:
         sinks.append(TensorBoardSink(run.tensorboard, progress.step, jsonl.kept))
     return Sinks(sinks, ConsoleSink(plan, progress.step))

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from dist_train.data.device import DeviceAugment
 from dist_train.distributed import Dist, no_sync
 from dist_train.losses import Loss
 from dist_train.optim import set_lr
+from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, lr_factor
 from dist_train.state import TrainState
 
@@ -29,7 +30,8 @@ class Stepper:
     augment: DeviceAugment
     loss: Loss
     batches: Iterator[Batch]
-    waited_s: float = field(default=0.0)
+    forward: ForwardClock
+    waited_s: float = 0.0
 
     def lr(self, step: int) -> float:
         """Learning rate of optimizer step ``step`` (the first is 0)."""
@@ -51,7 +53,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         images, targets = stepper.augment(images, labels, key)
         last = micro == stepper.plan.accumulate - 1
         with nullcontext() if last else no_sync(stepper.wrapped):
-            with state.precision.autocast():
+            with stepper.forward.running(), state.precision.autocast():
                 logits = stepper.wrapped(images)
             loss = stepper.loss(logits, targets) / stepper.plan.accumulate
             state.precision.backward(loss)

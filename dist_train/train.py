@@ -66,7 +66,7 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[boo
     began = time.monotonic()
     state = setup.state
     state.share_buffers(setup.group)
-    scores = evaluate(
+    found = evaluate(
         state.evaluated_model,
         setup.validation,
         len(setup.index.val),
@@ -76,9 +76,9 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[boo
         stop,
     )
     train_mode(state.model)
-    if scores is None:
+    if found is None:
         return False, True
-    return journal.note_evaluation(scores, time.monotonic() - began), False
+    return journal.note_evaluation(found, time.monotonic() - began), False
 
 
 def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
@@ -118,7 +118,7 @@ def attempt(cfg: Config, group: Dist) -> Status:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
         number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
-        journal = Journal(setup, number)
+        journal = Journal(setup, number, hosts)
         if finished(setup):
             log.info("%s is finished already", setup.run.path)
         status = fit(setup, journal, stop)

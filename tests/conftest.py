@@ -38,7 +38,7 @@ def tree(image_folder: Path, tmp_path: Path) -> dict[str, Any]:
         "optim": {"lr": 0.05},
         "train": {"epochs": 2, "global_batch": 12},
         "eval": {"batch_size": 5},
-        "log": {"every_steps": 2, "tensorboard": False},
+        "log": {"every_steps": 2, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from dist_train.config import parse_config
 from tests.ranks import run_ranks
 
-TIMINGS = ("images_per_s", "data_wait", "seconds")
+TIMINGS = ("images_per_s", "data_wait", "data_wait_max", "slowest_rank", "slowest_ratio", "seconds")
 
 
 def changed(tree: dict[str, Any], **overrides: Any) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""What logging costs a training process: ``python -m benchmarks.logging_cost [--json FILE]``.
+
+Times the calls of the training loop's own thread (a row into metrics.jsonl, TensorBoard, the W&B sink; opening
+and closing the sink), against wandb's ``run.log`` in the same process, which is what the sink avoids. Then the
+CPU time of the uploader and of wandb's service beside it. Offline, no network.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dist_train.config import parse_config
+from dist_train.run_dir import RunDir
+from dist_train.sinks import JsonlSink, Row, TensorBoardSink
+from dist_train.state import Progress
+from dist_train.wandb_sink import open_wandb
+
+ROWS = 500
+START_S, WATCH_S = 10, 30
+ROW: Row = {
+    "epoch": 0.5,
+    "split": "train",
+    "loss": 1.0,
+    "lr": 0.1,
+    "grad_norm": 2.0,
+    "images_per_s": 900.0,
+    "data_wait": 0.1,
+}
+
+
+def median_us(call: Callable[[Row], Any], rows: int = ROWS) -> tuple[float, float]:
+    """Median and worst of the call's wall time in microseconds."""
+    times = []
+    for step in range(1, rows + 1):
+        row = {"step": step} | ROW
+        began = time.perf_counter()
+        call(row)
+        times.append((time.perf_counter() - began) * 1e6)
+    return round(statistics.median(times), 1), round(max(times), 1)
+
+
+def cpu_seconds(parent: int) -> float:
+    """CPU time of all descendants of ``parent`` that are alive."""
+    table: dict[int, tuple[int, float]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            ticks = int(fields[11]) + int(fields[12])
+            table[int(entry.parent.name)] = int(fields[1]), ticks / os.sysconf("SC_CLK_TCK")
+    family = {parent}
+    while grown := {pid for pid, (above, _) in table.items() if above in family} - family:
+        family |= grown
+    return sum(table[pid][1] for pid in family - {parent} if pid in table)
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """All figures, by name."""
+    tree: dict[str, Any] = {
+        "run": {"name": "cost", "output_dir": str(folder)},
+        "model": {"name": "resnet18"},
+        "data": {"root": "data"},
+        "optim": {"lr": 0.1},
+        "train": {"global_batch": 8},
+        "log": {"wandb": {"mode": "offline"}},
+    }
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg)
+    run.path.mkdir(parents=True)
+    figures: dict[str, Any] = {"row": "median and worst, in microseconds"}
+    jsonl = JsonlSink(run.metrics, Progress())
+    figures["metrics.jsonl, row"] = median_us(jsonl.row)
+    figures["TensorBoard, row"] = median_us(TensorBoardSink(run.tensorboard, 0, []).row)
+    began = time.perf_counter()
+    sink = open_wandb(cfg, run, 0, {})
+    assert sink is not None
+    figures["W&B sink, open, ms"] = round((time.perf_counter() - began) * 1e3, 1)
+
+    time.sleep(START_S)
+    at_start = cpu_seconds(os.getpid())
+    for step in range(ROWS + 1, ROWS + 1 + 2 * WATCH_S):
+        jsonl.row({"step": step} | ROW)
+        time.sleep(0.5)
+    figures["uploader and wandb-core, CPU seconds to start"] = round(at_start, 2)
+    running = (cpu_seconds(os.getpid()) - at_start) * 60 / WATCH_S
+    figures["uploader and wandb-core, CPU seconds a minute, two rows a second"] = round(running, 2)
+    figures["W&B sink, row"] = median_us(sink.row)
+    began = time.perf_counter()
+    sink.close("done", 0)
+    figures["W&B sink, close offline, ms"] = round((time.perf_counter() - began) * 1e3, 1)
+    figures["wandb.log in the training process, row"] = in_process(folder)
+    return figures
+
+
+def in_process(folder: Path) -> tuple[float, float]:
+    """What the sink avoids."""
+    import wandb
+
+    os.environ["WANDB_SILENT"] = "true"
+    live = wandb.init(mode="offline", dir=str(folder), settings=wandb.Settings(console="off"))
+    figures = median_us(live.log)
+    live.finish()
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder))
+    text = json.dumps(
+        {
+            "date": time.strftime("%Y-%m-%d"),
+            "hardware": f"{os.cpu_count()} shared CPU cores",
+            "command": "python -m benchmarks.logging_cost",
+        }
+        | figures,
+        indent=2,
+    )
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""``predictions.npz``: what the best model said of each validation image, for confusion matrices and ``compare``."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_train.files import atomic_write
+
+Ints = np.ndarray[Any, np.dtype[np.int32]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One entry per validation image, in data-set order.
+
+    ``step`` is the optimizer step of the weights, ``pred_N`` and ``label_N`` are class indices, and
+    ``paths`` name the images relative to ``data.root``; empty if they have no files.
+    """
+
+    step: int
+    pred_N: Ints
+    label_N: Ints
+    paths: list[str]
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the file atomically: about 2 bytes an image and the compressed paths."""
+    with atomic_write(path, durable=False) as file:
+        np.savez_compressed(
+            file,
+            step=np.int64(predictions.step),
+            pred=predictions.pred_N.astype(np.int32),
+            label=predictions.label_N.astype(np.int32),
+            paths=np.array(predictions.paths, dtype=np.str_),
+        )
+
+
+def load_predictions(path: Path) -> Predictions | None:
+    """Read the file; None if there is none, or it is damaged."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
+            loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return (
+        loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None
+    )
+
+
+def confusion_KK(predictions: Predictions, classes: int) -> Ints:
+    """``[label, prediction]`` counts."""
+    flat = np.bincount(predictions.label_N.astype(np.int64) * classes + predictions.pred_N, minlength=classes * classes)
+    return flat.reshape(classes, classes).astype(np.int32)

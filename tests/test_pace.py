@@ -1,0 +1,39 @@
+"""Who is slow, told from what each rank does alone."""
+
+import time
+
+import pytest
+import torch
+
+from dist_train.pace import ForwardClock, straggler
+
+
+def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
+    clock = ForwardClock(torch.device("cpu"))
+    for _ in range(2):
+        with clock.running():
+            time.sleep(0.02)
+        time.sleep(0.02)
+    assert 0.04 <= clock.take() < 0.06 + 0.1
+    assert clock.take() == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_the_time_is_that_of_the_device() -> None:
+    clock = ForwardClock(torch.device("cuda"))
+    a = torch.randn(4096, 4096, device="cuda")
+    with clock.running():
+        for _ in range(20):
+            a = a @ a
+            a /= a.norm()
+    assert clock.take() > 1e-3
+
+
+def test_the_slowest_rank_is_named_with_its_distance_to_the_others() -> None:
+    columns = straggler(waited_W=[0.5, 0.0, 2.0, 0.0], forward_W=[1.0, 1.2, 1.0, 3.0], elapsed=4.0)
+    assert columns == {"data_wait_max": 0.5, "slowest_rank": 3, "slowest_ratio": 3.0}
+
+
+def test_ranks_that_did_nothing_are_not_slow() -> None:
+    assert straggler([0.0, 0.0], [0.0, 0.0], 1.0)["slowest_ratio"] == 1.0

@@ -1,0 +1,37 @@
+"""``predictions.npz``: written by one run, read by W&B's tables and by compare."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dist_train.predictions import Predictions, confusion_KK, load_predictions, save_predictions
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    save_predictions(path, Predictions(7, np.array([1, 0, 2]), np.array([1, 1, 2]), ["a.png", "ü b.png", "c.png"]))
+    found = load_predictions(path)
+    assert found is not None
+    assert (found.step, found.pred_N.tolist(), found.label_N.tolist()) == (7, [1, 0, 2], [1, 1, 2])
+    assert found.paths == ["a.png", "ü b.png", "c.png"]
+    assert (found.pred_N.dtype, found.label_N.dtype) == (np.int32, np.int32)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"text"])
+def test_damage_is_no_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "predictions.npz"
+    assert load_predictions(path) is None
+    path.write_bytes(content)
+    assert load_predictions(path) is None
+
+
+def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    save_predictions(path, Predictions(7, np.array([1, 0]), np.array([1]), []))
+    assert load_predictions(path) is None
+
+
+def test_the_confusion_matrix_has_labels_as_rows() -> None:
+    predictions = Predictions(1, np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), [])
+    assert confusion_KK(predictions, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
