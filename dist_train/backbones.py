@@ -102,7 +102,9 @@ def _own(cfg: ModelConfig, outputs: int, image_size: int | None) -> Backbone:
         raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {cfg.name} sets its own; set this to 0")
     module = _call(load_callable(cfg.name, "model.name"), cfg, num_classes=outputs)
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"`model.name` ({cfg.name}) must return a torch.nn.Module, and returned {type(module).__name__}")
+        raise ConfigError(
+            f"`model.name` ({cfg.name}) must return a torch.nn.Module, and returned {type(module).__name__}"
+        )
     return _described(module, _own_heads(module, outputs), image_size)
 
 
@@ -110,7 +112,7 @@ def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
     """What ``get_classifier()`` returns, if the model has it, else the last layer."""
     if not hasattr(module, "get_classifier"):
         return (last_layer(module, outputs),)
-    found = module.get_classifier()
+    found = module.get_classifier()  # type: ignore[operator]
     layers = found if isinstance(found, tuple | list) else (found,)
     return tuple(path for path, part in module.named_modules() if any(part is layer for layer in layers))
 

@@ -222,7 +222,9 @@ class ScheduleConfig(Section):
         if self.name == "multistep" and not self.milestones:
             raise ValueError("milestones is empty: multistep needs the epochs at which to step, such as [30, 60]")
         if self.name == "onecycle" and self.warmup_epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be 0: onecycle warms up itself, see pct_start")
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs:g}) must be 0: onecycle warms up itself, see pct_start"
+            )
         return self
 
 

@@ -118,7 +118,7 @@ def _layers(module: nn.Module) -> list[list[str]]:
     layer is an item of the model's lists of modules (nn.Sequential, nn.ModuleList).
     """
     if hasattr(module, "group_matcher"):
-        groups = group_parameters(module, module.group_matcher(coarse=False))
+        groups = group_parameters(module, module.group_matcher(coarse=False))  # type: ignore[operator]
         return [groups[layer] for layer in sorted(groups)]
     parts = [path for path, _ in _parts("", module, sum(p.numel() for p in module.parameters()))]
     layers: dict[str, list[str]] = {"": [], **{path: [] for path in parts}}

@@ -3,6 +3,8 @@
 A regression head is a linear or an mlp head with one output for each target.
 """
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +35,7 @@ class DropoutConv2d(nn.Conv2d):
         return super().forward(F.dropout(input, self.dropout, self.training))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, dropout={self.dropout}"
+        return f"{super().extra_repr()}, dropout={self.dropout}"  # type: ignore[no-untyped-call]
 
 
 Layer = nn.Linear | nn.Conv2d
@@ -45,7 +47,9 @@ def last_layer(module: nn.Module, outputs: int) -> str:
     Raises:
         ConfigError: it does not have ``outputs`` outputs.
     """
-    layers = [(path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)]
+    layers: list[tuple[str, Layer]] = [
+        (path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)
+    ]
     if not layers:
         raise ConfigError("`model.name`: the model has no Linear or Conv2d layer, so no head was found")
     path, layer = layers[-1]
@@ -68,7 +72,7 @@ def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None
     """
     for path in paths:
         layer = module.get_submodule(path)
-        pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+        pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride == (1, 1)
         if not isinstance(layer, nn.Linear) and not pointwise:
             raise ConfigError(
                 f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are known"
@@ -100,7 +104,7 @@ def _mlp(layer: Layer, cfg: HeadConfig) -> nn.Sequential:
 
 
 def _layer(like: Layer, width: int, outputs: int) -> Layer:
-    where = {"device": like.weight.device, "dtype": like.weight.dtype}
+    where: dict[str, Any] = {"device": like.weight.device, "dtype": like.weight.dtype}
     if isinstance(like, nn.Linear):
         return nn.Linear(width, outputs, **where)
     return nn.Conv2d(width, outputs, 1, **where)
@@ -113,7 +117,7 @@ def _with_dropout(layer: Layer, dropout: float) -> Layer:
     if isinstance(layer, nn.Linear):
         new = DropoutLinear(layer.in_features, layer.out_features, bias, device="meta")
     else:
-        new = DropoutConv2d(layer.in_channels, layer.out_channels, 1, layer.stride, bias=bias, device="meta")
+        new = DropoutConv2d(layer.in_channels, layer.out_channels, 1, bias=bias, device="meta")
     new.weight, new.bias = layer.weight, layer.bias
     new.dropout = dropout
     return new

@@ -10,6 +10,7 @@ from dist_train import pretrained
 from dist_train.backbones import create
 from dist_train.config import ModelConfig
 from dist_train.errors import ConfigError
+from dist_train.freeze import freeze
 from dist_train.heads import head_parameters, set_head
 from dist_train.initial_weights import load_initial
 from dist_train.tensor_files import load_weights
@@ -22,6 +23,7 @@ class Network:
     Attributes:
         module: maps images [B, 3, S, S] to outputs [B, K]; with auxiliary heads, in training, to a tuple of such.
         head: names of the parameters of the head.
+        frozen: names of the parameters that ``model.freeze`` has switched off.
         image_size: S in pixels.
         mean, std: per channel, of images in [0, 1].
         crop_pct: share of the resized image that evaluation's central crop keeps.
@@ -29,6 +31,7 @@ class Network:
 
     module: nn.Module
     head: frozenset[str]
+    frozen: frozenset[str]
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -36,7 +39,7 @@ class Network:
 
 
 def build_model(cfg: ModelConfig, outputs: int, image_size: int | None, load: bool = True) -> Network:
-    """Build the model, with its initial weights unless ``load`` is false.
+    """Build the model and freeze what does not train; with its initial weights unless ``load`` is false.
 
     A checkpoint of the run wins over everything, and then ``load`` is false. Otherwise weights come from
     ``model.weights`` if given, else from ``model.pretrained``, else they are random.
@@ -69,4 +72,5 @@ def build_model(cfg: ModelConfig, outputs: int, image_size: int | None, load: bo
         load_initial(module, load_weights(Path(cfg.weights)), head, cfg.weights)
     if cfg.channels_last:
         module = module.to(memory_format=torch.channels_last)
-    return Network(module, head, backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct)
+    frozen = freeze(module, cfg, head)
+    return Network(module, head, frozen, backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct)

@@ -24,9 +24,9 @@ def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -
         ConfigError: no such optimizer, or it or the model refuses an option.
     """
     groups = param_groups(cfg, module, head)
-    eps = {} if cfg.eps is None else {"eps": cfg.eps}
+    eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
     common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
-    fused = {"fused": all(p.is_cuda for group in groups for p in group["params"]) or None}
+    fused: dict[str, Any] = {"fused": all(p.is_cuda for group in groups for p in group["params"]) or None}
     try:
         match cfg.name:
             case "sgd":
@@ -48,7 +48,9 @@ def _timm(cfg: OptimConfig, groups: list[dict[str, Any]], options: dict[str, Any
     name = cfg.name.lower()
     base = name.removeprefix("lookahead_")
     if base != name:
-        raise ConfigError(f"`optim.name` ({cfg.name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}")
+        raise ConfigError(
+            f"`optim.name` ({cfg.name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
+        )
     known = list_optimizers()
     if base not in known:
         near = difflib.get_close_matches(base, [*known, "sgd", "adam", "adamw", "rmsprop"], n=3)
