@@ -1,11 +1,13 @@
 """Initial weights from a file: matched by name and shape, and everything that does not match is told."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 
 import torchvision.models.vision_transformer as tv_vit
 from torch import Tensor, nn
+from torchvision.models import DenseNet
 
 from dist_train.errors import ConfigError
 
@@ -13,6 +15,9 @@ log = logging.getLogger(__name__)
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
 """What DDP, Lightning and torch.compile put in front of the names."""
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
+"""torchvision publishes its DenseNets with names of its own past: ``norm.1`` for ``norm1``."""
 
 
 def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str) -> None:
@@ -65,6 +70,8 @@ def _adapted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]
     """Let the library that made the model rename older names and resize position embeddings."""
     if isinstance(module, tv_vit.VisionTransformer):
         return _torchvision_vit(module, weights)
+    if isinstance(module, DenseNet):
+        return {OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in weights.items()}
     family = sys.modules.get(type(module).__module__)
     adapt = getattr(family, "checkpoint_filter_fn", None) if family and family.__name__.startswith("timm.") else None
     if adapt is None:
