@@ -1,5 +1,6 @@
 """Schedules: pure functions of the step, the same as torch's where torch has them."""
 
+import itertools
 import math
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_schedules_are_torchs(schedule: dict[str, Any], make: Any) -> None:
 def test_warm_up_is_linear_and_the_schedule_follows(name: str) -> None:
     values = factors(warmup_steps=8, name=name)
     assert values[:8] == pytest.approx([(step + 1) / 8 for step in range(8)])
-    assert all(later <= earlier for earlier, later in zip(values[8:], values[9:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(values[8:]))
     if name != "exponential":
         assert values[8] == 1
 
