@@ -15,7 +15,7 @@ from dist_train.errors import ConfigError
 from dist_train.initial_weights import load_initial
 from dist_train.model import build_model
 from dist_train.tensor_files import load_weights, save_weights
-from tests.runs import changed, rows, train
+from tests.runs import rows, train
 
 HEAD = frozenset({"fc.weight", "fc.bias"})
 
@@ -125,6 +125,7 @@ def test_torchvisions_position_embeddings_are_resized() -> None:
     assert large[:, 1:].mean() == pytest.approx(small[:, 1:].mean().item(), abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:torch.searchsorted")
 def test_swins_relative_positions_are_resized() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3)
     other = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=128, window_size=4)
@@ -158,8 +159,8 @@ def test_an_mlp_head_is_random_and_the_backbone_is_not() -> None:
 
 
 def test_a_run_goes_on_from_another_runs_weights(tree: dict[str, Any]) -> None:
-    first = train(tree, run__name="first", model={"name": "test_resnet", "pretrained": False})
+    first = train(tree, run__name="first", model={"name": "test_vit", "pretrained": False})
     score = rows(first, "val")[-1]["loss"]
-    model = {"name": "test_resnet", "weights": str(first / "last.safetensors")}
+    model = {"name": "test_vit", "weights": str(first / "last.safetensors")}
     second = train(tree, 2, run__name="second", model=model, optim__lr=1e-9, train__max_steps=1)
-    assert rows(second, "val")[-1]["loss"] == pytest.approx(score, rel=0.05)
+    assert rows(second, "val")[-1]["loss"] == pytest.approx(score, rel=1e-4)

@@ -141,8 +141,8 @@ def test_auxiliary_heads_train_and_keep_quiet_in_evaluation() -> None:
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "levit_128s"])
 def test_both_heads_of_a_distilled_model_learn_and_are_averaged(name: str) -> None:
     network = build(224, name=name)
-    outputs = network.module.train()(torch.randn(2, 3, 224, 224))
-    assert outputs.shape == (2, 3)
+    outputs = network.module.train()(torch.randn(3, 3, 224, 224))
+    assert outputs.shape == (3, 3)
     outputs.square().sum().backward()
     assert len(network.head) == 4
     assert all(network.module.get_parameter(name).grad.abs().sum() > 0 for name in network.head)
@@ -207,7 +207,7 @@ def test_weights_win_over_pretrained_and_random(tmp_path: Path) -> None:
 def test_list_models() -> None:
     assert ("torchvision", "resnet50") in list_models("resnet50")
     assert ("timm", "resnet50d") in list_models("resnet50")
-    assert list_models("resnet5?") == [("timm", "resnet50"), ("timm", "resnet51q"), ("torchvision", "resnet50")]
+    assert list_models("resnet5?") == [("timm", "resnet50"), ("torchvision", "resnet50")]
     everything = list_models("*")
     assert len(everything) >= 1364 + 80
     assert not [name for _, name in everything if name.endswith("_enc")]
