@@ -35,7 +35,11 @@ def _stop_steps(told: int, numbers: list[int]) -> tuple[int, str]:
 def test_a_signal_to_one_rank_stops_all_within_two_steps(number: signal.Signals) -> None:
     steps = run_ranks(3, _stop_steps, 1, [number])
     assert [step for step, _ in steps] == [6, 6, 6]
-    assert [reason for _, reason in steps] == ["another rank was told to stop", number.name, "another rank was told to stop"]
+    assert [reason for _, reason in steps] == [
+        "another rank was told to stop",
+        number.name,
+        "another rank was told to stop",
+    ]
 
 
 def test_repeated_and_different_signals_are_one_stop() -> None:

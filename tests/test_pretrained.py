@@ -38,6 +38,8 @@ class Hub(http.server.SimpleHTTPRequestHandler):
         super().send_response(code, message)
         self.send_header("ETag", '"0123456789abcdef0123456789abcdef01234567"')
         self.send_header("X-Repo-Commit", "f" * 40)
+        if code == 404:
+            self.send_header("X-Error-Code", "EntryNotFound")
 
     def translate_path(self, path: str) -> str:
         return super().translate_path("/" + path.rpartition("/")[2])

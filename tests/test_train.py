@@ -37,7 +37,14 @@ def _result(tree: dict[str, Any]) -> dict[str, Any]:
 def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
     run = train(tree, log__tensorboard=True)
     names = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "provenance.json", "metrics.jsonl", "result.json", "checkpoints", "best.safetensors"} <= names
+    assert {
+        "config.yaml",
+        "provenance.json",
+        "metrics.jsonl",
+        "result.json",
+        "checkpoints",
+        "best.safetensors",
+    } <= names
     assert "run.lock" not in names
     result = _result(tree)
     assert (result["status"], result["step"], result["total_steps"], result["attempt"]) == ("done", 10, 10, 1)
@@ -107,7 +114,12 @@ def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capfd: pytest.Capt
 
 def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
     patient = changed(
-        tree, optim__lr=1e-12, train__epochs=8, train__early_stopping={"patience": 3}, eval__metric="loss", schedule__name="constant"
+        tree,
+        optim__lr=1e-12,
+        train__epochs=8,
+        train__early_stopping={"patience": 3},
+        eval__metric="loss",
+        schedule__name="constant",
     )
     run = train(changed(patient, train__max_steps=12), train__early_stopping={"patience": 3, "min_delta": 1.0})
     best = (run / "best.safetensors").read_bytes()
@@ -186,7 +198,9 @@ def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]
 def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
     """The two ways a user starts a run, in new processes; a second start finds it finished; evaluate agrees."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
+    torchrun = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
+    )
     command = [sys.executable, *torchrun, "-m", "dist_train", "--config", str(tmp_path / "run.yaml"), "train.epochs=1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
