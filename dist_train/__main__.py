@@ -23,5 +23,17 @@ def _check(cfg: Config, world_size: int) -> int:
     return main(cfg, world_size)
 
 
+def _summary(cfg: Config) -> int:
+    from dist_train.summary import main
+
+    return main(cfg)
+
+
+def _list_models(pattern: str) -> int:
+    from dist_train.summary import list_names
+
+    return list_names(pattern)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.main(sys.argv[1:], _train, _check))
+    sys.exit(cli.main(sys.argv[1:], cli.Actions(_train, _check, _summary, _list_models)))

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from dist_train.config import Config, dump_config, load_config
 from dist_train.errors import EXIT_USER, ConfigError
@@ -33,13 +34,25 @@ def train_parser() -> argparse.ArgumentParser:
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check everything short of training, print the plan")
     parser.add_argument("--world-size", type=int, metavar="N", help="with --check: the number of ranks to plan for (1)")
+    modes.add_argument("--summary", action="store_true", help="print the model, what of it trains, and its FLOPs")
+    modes.add_argument("--list-models", metavar="PATTERN", help="names for model.source and model.name; '*' for all")
     modes.add_argument("--print-config", action="store_true", help="print the resolved config")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
     return parser
 
 
-def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[Config, int], int]) -> int:
-    """Parse, answer what needs no torch, else hand over to ``train`` or ``check``.
+@dataclass(frozen=True)
+class Actions:
+    """What needs torch; each returns an exit code."""
+
+    train: Callable[[Config], int]
+    check: Callable[[Config, int], int]
+    summary: Callable[[Config], int]
+    list_models: Callable[[str], int]
+
+
+def main(argv: Sequence[str], actions: Actions) -> int:
+    """Parse, answer what needs no torch, else hand over to one of ``actions``.
 
     Returns:
         The exit code.
@@ -49,6 +62,8 @@ def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[C
     if args.schema:
         print(json.dumps(Config.model_json_schema(), indent=2))
         return 0
+    if args.list_models is not None:
+        return actions.list_models(args.list_models)
     if args.config is None:
         parser.error("--config FILE is missing; configs/ has some to start from")
     try:
@@ -58,7 +73,9 @@ def main(argv: Sequence[str], train: Callable[[Config], int], check: Callable[[C
     if args.print_config:
         print(dump_config(cfg), end="")
         return 0
-    return check(cfg, args.world_size or 1) if args.check else train(cfg)
+    if args.check:
+        return actions.check(cfg, args.world_size or 1)
+    return actions.summary(cfg) if args.summary else actions.train(cfg)
 
 
 def report(error: Exception) -> int:

@@ -163,6 +163,7 @@ class Journal:
                 total_steps=setup.plan.total_steps,
                 best=progress.best,
                 last=progress.last,
+                weights="raw" if setup.state.evaluated_model is setup.state.model else "ema",
                 wall_s=round(wall, 3),
                 images_per_s=steps * setup.plan.global_batch / (wall - self._paused_s) if steps else None,
                 error=error,

@@ -1,22 +1,69 @@
 """Parameter groups and the optimizer."""
 
+import difflib
 from typing import Any
 
 import torch
-from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_info,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
 from torch import nn
 
 from dist_train.config import OptimConfig
+from dist_train.errors import ConfigError
 
 
 def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> torch.optim.Optimizer:
-    """The optimizer over all that can train; each group carries its ``lr_scale``."""
+    """The optimizer over all that can train; each group carries its ``lr_scale``.
+
+    Raises:
+        ConfigError: no such optimizer, or it or the model refuses an option.
+    """
     groups = param_groups(cfg, module, head)
-    fused = all(p.is_cuda for group in groups for p in group["params"]) or None
-    common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay, "fused": fused}
-    if cfg.name == "adamw":
-        return torch.optim.AdamW(groups, betas=cfg.betas, **common)
-    return torch.optim.SGD(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common)
+    eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
+    common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
+    fused: dict[str, Any] = {"fused": all(p.is_cuda for group in groups for p in group["params"]) or None}
+    try:
+        match cfg.name:
+            case "sgd":
+                return torch.optim.SGD(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
+            case "adam":
+                return torch.optim.Adam(groups, betas=cfg.betas, **eps, **common, **fused)
+            case "adamw":
+                return torch.optim.AdamW(groups, betas=cfg.betas, **eps, **common, **fused)
+            case "rmsprop":
+                return torch.optim.RMSprop(groups, momentum=cfg.momentum, alpha=cfg.alpha, **eps, **common)
+            case _:
+                return _timm(cfg, groups, {**eps, **common})
+    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
+
+
+def _timm(cfg: OptimConfig, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+    """Any of timm's, with those of our options that it knows."""
+    name = cfg.name.lower()
+    base = name.removeprefix("lookahead_")
+    if base != name:
+        raise ConfigError(
+            f"`optim.name` ({cfg.name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
+        )
+    known = list_optimizers()
+    if base not in known:
+        near = difflib.get_close_matches(base, [*known, "sgd", "adam", "adamw", "rmsprop"], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise ConfigError(f"`optim.name` ({cfg.name}) is neither sgd, adam, adamw, rmsprop nor one of timm's: {hint}")
+    info = get_optimizer_info(base)
+    if info.second_order:
+        raise ConfigError(f"`optim.name` ({cfg.name}) needs second derivatives, which this trainer does not compute")
+    if info.has_betas and info.num_betas == 2:
+        options["betas"] = cfg.betas
+    options["momentum"] = cfg.momentum
+    lr, weight_decay = options.pop("lr"), options.pop("weight_decay")
+    return create_optimizer_v2(groups, opt=name, lr=lr, weight_decay=weight_decay, **options)  # type: ignore[no-any-return]
 
 
 def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
@@ -24,9 +71,16 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
 
     Layers and their order are timm's (``group_matcher``); the scale of layer i of L is
     ``layer_decay ** (L - i)`` as in BEiT, and ``head_lr_scale`` more for the head.
+
+    Raises:
+        ConfigError: layer-wise decay of a model that does not know its layers.
     """
     exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
     if cfg.layer_decay < 1:
+        if not hasattr(module, "group_matcher"):
+            raise ConfigError(
+                f"`optim.layer_decay` ({cfg.layer_decay}) needs a timm model, which knows the order of its layers; set it to 1"
+            )
         groups = param_groups_layer_decay(
             module,
             weight_decay=cfg.weight_decay,
@@ -51,6 +105,13 @@ def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Paramet
             if members:
                 split.append({**group, "params": members, "lr_scale": group.get("lr_scale", 1.0) * factor})
     return split
+
+
+def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """``new``, with what ``old`` remembers of the parameters that both hold."""
+    for parameter, moments in old.state.items():
+        new.state[parameter] = moments
+    return new
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -27,6 +27,7 @@ class Plan:
     eval_every_steps: int
     save_every_steps: int
     log_every_steps: int
+    unfreeze_step: int | None = None
 
     def due(self, step: int, every: int) -> bool:
         """Whether something with the cadence ``every`` happens after ``step`` steps. Always true at the end."""
@@ -72,6 +73,11 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         raise ConfigError(
             f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in pairs"
         )
+    if cfg.loss.name == "soft_f1" and accumulate > 1:
+        raise ConfigError(
+            f"`loss.name` (soft_f1) is a ratio over the whole batch and no mean over parts, but `train.micro_batch` ({micro}) "
+            f"cuts each rank's {micro * accumulate} images into {accumulate}; use train.micro_batch={micro * accumulate}"
+        )
     total = steps_per_epoch * train.epochs
     if train.max_steps is not None:
         total = min(total, train.max_steps)
@@ -87,7 +93,20 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
         save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
         log_every_steps=cfg.log.every_steps,
+        unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
     )
+
+
+def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:
+    if cfg.model.unfreeze_epoch is None:
+        return None
+    step = cfg.model.unfreeze_epoch * steps_per_epoch
+    if step >= total_steps:
+        raise ConfigError(
+            f"`model.unfreeze_epoch` ({cfg.model.unfreeze_epoch}) is step {step} and the run ends at {total_steps}; "
+            "choose an earlier epoch, or leave it out"
+        )
+    return step
 
 
 def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
@@ -109,16 +128,43 @@ def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) ->
 def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -> float:
     """Learning rate of optimizer step ``step`` (the first is 0), as a multiple of ``optim.lr``.
 
-    Warm-up is linear and reaches 1 at its last step; the cosine (Loshchilov & Hutter, 2017) goes from 1
-    to ``min_lr / base_lr``, per step.
+    Warm-up is linear and reaches 1 at its last step. Then cosine (Loshchilov & Hutter, 2017) and linear go from 1
+    to ``min_lr / base_lr`` at the end of the run; step, multistep and exponential count epochs from the start of
+    the run; onecycle is Smith & Topin's (2018) with torch's constants, in cosine pieces.
     """
     if step < plan.warmup_steps:
         return (step + 1) / plan.warmup_steps
-    if schedule.name == "constant":
-        return 1.0
     done = (step - plan.warmup_steps) / max(1, plan.total_steps - plan.warmup_steps)
     floor = schedule.min_lr / base_lr
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+    epoch = plan.epoch(step)
+    match schedule.name:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            return floor + (1 - floor) * (1 - done)
+        case "step":
+            return max(floor, math.pow(schedule.gamma, epoch // schedule.step_epochs))
+        case "multistep":
+            return max(floor, math.pow(schedule.gamma, sum(epoch >= milestone for milestone in schedule.milestones)))
+        case "exponential":
+            return max(floor, math.pow(schedule.gamma, epoch))
+        case "onecycle":
+            return max(floor, _one_cycle(step, plan.total_steps, schedule.pct_start))
+
+
+def _one_cycle(step: int, total_steps: int, pct_start: float) -> float:
+    """From 1/25 up to 1 in the share ``pct_start`` of the steps, then down to 1/25 of 1e-4."""
+    top = pct_start * total_steps - 1
+    start, end = 1 / 25, 1 / 25 * 1e-4
+    if step < top:
+        return _cosine_between(start, 1, step / top)
+    return _cosine_between(1, end, (step - top) / (total_steps - 1 - top))
+
+
+def _cosine_between(start: float, end: float, done: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def fold_in(seed: int, *keys: int | str) -> int:

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dist_train.config import TrainConfig
 
-AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16}
+AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
 
 
 class Precision:
@@ -25,11 +27,16 @@ class Precision:
         self._dtype = AUTOCAST_DTYPES[cfg.precision]
         self._device_type = device.type
         self._clip = cfg.clip_grad or math.inf
-        self.scales = cfg.precision == "amp_fp16"
+        self._pure = cfg.precision == "fp16"
+        self.scales = self._dtype == torch.float16
         self.skips = self.scales or cfg.nonfinite == "skip"
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if self.scales else 1.0, enabled=self.skips)
         torch.backends.cuda.matmul.allow_tf32 = cfg.tf32
         torch.backends.cudnn.allow_tf32 = cfg.tf32
+
+    def to_train(self, model: nn.Module) -> nn.Module:
+        """The module to train through: ``model`` itself, or for pure fp16 its forward pass in half precision."""
+        return HalfForward(model) if self._pure else model
 
     def autocast(self) -> torch.autocast:
         """The context for a forward pass."""
@@ -59,6 +66,33 @@ class Precision:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scaler.load_state_dict(state)
+
+
+class HalfForward(nn.Module):
+    """``module`` computed in half precision, from parameters that stay float32 and are the master weights.
+
+    Every forward pass rounds a copy of the weights to fp16; their gradients come back through the rounding as
+    float32. So optimizer, EMA, checkpoints and the gradients that ranks exchange are as in fp32. BatchNorms keep
+    their float32 parameters and statistics, which torch's kernels take beside half-precision images.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        kept = {
+            tensor
+            for part in module.modules()
+            if isinstance(part, _BatchNorm)
+            for tensor in (*part.parameters(), *part.buffers())
+        }
+        every = [*module.named_parameters(), *module.named_buffers()]
+        self._names = [name for name, tensor in every if tensor.is_floating_point() and tensor not in kept]
+
+    def forward(self, images: Tensor) -> Any:
+        tensors = dict([*self.module.named_parameters(), *self.module.named_buffers()])
+        halves = {name: tensors[name].half() for name in self._names}
+        with torch.autocast(images.device.type, enabled=False):
+            return functional_call(self.module, halves, (images.half(),))
 
 
 def _grads(parameters: Iterable[Tensor]) -> list[Tensor]:

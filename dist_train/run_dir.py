@@ -80,7 +80,8 @@ class RunDir:
 class Result:
     """``result.json``: how the run stands, for people, launchers and ``compare``.
 
-    ``best`` and ``last`` are rows of validation metrics with their ``step``; ``wall_s`` and
+    ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
+    average as ``weights`` says; ``wall_s`` and
     ``images_per_s`` are of this attempt; ``error`` and ``message`` say why it failed.
     """
 
@@ -90,6 +91,7 @@ class Result:
     total_steps: int = 0
     best: dict[str, float] | None = None
     last: dict[str, float] | None = None
+    weights: Literal["ema", "raw"] = "raw"
     wall_s: float = 0.0
     images_per_s: float | None = None
     error: ErrorKind | None = None

@@ -19,11 +19,11 @@ from dist_train.data.loader import evaluation_loader, training_batches
 from dist_train.distributed import Dist, settle_buckets
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
-from dist_train.freeze import describe, freeze, train_mode
+from dist_train.freeze import describe, train_mode, unfreeze
 from dist_train.losses import build_loss
 from dist_train.metrics import StepSums
 from dist_train.model import Network, build_model
-from dist_train.optim import build_optimizer
+from dist_train.optim import build_optimizer, replace_optimizer
 from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, make_plan
 from dist_train.precision import Precision
@@ -44,6 +44,7 @@ class Setup:
     group: Dist
     run: RunDir
     index: DataIndex
+    network: Network
     stepper: Stepper
     state: TrainState
     normalise: Normalise
@@ -67,7 +68,10 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     network = build_network(cfg, index, group, load=saved is None and group.is_main)
     wrapped, state = build_state(cfg, plan, group, network)
     if saved is not None:
-        state.load_state_dict(load(saved), group)
+        content = load(saved)
+        if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
+            wrapped = train_everything(cfg, plan, group, network, state)
+        state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
     normalise = Normalise(network, group.device, cfg.model.channels_last)
     stepper = Stepper(
@@ -76,7 +80,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         group=group,
         wrapped=wrapped,
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, len(index.classes), group.device),
-        loss=build_loss(cfg.loss),
+        loss=build_loss(cfg.loss, index.classes, group, network.module),
         batches=training_batches(cfg, plan, group, index, network, state.progress.step),
         forward=ForwardClock(group.device),
     )
@@ -84,7 +88,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         write_json(run.classes, index.classes)
         log.info("%s\n%s", describe(network.module), plan.describe())
     validation = evaluation_loader(cfg, group, index, network)
-    return Setup(cfg, plan, group, run, index, stepper, state, normalise, checkpoints, validation)
+    return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation)
 
 
 def set_algorithms(cfg: Config) -> None:
@@ -139,7 +143,6 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Net
     with group.together():
         reseed(fold_in(cfg.run.seed, "init"), group.device)
         network = build_model(cfg.model, len(index.classes), cfg.data.image_size, load)
-        freeze(network.module, cfg.model, network.head)
     network.module.to(group.device)
     return network
 
@@ -153,14 +156,35 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
                 "`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false"
             )
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    wrapped = group.wrap(model)
+    precision = Precision(cfg.train, group.device)
+    if cfg.train.precision == "fp16" and group.strategy == "dp":
+        raise ConfigError("`train.precision` (fp16) does not work with DataParallel; use amp_fp16, or torchrun")
+    wrapped = group.wrap(precision.to_train(model))
     ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
-    train_mode(model)
+    _settle(plan, group, network, precision, wrapped)
+    optimizer = build_optimizer(cfg.optim, model, network.head)
+    published = model if ema is None or cfg.eval.weights == "raw" else ema.module
+    return wrapped, TrainState(model, optimizer, ema, published, precision, StepSums(group.device), Progress())
+
+
+def train_everything(cfg: Config, plan: Plan, group: Dist, network: Network, state: TrainState) -> nn.Module:
+    """Unfreeze: from here on the optimizer holds every parameter, with the moments that it had so far.
+
+    Returns:
+        The new module to train through: DDP knows only the parameters that train when it wraps.
+    """
+    unfreeze(network.module, network.frozen)
+    wrapped = group.wrap(state.precision.to_train(state.model))
+    _settle(plan, group, network, state.precision, wrapped)
+    state.optimizer = replace_optimizer(state.optimizer, build_optimizer(cfg.optim, state.model, network.head))
+    log.info("unfrozen: %s", describe(network.module))
+    return wrapped
+
+
+def _settle(plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
+    train_mode(network.module)
     size = network.image_size
-    precision = Precision(cfg.train, group.device)
     with precision.autocast():
         settle_buckets(wrapped, torch.zeros((plan.micro_batch, 3, size, size), device=group.device))
-    optimizer = build_optimizer(cfg.optim, model, network.head)
-    return wrapped, TrainState(model, optimizer, ema, precision, StepSums(group.device), Progress())

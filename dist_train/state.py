@@ -34,19 +34,18 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """Model, optimizer, EMA, loss scale, progress. ``model`` is the bare module, never its wrapper."""
+    """Model, optimizer, EMA, loss scale, progress. ``model`` is the bare module, never its wrapper.
+
+    ``evaluated_model`` is what is evaluated and published: the model or its EMA, as ``eval.weights`` says.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: ModelEmaV3 | None
+    evaluated_model: nn.Module
     precision: Precision
     sums: StepSums
     progress: Progress
-
-    @property
-    def evaluated_model(self) -> nn.Module:
-        """The weights that are evaluated and published: the EMA's where there is one."""
-        return self.model if self.ema is None else self.ema.module
 
     def share_buffers(self, group: Dist) -> None:
         """Give all ranks rank 0's buffers; every rank must call it."""

@@ -18,7 +18,7 @@ from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.preempt import StopRequest
 from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
-from dist_train.setup import Setup, build_setup
+from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.snapshot import Manifest
 from dist_train.step import train_step
 
@@ -32,6 +32,8 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
     pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
     while pending or not finished(setup):
         if not pending:
+            if progress.step == plan.unfreeze_step:
+                setup.stepper.wrapped = train_everything(setup.cfg, plan, setup.group, setup.network, setup.state)
             train_step(setup.stepper, setup.state)
             journal.tick()
             setup.checkpoints.poll()
@@ -171,7 +173,9 @@ def fail(cfg: Config, error: Exception) -> int:
     run = RunDir.of(cfg)
     known = read_result(run)
     if run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        fields = {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last") if key in known}
+        fields = {
+            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
+        }
         message = f"rank {rank}: {error}"
         write_result(run, Result(**fields, status="failed", error=kind, message=message))
     if isinstance(error, DistTrainError) and kind != "comm":

@@ -1,0 +1,53 @@
+"""``python -m dist_train.fetch --config FILE``: download what a run needs, where there is network (a login node)."""
+
+import argparse
+import sys
+
+from dist_train.cli import report
+from dist_train.config import Config, load_config
+from dist_train.errors import EXIT_DONE, DistTrainError
+
+
+def main(argv: list[str]) -> int:
+    """Download the published weights of ``model.name`` into the cache that training reads.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m dist_train.fetch",
+        description="Download the published weights that a run starts from, into the cache. Needs network.",
+        epilog="The cache is the libraries' own: HF_HOME (timm) and TORCH_HOME (torchvision) move it. "
+        "All nodes of a job must see it, for example under a shared home folder.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    args = parser.parse_intermixed_args(argv)
+    try:
+        print(fetch(load_config(args.config, args.overrides)))
+    except DistTrainError as error:
+        return report(error)
+    return EXIT_DONE
+
+
+def fetch(cfg: Config) -> str:
+    """Download, and say where the file is.
+
+    Raises:
+        ConfigError: there is nothing published, or the download failed.
+    """
+    from dist_train.pretrained import obtain, published
+
+    if cfg.model.weights is not None:
+        return f"nothing to fetch: the run starts from `model.weights` ({cfg.model.weights})"
+    if not cfg.model.pretrained:
+        return "nothing to fetch: `model.pretrained` is false"
+    there = published(cfg.model).cached()
+    if there is not None:
+        return f"already there: {there}"
+    path, source = obtain(cfg.model)
+    return f"fetched {source} as {path}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

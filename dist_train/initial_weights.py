@@ -1,0 +1,94 @@
+"""Initial weights from a file: matched by name and shape, and everything that does not match is told."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+
+import torchvision.models.vision_transformer as tv_vit
+from torch import Tensor, nn
+from torchvision.models import DenseNet
+
+from dist_train.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+PREFIXES = ("module.", "model.", "_orig_mod.")
+"""What DDP, Lightning and torch.compile put in front of the names."""
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
+"""torchvision publishes its DenseNets with names of its own past: ``norm.1`` for ``norm1``."""
+
+
+def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str) -> None:
+    """Copy ``weights`` into ``module``; a head of another shape is left out, anything else that differs is told.
+
+    Position embeddings of another image size are resized.
+
+    Args:
+        head: names of the head's parameters.
+        source: the file, for messages.
+
+    Raises:
+        ConfigError: nothing matched, or a tensor of the backbone has another shape.
+    """
+    own = module.state_dict()
+    found = _plain_names(weights, own)
+    if any(name not in own or (found[name].shape != own[name].shape and name not in head) for name in found):
+        found = _adapted(module, found)
+    misfits = [name for name in found.keys() & own.keys() if found[name].shape != own[name].shape]
+    backbone = [
+        f"{name} is {tuple(found[name].shape)}, the model's {tuple(own[name].shape)}"
+        for name in sorted(misfits)
+        if name not in head
+    ]
+    usable = {name: tensor for name, tensor in found.items() if name in own and name not in misfits}
+    if backbone or not usable:
+        what = "; ".join(backbone[:3]) or f"its names are {', '.join(sorted(found)[:3])} ..."
+        raise ConfigError(
+            f"`model.weights` ({source}) does not fit the model: {len(usable)} of {len(own)} tensors match; {what}. "
+            "Is it of this `model.name` and `data.image_size`?"
+        )
+    module.load_state_dict(usable, strict=False)
+    missing, unused = sorted(own.keys() - usable.keys()), sorted(found.keys() - usable.keys())
+    log.info("weights: %d of %d tensors from %s", len(usable), len(own), source)
+    for title, names in (("not in the file, kept random", missing), ("in the file, not used", unused)):
+        if names:
+            log.info("weights: %s: %s", title, ", ".join(names))
+
+
+def _plain_names(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes, except where the model's own names begin with one."""
+    plain = dict(weights)
+    for prefix in PREFIXES * 2:
+        if not any(name.startswith(prefix) for name in own):
+            plain = {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
+    return plain
+
+
+def _adapted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Let the library that made the model rename older names and resize position embeddings."""
+    if isinstance(module, tv_vit.VisionTransformer):
+        return _torchvision_vit(module, weights)
+    if isinstance(module, DenseNet):
+        return {OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in weights.items()}
+    family = sys.modules.get(type(module).__module__)
+    adapt = getattr(family, "checkpoint_filter_fn", None) if family and family.__name__.startswith("timm.") else None
+    if adapt is None:
+        return weights
+    try:
+        return dict(adapt(dict(weights), module))
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        log.info("weights: timm could not adapt the file to the model (%s); taken as it is", error)
+        return weights
+
+
+def _torchvision_vit(module: tv_vit.VisionTransformer, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    positions = weights.get("encoder.pos_embedding")
+    if positions is None or positions.shape == module.encoder.pos_embedding.shape:
+        return weights
+    try:
+        return dict(tv_vit.interpolate_embeddings(module.image_size, module.patch_size, dict(weights)))
+    except ValueError as error:
+        log.info("weights: torchvision could not resize the position embedding: %s", error)
+        return weights
