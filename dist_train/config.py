@@ -181,7 +181,7 @@ class AugmentConfig(Section):
 
 
 class LossConfig(Section):
-    name: Literal["cross_entropy"] = "cross_entropy"
+    name: Literal["cross_entropy", "bce", "mse"] = "cross_entropy"
     label_smoothing: Fraction = 0.0
 
 

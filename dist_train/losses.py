@@ -20,4 +20,12 @@ def build_loss(cfg: LossConfig) -> Loss:
         smoothing = 0.0 if targets.is_floating_point() else cfg.label_smoothing
         return F.cross_entropy(logits_BK.float(), targets, label_smoothing=smoothing)
 
-    return cross_entropy
+    return {"bce": bce, "mse": mse}.get(cfg.name, cross_entropy)
+
+
+def bce(logits_BK: Tensor, targets: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits_BK.float(), targets)
+
+
+def mse(outputs_BK: Tensor, targets: Tensor) -> Tensor:
+    return F.mse_loss(outputs_BK.float(), targets)
