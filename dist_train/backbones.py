@@ -74,7 +74,9 @@ def torchvision_weights(name: str) -> Any:
         raise _unknown(name, tv.list_models(module=tv), "torchvision")
     published = tv.get_model_weights(name)
     if tag and tag not in published.__members__:
-        raise ConfigError(f"`model.name` ({name}.{tag}): torchvision has {', '.join(each.name for each in published)} of {name}")
+        raise ConfigError(
+            f"`model.name` ({name}.{tag}): torchvision has {', '.join(each.name for each in published)} of {name}"
+        )
     return published[tag or "DEFAULT"]
 
 
