@@ -1,6 +1,6 @@
 """Checkpoints: written in the background, whole; verified when read; a few kept.
 
-``checkpoints/step_00000123/`` holds ``state.pt`` and ``manifest.json``, which says how long ``state.pt`` is and
+``checkpoints/step_00000123/`` holds ``state.safetensors`` and ``manifest.json``, which says how long ``state.safetensors`` is and
 what its SHA-256 is. The folder appears under its name by one rename, when both are on disk.
 """
 
@@ -17,18 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.files import read_json, sha256_of
+from dist_train.manifest import FORMAT, MANIFEST, STATE, Job, Manifest
 from dist_train.preempt import ignore_stop_signals
-from dist_train.snapshot import FORMAT, Job, Manifest, Slot, map_leaves
-from dist_train.tensor_files import load_state
+from dist_train.snapshot import copy_into, lay_out, put_together
+from dist_train.tensor_files import read_safetensors
 
 log = logging.getLogger(__name__)
-
-ALIGNMENT = 64  # bytes
 
 
 class SaveError(DistTrainError):
@@ -59,27 +55,11 @@ class Checkpoints:
         """
         self.wait()
         self._began = time.monotonic()
-        tensors: list[tuple[Slot, Tensor]] = []
-        end = 0
-
-        def place(leaf: Any) -> Any:
-            nonlocal end
-            if not isinstance(leaf, Tensor):
-                return leaf
-            slot = Slot(end, leaf.dtype, tuple(leaf.shape))
-            tensors.append((slot, leaf))
-            end += -(-slot.bytes // ALIGNMENT) * ALIGNMENT
-            return slot
-
-        outline = map_leaves(state, place)
-        memory = self._shared_memory(end)
-        for slot, tensor in tensors:
-            slot.view(memory).copy_(tensor, non_blocking=True)
-        if any(tensor.is_cuda for _, tensor in tensors):
-            torch.cuda.synchronize()
+        layout = lay_out(state)
+        copy_into(self._shared_memory(layout.payload_bytes), layout)
         writer = self._running_writer()
         assert writer.stdin is not None
-        job = Job(self._folder, manifest, self._keep, outline, len(memory))
+        job = Job(self._folder, manifest, self._keep, layout.header, layout.payload_bytes)
         try:
             pickle.dump(job, writer.stdin)
             writer.stdin.flush()
@@ -140,7 +120,7 @@ class Checkpoints:
         for path in sorted(self._folder.glob("step_*"), reverse=True):
             fault = _fault(path)
             if fault is None:
-                return path, Manifest(**read_json(path / "manifest.json"))
+                return path, Manifest(**read_json(path / MANIFEST))
             aside = path.with_name(f"damaged-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
@@ -173,24 +153,24 @@ class Checkpoints:
         return bool(select.select([self._writer.stdout.fileno()], [], [], 0)[0])
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Any:
     """The state in a checkpoint folder, on the CPU."""
-    return load_state(path / "state.pt")
+    return put_together(*read_safetensors(path / STATE))
 
 
 def _fault(path: Path) -> str | None:
     """Why a checkpoint cannot be used; None if it can."""
-    manifest = read_json(path / "manifest.json")
+    manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or "sha256" not in manifest:
         return "its manifest is missing or unreadable"
     if manifest["format"] != FORMAT:
         raise ConfigError(
             f"{path} has format {manifest['format']}, and this version reads {FORMAT}; use the version that wrote it"
         )
-    state = path / "state.pt"
+    state = path / STATE
     size = state.stat().st_size if state.is_file() else -1
     if size != manifest["bytes"]:
-        return f"state.pt has {size} bytes, the manifest says {manifest['bytes']}"
+        return f"{STATE} has {size} bytes, the manifest says {manifest['bytes']}"
     if sha256_of(state) != manifest["sha256"]:
-        return "the SHA-256 of state.pt is not the manifest's"
+        return f"the SHA-256 of {STATE} is not the manifest's"
     return None

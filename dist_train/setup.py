@@ -22,6 +22,7 @@ from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
 from dist_train.freeze import describe, train_mode, unfreeze
 from dist_train.losses import build_loss
+from dist_train.manifest import Manifest
 from dist_train.metrics import StepSums
 from dist_train.model import Network, build_model
 from dist_train.optim import build_optimizer, replace_optimizer
@@ -29,7 +30,6 @@ from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, make_plan
 from dist_train.precision import Precision
 from dist_train.run_dir import RunDir
-from dist_train.snapshot import Manifest
 from dist_train.state import Progress, TrainState
 from dist_train.step import Stepper, reseed
 

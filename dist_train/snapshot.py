@@ -1,81 +1,91 @@
-"""What the trainer and its checkpoint writer tell each other: a manifest, and tensors in shared memory."""
+"""Nested states as safetensors: where each tensor goes, and an outline that puts everything back together.
 
-import mmap
-from collections.abc import Callable
+The format is the public one (8 bytes of header length, a JSON header, the tensors without gaps), so a checkpoint
+opens with any safetensors reader and never executes code. Values that are no tensors are in the header's metadata.
+"""
+
+import json
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-FORMAT = 1
+DTYPES = {
+    torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
+    torch.bfloat16: "BF16", torch.int16: "I16", torch.uint8: "U8", torch.int8: "I8", torch.bool: "BOOL",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint is, readable without opening it.
+class Layout:
+    """The file that a state becomes: its header, and each tensor with its offset behind the header."""
 
-    Attributes:
-        evaluated: saved after the evaluation of its step, where one was due.
-        config: what of the config decides the run's arithmetic, by dotted key.
-        bytes, sha256: of ``state.pt``.
-    """
-
-    step: int
-    evaluated: bool
-    world_size: int
-    data_fingerprint: str
-    config: dict[str, Any]
-    bytes: int = 0
-    sha256: str = ""
-    format: int = FORMAT
-
-    @property
-    def name(self) -> str:
-        """The folder's name. One saved before the evaluation of its step sorts before the one saved after it."""
-        return f"step_{self.step:08d}" + ("-evaluated" if self.evaluated else "")
+    header: bytes
+    tensors: list[tuple[int, Tensor]]
+    payload_bytes: int
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Where in the shared memory a tensor lies."""
+def lay_out(state: Any) -> Layout:
+    """Plan the file for nested dicts, lists and tuples of tensors and plain values. Copies no tensor."""
+    tensors: dict[str, Tensor] = {}
+    outline = _outline(state, "state", tensors)
+    header: dict[str, Any] = {"__metadata__": {"outline": json.dumps(outline)}}
+    placed, end = [], 0
+    # Wide types first: then every tensor is aligned without a gap, which the format does not allow.
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].itemsize):
+        header[name] = {
+            "dtype": DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end + tensor.nbytes],
+        }
+        placed.append((end, tensor))
+        end += tensor.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return Layout(len(text).to_bytes(8, "little") + text, placed, end)
 
-    offset: int
-    dtype: torch.dtype
-    shape: tuple[int, ...]
 
-    @property
-    def bytes(self) -> int:
-        return self.dtype.itemsize * torch.Size(self.shape).numel()
-
-    def view(self, memory: mmap.mmap) -> Tensor:
-        if self.bytes == 0:
-            return torch.empty(self.shape, dtype=self.dtype)
-        flat = torch.frombuffer(memory, dtype=self.dtype, count=self.bytes // self.dtype.itemsize, offset=self.offset)
-        return flat.view(self.shape)
+def copy_into(memory: Any, layout: Layout) -> None:
+    """Copy the tensors to their places in a writable buffer; waits for the GPU, if there is one, once."""
+    for offset, tensor in layout.tensors:
+        if tensor.nbytes:
+            count = math.prod(tensor.shape)
+            place = torch.frombuffer(memory, dtype=tensor.dtype, count=count, offset=offset)
+            place.view(tensor.shape).copy_(tensor, non_blocking=True)
+    if any(tensor.is_cuda for _, tensor in layout.tensors):
+        torch.cuda.synchronize()
 
 
-def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy of nested dicts, lists and tuples with ``change`` applied to everything else."""
+def put_together(outline: str, tensors: dict[str, Tensor]) -> Any:
+    """The state that ``lay_out`` was given."""
+    return _fill(json.loads(outline), tensors)
+
+
+def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON that keeps what JSON loses: whole-number keys, tuples, tensors (by name)."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
     if isinstance(value, dict):
-        return {key: map_leaves(item, change) for key, item in value.items()}
+        return {"dict": [[key, _outline(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        return type(value)(map_leaves(item, change) for item in value)
-    return change(value)
+        items = [_outline(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
+        return {"list" if isinstance(value, list) else "tuple": items}
+    return value
 
 
-@dataclass(frozen=True)
-class Job:
-    """One checkpoint to write: its folder's parent, its manifest, and the state with ``Slot``s for tensors."""
-
-    folder: Path
-    manifest: Manifest
-    keep: int
-    outline: Any
-    memory_bytes: int
-
-
-def fill(outline: Any, memory: mmap.mmap) -> Any:
-    """The state that ``outline`` describes, its tensors being views of ``memory``."""
-    return map_leaves(outline, lambda leaf: leaf.view(memory) if isinstance(leaf, Slot) else leaf)
+def _fill(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    match kind:
+        case "tensor":
+            return tensors[content]
+        case "dict":
+            return {key: _fill(item, tensors) for key, item in content}
+        case "tuple":
+            return tuple(_fill(item, tensors) for item in content)
+        case _:
+            return [_fill(item, tensors) for item in content]

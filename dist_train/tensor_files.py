@@ -1,8 +1,7 @@
-"""Tensors on disk. The only owner of ``torch.save``, ``torch.load`` and safetensors."""
+"""Tensors on disk. The only owner of ``torch.load`` and safetensors."""
 
 import pickle
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import safetensors
 import safetensors.torch
@@ -13,14 +12,10 @@ from dist_train.errors import ConfigError
 from dist_train.files import atomic_write
 
 
-def save_state(file: BinaryIO, state: dict[str, Any]) -> None:
-    """Write a nested dict of tensors and plain values."""
-    torch.save(state, file)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read what ``save_state`` wrote, onto the CPU; never executes code from the file."""
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The outline in the metadata and the tensors, on the CPU, of a checkpoint."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        return file.metadata()["outline"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -39,7 +34,11 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ConfigError(f"the weights file {path} does not exist; check `model.weights`")
     try:
-        content = safetensors.torch.load_file(path) if path.suffix == ".safetensors" else load_state(path)
+        content = (
+            safetensors.torch.load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"the weights file {path} cannot be read safely as tensors: {reason}") from None

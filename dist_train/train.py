@@ -16,10 +16,10 @@ from dist_train.freeze import train_mode
 from dist_train.journal import Journal
 from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
+from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
 from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
 from dist_train.setup import Setup, build_setup, train_everything
-from dist_train.snapshot import Manifest
 from dist_train.step import train_step
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """A process that writes checkpoints while training goes on: ``python -m dist_train.writer FD``.
 
 The trainer copies its tensors into memory that both processes see (a memfd, which no size limit of /dev/shm
-touches) and sends an outline of the state over a pipe; the answer comes back when the checkpoint is on disk. A
-process is used rather than a thread because a thread would hold the trainer's interpreter lock while it writes.
+touches) and sends a job over a pipe; the answer comes back when the checkpoint is on disk. A process is used rather
+than a thread because a thread would hold the trainer's interpreter lock. It imports no torch: it moves bytes.
 """
 
 import ctypes
@@ -15,33 +15,35 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import torch
+from typing import Any
 
 from dist_train.files import fsync_dir
-from dist_train.snapshot import Job, Manifest, fill
-from dist_train.tensor_files import save_state
+from dist_train.manifest import MANIFEST, STATE, Job, Manifest
 
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors that a network file system may get over."""
 PAUSES_S = (1.0, 5.0, 15.0)
+CHUNK = 16 * 2**20
 
 
-def write_checkpoint(folder: Path, manifest: Manifest, keep: int, state: Any) -> None:
+def write_checkpoint(folder: Path, manifest: Manifest, keep: int, content: list[memoryview]) -> None:
     """Write one checkpoint durably under its name, then remove the oldest beyond ``keep``.
 
     Transient errors are retried; what was half written is removed.
+
+    Args:
+        content: the bytes of ``state.safetensors``, in pieces.
 
     Raises:
         OSError: the disk does not take it. Earlier checkpoints are as they were.
     """
     for pause_s in (*PAUSES_S, None):
         try:
-            _write_once(folder, manifest, state)
+            _write_once(folder, manifest, content)
             break
         except OSError as error:
             if error.errno not in TRANSIENT or pause_s is None:
@@ -51,7 +53,7 @@ def write_checkpoint(folder: Path, manifest: Manifest, keep: int, state: Any) ->
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_once(folder: Path, manifest: Manifest, state: Any) -> None:
+def _write_once(folder: Path, manifest: Manifest, content: list[memoryview]) -> None:
     target = folder / manifest.name
     if target.exists():
         return
@@ -61,16 +63,15 @@ def _write_once(folder: Path, manifest: Manifest, state: Any) -> None:
     temporary = folder / f".{target.name}.tmp"
     temporary.mkdir()
     try:
-        with open(temporary / "state.pt", "wb") as file:
-            hashing = _Hashing(file)
-            try:
-                save_state(hashing, state)  # type: ignore[arg-type]
-            except RuntimeError as error:  # torch's archive writer hides why the file did not take a write
-                raise hashing.fault or error from None
+        digest, size = sha256(), 0
+        with open(temporary / STATE, "wb") as file:
+            for chunk in _chunks(content):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
             _sync(file)
-        described = asdict(manifest) | {"bytes": hashing.bytes, "sha256": hashing.digest.hexdigest()}
-        with open(temporary / "manifest.json", "w") as text:
-            json.dump(described, text, indent=2)
+        with open(temporary / MANIFEST, "w") as text:
+            json.dump(asdict(manifest) | {"bytes": size, "sha256": digest.hexdigest()}, text, indent=2)
             _sync(text)
         fsync_dir(temporary)
         os.rename(temporary, target)
@@ -80,29 +81,15 @@ def _write_once(folder: Path, manifest: Manifest, state: Any) -> None:
         raise
 
 
+def _chunks(content: list[memoryview]) -> Iterable[memoryview]:
+    for piece in content:
+        for start in range(0, len(piece), CHUNK):
+            yield piece[start : start + CHUNK]
+
+
 def _sync(file: Any) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-class _Hashing:
-    """A file that knows the SHA-256 of what went through it, and the error that a write met."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest, self.bytes = file, sha256(), 0
-        self.fault: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        self.digest.update(data)
-        self.bytes += memoryview(data).nbytes
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.fault = error
-            raise
-
-    def flush(self) -> None:
-        self._file.flush()
 
 
 def main(memory_fd: int) -> None:
@@ -111,17 +98,14 @@ def main(memory_fd: int) -> None:
     The trainer starts this process with the stop signals ignored.
     """
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a writer without its trainer writes nothing
-    torch.set_num_threads(1)
-    memory = None
     while True:
         try:
             job: Job = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        if memory is None or len(memory) != job.memory_bytes:
-            memory = mmap.mmap(memory_fd, job.memory_bytes)
         try:
-            write_checkpoint(job.folder, job.manifest, job.keep, fill(job.outline, memory))
+            payload = memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ))
+            write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
             answer = ""
         except OSError as error:
             answer = f"{error.strerror or error} ({error.filename or job.folder})"

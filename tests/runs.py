@@ -60,6 +60,8 @@ def state_digest(run: Path) -> str:
     """SHA-256 over every tensor and value of the newest checkpoint: weights, optimizer, EMA, scaler, progress."""
     import torch
 
+    from dist_train.checkpoint import load
+
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
     digest = hashlib.sha256(newest.name.encode())
 
@@ -76,5 +78,5 @@ def state_digest(run: Path) -> str:
         else:
             digest.update(repr(value).encode())
 
-    add(torch.load(newest / "state.pt", weights_only=True))
+    add(load(newest))
     return digest.hexdigest()

@@ -11,7 +11,7 @@ import torch
 
 from dist_train.checkpoint import Checkpoints, SaveError, load
 from dist_train.errors import ConfigError
-from dist_train.snapshot import Manifest
+from dist_train.manifest import Manifest
 
 
 def _manifest(step: int, evaluated: bool = False) -> Manifest:
@@ -73,7 +73,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
     checkpoints.wait()
     found = checkpoints.newest()
     assert found is not None
-    state, manifest = found[0] / "state.pt", found[0] / "manifest.json"
+    state, manifest = found[0] / "state.safetensors", found[0] / "manifest.json"
     match damage:
         case "truncate":
             os.truncate(state, state.stat().st_size - 1)

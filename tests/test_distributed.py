@@ -1,5 +1,8 @@
 """What ranks do together, on real ranks."""
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import DistributedConfig
 from dist_train.distributed import choose_strategy, joined, kind_of, settle_buckets
 from dist_train.errors import CommError, ConfigError, DataError
+from dist_train.manifest import Manifest
 from tests.ranks import RankFailure, run_ranks
 from tests.runs import changed, rows, train
 
@@ -110,16 +115,13 @@ def test_the_loss_does_not_depend_on_the_world_size(tree: dict[str, Any]) -> Non
 
 def test_evaluation_prints_the_same_digits_at_any_world_size(tree: dict[str, Any]) -> None:
     """Training differs in the last bits between world sizes, so all three continue from one checkpoint."""
-    import shutil
-
     first = train(tree, 1, run__name="first", train__epochs=1)
     digits = []
     for world_size in (1, 2, 3):
         run = first.with_name(f"world{world_size}")
         shutil.copytree(first, run)
         newest = next((run / "checkpoints").iterdir())
-        newest.rename(newest.with_name("step_00000005"))
-        _forget_evaluation(newest.with_name("step_00000005"))
+        _forget_evaluation(newest)
         train(tree, world_size, run__name=run.name, train__epochs=1)
         digits.append(rows(run, "val"))
     assert len(digits[0]) == 1
@@ -128,17 +130,13 @@ def test_evaluation_prints_the_same_digits_at_any_world_size(tree: dict[str, Any
 
 def _forget_evaluation(checkpoint: Path) -> None:
     """Make a checkpoint look as if the run had been stopped between this step and its evaluation."""
-    import json
-
-    from dist_train.files import sha256_of
-
-    state = torch.load(checkpoint / "state.pt", weights_only=True)
+    manifest = Manifest(**json.loads((checkpoint / "manifest.json").read_text()))
+    state = load(checkpoint)
     state["progress"] |= {"evaluated": -1, "best": None, "last": None}
-    torch.save(state, checkpoint / "state.pt")
-    manifest = json.loads((checkpoint / "manifest.json").read_text())
-    manifest |= {"evaluated": False, "sha256": sha256_of(checkpoint / "state.pt")}
-    manifest["bytes"] = (checkpoint / "state.pt").stat().st_size
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    shutil.rmtree(checkpoint)
+    checkpoints = Checkpoints(checkpoint.parent, keep=1)
+    checkpoints.save(state, replace(manifest, evaluated=False))
+    checkpoints.close()
 
 
 def _one_rank_fails(kind: str) -> None:

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
+from dist_train.checkpoint import load
 from dist_train.config import ModelConfig, parse_config
 from dist_train.errors import ConfigError
 from dist_train.freeze import freeze, train_mode, unfreeze
@@ -165,7 +166,7 @@ def test_unfreezing_trains_the_backbone_from_that_step_on(tree: dict[str, Any]) 
     run = train(tree)
     states = {}
     for folder in (run / "checkpoints").iterdir():
-        states[int(folder.name[5:13])] = torch.load(folder / "state.pt", weights_only=True)
+        states[int(folder.name[5:13])] = load(folder)
     weights = {
         step: state["model"]["conv1.weight" if "conv1.weight" in state["model"] else "conv1.0.weight"]
         for step, state in states.items()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dist_train.checkpoint import load
 from dist_train.config import Config, parse_config
 from dist_train.distributed import joined
 from dist_train.journal import Journal
@@ -33,7 +34,7 @@ def modes_around_an_evaluation(cfg: Config) -> tuple[set[str], set[str], set[str
 
         before = training()
         hook = model.register_forward_pre_hook(look)
-        evaluate_now(setup, Journal(setup, 1), StopRequest(group))
+        evaluate_now(setup, Journal(setup, 1, ["localhost"]), StopRequest(group))
         hook.remove()
         setup.checkpoints.close()
         return before, set().union(*seen), training()
@@ -58,7 +59,7 @@ def weights_of(run: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     import json
 
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
-    state = torch.load(newest / "state.pt", weights_only=True)
+    state = load(newest)
     return {**state, **json.loads((run / "result.json").read_text())}, load_weights(run / "last.safetensors")
 
 

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 from dist_train import step as step_module
+from dist_train.checkpoint import load
 from dist_train.config import parse_config
 from tests.ranks import run_ranks
 from tests.runs import changed, folder, rows, state_digest, train
@@ -141,7 +142,7 @@ def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
     assert (result["status"], result["error"]) == ("failed", "nonfinite")
     assert "not finite" in capsys.readouterr().out
     for checkpoint in (folder(tree) / "checkpoints").glob("step_*"):
-        state = torch.load(checkpoint / "state.pt", weights_only=True)
+        state = load(checkpoint)
         assert all(value.isfinite().all() for value in state["model"].values())
 
 

@@ -1,0 +1,44 @@
+"""What a checkpoint is, and what its writer is told. No torch, so that the writer starts in a moment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+STATE, MANIFEST = "state.safetensors", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint is, readable without opening it.
+
+    Attributes:
+        evaluated: saved after the evaluation of its step, where one was due.
+        config: what of the config decides the run's arithmetic, by dotted key.
+        bytes, sha256: of ``state.safetensors``.
+    """
+
+    step: int
+    evaluated: bool
+    world_size: int
+    data_fingerprint: str
+    config: dict[str, Any]
+    bytes: int = 0
+    sha256: str = ""
+    format: int = FORMAT
+
+    @property
+    def name(self) -> str:
+        """The folder's name. One saved before the evaluation of its step sorts before the one saved after it."""
+        return f"step_{self.step:08d}" + ("-evaluated" if self.evaluated else "")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checkpoint to write: ``header`` and then the first ``payload_bytes`` of the shared memory."""
+
+    folder: Path
+    manifest: Manifest
+    keep: int
+    header: bytes
+    payload_bytes: int
