@@ -84,7 +84,7 @@ class Journal:
         pace_W2 = group.stack(torch.tensor([waited, forward], device=group.device)).tolist()
         columns = straggler([row[0] for row in pace_W2], [row[1] for row in pace_W2], elapsed)
         rank, ratio = int(columns["slowest_rank"]), columns["slowest_ratio"]
-        if ratio > CONSPICUOUS and rank not in self._suspects:
+        if group.is_main and ratio > CONSPICUOUS and rank not in self._suspects:
             self._suspects.add(rank)
             log.warning("rank %d on %s takes %.1f times as long as the others", rank, self._hosts[rank], ratio)
         return columns

@@ -1,6 +1,5 @@
 """Reach W&B or fall back: which mode, and a W&B run that continues the one of this folder."""
 
-import logging
 import urllib.error
 import urllib.request
 from typing import Any, Literal
@@ -10,8 +9,6 @@ import wandb
 from dist_train.files import write_json
 from dist_train.run_dir import RunDir
 from dist_train.wandb_files import history, how_to_sync, logged_steps, say, segments_of, session_path
-
-logging.raiseExceptions = False  # on a full disk wandb's own log files would fill the terminal with tracebacks
 
 PROBE_S = 5.0
 INIT_S = 30.0
@@ -77,13 +74,19 @@ def already_logged(live: Any, run: RunDir) -> dict[str, int]:
 
 
 def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
-    """The last step of each split that the server has of this run, and its number of history rows."""
+    """The last step of each split that the server has of this run, and its number of history rows.
+
+    Raises:
+        wandb.errors.Error: the server did not answer the question. It may well have rows.
+    """
     path = "/".join(filter(None, (session["entity"], session["project"], session["id"])))
     try:
         known = wandb.Api(timeout=round(PROBE_S)).run(path)
         return logged_steps([dict(known.summary)]), int(known.historyLineCount or 0)
-    except (wandb.errors.CommError, ValueError):  # the server does not know the run
-        return {}, 0
+    except (wandb.errors.Error, ValueError) as error:
+        if "Could not find run" in str(error):
+            return {}, 0
+        raise
 
 
 def _knock(url: str) -> None:

@@ -7,6 +7,7 @@ them chunks of ``crc32, length, type, data``; a record is one chunk of type 1 (f
 
 import fcntl
 import json
+import logging
 import os
 import struct
 import sys
@@ -134,3 +135,8 @@ def how_to_sync(run: RunDir) -> str:
 def say(message: str) -> None:
     """One line where the user looks."""
     print(f"W&B: {message}", file=sys.stderr, flush=True)
+
+
+def quiet_logging() -> None:
+    """On a full disk wandb's own log files would fill the terminal with tracebacks."""
+    logging.raiseExceptions = False

@@ -15,7 +15,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.files import read_json
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_connect import already_logged, connect_online, on_server, why_not_online
-from dist_train.wandb_files import history, only_uploader_of, say, segments_of, session_path
+from dist_train.wandb_files import history, only_uploader_of, quiet_logging, say, segments_of, session_path
 from dist_train.wandb_sink import EXIT_INCOMPLETE
 from dist_train.wandb_uploader import NewRows, at_most, finish, log_best, log_rows
 
@@ -25,6 +25,7 @@ REST_S = 300.0
 
 def main(argv: list[str]) -> int:
     """Returns 0 if the server has every row, 4 if not."""
+    quiet_logging()
     run = RunDir(Path(argv[0]))
     session = read_json(session_path(run), default={})
     with only_uploader_of(run, wait_s=0.0) as alone:
@@ -35,7 +36,11 @@ def main(argv: list[str]) -> int:
         if reason:
             say(f"{run.path}: not uploaded, because {reason}")
             return EXIT_INCOMPLETE
-        return resync(run, session)
+        try:
+            return resync(run, session)
+        except Exception as error:  # noqa: BLE001 - whatever wandb raises when a server or its service is gone
+            say(f"{run.path}: INCOMPLETE: {type(error).__name__}: {' '.join(str(error).split())[:300]}; run this again")
+            return EXIT_INCOMPLETE
 
 
 def resync(run: RunDir, session: dict[str, Any]) -> int:

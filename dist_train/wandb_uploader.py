@@ -21,7 +21,7 @@ from dist_train.errors import EXIT_FAILED
 from dist_train.files import read_json
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_connect import STEP, already_logged, connect
-from dist_train.wandb_files import how_to_sync, only_uploader_of, say, session_path
+from dist_train.wandb_files import how_to_sync, only_uploader_of, quiet_logging, say, session_path
 from dist_train.wandb_report import log_best_file, log_predictions
 from dist_train.wandb_sink import EXIT_INCOMPLETE, EXIT_LOST
 
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)  # some SLURM set-ups signal every process; the trainer says when to end
     os.nice(5)
+    quiet_logging()
     run = RunDir(Path(argv[0]))
     session = read_json(session_path(run))
     with only_uploader_of(run, wait_s=LOCK_S) as alone:  # the one of the last attempt may still be finishing

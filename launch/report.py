@@ -54,7 +54,8 @@ def chart_names(runs: list[Run]) -> list[str]:
         for key, value in row.items()
         if key not in _NO_CURVE and isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return [name for name in _FIRST_CHARTS if name in found] + sorted(found - set(_FIRST_CHARTS))
+    first = dict.fromkeys((f"val/{runs[0].metric}", *_FIRST_CHARTS))
+    return [name for name in first if name in found] + sorted(found - set(first))
 
 
 def curve(run: Run, name: str, points: int) -> list[list[float | None]]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ import yaml
 
 from dist_train.files import read_json
 from dist_train.run_dir import RunDir, read_result
+from dist_train.tasks import FALLING
 
 Row = dict[str, Any]
 SILENT_S = 600.0
@@ -24,7 +26,7 @@ class DamagedRun(Exception):
     """A folder that cannot be compared, and why."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One run, all its attempts joined. ``settings`` and ``results`` are flat: dotted key to plain value."""
 
@@ -70,7 +72,7 @@ def result_keys(runs: list[Run]) -> list[str]:
 def lower_is_better(key: str) -> bool | None:
     """The good direction of a result; None if it has none."""
     name = key.rpartition(".")[2]
-    if name == "loss":
+    if name in FALLING:
         return True
     return False if key == "images_per_s" or (key.startswith(("best.", "last.")) and name != "step") else None
 
@@ -90,11 +92,11 @@ def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
     values = {id(run): run.settings.get(name, run.results.get(name)) for run in runs}
     if key is not None and not any(name in run.settings or name in run.results for run in runs):
         raise KeyError(name)
-    known = [run for run in runs if values[id(run)] is not None]
-    numeric = all(isinstance(values[id(run)], int | float) for run in known)
+    known = [run for run in runs if values[id(run)] is not None and values[id(run)] == values[id(run)]]  # no NaN
+    numeric = all(_is_number(values[id(run)]) for run in known)
     order: dict[int, Any] = values if numeric else {run: str(value) for run, value in values.items()}
     known.sort(key=lambda run: order[id(run)], reverse=down)
-    return known + [run for run in runs if values[id(run)] is None]
+    return known + [run for run in runs if run not in known]
 
 
 def write_csv(path: Path, runs: list[Run]) -> None:
@@ -160,8 +162,8 @@ def _rows(path: Path) -> dict[str, list[Row]]:
 def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any], metric: str) -> dict[str, Any]:
     result = read_result(folder)
     validations = rows.get("val", [])
-    sign = -1 if metric == "loss" else 1
-    scored = [row for row in validations if isinstance(row.get(metric), int | float)]
+    sign = -1 if metric in FALLING else 1
+    scored = [row for row in validations if _is_number(row.get(metric))]
     best = result.get("best") or max(scored, key=lambda row: sign * row[metric], default={})
     last = validations[-1] if validations else result.get("last") or {}
     found: dict[str, Any] = {}
@@ -180,6 +182,10 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
         "status": _status(folder, result),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)
 
 
 def _is_metric(key: str, value: Any) -> bool:

@@ -1,11 +1,18 @@
 """Who is slow, told from what each rank does alone."""
 
+import json
+import os
+import socket
 import time
+from typing import Any
 
 import pytest
 import torch
 
+from dist_train.config import parse_config
 from dist_train.pace import ForwardClock, straggler
+from tests.ranks import run_ranks
+from tests.runs import folder
 
 
 def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
@@ -37,3 +44,24 @@ def test_the_slowest_rank_is_named_with_its_distance_to_the_others() -> None:
 
 def test_ranks_that_did_nothing_are_not_slow() -> None:
     assert straggler([0.0, 0.0], [0.0, 0.0], 1.0)["slowest_ratio"] == 1.0
+
+
+def _slow_on_rank_1(tree: dict[str, Any]) -> int:
+    from dist_train.train import main
+
+    if os.environ["RANK"] == "1":
+        ForwardClock.take = lambda self: 100.0  # type: ignore[method-assign]
+    return main(parse_config(tree))
+
+
+def test_a_straggler_shows_in_the_rows_and_by_host_name(
+    tree: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_ranks(2, _slow_on_rank_1, tree) == [0, 0]
+    lines = (folder(tree) / "metrics.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["split"] == "train"]
+    assert {row["slowest_rank"] for row in rows} == {1}
+    assert min(row["slowest_ratio"] for row in rows) > 1.5
+    warnings = [line for line in "".join(capfd.readouterr()).splitlines() if "times as long as the others" in line]
+    assert len(warnings) == 1
+    assert f"rank 1 on {socket.gethostname()} takes" in warnings[0]

@@ -170,6 +170,15 @@ def test_sorting(tmp_path: Path) -> None:
     assert "did you mean optim.lr?" in done.stderr
 
 
+def test_errors_should_fall_and_nan_is_last(tmp_path: Path) -> None:
+    runs = []
+    for name, mae in (("worse", 2.0), ("broken", float("nan")), ("better", 1.0)):
+        run = make_run(tmp_path, name, best={"step": 2, "mae": mae})
+        run.config.write_text(run.config.read_text().replace("metric: top1", "metric: mae"))
+        runs.append(read_run(run.path))
+    assert [run.name for run in sort_runs(runs, None)] == ["better", "worse", "broken"]
+
+
 def test_a_setting_that_only_one_run_has_differs(tmp_path: Path) -> None:
     runs = [read_run(make_run(tmp_path, name).path) for name in ("a", "b")]
     assert differing_keys(runs) == []

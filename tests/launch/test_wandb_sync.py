@@ -112,5 +112,17 @@ def test_a_server_that_takes_it_and_forgets_is_noticed(
     assert "INCOMPLETE" in done.stderr
 
 
+def test_a_server_that_does_not_tell_what_it_has_gets_nothing_twice(run: RunDir, server: WandbStub) -> None:
+    train(run, 0, 10, "done", 0, "offline")
+    assert sync(server, run.path).returncode == 0
+    starts = server.run.starts
+    server.mood = "unauthorized"
+    done = sync(server, run.path)
+    assert done.returncode == 1
+    assert "INCOMPLETE: CommError" in done.stderr or "INCOMPLETE: AuthenticationError" in done.stderr
+    assert server.run.starts == starts
+    assert server_rows(server) == expected(10)
+
+
 def test_a_folder_without_wandb_data_is_no_error(run: RunDir, server: WandbStub) -> None:
     assert (sync(server, run.path).returncode, sync(server, run.path / "none").returncode) == (0, 1)
