@@ -160,8 +160,9 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
             )
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     precision = Precision(cfg.train, group.device)
-    if cfg.train.precision == "fp16" and group.strategy == "dp":
-        raise ConfigError("`train.precision` (fp16) does not work with DataParallel; use amp_fp16, or torchrun")
+    if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
+        other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
+        raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
     wrapped = group.wrap(precision.to_train(model))
     ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:

@@ -82,7 +82,7 @@ def _without_numbers(cfg: Config) -> Network:
                 network = build_network(cfg, index, alone, load=False)
                 flops(network.module, network.image_size)
             return network
-        except (NotImplementedError, RuntimeError):
+        except (DistTrainError, RuntimeError):
             if device == "cpu":
                 raise
     raise AssertionError("unreachable")

@@ -145,7 +145,7 @@ def test_unfreezing_at_an_epoch_survives_a_resume_bit_for_bit(tree: dict[str, An
     )
     straight = train(tree, world_size, run__name="straight")
     assert len(rows(straight, "val")) == 2
-    for killed_after in (5, 7):  # at the step of the unfreezing, and after it
+    for killed_after in {1: (7,), 2: (5,)}[world_size]:  # after the step of the unfreezing, and at it
         resumed = train(tree, world_size, run__name=f"resumed{killed_after}")
         for folder in (resumed / "checkpoints").iterdir():
             if int(folder.name[5:13]) > killed_after:

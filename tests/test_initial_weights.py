@@ -125,7 +125,7 @@ def test_torchvisions_position_embeddings_are_resized() -> None:
     assert large[:, 1:].mean() == pytest.approx(small[:, 1:].mean().item(), abs=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:torch.searchsorted")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of timm's resampling
 def test_swins_relative_positions_are_resized() -> None:
     module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3)
     other = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3, img_size=128, window_size=4)

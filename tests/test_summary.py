@@ -47,6 +47,12 @@ def test_summary_from_the_command_line(tree: dict[str, Any], tmp_path: Path) -> 
     assert "GFLOP for an image" in done.stdout
 
 
+def test_summary_of_a_model_that_needs_real_numbers(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    model = {"source": "torchvision", "name": "regnet_x_400mf"}
+    assert main(parse_config(changed(tree, model=model))) == 0
+    assert "torchvision regnet_x_400mf at 32 x 32 px" in capsys.readouterr().out
+
+
 def test_summary_of_a_model_that_is_none(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(parse_config(changed(tree, model__name="resnet5O"))) == 2
     assert "error: `model.name` (resnet5O) is not a timm" in capsys.readouterr().err
@@ -114,3 +120,6 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
     assert not [name for name in setup.state.state_dict(group)["model"] if name.startswith("module.")]
     with pytest.raises(ConfigError, match=r"`train.precision` \(fp16\) does not work with DataParallel"):
         build_setup(parse_config(changed(tree, train__precision="fp16")), group)
+    alone = Dist(0, 0, 1, torch.device("cpu"), "none")
+    with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
+        build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
