@@ -1,6 +1,5 @@
 """``--check``: everything that can go wrong before the first step, tried without taking one."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import torch
 from dist_train.checkpoint import Checkpoints
 from dist_train.cli import report
 from dist_train.config import Config
-from dist_train.data.augment import read_rgb
 from dist_train.data.index import scan
 from dist_train.distributed import Dist, choose_strategy
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
@@ -46,10 +44,13 @@ def check(cfg: Config, world_size: int) -> None:
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
     index = scan(cfg.data)
-    print(f"data: {len(index.train)} training and {len(index.val)} validation images of {len(index.classes)} classes")
+    print(
+        f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} "
+        f"{'targets' if index.task == 'regression' else 'classes'}"
+    )
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
-            read_rgb(index.root / os.fsdecode(split.paths[position]))
+            index.images.read(split.name(position))
     plan = make_plan(cfg, len(index.train), world_size)
     run = RunDir.of(cfg)
     saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)

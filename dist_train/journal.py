@@ -1,21 +1,19 @@
 """What is told of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
 
 import logging
-import os
 import time
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
-from dist_train.evaluation import Evaluation
 from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
 from dist_train.pace import CONSPICUOUS, straggler
-from dist_train.predictions import Predictions, save_predictions
+from dist_train.reports import write_predictions
 from dist_train.run_dir import Result, Status, write_result
+from dist_train.scores import Evaluation
 from dist_train.setup import Setup
 from dist_train.sinks import Sinks, open_sinks
 from dist_train.tensor_files import save_weights
@@ -127,11 +125,7 @@ class Journal:
             progress.best = progress.last
             if setup.group.is_main:
                 save_weights(setup.run.best, setup.state.evaluated_model.state_dict())
-                paths = [os.fsdecode(path) for path in setup.index.val.paths]
-                save_predictions(
-                    setup.run.predictions,
-                    Predictions(progress.step, found.predicted_N, setup.index.val.labels.astype(np.int32), paths),
-                )
+                write_predictions(setup.run.predictions, found, setup.index, progress.step)
         self._row("val", {**scores, "seconds": seconds})
         self._row_began += seconds
         self._paused_s += seconds
@@ -191,7 +185,7 @@ def _facts(setup: Setup, attempt: int) -> dict[str, Any]:
             "fingerprint": setup.index.fingerprint[:16],
             "train_images": len(setup.index.train),
             "val_images": len(setup.index.val),
-            "classes": len(setup.index.classes),
+            "classes": setup.index.outputs,
         },
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),

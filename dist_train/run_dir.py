@@ -72,6 +72,10 @@ class RunDir:
         return self.path / "predictions.npz"
 
     @property
+    def bad_images(self) -> Path:
+        return self.path / "bad_images.json"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

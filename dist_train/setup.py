@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import Config, arithmetic
+from dist_train.data.bad import BadImages
 from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
@@ -50,6 +51,7 @@ class Setup:
     normalise: Normalise
     checkpoints: Checkpoints
     validation: DataLoader[Batch]
+    bad_images: BadImages
 
 
 def build_setup(cfg: Config, group: Dist) -> Setup:
@@ -73,22 +75,23 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
             wrapped = train_everything(cfg, plan, group, network, state)
         state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
-    normalise = Normalise(network, group.device, cfg.model.channels_last)
+    normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
+    bad_images = BadImages(cfg.data, index)
     stepper = Stepper(
         cfg=cfg,
         plan=plan,
         group=group,
         wrapped=wrapped,
-        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, len(index.classes), group.device),
+        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
-        batches=training_batches(cfg, plan, group, index, network, state.progress.step),
+        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step),
         forward=ForwardClock(group.device),
     )
     if group.is_main:
         write_json(run.classes, index.classes)
         log.info("%s\n%s", describe(network.module), plan.describe())
-    validation = evaluation_loader(cfg, group, index, network)
-    return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation)
+    validation = evaluation_loader(cfg, group, index, network, bad_images)
+    return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
 def set_algorithms(cfg: Config) -> None:
@@ -142,7 +145,7 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Net
     """The model on this rank's device, frozen as the config says."""
     with group.together():
         reseed(fold_in(cfg.run.seed, "init"), group.device)
-        network = build_model(cfg.model, len(index.classes), cfg.data.image_size, load)
+        network = build_model(cfg.model, index.outputs, cfg.data.image_size, load)
     network.module.to(group.device)
     return network
 

@@ -71,7 +71,7 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[boo
     found = evaluate(
         state.evaluated_model,
         setup.validation,
-        len(setup.index.val),
+        setup.index,
         setup.group,
         setup.normalise,
         state.precision,
@@ -92,6 +92,9 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
     """
     began = time.monotonic()
     journal.check_finite()
+    bad = setup.bad_images.report(setup.group, setup.run.bad_images)
+    if bad and setup.group.is_main:
+        log.warning("%d images cannot be read and are skipped: see %s", bad, setup.run.bad_images)
     progress = setup.state.progress
     if not get_total_norm(list(setup.state.model.parameters())).isfinite():
         raise NonFiniteError(f"the weights are not finite after step {progress.step}; lower `optim.lr`")

@@ -8,20 +8,22 @@ from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
-from dist_train.config import AugmentConfig, LossConfig
+from dist_train.config import AugmentConfig, DataConfig, LossConfig
+from dist_train.data.index import DataIndex
 from dist_train.model import Network
 from dist_train.plan import fold_in
 
 
 class Normalise:
-    """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the model's mean and standard deviation.
+    """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the mean and standard deviation of ``data``, or the model's.
 
     The result keeps the layout of its input, which is the one that channels-last models want.
     """
 
-    def __init__(self, network: Network, device: torch.device, channels_last: bool) -> None:
-        self._mean = torch.tensor(network.mean, device=device).mul(255).view(1, 3, 1, 1)
-        self._scale = torch.tensor(network.std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
+    def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
+        mean, std = statistics(cfg, network)
+        self._mean = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
+        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
@@ -29,17 +31,27 @@ class Normalise:
         return images.sub_(self._mean).mul_(self._scale).contiguous(memory_format=self._format)
 
 
+def statistics(cfg: DataConfig, network: Network) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the three channels, of images in [0, 1]."""
+    return cfg.mean or network.mean, cfg.std or network.std
+
+
+FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}
+"""timm's names for ``augment.erasing_fill``; a constant 0 is the mean of normalised images."""
+
+
 class DeviceAugment:
     """Normalise, RandomErasing, Mixup / CutMix (timm's), with random numbers that follow from a key.
 
-    timm draws from Python's and NumPy's global generators, so these are seeded for each micro-batch.
+    timm draws from Python's and NumPy's global generators, which are seeded here for each micro-batch, and the
+    colours of erased rectangles from the device's generator, which the caller seeds.
     """
 
     def __init__(
-        self, cfg: AugmentConfig, loss: LossConfig, normalise: Normalise, num_classes: int, device: torch.device
+        self, cfg: AugmentConfig, loss: LossConfig, normalise: Normalise, index: DataIndex, device: torch.device
     ) -> None:
         self._normalise = normalise
-        self._erase = RandomErasing(cfg.erasing, mode="const", device=device) if cfg.erasing else None
+        self._erase = _erasing(cfg, device) if cfg.erasing else None
         self._mix = None
         if cfg.mixup or cfg.cutmix:
             self._mix = Mixup(
@@ -48,16 +60,29 @@ class DeviceAugment:
                 prob=cfg.mix_prob,
                 switch_prob=cfg.mix_switch_prob,
                 label_smoothing=loss.label_smoothing,
-                num_classes=num_classes,
+                num_classes=index.outputs,
+                **({"multi_label": True} if index.task == "multilabel" else {}),
             )
 
-    def __call__(self, images_BHWC: Tensor, labels_B: Tensor, key: int) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, 3, H, W], and labels: int64 [B], or float [B, K] where images are mixed."""
+    def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, 3, H, W], and targets: float [B, K] where images are mixed, else as they came."""
         images = self._normalise(images_BHWC)
         if self._erase is not None:
             random.seed(fold_in(key, "erase"))
             images = self._erase(images)
         if self._mix is None:
-            return images, labels_B
+            return images, labels
         np.random.seed(fold_in(key, "mix") & 0xFFFFFFFF)
-        return self._mix(images, labels_B)  # type: ignore[no-any-return]
+        return self._mix(images, labels)  # type: ignore[no-any-return]
+
+
+def _erasing(cfg: AugmentConfig, device: torch.device) -> RandomErasing:
+    return RandomErasing(
+        cfg.erasing,
+        min_area=cfg.erasing_scale[0],
+        max_area=cfg.erasing_scale[1],
+        min_aspect=cfg.erasing_ratio[0],
+        max_aspect=cfg.erasing_ratio[1],
+        mode=FILLS[cfg.erasing_fill],
+        device=device,
+    )

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from dist_train.config import Config
-from dist_train.data.augment import evaluation_transform, training_transform
+from dist_train.config import Config, DataConfig
+from dist_train.data.augment import evaluation_transform, kept_share, training_transform
+from dist_train.data.bad import BadImages
 from dist_train.data.dataset import Batch, ImageDataset
 from dist_train.data.index import DataIndex
 from dist_train.data.stream import EvaluationBatches, StreamSampler
@@ -19,27 +20,25 @@ from dist_train.preempt import ignore_stop_signals
 
 
 def training_batches(
-    cfg: Config, plan: Plan, group: Dist, index: DataIndex, network: Network, position: int
+    cfg: Config, plan: Plan, group: Dist, index: DataIndex, network: Network, bad: BadImages, position: int
 ) -> Iterator[Batch]:
     """This rank's micro-batches on its device, from optimizer step ``position`` to the end of the run."""
     transform = training_transform(cfg.augment, network.image_size)
-    dataset = ImageDataset(index.root, index.train, transform, network.image_size, cfg.run.seed)
+    dataset = ImageDataset(index, "train", transform, network.image_size, cfg.run.seed, bad)
     sampler = StreamSampler(dataset, plan, group.rank, cfg.run.seed, position)
-    loader = DataLoader(
-        dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data.workers, group.device)
-    )
+    loader = DataLoader(dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data, group.device))
     return on_device(loader, group.device)
 
 
-def evaluation_loader(cfg: Config, group: Dist, index: DataIndex, network: Network) -> DataLoader[Batch]:
+def evaluation_loader(
+    cfg: Config, group: Dist, index: DataIndex, network: Network, bad: BadImages
+) -> DataLoader[Batch]:
     """This rank's share of the validation set, in batches that are the same at any world size."""
-    # Cutting the middle out makes up for random crops, which show objects larger; without them it only loses pixels.
-    crop_pct = network.crop_pct if cfg.augment.crop == "random_resized" else 1.0
-    transform = evaluation_transform(network.image_size, crop_pct)
-    dataset = ImageDataset(index.root, index.val, transform, network.image_size, cfg.run.seed)
+    transform = evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct))
+    dataset = ImageDataset(index, "val", transform, network.image_size, cfg.run.seed, bad)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
-    options = _options(cfg.data.workers, group.device)
-    return DataLoader(dataset, batch_sampler=batches, persistent_workers=cfg.data.workers > 0, **options)
+    persistent = cfg.data.persistent_workers and cfg.data.workers > 0
+    return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg.data, group.device))
 
 
 def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
@@ -59,15 +58,15 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
         yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
 
 
-def _options(workers: int, device: torch.device) -> dict[str, Any]:
+def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
     return {
-        "num_workers": workers,
+        "num_workers": cfg.workers,
         "collate_fn": _already_a_batch,
-        "pin_memory": device.type == "cuda",
+        "pin_memory": cfg.pin_memory and device.type == "cuda",
         "worker_init_fn": _start_worker,
-        "prefetch_factor": 4 if workers else None,
+        "prefetch_factor": cfg.prefetch if cfg.workers else None,
         # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
-        "multiprocessing_context": "fork" if workers else None,
+        "multiprocessing_context": "fork" if cfg.workers else None,
         # The loader draws a base seed from a generator when it starts; ours keeps the default one untouched.
         "generator": torch.Generator(),
     }

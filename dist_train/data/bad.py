@@ -1,0 +1,91 @@
+"""Images that cannot be decoded: how many are put up with, and which they were."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dist_train.config import DataConfig
+from dist_train.data.decode import BadImage
+from dist_train.data.index import DataIndex, Split
+from dist_train.distributed import Dist
+from dist_train.errors import DataError
+from dist_train.files import read_json, write_json
+
+SplitName = Literal["train", "val"]
+
+
+class BadImages:
+    """The bad images that this rank's loader processes have met; they tell the rank through shared memory."""
+
+    def __init__(self, cfg: DataConfig, index: DataIndex) -> None:
+        self._cfg, self._index = cfg, index
+        self._splits: dict[SplitName, Split] = {"train": index.train, "val": index.val}
+        kept = cfg.bad_images == "skip"
+        self._met = {
+            name: torch.zeros(len(split) if kept else 0, dtype=torch.int32).share_memory_()
+            for name, split in self._splits.items()
+        }
+
+    def note(self, split: SplitName, index: int, error: BadImage) -> None:
+        """Count an image, once.
+
+        Raises:
+            DataError: none may be bad, or no more than there have been.
+        """
+        if self._cfg.bad_images == "error":
+            raise DataError(
+                f"{error}; repair or remove it, or let up to `data.max_bad_share` of the images be skipped with "
+                "`data.bad_images=skip`"
+            ) from None
+        self._met[split][index] = 1
+        self._within_share(split, int(self._met[split].sum()), error)
+
+    def _within_share(self, split: SplitName, count: int, example: object) -> None:
+        length, share = len(self._splits[split]), self._cfg.max_bad_share
+        if count > share * length:
+            raise DataError(
+                f"{count} of {length} {split} images cannot be read, more than `data.max_bad_share` ({share}) allows; "
+                f"the last: {example}"
+            )
+
+    def report(self, group: Dist, path: Path) -> int:
+        """Add what all ranks have met to the list at ``path``; every rank must call it.
+
+        Returns:
+            The number of images on the list, on rank 0; elsewhere the number met in this attempt.
+
+        Raises:
+            DataError: together the ranks have met too many.
+        """
+        if self._cfg.bad_images == "error":
+            return 0
+        met: dict[SplitName, list[int]] = {}
+        for split, mine in self._met.items():
+            total = group.sum(mine.sum().double().to(group.device))
+            everywhere = group.sum(mine.clone().to(group.device)) if total else mine
+            met[split] = everywhere.nonzero().flatten().tolist()
+        count = sum(map(len, met.values()))
+        if group.is_main and count:
+            count = self._write(path, met)
+        for split, indices in met.items():
+            self._within_share(split, len(indices), self._splits[split].name(indices[-1]) if indices else "")
+        return count
+
+    def _write(self, path: Path, met: dict[SplitName, list[int]]) -> int:
+        known: list[dict[str, Any]] = read_json(path, default=[])
+        listed = {(entry["split"], entry["path"]) for entry in known}
+        for split, indices in met.items():
+            for name in map(self._splits[split].name, indices):
+                if (split, name) not in listed:
+                    known.append({"split": split, "path": name, "reason": self._reason(name)})
+        if len(known) > len(listed):
+            write_json(path, sorted(known, key=lambda entry: (entry["split"], entry["path"])))
+        return len(known)
+
+    def _reason(self, name: str) -> str:
+        try:
+            self._index.images.read(name)
+        except DataError as error:
+            return str(error)
+        return "it could not be read, and can be now"

@@ -1,0 +1,69 @@
+"""From a file of any image format to RGB pixels, in one way for training, evaluation and prediction.
+
+Decided here: Exif orientation is applied, the first frame of an animation counts, transparency is laid on white,
+and 16-bit and floating point greys are scaled to 8 bits instead of being cut off at 255.
+"""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dist_train.errors import DataError
+
+EXIF_ORIENTATION = 0x0112
+
+
+class BadImage(DataError):
+    """The bytes of a file are there, and are no whole image. ``data.bad_images: skip`` allows a few."""
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Decode a file to RGB.
+
+    Raises:
+        BadImage: it is not an image, or is cut short.
+        DataError: the file cannot be read at all. That is never skipped: it may well be there tomorrow.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the image {path}: {error.strerror}") from None
+    if not content:
+        raise BadImage(f"cannot read the image {path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd metadata, one line for each such file in each epoch
+            with Image.open(io.BytesIO(content)) as image:
+                return to_rgb(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever broken bytes lead them to
+        reason = str(error).replace(f"{io.BytesIO.__module__}", "").split(" <")[0] or type(error).__name__
+        raise BadImage(f"cannot read the image {path}: {reason}") from None
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB, the way up that its Exif orientation says."""
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 bits by their upper 8; of other depths from their least to their greatest value."""
+    pixels = np.asarray(image)
+    if pixels.dtype.itemsize == 2 or (pixels.dtype.kind == "i" and pixels.min() >= 0 and 255 < pixels.max() < 65536):
+        return Image.fromarray((pixels // 256).astype(np.uint8))
+    low, high = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it has pixels that are not finite numbers")
+    return Image.fromarray(((pixels - low) * (255 / (high - low or 1))).round().astype(np.uint8))
