@@ -22,7 +22,7 @@ def write_predictions(path: Path, outcome: Evaluation, index: DataIndex, step: i
     Classification: ``pred`` and ``label``, class numbers. Multilabel and regression: ``outputs`` and ``targets``,
     both [N, K].
     """
-    paths = [index.val.name(place) for place in np.flatnonzero(outcome.counted)]
+    paths = [index.val.name(int(place)) for place in np.flatnonzero(outcome.counted)]
     if outcome.classes is not None:
         pred, label = (tensor.numpy().astype(np.int32) for tensor in (outcome.classes, outcome.labels))
         save_predictions(path, Predictions(step, pred, label, paths))

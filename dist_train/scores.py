@@ -112,7 +112,7 @@ def _evaluation(
     else:
         assert outputs is not None
         found |= {name: float(values.mean()) for name, values in regression_errors(outputs, labels).items()}
-    scores = {name: found[name] for name in METRICS[task]}
+    scores: dict[str, float] = {name: found[name] for name in METRICS[task]}
     return Evaluation(task, scores, counted, labels, classes, outputs)
 
 

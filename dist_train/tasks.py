@@ -19,7 +19,10 @@ FALLING = ("loss", "mae", "rmse")
 
 LOSSES: dict[str, tuple[Task, ...]] = {
     "cross_entropy": ("classification",),
+    "focal": ("classification",),
     "bce": ("classification", "multilabel"),
+    "binary_focal": ("classification", "multilabel"),
+    "soft_f1": ("classification", "multilabel"),
     "mse": ("regression",),
     "l1": ("regression",),
     "huber": ("regression",),

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dist_train.train", "tests.ranks"])
+_context.set_forkserver_preload(["dist_train.train", "tests.ranks", "torchmetrics.functional"])
 
 
 class RankFailure(AssertionError):

@@ -23,7 +23,7 @@ class BadImages:
         self._splits: dict[SplitName, Split] = {"train": index.train, "val": index.val}
         kept = cfg.bad_images == "skip"
         self._met = {
-            name: torch.zeros(len(split) if kept else 0, dtype=torch.int32).share_memory_()
+            name: torch.zeros(len(split) if kept else 0, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
             for name, split in self._splits.items()
         }
 
