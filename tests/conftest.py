@@ -51,5 +51,9 @@ def no_leaks() -> Iterator[None]:
     assert _environment() == before, "the test changed the environment"
 
 
+OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+"""What pytest and an import of torch's compiler set."""
+
+
 def _environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    return {key: value for key, value in os.environ.items() if key not in OF_OTHERS}
