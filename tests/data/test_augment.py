@@ -1,0 +1,115 @@
+"""Pixels: the recipes are torchvision's, with our keys for its options."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode, v2
+
+from dist_train.config import AugmentConfig, parse_config
+from dist_train.data.augment import evaluation_transform, kept_share, training_transform
+from dist_train.errors import ConfigError
+
+RNG = np.random.default_rng(0)
+PHOTO = Image.fromarray(np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8)))
+"""80 x 60 pixels in blocks."""
+
+
+def seeded(transform: Any, image: Image.Image, seed: int = 0) -> np.ndarray[Any, Any]:
+    torch.manual_seed(seed)
+    return np.asarray(transform(image)).astype(int)
+
+
+def augment(**keys: Any) -> AugmentConfig:
+    tree = {
+        "run": {"name": "a"},
+        "model": {"name": "test_vit"},
+        "data": {"root": "."},
+        "augment": keys,
+        "optim": {"lr": 0.1},
+        "train": {"global_batch": 2},
+    }
+    return parse_config(tree).augment
+
+
+def test_evaluation_is_resize_and_crop_of_torchvision() -> None:
+    ours = seeded(evaluation_transform(32, 0.8), PHOTO)
+    theirs = v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)])(PHOTO)
+    assert ours.shape == (32, 32, 3)
+    assert np.abs(ours - np.asarray(theirs)).max() <= 2  # uint8 tensors against PIL
+
+
+def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
+    assert kept_share(augment(), 0.875) == 1.0
+    assert kept_share(augment(crop="random_resized"), 0.875) == 0.875
+
+
+def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
+    training = seeded(training_transform(augment(hflip=0.0), 32), PHOTO)
+    assert np.array_equal(training, seeded(evaluation_transform(32, 1.0), PHOTO))
+
+
+def test_an_image_of_the_right_size_is_left_alone() -> None:
+    image = PHOTO.crop((0, 0, 32, 32))
+    assert np.array_equal(seeded(training_transform(augment(hflip=0.0), 32), image), np.asarray(image))
+    assert np.array_equal(seeded(training_transform(augment(hflip=1.0), 32), image), np.asarray(image)[:, ::-1])
+
+
+def test_the_imagenet_crop_is_torchvisions() -> None:
+    keys = {"crop": "random_resized", "crop_scale": [0.3, 0.5], "crop_ratio": [0.5, 1.0], "hflip": 0.0}
+    theirs = v2.Compose(
+        [v2.PILToTensor(), v2.RandomResizedCrop(24, (0.3, 0.5), (0.5, 1.0), InterpolationMode.BILINEAR, antialias=True)]
+    )
+    ours = training_transform(augment(**keys, interpolation="bilinear"), 24)
+    for seed in range(5):
+        assert np.array_equal(seeded(ours, PHOTO, seed), seeded(theirs, PHOTO, seed).transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_rand_augment_is_torchvisions_with_every_option_explicit(interpolation: str) -> None:
+    keys = {"num_ops": 3, "magnitude": 14, "interpolation": interpolation, "fill": [1, 2, 3]}
+    theirs = v2.RandAugment(3, 14, interpolation=InterpolationMode(interpolation), fill=[1, 2, 3])
+    ours = training_transform(augment(hflip=0.0, randaugment=keys), 32)
+    image = PHOTO.crop((0, 0, 32, 32))
+    different = 0
+    for seed in range(12):
+        torch.manual_seed(seed)
+        torch.rand(())  # our draw for the flip
+        expected = np.asarray(theirs(image))
+        found = seeded(ours, image, seed)
+        assert np.array_equal(found, expected)
+        different += not np.array_equal(found, np.asarray(image))
+    assert different > 8
+
+
+def test_the_fill_is_what_shifted_images_leave_bare() -> None:
+    image = Image.new("RGB", (32, 32), "white")
+    colours = set()
+    transform = training_transform(augment(randaugment={"magnitude": 30, "num_ops": 1, "fill": [9, 8, 7]}), 32)
+    for seed in range(40):
+        colours |= set(map(tuple, seeded(transform, image, seed).reshape(-1, 3).tolist()))
+    assert (9, 8, 7) in colours
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"crop_scale": [1.0, 0.5]}, r"`augment.crop_scale`: 1.0 is more than 0.5: write the smaller bound first"),
+        ({"crop": "random"}, r"`augment.crop` \('random'\) must be one of center, random_resized"),
+        (
+            {"randaugment": {"magnitude": 31}},
+            r"`augment.randaugment.magnitude` \(31\) must be less than or equal to 30",
+        ),
+        (
+            {"randaugment": {"fill": [0, 0, 256]}},
+            r"`augment.randaugment.fill.2` \(256\) must be less than or equal to 255",
+        ),
+        ({"erasing_fill": "black"}, r"`augment.erasing_fill` \('black'\) must be one of mean, colour, noise"),
+        ({"erase": 0.1}, r"`augment.erase` is not a key: did you mean `augment.erasing`"),
+    ],
+)
+def test_keys_that_are_wrong(keys: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        augment(**keys)

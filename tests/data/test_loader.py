@@ -1,0 +1,98 @@
+"""Loaders: processes change nothing about batches, and their errors reach the user whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dist_train.config import Config, parse_config
+from dist_train.data.bad import BadImages
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.loader import evaluation_loader, on_device, training_batches
+from dist_train.distributed import Dist
+from dist_train.errors import DataError
+from dist_train.model import Network
+from dist_train.plan import make_plan
+from tests.runs import changed
+
+CPU = torch.device("cpu")
+NETWORK = Network(torch.nn.Identity(), frozenset(), 16, (0.5,) * 3, (0.5,) * 3, 0.9)
+
+
+def parts(tree: dict[str, Any], **keys: Any) -> tuple[Config, DataIndex, BadImages]:
+    cfg = parse_config(changed(tree, **keys))
+    index = scan(cfg.data)
+    return cfg, index, BadImages(cfg.data, index)
+
+
+def group(rank: int = 0, world: int = 1) -> Dist:
+    return Dist(rank, rank, world, CPU, "none")
+
+
+def first_batches(tree: dict[str, Any], count: int, position: int = 0, **keys: Any) -> list[Any]:
+    cfg, index, bad = parts(tree, **keys)
+    plan = make_plan(cfg, len(index.train), 1)
+    batches = training_batches(cfg, plan, group(), index, NETWORK, bad, position)
+    found = [next(batches) for _ in range(count)]
+    batches.close()  # type: ignore[attr-defined]
+    return found
+
+
+def equal(left: list[Any], right: list[Any]) -> bool:
+    return all(torch.equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
+
+
+HARD = {"augment": {"crop": "random_resized", "randaugment": {}}}
+
+
+def test_batches_do_not_depend_on_processes_or_on_where_one_begins(tree: dict[str, Any]) -> None:
+    here = first_batches(tree, 4, **HARD)
+    assert equal(first_batches(tree, 4, **HARD, data__workers=2, data__prefetch=2), here)
+    assert equal(first_batches(tree, 2, position=2, **HARD), here[2:])
+
+
+def test_loading_leaves_the_generator_of_the_training_process_alone_with_workers(tree: dict[str, Any]) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first_batches(tree, 1, **HARD, data__workers=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_evaluation_can_be_repeated(tree: dict[str, Any], workers: int, persistent: bool) -> None:
+    cfg, index, bad = parts(tree, data__workers=workers, data__persistent_workers=persistent)
+    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    assert loader.persistent_workers == (persistent and workers > 0)
+    assert loader.prefetch_factor == (4 if workers else None)
+    first, second = (list(on_device(loader, CPU)) for _ in range(2))
+    assert equal(first, second)
+    assert [int(index) for batch in first for index in batch[2]] == list(range(23))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_in_a_loader_process_is_one_sentence(tree: dict[str, Any], tmp_path: Path, workers: int) -> None:
+    import shutil
+
+    root = tmp_path / "images"
+    shutil.copytree(tree["data"]["root"], root)
+    (root / "val" / "class_a" / "000.png").write_text("not found")
+    cfg, index, bad = parts(tree, data__workers=workers, data__root=str(root))
+    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    with pytest.raises(DataError, match=r"^cannot read the image .*val/class_a/000.png: cannot identify .*skip`$"):
+        list(on_device(loader, CPU))
+
+
+def test_loader_processes_tell_of_the_bad_images_they_met(tree: dict[str, Any], tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "images"
+    shutil.copytree(tree["data"]["root"], root)
+    (root / "val" / "class_a" / "000.png").write_text("not found")
+    cfg, index, bad = parts(
+        tree, data__workers=2, data__root=str(root), data__bad_images="skip", data__max_bad_share=0.1
+    )
+    list(on_device(evaluation_loader(cfg, group(), index, NETWORK, bad), CPU))
+    assert bad.report(group(), tmp_path / "bad.json") == 1
