@@ -1,0 +1,110 @@
+"""``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dist_train.evaluate import main
+from dist_train.files import read_json
+from tests.commands import call, help_takes_no_torch
+from tests.runs import train
+from tests.tables import tabled
+
+
+def test_help_is_quick() -> None:
+    text = help_takes_no_torch("evaluate")
+    assert "RUN [RUN ...]" in text
+    assert "--picture FILE" in text
+
+
+def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    row = read_json(run / "result.json")["best"]
+    document, picture = tmp_path / "scores.json", tmp_path / "confusion.png"
+    code, out, _ = call(main, run, "--json", document, "--picture", picture)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "  ".join(f"{name} {row[name]!r}" for name in ("loss", "top1", "top5", "macro_f1"))
+    assert lines[3].split() == ["class", "images", "recall", "precision", "f1"]
+    written = read_json(document)
+    assert {name: written[name] for name in ("loss", "top1", "top5", "macro_f1")} == {
+        name: row[name] for name in ("loss", "top1", "top5", "macro_f1")
+    }
+    matrix = np.array(written["confusion"])
+    assert matrix.sum() == 23
+    assert 100 * matrix.trace() / 23 == pytest.approx(row["top1"])
+    assert [entry["images"] for entry in written["classes"]] == matrix.sum(1).tolist()
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+        assert len(set(image.convert("L").tobytes())) > 50
+
+
+def test_an_ensemble_is_the_mean_of_probabilities(tree: dict[str, Any], tmp_path: Path) -> None:
+    runs = [train(tree, run__name=f"seed{seed}", run__seed=seed, train__epochs=2) for seed in (0, 1)]
+    document = tmp_path / "scores.json"
+    code, out, _ = call(main, *runs, "--json", document)
+    assert code == 0
+    assert out.splitlines()[0].startswith(f"{runs[0]}: loss ")
+    assert out.splitlines()[2].startswith("ensemble of 2: loss ")
+    first, second, both = read_json(document)
+    assert first["loss"] == read_json(runs[0] / "result.json")["best"]["loss"]
+    probabilities = []
+    labels = None
+    for run in runs:
+        from dist_train.compare_weights import score
+        from dist_train.distributed import Dist
+
+        found = score(run, "best", Dist(0, 0, 1, torch.device("cpu"), "none"), None, keep=True)
+        assert found is not None
+        assert found[0].outputs is not None
+        probabilities.append(found[0].outputs)
+        labels = found[0].labels
+    torch.use_deterministic_algorithms(False)
+    mean = torch.stack(probabilities).mean(0)
+    assert labels is not None
+    assert both["top1"] == pytest.approx(100 * float((mean.argmax(1) == labels).double().mean()))
+    assert both["loss"] == pytest.approx(float(-mean[range(23), labels].log().mean()), rel=1e-5)
+    assert both["loss"] < max(first["loss"], second["loss"])  # by Jensen's inequality
+
+
+def test_a_regression_has_a_table_of_its_targets(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    root = tabled(image_folder, tmp_path / "tables", "regression")
+    keys = {"data__format": "csv", "data__task": "regression", "data__csv": {"targets": ["red", "width"]}}
+    keys |= {"loss__name": "mse", "eval__metric": "mae", "data__root": str(root), "train__epochs": 1}
+    runs = [train(tree, run__name=f"seed{seed}", run__seed=seed, **keys) for seed in (0, 1)]
+    code, out, _ = call(main, *runs)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[-2:]] in (["red", "width"], ["width", "red"])
+    assert out.splitlines()[-3].split() == ["class", "mae", "rmse", "r2"]
+    code, _, err = call(main, runs[0], "--picture", tmp_path / "a.png")
+    assert (code, err) == (2, "error: --picture draws a confusion matrix, and a regression task has none\n")
+
+
+def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:
+    code, _, err = call(main, tmp_path)
+    assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
+    run = train(tree, train__epochs=1)
+    (run / "best.safetensors").unlink()
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"{run} has no best.safetensors: best weights appear with the first evaluation of a run" in err
+    assert call(main, run, "--weights", "last")[0] == 0
+
+
+def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(image_folder, other)
+    (other / "val" / "class_a" / "000.png").unlink()
+    runs = [
+        train(tree, run__name=name, data__root=str(root), train__epochs=1)
+        for name, root in (("a", image_folder), ("b", other))
+    ]
+    code, _, err = call(main, *runs)
+    assert code == 2
+    assert "b was trained or validated on other data than the first run; evaluate it by itself" in err
