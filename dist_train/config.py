@@ -421,8 +421,8 @@ def _mixing(cfg: AugmentConfig) -> str | None:
 
 
 NOT_ARITHMETIC = (
-    "run.name", "run.output_dir", "run.resume", "model.compile", "data.root", "data.workers", "train.epochs",
-    "train.max_steps", "train.micro_batch", "train.early_stopping", "train.time_limit", "eval.every_epochs",
+    "run.name", "run.output_dir", "run.resume", "model.compile", "data.root", "data.workers", "data.prefetch",
+    "data.pin_memory", "data.persistent_workers", "data.bad_images", "data.max_bad_share", "train.epochs", "train.max_steps", "train.micro_batch", "train.early_stopping", "train.time_limit", "eval.every_epochs",
     "eval.every_steps", "eval.batch_size", "checkpoint", "log", "distributed",
 )  # fmt: skip
 
