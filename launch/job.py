@@ -89,6 +89,8 @@ def make_job(args: argparse.Namespace, combinations: list[tuple[str | None, list
     runs = []
     for name, overrides in combinations:
         named = [*args.overrides, *overrides, *([f"run.name={name}"] if name else [])]
+        if sweep and load_config(args.config, named).log.wandb.group is None:
+            named.append(f"log.wandb.group={sweep}")
         runs.append(Run(load_config(args.config, named), named))
     job = Job(runs, args.config, args.nodes, gpus, procs, args.cpus_per_gpu * procs, seconds_of(args.time), sweep)
     _check_resources(job, args)

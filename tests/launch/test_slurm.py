@@ -129,8 +129,7 @@ def test_sweep_becomes_an_array(make_config: Callable[..., Path]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "#SBATCH --array=0-5%2" in done.stdout
-    assert "export WANDB_RUN_GROUP=tiny" in done.stdout
-    assert len(re.findall(r"tiny-lr0\.[12]-seed[012]: ", done.stdout)) == 6
+    assert len(re.findall(r"tiny-lr0\.[12]-seed[012]: .* log\.wandb\.group=tiny", done.stdout)) == 6
 
 
 def test_site_file_gives_defaults_and_the_command_line_wins(tmp_path: Path) -> None:
