@@ -137,6 +137,20 @@ def soak(count: int = 20) -> dict[str, Any]:
     }
 
 
+def report(entries: dict[str, Any]) -> str:
+    """All entries for people."""
+    lines = ["# Longer jobs on a real SLURM", "", "Made by `python benchmarks/slurm_jobs.py`; 2 shared CPU cores."]
+    for name, entry in entries.items():
+        lines += ["", f"## {name} ({entry['date']}): {'as expected' if entry['ok'] else 'NOT AS EXPECTED'}", ""]
+        lines += [
+            f"- {key}: {value}" for key, value in entry.items() if key not in ("date", "hardware", "ok", "events")
+        ]
+        if "events" in entry:
+            lines += ["", "| fault | at step | steps lost | seconds until it trains again |", "|---|---|---|---|"]
+            lines += [f"| {e['fault']} | {e['step']} | {e['lost']} | {e['seconds']} |" for e in entry["events"]]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     names = {"four-ranks": four_ranks, "array": array, "soak": soak}
     if len(sys.argv) < 2 or sys.argv[1] not in names:
@@ -149,7 +163,9 @@ def main() -> int:
     entry = names[sys.argv[1]](*map(int, sys.argv[2:]))
     entry = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "hardware": "2 shared CPU cores", **entry}
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(known | {sys.argv[1]: entry}, indent=1) + "\n")
+    known |= {sys.argv[1]: entry}
+    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text(report(known))
     print(json.dumps(entry, indent=1))
     return 0 if entry["ok"] else 1
 

@@ -89,11 +89,14 @@ def make_job(args: argparse.Namespace, combinations: list[tuple[str | None, list
     runs = []
     for name, overrides in combinations:
         named = [*args.overrides, *overrides, *([f"run.name={name}"] if name else [])]
+        if sweep and load_config(args.config, named).log.wandb.group is None:
+            named.append(f"log.wandb.group={sweep}")
         runs.append(Run(load_config(args.config, named), named))
     job = Job(runs, args.config, args.nodes, gpus, procs, args.cpus_per_gpu * procs, seconds_of(args.time), sweep)
     _check_resources(job, args)
     for run in runs:
-        _check_files(run.cfg)
+        if not args.no_check:
+            _check_files(run.cfg)
         # Any length will do for the arithmetic of batches; `dist_train --check` knows the true one.
         make_plan(run.cfg, train_images=run.cfg.train.global_batch, world_size=job.world_size)
     return job
@@ -117,7 +120,9 @@ def _check_resources(job: Job, args: argparse.Namespace) -> None:
 
 def _check_files(cfg: Config) -> None:
     if cfg.data.root and not Path(cfg.data.root).exists():
-        raise ConfigError(f"`data.root` ({cfg.data.root}) does not exist on this machine")
+        raise ConfigError(
+            f"`data.root` ({cfg.data.root}) does not exist on this machine (--no-check, if it does on the nodes)"
+        )
     if cfg.model.weights and not Path(cfg.model.weights).is_file():
         raise ConfigError(f"`model.weights` ({cfg.model.weights}) is no file on this machine")
 

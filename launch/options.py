@@ -56,7 +56,9 @@ def parser() -> argparse.ArgumentParser:
         "--cluster", choices=("slurm", "local"), default="slurm", help="local: on this machine, no SLURM"
     )
     modes.add_argument("--dry-run", action="store_true", help="print script, command and plan; submit nothing")
-    modes.add_argument("--no-check", action="store_true", help="skip `dist_train --check` (model, data, step count)")
+    modes.add_argument(
+        "--no-check", action="store_true", help="look at no data, weights or model here: skip `dist_train --check`"
+    )
     modes.add_argument("--no-snapshot", action="store_true", help="run the working copy, not a copy of it made now")
     modes.add_argument(
         "--follow", action="store_true", help="stream the log until the run's end; exit with its outcome"

@@ -1,6 +1,7 @@
 """``python launch/slurm.py``: one command that puts a run, or a sweep, on a cluster. ``--help`` tells the options."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_USER
+    except BrokenPipeError:  # `... --dry-run | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _status(argv: Sequence[str]) -> int:

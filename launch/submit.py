@@ -90,21 +90,19 @@ def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[
         "additional_parameters": extra,
         # srun does not take the CPUs from sbatch (since 22.05), and would truncate the log at a requeue.
         "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", f"--cpus-per-task={job.cpus}"],
-        "setup": _setup(args, job, snapshot),
-        "teardown": _teardown(args, job, snapshot),
+        "setup": _setup(args, snapshot),
+        "teardown": _teardown(args, snapshot),
     }
     return parameters | ({"gpus_per_node": job.gpus} if job.gpus else {})
 
 
-def _setup(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[str]:
+def _setup(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
     env = {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"}
-    if job.sweep:
-        env["WANDB_RUN_GROUP"] = job.sweep
     env |= dict(args.env)
     return [*args.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
 
 
-def _teardown(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[str]:
+def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
     """The end of the batch script: what srun says of supervisors that died."""
     configs = [shlex.join(["--config", config, *overrides]) for config, overrides in snapshot.configs]
     choice = f"runs=({' '.join(shlex.quote(config) for config in configs)})"

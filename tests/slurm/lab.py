@@ -47,7 +47,7 @@ def make_config(folder: Path, data: Path, steps: int = STEPS) -> Path:
         f"train: {{epochs: 1000, max_steps: {steps}, global_batch: 16}}\n"
         "eval: {every_steps: 40, batch_size: 16}\n"
         "checkpoint: {every_steps: 10}\n"
-        "log: {every_steps: 1, tensorboard: false}\n"
+        "log: {every_steps: 1, tensorboard: false, wandb: {mode: disabled}}\n"
         "distributed: {timeout_s: 60}\n"
     )
     return config
