@@ -12,6 +12,8 @@ class DistTrainError(Exception):
     """An error whose message is enough: it is printed once, by rank 0, without a traceback."""
 
     kind: ErrorKind = "other"
+    of_one_rank = False
+    """Met by one rank only, which then has to tell it, whichever it is."""
 
 
 class ConfigError(DistTrainError):

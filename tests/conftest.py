@@ -5,27 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from tests.images import make_image_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 training and 23 validation images of 3 classes, told apart by their colour and a pattern; some are JPEGs."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 60), ("val", 23)):
-        for number in range(count):
-            label = number % 3
-            pixels = rng.integers(0, 120, (40, 36 + number % 9, 3), dtype=np.uint8)
-            pixels[:: label + 2, :, label] += 130
-            path = root / split / f"class_{'abc'[label]}" / f"{number:03d}.{'jpg' if number % 4 else 'png'}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
-    return root
+    return make_image_folder(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ def start_ranks(world_size: int, function: Callable[..., Any], *args: Any, **kwa
     return ranks
 
 
-def collect(ranks: Ranks, timeout_s: float = 120) -> list[Any]:
-    """Wait for all ranks, print what they printed, raise if one failed."""
+def collect(ranks: Ranks, timeout_s: float = 120, quiet: bool = False) -> list[Any]:
+    """Wait for all ranks, print what they printed unless ``quiet``, raise if one failed."""
     results, faults = [], []
     for number, (process, pipe, _) in enumerate(ranks):
         try:
@@ -72,7 +72,8 @@ def collect(ranks: Ranks, timeout_s: float = 120) -> list[Any]:
         process.join(20)
         if process.is_alive():
             process.kill()
-        print(output.read())
+        if not quiet:
+            print(output.read())
         output.close()
     if faults:
         raise RankFailure("\n".join(faults))
