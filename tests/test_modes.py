@@ -33,7 +33,7 @@ def modes_around_an_evaluation(cfg: Config) -> tuple[set[str], set[str], set[str
 
         before = training()
         hook = model.register_forward_pre_hook(look)
-        evaluate_now(setup, Journal(setup, 1), StopRequest(group))
+        evaluate_now(setup, Journal(setup, 1, ["here"]), StopRequest(group))
         hook.remove()
         setup.checkpoints.close()
         return before, set().union(*seen), training()
