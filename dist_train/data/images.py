@@ -1,7 +1,6 @@
 """Where pixels come from: files below a folder, or a data set object such as torchvision's."""
 
 import hashlib
-import importlib
 import inspect
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 
 from dist_train.data.decode import read_rgb, to_rgb
 from dist_train.errors import ConfigError, DataError
+from dist_train.own_code import load_callable
 
 
 class Images(Protocol):
@@ -60,20 +60,7 @@ def open_dataset(maker: str, root: str, split: str) -> Any:
     module, _, name = maker.partition(":")
     if module == "torchvision":
         return _torchvision(name, root, split)
-    return _callable(module, name)(root, split)
-
-
-def _callable(module: str, name: str) -> Callable[[str, str], Any]:
-    try:
-        found = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"`data.format` ({module}:{name}): {error}; put the folder that holds it on PYTHONPATH"
-        ) from None
-    made = getattr(found, name, None)
-    if not callable(made):
-        raise ConfigError(f"`data.format` ({module}:{name}): {module} has no callable {name}")
-    return made  # type: ignore[no-any-return]
+    return load_callable(maker, "data.format")(root, split)
 
 
 def _torchvision(name: str, root: str, split: str) -> Any:

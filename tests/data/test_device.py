@@ -15,7 +15,7 @@ from dist_train.errors import ConfigError
 from dist_train.model import Network
 
 CPU = torch.device("cpu")
-NETWORK = Network(nn.Identity(), frozenset(), 8, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 1.0)
+NETWORK = Network(nn.Identity(), frozenset(), frozenset(), 8, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 1.0)
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
 

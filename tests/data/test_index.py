@@ -358,9 +358,9 @@ def test_the_users_own_data_set_object(tmp_path: Path) -> None:
         (
             "no_such_module:f",
             ConfigError,
-            r"No module named 'no_such_module'; put the folder that holds it on PYTHONPATH",
+            r"`data.format` \(no_such_module:f\): there is no module no_such_module; start from",
         ),
-        (f"{__name__}:nothing", ConfigError, "has no callable nothing"),
+        (f"{__name__}:nothing", ConfigError, r"`data.format` \(.*:nothing\): .* has no nothing"),
         (f"{__name__}:without_targets", DataError, r"must have len\(\), \[i\] and `targets` for all samples"),
         (f"{__name__}:of_floats", DataError, "has targets of type float64"),
     ],

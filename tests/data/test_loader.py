@@ -17,7 +17,7 @@ from dist_train.plan import make_plan
 from tests.runs import changed
 
 CPU = torch.device("cpu")
-NETWORK = Network(torch.nn.Identity(), frozenset(), 16, (0.5,) * 3, (0.5,) * 3, 0.9)
+NETWORK = Network(torch.nn.Identity(), frozenset(), frozenset(), 16, (0.5,) * 3, (0.5,) * 3, 0.9)
 
 
 def parts(tree: dict[str, Any], **keys: Any) -> tuple[Config, DataIndex, BadImages]:
