@@ -1,33 +1,34 @@
-"""The commands that follow training, run in this process on a tiny run."""
+"""The commands that follow training, each in a process of its own."""
 
 import contextlib
 import io
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from tests.ranks import run_ranks
 
 
 def call(main: Callable[[list[str]], int], *arguments: str | Path) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command."""
-    out, err = io.StringIO(), io.StringIO()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    (result,) = run_ranks(1, _captured, main, [str(argument) for argument in arguments])
+    code, out, err = result
+    return code, out, err
+
+
+def _captured(main: Callable[[list[str]], int], arguments: list[str]) -> tuple[int, str, str]:
+    out = io.StringIO()
+    with tempfile.TemporaryFile("w+") as err:  # a real file: faulthandler writes to its descriptor
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main([str(argument) for argument in arguments])
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(False)
-        torch.backends.cudnn.benchmark = False
-    return code, out.getvalue(), err.getvalue()
+            code = main(arguments)
+        err.seek(0)
+        return code, out.getvalue(), err.read()
 
 
 def help_takes_no_torch(module: str) -> str:
     """The text of ``--help``, from a process in which importing torch is an error."""
-    import subprocess
-
     code = (
         "import sys, runpy; sys.modules['torch'] = None; "
         f"sys.argv = ['{module}', '--help']; runpy.run_module('dist_train.{module}', run_name='__main__')"

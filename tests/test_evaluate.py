@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dist_train.evaluate import main
 from dist_train.files import read_json
 from tests.commands import call, help_takes_no_torch
+from tests.ranks import run_ranks
 from tests.runs import train
 from tests.tables import tabled
 
@@ -43,6 +43,18 @@ def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path)
         assert len(set(image.convert("L").tobytes())) > 50
 
 
+def _probabilities(run: Path) -> tuple[Any, Any]:
+    from dist_train.compare_weights import score
+    from dist_train.distributed import joined
+    from dist_train.trained import run_config
+
+    with joined(run_config(run).distributed) as group:
+        found = score(run, "best", group, None, keep=True)
+    assert found is not None
+    assert found[0].outputs is not None
+    return found[0].outputs.numpy(), found[0].labels.numpy()
+
+
 def test_an_ensemble_is_the_mean_of_probabilities(tree: dict[str, Any], tmp_path: Path) -> None:
     runs = [train(tree, run__name=f"seed{seed}", run__seed=seed, train__epochs=2) for seed in (0, 1)]
     document = tmp_path / "scores.json"
@@ -52,22 +64,10 @@ def test_an_ensemble_is_the_mean_of_probabilities(tree: dict[str, Any], tmp_path
     assert out.splitlines()[2].startswith("ensemble of 2: loss ")
     first, second, both = read_json(document)
     assert first["loss"] == read_json(runs[0] / "result.json")["best"]["loss"]
-    probabilities = []
-    labels = None
-    for run in runs:
-        from dist_train.compare_weights import score
-        from dist_train.distributed import Dist
-
-        found = score(run, "best", Dist(0, 0, 1, torch.device("cpu"), "none"), None, keep=True)
-        assert found is not None
-        assert found[0].outputs is not None
-        probabilities.append(found[0].outputs)
-        labels = found[0].labels
-    torch.use_deterministic_algorithms(False)
-    mean = torch.stack(probabilities).mean(0)
-    assert labels is not None
-    assert both["top1"] == pytest.approx(100 * float((mean.argmax(1) == labels).double().mean()))
-    assert both["loss"] == pytest.approx(float(-mean[range(23), labels].log().mean()), rel=1e-5)
+    kept = [run_ranks(1, _probabilities, run)[0] for run in runs]
+    mean, labels = np.mean([probabilities for probabilities, _ in kept], axis=0), kept[0][1]
+    assert both["top1"] == pytest.approx(100 * (mean.argmax(1) == labels).mean())
+    assert both["loss"] == pytest.approx(-np.log(mean[range(23), labels]).mean(), rel=1e-5)
     assert both["loss"] < max(first["loss"], second["loss"])  # by Jensen's inequality
 
 
