@@ -4,6 +4,8 @@ import sys
 
 from dist_train import cli
 from dist_train.config import Config
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED
+from dist_train.processes import leave_at_once
 
 
 def _train(cfg: Config) -> int:
@@ -11,7 +13,10 @@ def _train(cfg: Config) -> int:
     from dist_train.train import main
 
     try:
-        return main(cfg)
+        code = main(cfg)
+        if code not in (EXIT_DONE, EXIT_STOPPED):
+            leave_at_once(code)
+        return code
     finally:
         # An exiting interpreter gives signals back their default, death: a rank that has saved must not meet it.
         ignore_stop_signals()

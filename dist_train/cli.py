@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dist_train.config import Config, dump_config, load_config
-from dist_train.errors import EXIT_USER, ConfigError
+from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 
 EPILOG = """\
 examples:
@@ -78,13 +78,13 @@ def main(argv: Sequence[str], actions: Actions) -> int:
     return actions.summary(cfg) if args.summary else actions.train(cfg)
 
 
-def report(error: Exception) -> int:
-    """Print a user's error where a user looks; on the first rank only.
+def report(error: DistTrainError) -> int:
+    """Print a user's error where a user looks, once: rank 0 tells what all ranks met.
 
     Returns:
         The exit code for bad config or data.
     """
-    if is_first_rank():
+    if is_first_rank() or error.of_one_rank:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr, flush=True)
     return EXIT_USER
@@ -92,5 +92,4 @@ def report(error: Exception) -> int:
 
 def is_first_rank() -> bool:
     """Whether this process is rank 0, as torchrun's environment tells it."""
-
     return os.environ.get("RANK", "0") == "0"

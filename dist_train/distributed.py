@@ -276,7 +276,15 @@ def kind_of(error: BaseException) -> ErrorKind:
         return error.kind
     if isinstance(error, torch.OutOfMemoryError):
         return "oom"
-    lost = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "NCCL", "gloo", "Broken pipe")
+    lost = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Timed out waiting",
+        "NCCL",
+        "gloo",
+        "Broken pipe",
+        "pair closure",
+    )
     if isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(sign in str(error) for sign in lost)
     ):

@@ -5,14 +5,12 @@ touches) and sends a job over a pipe; the answer comes back when the checkpoint 
 than a thread because a thread would hold the trainer's interpreter lock. It imports no torch: it moves bytes.
 """
 
-import ctypes
 import errno
 import json
 import mmap
 import os
 import pickle
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -23,6 +21,7 @@ from typing import Any
 
 from dist_train.files import fsync_dir
 from dist_train.manifest import MANIFEST, STATE, Job, Manifest
+from dist_train.processes import die_with_parent
 
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors that a network file system may get over."""
@@ -97,7 +96,7 @@ def main(memory_fd: int) -> None:
 
     The trainer starts this process with the stop signals ignored.
     """
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a writer without its trainer writes nothing
+    die_with_parent()  # a writer without its trainer writes nothing
     while True:
         try:
             job: Job = pickle.load(sys.stdin.buffer)

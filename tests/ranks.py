@@ -3,12 +3,13 @@
 import multiprocessing
 import os
 import socket
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import IO, Any
+
+from dist_train.processes import leave_at_once
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["dist_train.train", "tests.ranks", "torchmetrics.functional"])
@@ -94,7 +95,7 @@ def _rank(pipe: Connection, output: str, environment: dict[str, str], function: 
         pipe.send((True, function(*args, **kwargs)))
     except BaseException:  # noqa: BLE001 - told to the parent, which raises
         pipe.send((False, traceback.format_exc()))
-    sys.stdout.flush()
+    leave_at_once(0)
 
 
 def free_port() -> int:

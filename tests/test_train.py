@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,23 @@ def test_a_broken_image_names_its_path(
     assert _run(changed(tree, data__root=str(images), data__workers=1)) == [2]
     assert str(broken) in capsys.readouterr().out
     assert _result(tree)["error"] == "data"
+
+
+def test_a_data_error_of_one_rank_ends_all_ranks_soon_and_is_told(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(tree["data"]["root"], images)
+    broken = sorted((images / "train" / "class_b").iterdir())[0]
+    broken.write_text("this is no image")
+    began = time.monotonic()
+    for seed in range(2):  # which rank meets the image depends on the seed
+        tree = changed(tree, data__root=str(images), data__workers=1, run__name=f"seed{seed}", run__seed=seed)
+        codes = _run(tree, 2)
+        assert sorted(codes) == [1, 2], "the rank that met it says so, the other one lost a rank"
+        assert _result(tree)["error"] == "data"
+        assert str(broken) in capsys.readouterr().out
+    assert time.monotonic() - began < 60, "nobody waited for distributed.timeout_s"
 
 
 def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from dist_train.errors import DataError
 from dist_train.model import Network
 from dist_train.plan import Plan
 from dist_train.preempt import ignore_stop_signals
+from dist_train.processes import die_with_parent
 
 
 def training_batches(
@@ -54,7 +55,9 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
         except StopIteration:
             return
         except DataError as error:
-            raise DataError(str(error).strip().rsplit("DataError: ", 1)[-1]) from None
+            plain = DataError(str(error).strip().rsplit("DataError: ", 1)[-1])
+            plain.of_one_rank = True
+            raise plain from None
         yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
 
 
@@ -78,3 +81,5 @@ def _already_a_batch(batch: Batch) -> Batch:
 
 def _start_worker(_worker: int) -> None:
     ignore_stop_signals()
+    # A forked process holds its rank's sockets open: it must not outlive the rank, or the others would wait for it.
+    die_with_parent()
