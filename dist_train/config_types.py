@@ -1,0 +1,52 @@
+"""The kinds of values that a config holds."""
+
+import re
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def seconds_of(walltime: str) -> int:
+    """Seconds in a SLURM-style ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``minutes``.
+
+    >>> seconds_of("1-00:00:30")
+    86430
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+)(?::(\d+))?", walltime)
+    if not match:
+        raise ValueError(f"{walltime!r} is no walltime: write [days-]hours:minutes:seconds, such as 0:30:00")
+    days, first, second, third = match.groups()
+    if third is not None:  # h:m:s
+        hours, minutes, seconds = int(first or 0), int(second), int(third)
+    elif days is not None:  # d-h[:m]
+        hours, minutes, seconds = (int(first), int(second), 0) if first else (int(second), 0, 0)
+    else:  # m[:s]
+        hours, minutes, seconds = 0, int(first or second), int(second) if first else 0
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _walltime(value: str) -> str:
+    seconds_of(value)
+    return value
+
+
+Walltime = Annotated[str, AfterValidator(_walltime)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys and wrong types are errors, and nothing can be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
