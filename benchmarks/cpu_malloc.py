@@ -41,7 +41,9 @@ def main() -> None:
             values.append(images_per_s(side))
     medians = {side: statistics.median(values) for side, values in rates.items()}
     for side, value in medians.items():
-        print(f"freed memory {side:<9} {value:6.1f} images/s   (of {', '.join(f'{v:.1f}' for v in sorted(rates[side]))})")
+        print(
+            f"freed memory {side:<9} {value:6.1f} images/s   (of {', '.join(f'{v:.1f}' for v in sorted(rates[side]))})"
+        )
     print(f"ratio {medians['kept'] / medians['returned']:.2f}")
 
 

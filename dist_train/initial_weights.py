@@ -50,7 +50,9 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
             "Is it of this `model.name` and `data.image_size`?"
         )
     module.load_state_dict(usable, strict=False)
-    missing, unused = sorted(own.keys() - usable.keys()), sorted(found.keys() - usable.keys())
+    # BatchNorm's step counters are missing in older files, and nothing depends on them.
+    missing = sorted(name for name in own.keys() - usable.keys() if not name.endswith("num_batches_tracked"))
+    unused = sorted(found.keys() - usable.keys())
     log.info("weights: %d of %d tensors from %s", len(usable), len(own), source)
     for title, names in (("not in the file, kept random", missing), ("in the file, not used", unused)):
         if names:

@@ -1,5 +1,7 @@
 """DataLoaders: processes that fill batches, and the way of a batch to the device."""
 
+import atexit
+import multiprocessing
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +51,9 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
         DataError: as the loader process raised it, without that process's traceback.
     """
     batches = iter(loader)
+    # Registered anew, so as to run before what multiprocessing does at exit.
+    atexit.unregister(end_loader_processes)
+    atexit.register(end_loader_processes)
     while True:
         try:
             batch = next(batches)
@@ -77,6 +82,16 @@ def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
 
 def _already_a_batch(batch: Batch) -> Batch:
     return batch
+
+
+def end_loader_processes() -> None:
+    """Kill what loader processes are left when the interpreter exits.
+
+    They ignore SIGTERM, which is what multiprocessing would send them before it waits for them, for ever.
+    """
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 def _start_worker(_worker: int) -> None:

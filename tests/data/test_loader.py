@@ -1,5 +1,8 @@
 """Loaders: processes change nothing about batches, and their errors reach the user whole."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +99,19 @@ def test_loader_processes_tell_of_the_bad_images_they_met(tree: dict[str, Any], 
     )
     list(on_device(evaluation_loader(cfg, group(), index, NETWORK, bad), CPU))
     assert bad.report(group(), tmp_path / "bad.json") == 1
+
+
+def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]) -> None:
+    """They ignore SIGTERM, so that multiprocessing's own way of ending them would wait for ever."""
+    code = (
+        "import json, sys\n"
+        "from tests.data import test_loader as t\n"
+        "cfg, index, bad = t.parts(json.loads(sys.argv[1]), data__workers=1)\n"
+        "from dist_train.data.loader import evaluation_loader, on_device\n"
+        "loader = t.keep = evaluation_loader(cfg, t.group(), index, t.NETWORK, bad)\n"
+        "t.batches = on_device(loader, t.CPU)\n"
+        "next(t.batches)\n"
+        "print('left', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
