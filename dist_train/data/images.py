@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from dist_train.data.decode import read_rgb, to_rgb
+from dist_train.data.decode import RGB, read_rgb, to_rgb
 from dist_train.errors import ConfigError, DataError
 from dist_train.own_code import load_callable
 
@@ -20,7 +20,7 @@ from dist_train.own_code import load_callable
 class Images(Protocol):
     """Reads an image by the name that the index gives it. Small: it travels to every rank and loader process."""
 
-    def read(self, name: str) -> Image.Image: ...
+    def read(self, name: str) -> RGB: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class FileImages:
 
     root: str
 
-    def read(self, name: str) -> Image.Image:
+    def read(self, name: str) -> RGB:
         return read_rgb(Path(self.root, name))
 
 
@@ -40,7 +40,7 @@ class DatasetImages:
     maker: str
     root: str
 
-    def read(self, name: str) -> Image.Image:
+    def read(self, name: str) -> RGB:
         split, number = name.split("/")
         image = open_dataset(self.maker, self.root, split)[int(number)][0]
         return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))
