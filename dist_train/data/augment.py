@@ -9,8 +9,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config import AugmentConfig
@@ -34,7 +33,7 @@ def evaluation_transform(size: int, crop_pct: float) -> Callable[[RGB], RGB]:
     """Resize the shorter side to ``size / crop_pct`` (bicubic), cut the middle ``size`` x ``size``."""
 
     def transform(image: RGB) -> RGB:
-        return _middle(image, round(size / crop_pct), size, InterpolationMode.BICUBIC)
+        return middle(image, round(size / crop_pct), size, "bicubic")
 
     return transform
 
@@ -51,16 +50,15 @@ def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
 def training_transform(cfg: AugmentConfig, size: int) -> Transform:
     """Crop, flip, RandAugment (Cubuk et al., 2019, as torchvision implements it) as ``augment`` says."""
     draw = Drawer(cfg)
-    interpolation = InterpolationMode(cfg.interpolation)
     known = operations(cfg.randaugment, size) if cfg.randaugment else {}
     spare = np.empty((2, size, size, 3), dtype=np.uint8)
 
     def transform(image: RGB, key: int, target: RGB) -> None:
         draws = draw(key, *image.shape[:2])
         if draws.box is None:
-            pixels = _middle(image, size, size, interpolation)
+            pixels = middle(image, size, size, cfg.interpolation)
         else:
-            pixels = _part(image, draws.box, size, interpolation)
+            pixels = resized(part(image, draws.box), size, size, cfg.interpolation)
         steps = [step for code in draws.codes if (step := known[code]) is not None]
         if draws.flip:
             steps.insert(0, _flip)
@@ -78,22 +76,28 @@ def _flip(source: RGB, target: RGB) -> None:
     cv2.flip(source, 1, target)
 
 
-def _middle(image: RGB, shorter: int, size: int, interpolation: InterpolationMode) -> RGB:
-    pixels = _CHW(image)
-    if min(image.shape[:2]) != shorter:
-        pixels = F.resize(pixels, [shorter], interpolation=interpolation, antialias=True)
-    return _HWC(F.center_crop(pixels, [size, size]))
-
-
-def _part(image: RGB, box: tuple[int, int, int, int], size: int, interpolation: InterpolationMode) -> RGB:
+def part(image: RGB, box: tuple[int, int, int, int]) -> RGB:
+    """The part of an image in ``box`` (top, left, height, width), as an array of its own: that is resized faster."""
     top, left, height, width = box
-    pixels = _CHW(image[top : top + height, left : left + width])
-    return _HWC(F.resize(pixels, [size, size], interpolation=interpolation, antialias=True))
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
-def _CHW(image: RGB) -> Tensor:
-    return torch.from_numpy(image).permute(2, 0, 1)
+def middle(image: RGB, shorter: int, size: int, interpolation: str) -> RGB:
+    """Resize the shorter side, cut out the middle; an image that is smaller than ``size`` gets a black margin."""
+    height, width = image.shape[:2]
+    least = min(height, width)
+    image = resized(image, int(shorter * height / least), int(shorter * width / least), interpolation)
+    if image.shape[:2] == (size, size):
+        return image
+    return np.ascontiguousarray(F.center_crop(torch.from_numpy(image).permute(2, 0, 1), [size, size]).permute(1, 2, 0))
 
 
-def _HWC(pixels_CHW: Tensor) -> RGB:
-    return np.ascontiguousarray(pixels_CHW.permute(1, 2, 0).numpy())
+def resized(image: RGB, height: int, width: int, interpolation: str) -> RGB:
+    """An image resized with antialiasing, as torchvision does it with uint8 tensors."""
+    if image.shape[:2] == (height, width):
+        return image
+    # As one of a batch whose channels are last, and are so again in the result: all other ways copy.
+    pixels_1CHW = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+    smooth = interpolation != "nearest"
+    found = interpolate(pixels_1CHW, [height, width], mode=interpolation, antialias=smooth)
+    return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())

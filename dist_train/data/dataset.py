@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -39,16 +40,18 @@ class ImageDataset(Dataset[Batch]):
         return len(self._split)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
-        images = torch.zeros((len(keys), self._size, self._size, 3), dtype=torch.uint8)
-        pixels = images.numpy()
+        # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
+        pixels = np.empty((len(keys), self._size, self._size, 3), dtype=np.uint8)
         indices = []
         for place, (epoch, index) in enumerate(keys):
             image, taken = self._read(epoch, index)
             indices.append(taken)
-            if image is not None:
+            if image is None:
+                pixels[place] = 0
+            else:
                 self._transform(image, fold_in(self._seed, "sample", epoch, index), pixels[place])
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
-        return images, torch.from_numpy(labels), torch.tensor(indices)
+        return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
     def _read(self, epoch: int, index: int) -> tuple[RGB | None, int]:
         """An image and its index in the split."""

@@ -5,14 +5,13 @@ and 16-bit and floating point greys are scaled to 8 bits instead of being cut of
 """
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dist_train.data.jpeg import EXIF_ORIENTATION, decode_plain
+from dist_train.data.jpeg import EXIF_ORIENTATION, decode_plain, quiet
 from dist_train.errors import DataError
 
 RGB = NDArray[np.uint8]
@@ -23,7 +22,7 @@ class BadImage(DataError):
     """The bytes of a file are there, and are no whole image. ``data.bad_images: skip`` allows a few."""
 
 
-def read_rgb(path: Path) -> RGB:
+def read_rgb(path: str | Path) -> RGB:
     """Decode a file to RGB. Plain JPEG files take a faster way to the same pixels.
 
     Raises:
@@ -31,20 +30,19 @@ def read_rgb(path: Path) -> RGB:
         DataError: the file cannot be read at all. That is never skipped: it may well be there tomorrow.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(f"cannot read the image {path}: {error.strerror}") from None
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd metadata, one line for each such file in each epoch
-        pixels = decode_plain(content)
-        return _by_pillow(path, content) if pixels is None else pixels
+    pixels = decode_plain(content)
+    return _by_pillow(path, content) if pixels is None else pixels
 
 
-def _by_pillow(path: Path, content: bytes) -> RGB:
+def _by_pillow(path: str | Path, content: bytes) -> RGB:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with quiet(), Image.open(io.BytesIO(content)) as image:
             return to_rgb(image)
     except MemoryError:
         raise

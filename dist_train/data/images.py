@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,7 +29,7 @@ class FileImages:
     root: str
 
     def read(self, name: str) -> RGB:
-        return read_rgb(Path(self.root, name))
+        return read_rgb(os.path.join(self.root, name))
 
 
 @dataclass(frozen=True)

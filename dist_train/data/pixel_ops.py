@@ -25,6 +25,8 @@ from dist_train.data.draws import CODES, magnitude, operation
 Step = Callable[[RGB, RGB], object]
 """Reads an image and writes another of the same size: two different arrays, both contiguous."""
 
+Fill = tuple[int, int, int]
+
 Table = NDArray[np.uint8]
 """What becomes of each value; uint8 [256]."""
 
@@ -45,7 +47,8 @@ def operations(cfg: RandAugmentConfig, size: int) -> dict[int, Step | None]:
 def _step(cfg: RandAugmentConfig, name: str, amount: float) -> Step | None:
     match name:
         case "ShearX" | "ShearY" | "Rotate":
-            return partial(_warp, name, amount, cfg)
+            warp = _warp_nearest if cfg.interpolation == "nearest" else _warp_bilinear
+            return partial(warp, name, amount, cfg.fill)
         case "TranslateX":
             return partial(_translate, int(amount), 0, cfg.fill)
         case "TranslateY":
@@ -141,14 +144,15 @@ def _sharpness(factor: float, source: RGB, target: RGB) -> None:
 
 def _blend(dull: NDArray[Any], source: RGB, factor: float, target: RGB) -> None:
     """``dull + factor * (source - dull)``, cut off at 0 and 255 and rounded down; in float32 steps, as Pillow's."""
-    result = cv2.subtract(source, dull, dtype=cv2.CV_32F)
+    result, base = source.astype(np.float32), dull.astype(np.float32)
+    result -= base
     result *= np.float32(factor)
-    result += dull.astype(np.float32)
+    result += base
     np.clip(result, 0, 255, out=result)
     target[...] = result
 
 
-def _translate(right: int, down: int, fill: tuple[int, int, int], source: RGB, target: RGB) -> None:
+def _translate(right: int, down: int, fill: Fill, source: RGB, target: RGB) -> None:
     """By whole pixels; negative ones are to the left and up."""
     height, width = source.shape[:2]
     kept = source[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
@@ -156,40 +160,48 @@ def _translate(right: int, down: int, fill: tuple[int, int, int], source: RGB, t
     cv2.copyMakeBorder(kept, *bare, cv2.BORDER_CONSTANT, target, fill)
 
 
-def _warp(name: str, amount: float, cfg: RandAugmentConfig, source: RGB, target: RGB) -> None:
+def _warp_nearest(name: str, amount: float, fill: Fill, source: RGB, target: RGB) -> None:
+    """Pixels are taken as single numbers of 32 bits; behind the last stands the fill."""
     height, width = source.shape[:2]
-    if cfg.interpolation == "nearest":
-        places = _nearest_places(name, amount, height, width)
-        cv2.remap(source, places, None, cv2.INTER_NEAREST, target, cv2.BORDER_CONSTANT, cfg.fill)
-        return
-    x, y, outside = _places(name, amount, height, width)
+    numbers = np.empty(height * width + 1, dtype=np.uint32)
+    pixels = numbers.view(np.uint8).reshape(-1, 4)
+    pixels[-1, :3] = fill
+    cv2.cvtColor(source, cv2.COLOR_RGB2RGBA, pixels[:-1].reshape(height, width, 4))
+    found = numbers.take(_nearest(name, amount, height, width))
+    cv2.cvtColor(found.view(np.uint8).reshape(height, width, 4), cv2.COLOR_RGBA2RGB, target)
+
+
+def _warp_bilinear(name: str, amount: float, fill: Fill, source: RGB, target: RGB) -> None:
+    x, y, bare = _between(name, amount, *source.shape[:2])
     # 256 times the values, so that the fraction that Pillow cuts off can be cut off here too.
     fine = np.multiply(source, np.uint16(256), dtype=np.uint16)
     found = cv2.remap(fine, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
     np.right_shift(found, 8, out=target, casting="unsafe")
-    target.reshape(-1, 3)[outside] = cfg.fill
+    cv2.copyTo(_filled(fill, *source.shape[:2]), bare, target)
 
 
 @lru_cache(maxsize=16)
-def _nearest_places(name: str, amount: float, height: int, width: int) -> NDArray[np.int16]:
-    """Which pixel each pixel comes from, as x and y; far outside the image where it comes from none."""
+def _nearest(name: str, amount: float, height: int, width: int) -> NDArray[np.int64]:
+    """The number of the pixel that each pixel is taken from; ``height * width`` where there is none."""
     numbers = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    found = _by_torchvision(name, amount, numbers, InterpolationMode.NEAREST, fill=-1)
-    places = np.stack([found % width, found // width], axis=-1).astype(np.int16)
-    places[found < 0] = -2
-    return places
+    return _by_torchvision(name, amount, numbers, InterpolationMode.NEAREST, fill=height * width).astype(np.int64)
 
 
 @lru_cache(maxsize=16)
-def _places(
+def _between(
     name: str, amount: float, height: int, width: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """x and y that each pixel comes from, and the numbers of the pixels that come from outside the image."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+    """x and y of the point that each pixel is taken from, and 1 where it lies outside of the image."""
     y, x = (ramp.astype(np.float32) for ramp in np.indices((height, width)))
     inside = np.ones((height, width), dtype=np.float32)
     bilinear = InterpolationMode.BILINEAR
     x, y, inside = (_by_torchvision(name, amount, plane, bilinear, fill=0) for plane in (x, y, inside))
-    return x, y, (inside.ravel() == 0).nonzero()[0]
+    return x, y, (inside == 0).astype(np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _filled(fill: Fill, height: int, width: int) -> RGB:
+    return np.full((height, width, 3), fill, dtype=np.uint8)
 
 
 def _by_torchvision(name: str, amount: float, plane: NDArray[Any], mode: InterpolationMode, fill: int) -> NDArray[Any]:
