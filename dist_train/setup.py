@@ -32,6 +32,7 @@ from dist_train.precision import Precision
 from dist_train.run_dir import RunDir
 from dist_train.state import Progress, TrainState
 from dist_train.step import Stepper, reseed
+from dist_train.sync_bn import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -153,12 +154,12 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Net
 def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple[nn.Module, TrainState]:
     """The module to train through, and the state at step 0."""
     model = network.module
-    if cfg.model.sync_bn and group.strategy == "ddp":
-        if group.device.type != "cuda":
-            raise ConfigError(
-                "`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false"
-            )
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if cfg.model.sync_bn and group.strategy == "dp":
+        raise ConfigError(
+            "`model.sync_bn` (true) does not work with DataParallel; start with torchrun, or set it to false"
+        )
+    if cfg.model.sync_bn and group.world_size > 1:
+        synchronise(model, group, group.device)
     precision = Precision(cfg.train, group.device)
     if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"

@@ -97,7 +97,6 @@ def test_the_sweep_reports_what_fails() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"model__sync_bn": True}, r"`model.sync_bn` \(true\) needs GPUs: torch has no SyncBatchNorm on the CPU"),
         ({"model__freeze": ["stem"]}, r"`model.freeze` \(stem\) matches nothing"),
         ({"optim__name": "adamww"}, r"`optim.name` \(adamww\) is neither"),
         ({"model__pretrained": True, "model__weights": "none.pth"}, "none.pth does not exist; check `model.weights`"),
