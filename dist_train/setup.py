@@ -1,6 +1,7 @@
 """From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     plan = make_plan(cfg, len(index.train), group.world_size)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
-    set_algorithms(cfg)
+    set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main)
     wrapped, state = build_state(cfg, plan, group, network)
@@ -95,8 +96,11 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
-def set_algorithms(cfg: Config) -> None:
-    """Choose between fast and bit-exact algorithms."""
+def set_algorithms(cfg: Config, device: torch.device) -> None:
+    """Choose between fast and bit-exact algorithms, before the first matrix product."""
+    if cfg.run.deterministic and device.type == "cuda":
+        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
