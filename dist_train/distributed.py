@@ -42,6 +42,9 @@ class Dist:
     strategy: Strategy
     control: dist.ProcessGroup | None = None
 
+    def __deepcopy__(self, memo: object) -> "Dist":
+        return self  # so that a model whose layers know their ranks can be copied, as the EMA does
+
     @property
     def is_main(self) -> bool:
         return self.rank == 0
