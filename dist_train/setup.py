@@ -85,7 +85,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
         batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step),
-        forward=ForwardClock(group.device),
+        forward=ForwardClock(group.device, group.world_size),
     )
     if group.is_main:
         write_json(run.classes, index.classes)
