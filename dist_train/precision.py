@@ -51,11 +51,15 @@ class Precision:
         Returns:
             The norm of the whole gradient before clipping, on the device.
         """
-        self.scaler.unscale_(optimizer)
+        if self.skips:
+            self.scaler.unscale_(optimizer)
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = clip(grads, self._clip)
-        self.scaler.step(optimizer)
-        self.scaler.update(None if self.scales else 1.0)
+        if self.skips:
+            self.scaler.step(optimizer)
+            self.scaler.update(None if self.scales else 1.0)
+        else:
+            optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Any]:
