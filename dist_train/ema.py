@@ -30,7 +30,7 @@ class Ema:
         weight = 1.0 if step == 1 else 1.0 - self._decay
         if self._averaged:
             average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
-            torch._foreach_lerp_(average, newest, weight=weight)  # type: ignore[arg-type]
+            torch._foreach_lerp_(average, newest, weight=weight)
         for mine, theirs in self._copied:
             _tensor(mine).copy_(_tensor(theirs))
 

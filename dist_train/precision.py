@@ -104,7 +104,7 @@ def clip(grads: list[Tensor], limit: float) -> Tensor:
     Returns:
         The norm before.
     """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
     if limit < math.inf:
         torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
     return norm
