@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     args = parser().parse_intermixed_args(argv)
     try:
         cfg = load_config(args.config, args.overrides)
-        faults = [fault for fault in FAULTS if fault.target != "agent" or args.ranks > 1]
+        faults = [fault for fault in FAULTS if fault.needs_ranks <= args.ranks]
         drill = Drill(cfg, args.ranks, args.limit, CommandStart)
         outcomes = drill(faults)
     except DistTrainError as error:
@@ -189,13 +189,13 @@ class Drill:
         traces = self._traces(name)
         stopped = traces.status() == "stopped"
         lost, allowed = traces.loss(fault, SAVE_EVERY)
-        resumed, before = traces.reached() - lost, _inode(traces)
+        resumed, before = traces.reached() - lost, traces.number()
         if fault.damage:
             traces.damage(0.5, cut=False)
         began = time.monotonic()
         started = self._go(name)
         with contextlib.suppress(TimeoutError):
-            wait_until(lambda: _inode(traces) != before and traces.reached() > resumed, started, self._limit_s)
+            wait_until(lambda: traces.number() != before and traces.reached() > resumed, started, self._limit_s)
         restart_s = time.monotonic() - began
         wait_for_end(started, self._limit_s)
         trouble = self._difference(name)
@@ -233,11 +233,6 @@ class Drill:
             log = self._log(name)
             last = log.read_text(errors="replace").strip().splitlines()[-15:] if log.exists() else []
             raise DrillError("\n".join([f"a run that nobody had disturbed failed; the end of {log}:", *last]))
-
-
-def _inode(traces: Traces) -> int | None:
-    """Which file ``metrics.jsonl`` is: a start replaces it."""
-    return traces.run.metrics.stat().st_ino if traces.run.metrics.exists() else None
 
 
 def weight_distance(run: RunDir, other: RunDir) -> float:

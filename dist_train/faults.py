@@ -1,5 +1,6 @@
 """Ways for a run to die, and what its folder shows of it: shared by the fire drill and the fuzz. No torch."""
 
+import contextlib
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ class Fault:
         target: "agent" is torchrun itself, without its ranks.
         moment: "step": between two checkpoints. "save": while the writer is at work. "evaluation": during one.
         damage: the newest checkpoint is spoilt before the next start.
+        needs_ranks: with fewer it is another of the list, or nothing.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Fault:
     number: signal.Signals
     moment: Literal["step", "save", "evaluation"] = "step"
     damage: bool = False
+    needs_ranks: int = 1
 
     @property
     def graceful(self) -> bool:
@@ -41,15 +44,15 @@ class Fault:
 
 FAULTS = (
     Fault("stop signal to one rank", "one rank", signal.SIGUSR2),
-    Fault("stop signal to all ranks", "all ranks", signal.SIGTERM),
+    Fault("stop signal to all ranks", "all ranks", signal.SIGTERM, needs_ranks=2),
     Fault("stop signal during an evaluation", "one rank", signal.SIGTERM, "evaluation"),
-    Fault("SIGKILL of one rank", "one rank", signal.SIGKILL),
+    Fault("SIGKILL of one rank", "one rank", signal.SIGKILL, needs_ranks=2),
     Fault("SIGKILL of everything", "all", signal.SIGKILL),
     Fault("SIGKILL during a save", "all", signal.SIGKILL, "save"),
     Fault("SIGKILL during an evaluation", "all", signal.SIGKILL, "evaluation"),
     Fault("SIGKILL, newest checkpoint damaged", "all", signal.SIGKILL, damage=True),
-    Fault("SIGTERM to torchrun", "agent", signal.SIGTERM),
-    Fault("SIGKILL of torchrun", "agent", signal.SIGKILL),
+    Fault("SIGTERM to torchrun", "agent", signal.SIGTERM, needs_ranks=2),
+    Fault("SIGKILL of torchrun", "agent", signal.SIGKILL, needs_ranks=2),
 )
 
 
@@ -189,9 +192,24 @@ class Traces:
         """The steps of the checkpoints, oldest first."""
         return [int(name[5:13]) for name in self._names()]
 
-    def in_flight(self) -> bool:
-        """Whether a checkpoint is being written, or was when the writer died."""
-        return bool(self._names(".step_*.tmp"))
+    def flights(self) -> frozenset[int]:
+        """Which checkpoints are being written, or were when their writer died."""
+        found = set()
+        for path in self.run.checkpoints.glob(".step_*.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # it is in its place now
+                found.add(path.stat().st_ino)
+        return frozenset(found)
+
+    def in_flight(self, stale: frozenset[int] = frozenset()) -> bool:
+        """Whether there is one beside those that an earlier start left behind."""
+        return bool(self.flights() - stale)
+
+    def number(self) -> int | None:
+        """Which file ``metrics.jsonl`` is: a start replaces it, as the last thing before its first step."""
+        try:
+            return self.run.metrics.stat().st_ino
+        except FileNotFoundError:
+            return None
 
     def digest(self) -> str:
         """SHA-256 of the newest checkpoint's content: weights, optimizer, EMA, scaler, progress."""
