@@ -42,7 +42,7 @@ def config(images: Path, output: Path) -> dict[str, Any]:
         "data": {"root": str(images), "image_size": 32, "workers": 0},
         "augment": {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
         "optim": {"name": "adamw", "lr": 1e-3},
-        "train": {"epochs": 5, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
+        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
         "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY},
         "checkpoint": {"every_steps": SAVE_EVERY, "keep": 3},
         "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
@@ -181,7 +181,7 @@ class Fuzz:
         if fault.moment == "step":
             if started.agent is not None and self.rng.random() < 0.8:  # else it hits the start of Python
                 wait_until(lambda: traces.number() != before, started, LIMIT_S, pause_s=0.01)
-            time.sleep(self.rng.uniform(0.0, 1.2 * seconds))
+            time.sleep(self.rng.uniform(0.0, seconds))
             return started.running()
         moments = {
             "save": lambda: traces.in_flight(stale),
