@@ -1,6 +1,6 @@
 """How long one waits: for the command line's answers, and from ``torchrun`` to the first optimizer step.
 
-    python -m benchmarks.startup
+python -m benchmarks.startup
 """
 
 import subprocess
