@@ -27,7 +27,7 @@ from dist_train.faults import FAULTS, CommandStart, Fault, Started, Traces, stri
 from dist_train.processes import alive, send
 from dist_train.run_dir import RunDir
 from tests.images import make_image_folder
-from tests.ranks import RankFailure, collect, start_ranks
+from tests.ranks import RankFailure, Ranks, collect, start_ranks
 from tests.runs import _main, changed, folder, rows, state_digest, train
 
 SAVE_EVERY, EVALUATE_EVERY = 3, 5
@@ -55,8 +55,8 @@ class ForkedStart:
 
     agent = None
 
-    def __init__(self, tree: dict[str, Any], world_size: int) -> None:
-        self._ranks = start_ranks(world_size, _main, tree)
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._died: float | None = None
 
     def ranks(self) -> list[int]:
@@ -146,7 +146,7 @@ class Fuzz:
         """Agents are hit where there is one; a start that nobody disturbs is forked."""
         if fault is None or (fault.target != "agent" and self.rng.random() >= self.torchrun):
             self.tally.launchers["forked"] += 1
-            return ForkedStart(tree, world_size)
+            return ForkedStart(start_ranks(world_size, _main, tree))
         self.tally.launchers["torchrun"] += 1
         name = tree["run"]["name"]
         path = self.output / f"{name}.yaml"
