@@ -205,7 +205,7 @@ def saved_after(job: Watched, began: float) -> float | None:
 def first_step_after(job: Watched, began: float) -> float | None:
     """Seconds from the second start of the supervisors, or the kill if there was none, until a new step."""
     started = re.search(r"\[supervisor (\S+) node 0\] start [\d_]+\.1,", job.log())
-    again = [seen for seen in job.seen if seen.attempt > 1]
+    again = [seen for seen in job.seen if seen.attempt > 1 and (seen.restarts > 0 or not started)]
     base = again[0].step if again else 0
     moved = next((seen.time for seen in again if seen.step > base), None)
     return round(moved - (clock(started[1]) if started else began), 1) if moved else None

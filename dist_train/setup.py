@@ -1,12 +1,12 @@
 """From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,6 +18,7 @@ from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, training_batches
 from dist_train.distributed import Dist, settle_buckets
+from dist_train.ema import Ema
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
 from dist_train.freeze import describe, train_mode, unfreeze
@@ -66,7 +67,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     plan = make_plan(cfg, len(index.train), group.world_size)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
-    set_algorithms(cfg)
+    set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main)
     wrapped, state = build_state(cfg, plan, group, network)
@@ -86,7 +87,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
         batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step),
-        forward=ForwardClock(group.device),
+        forward=ForwardClock(group.device, group.world_size),
     )
     if group.is_main:
         write_json(run.classes, index.classes)
@@ -95,8 +96,11 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
-def set_algorithms(cfg: Config) -> None:
-    """Choose between fast and bit-exact algorithms."""
+def set_algorithms(cfg: Config, device: torch.device) -> None:
+    """Choose between fast and bit-exact algorithms, before the first matrix product."""
+    if cfg.run.deterministic and device.type == "cuda":
+        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
@@ -165,7 +169,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
     wrapped = group.wrap(precision.to_train(model))
-    ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
+    ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
     _settle(plan, group, network, precision, wrapped)
