@@ -72,11 +72,15 @@ class Started(Protocol):
 
 
 class CommandStart:
-    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file."""
+    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file.
 
-    def __init__(self, arguments: Sequence[str], ranks: int, log: Path) -> None:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-        command = [sys.executable, *torchrun, "-m", "dist_train", *arguments]
+    Args:
+        options: more of torchrun's.
+    """
+
+    def __init__(self, arguments: Sequence[str], ranks: int, log: Path, options: Sequence[str] = ()) -> None:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
+        command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if ranks > 1:
             env.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, but without its banner
