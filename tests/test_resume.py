@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.runs import changed, rows, state_digest, train
+from dist_train.data.images import FileImages
+from tests.ranks import run_ranks
+from tests.runs import _main, changed, move_checkpoint, rows, state_digest, train
 
 HARD = {
     "model__drop_path": 0.2,
@@ -44,3 +46,28 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     train(tree, world_size, run__name="resumed", data__workers=workers[1])
     assert state_digest(resumed) == state_digest(straight)
     assert rows(resumed) == rows(straight)
+
+
+def _reads(tree: dict[str, Any]) -> int:
+    """How many images a start opens until its end."""
+    count = 0
+    original = FileImages.read
+
+    def counted(self: FileImages, name: str) -> Any:
+        nonlocal count
+        count += 1
+        return original(self, name)
+
+    FileImages.read = counted  # type: ignore[method-assign]
+    assert _main(tree) == 0
+    return count
+
+
+def test_nothing_is_read_again_however_far_the_run_is(tree: dict[str, Any]) -> None:
+    """Three more steps of 12 images and an evaluation of 23, at step 10 as at step 1,000,000."""
+    tree = changed(tree, schedule__name="constant", train__epochs=10**6)
+    run = train(tree, train__max_steps=5)
+    for step in (10, 10**6):
+        move_checkpoint(run, step)
+        assert run_ranks(1, _reads, changed(tree, train__max_steps=step + 3)) == [3 * 12 + 23]
+        assert [row["step"] for row in rows(run, "val")][-1] == step + 3
