@@ -92,6 +92,8 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     )
     if group.is_main:
         write_json(run.classes, index.classes)
+        if saved is None:
+            run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
