@@ -85,13 +85,17 @@ def state_digest(run: Path) -> str:
     return digest.hexdigest()
 
 
-def move_checkpoint(run: Path, step: int) -> None:
-    """Make the newest checkpoint of a run one of another step, evaluated: as if the run had come so far."""
+def move_checkpoint(run: Path, step: int, **progress: Any) -> None:
+    """Make the newest checkpoint of a run one of another step, evaluated: as if the run had come so far.
+
+    Args:
+        progress: more of what the state's progress shall say.
+    """
     from dist_train.checkpoint import Checkpoints, load
 
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
     state, manifest = load(newest), Manifest(**json.loads((newest / "manifest.json").read_text()))
-    state["progress"] |= {"step": step, "evaluated": step}
+    state["progress"] |= {"step": step, "evaluated": step, **progress}
     shutil.rmtree(run / "checkpoints")
     checkpoints = Checkpoints(run / "checkpoints", keep=1)
     checkpoints.save(state, replace(manifest, step=step, evaluated=True))

@@ -19,7 +19,7 @@ from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
 from tests.ranks import run_ranks
-from tests.runs import changed, folder, rows, state_digest, train
+from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
 
 
 def _run(tree: dict[str, Any], world_size: int = 1) -> list[int]:
@@ -124,14 +124,35 @@ def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
         schedule__name="constant",
     )
     run = train(changed(patient, train__max_steps=12), train__early_stopping={"patience": 3, "min_delta": 1.0})
-    best = (run / "best.safetensors").read_bytes()
-    result = _result(tree)
-    assert result["step"] == 12
+    assert _result(tree)["step"] == 12
     run = train(patient, train__early_stopping={"patience": 3, "min_delta": 1.0})
     assert _result(tree)["step"] < 40, "it stopped early"
     assert [row["step"] for row in rows(run, "val")] == [5, 10, 12, 15] or _result(tree)["step"] == 20
     assert _result(tree)["best"]["loss"] == min(row["loss"] for row in rows(run, "val"))
-    assert best
+
+
+def test_an_earlier_better_best_is_not_overwritten_after_a_resume(tree: dict[str, Any]) -> None:
+    tree = changed(tree, schedule__name="constant")
+    run = train(tree, train__epochs=1)
+    out_of_reach = {"step": 5, "loss": 0.0, "top1": 101.0}
+    move_checkpoint(run, 5, best=out_of_reach)
+    best = (run / "best.safetensors").read_bytes()
+    train(tree, train__epochs=2)
+    assert (run / "best.safetensors").read_bytes() == best
+    assert _result(tree)["best"] == out_of_reach
+    assert _result(tree)["last"]["step"] == 10
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_is_told(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tree).mkdir(parents=True)
+    (folder(tree) / "checkpoints").write_text("no folder")
+    assert _run(changed(tree, checkpoint__every_steps=1)) == [1]
+    assert "checkpoint step_00000001 could not be written: File exists" in capsys.readouterr().out
+    result = _result(tree)
+    assert (result["status"], result["error"]) == ("failed", "other")
+    assert result["step"] < 10, "it was told at once, not at the end"
 
 
 def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
