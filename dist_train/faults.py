@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from dist_train.files import read_json
 from dist_train.manifest import MANIFEST, STATE
-from dist_train.processes import alive, children, send
+from dist_train.processes import alive, children, die_with_parent, send
 from dist_train.run_dir import RunDir, read_result
 
 
@@ -86,7 +86,12 @@ class CommandStart:
             env.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, but without its banner
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; they end with us
+                preexec_fn=die_with_parent,
             )
         self.agent = self.process.pid if ranks > 1 else None
         self._ranks: dict[int, int] = {} if ranks > 1 else {0: self.process.pid}
