@@ -5,12 +5,14 @@ import sys
 from dist_train import cli
 from dist_train.config import Config
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED
+from dist_train.imports import quick_imports
 from dist_train.processes import leave_at_once
 
 
 def _train(cfg: Config) -> int:
-    from dist_train.preempt import ignore_stop_signals
-    from dist_train.train import main
+    with quick_imports():
+        from dist_train.preempt import ignore_stop_signals
+        from dist_train.train import main
 
     try:
         code = main(cfg)
