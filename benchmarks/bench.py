@@ -55,7 +55,7 @@ def report(parts: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
     ]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     head = [f"# `{about['command']}`", "", f"{about['date']}, {about['hardware']}; {versions}.", ""]
-    return "\n".join([*head, table(rows), *([""] + failed if failed else [])]) + "\n"
+    return "\n".join([*head, table(rows), *(["", *failed] if failed else [])]) + "\n"
 
 
 def main() -> int:

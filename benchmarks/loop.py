@@ -97,8 +97,8 @@ class Ours:
     def __init__(self, config: dict[str, Any], group: Dist, clock: Clock = time.process_time) -> None:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
-        self._stop = StopRequest(group)
-        self._journal = Journal(self.setup, 1, ["here"])
+        self.stop = StopRequest(group)
+        self.journal = Journal(self.setup, 1, ["here"])
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 
@@ -106,13 +106,13 @@ class Ours:
         timed = Timed(self.batch, steps, self._clock)
         self.setup.stepper.batches = timed
         try:
-            fit(self.setup, self._journal, self._stop)
+            fit(self.setup, self.journal, self.stop)
         except Enough:
             return timed.seconds_a_step
         raise AssertionError("the run ended by itself")
 
     def close(self) -> None:
-        self._stop.close()
+        self.stop.close()
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
