@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.slurm_faults import KILLED  # noqa: E402
 from launch import scontrol  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 from tests.slurm.lab import Watched  # noqa: E402
@@ -133,7 +134,10 @@ def soak(count: int = 20) -> dict[str, Any]:
         "events": events,
         "seconds": round(time.time() - began),
         "weights": "equal" if same else "DIFFERENT",
-        "ok": end.state == "COMPLETED" and same and len(events) == count,
+        "ok": end.state == "COMPLETED"
+        and same
+        and len(events) == count
+        and all(event["lost"] <= (KILLED if "killed" in event["fault"] else 0) for event in events),
     }
 
 

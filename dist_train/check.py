@@ -55,8 +55,6 @@ def check(cfg: Config, world_size: int) -> None:
     run = RunDir.of(cfg)
     saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)
     network = build_network(cfg, index, alone, load=saved is None)
-    if cfg.model.sync_bn and not torch.cuda.is_available():
-        raise ConfigError("`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false")
     _, state = build_state(cfg, plan, alone, network)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())

@@ -61,7 +61,7 @@ def score(
         keep: keep all probabilities of a classification.
     """
     cfg = run_config(path)
-    set_algorithms(cfg)
+    set_algorithms(cfg, group.device)
     index = group.from_main(lambda: scan(cfg.data))
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
         raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")

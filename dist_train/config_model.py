@@ -53,6 +53,7 @@ class ModelConfig(Section):
     unfreeze_epoch: PositiveInt | None = None
     """From the end of this many epochs on, everything trains."""
     sync_bn: bool = False
+    """BatchNorm over the images of all ranks instead of each rank's own; on GPUs and on CPUs."""
     compile: bool = False
     channels_last: bool = False
     grad_checkpointing: bool = False

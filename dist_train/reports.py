@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dist_train.data.index import DataIndex
 from dist_train.files import atomic_write
-from dist_train.predictions import Predictions, save_predictions
+from dist_train.predictions_file import Predictions, save_predictions
 from dist_train.scores import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
 
 Table = list[dict[str, Any]]

@@ -1,6 +1,7 @@
 """From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from dist_train.precision import Precision
 from dist_train.run_dir import RunDir
 from dist_train.state import Progress, TrainState
 from dist_train.step import Stepper, reseed
+from dist_train.sync_bn import synchronise
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     plan = make_plan(cfg, len(index.train), group.world_size)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
-    set_algorithms(cfg)
+    set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main)
     wrapped, state = build_state(cfg, plan, group, network)
@@ -94,8 +96,11 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
-def set_algorithms(cfg: Config) -> None:
-    """Choose between fast and bit-exact algorithms."""
+def set_algorithms(cfg: Config, device: torch.device) -> None:
+    """Choose between fast and bit-exact algorithms, before the first matrix product."""
+    if cfg.run.deterministic and device.type == "cuda":
+        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
@@ -153,12 +158,12 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Net
 def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple[nn.Module, TrainState]:
     """The module to train through, and the state at step 0."""
     model = network.module
-    if cfg.model.sync_bn and group.strategy == "ddp":
-        if group.device.type != "cuda":
-            raise ConfigError(
-                "`model.sync_bn` (true) needs GPUs: torch has no SyncBatchNorm on the CPU; set it to false"
-            )
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    if cfg.model.sync_bn and group.strategy == "dp":
+        raise ConfigError(
+            "`model.sync_bn` (true) does not work with DataParallel; start with torchrun, or set it to false"
+        )
+    if cfg.model.sync_bn and group.world_size > 1:
+        synchronise(model, group, group.device)
     precision = Precision(cfg.train, group.device)
     if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"

@@ -5,7 +5,7 @@ from typing import Any
 import wandb
 
 from dist_train.files import read_json, write_json
-from dist_train.predictions import confusion_KK, load_predictions
+from dist_train.predictions_file import confusion_KK, load_predictions
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_files import session_path
 

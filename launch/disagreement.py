@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dist_train.files import read_json
-from dist_train.predictions import Predictions, load_predictions
+from dist_train.predictions_file import Predictions, load_predictions
 from dist_train.run_dir import RunDir
 from launch.run_data import Run
 

@@ -63,7 +63,6 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
         ({"model__weights": "/nowhere.pth"}, 1, ConfigError, r"/nowhere\.pth does not exist"),
         ({}, 5, ConfigError, r"`train\.global_batch` \(12\) must be a multiple of the world size \(5\); use 10 or 15"),
         ({"train__global_batch": 64}, 1, DataError, "use at most 60"),
-        ({"model__sync_bn": True}, 2, ConfigError, "torch has no SyncBatchNorm on the CPU"),
         ({"run__resume": "must"}, 1, ConfigError, r"`run\.resume` \(must\)"),
     ],
 )

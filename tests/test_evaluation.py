@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dist_train.files import read_json
-from dist_train.predictions import load_predictions
+from dist_train.predictions_file import load_predictions
 from tests.runs import changed, rows, train
 from tests.tables import tabled
 

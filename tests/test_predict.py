@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dist_train.predict import main
-from dist_train.predictions import load_predictions
+from dist_train.predictions_file import load_predictions
 from tests.commands import call, help_takes_no_torch
 from tests.runs import train
 from tests.tables import tabled

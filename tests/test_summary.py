@@ -1,5 +1,6 @@
 """``--summary``, ``--list-models``, and what ``--check`` and the sweep say of models."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from dist_train.config import ModelConfig, parse_config
 from dist_train.distributed import Dist
 from dist_train.errors import ConfigError
 from dist_train.model import build_model
-from dist_train.setup import build_setup
+from dist_train.setup import build_setup, set_algorithms
 from dist_train.step import train_step
 from dist_train.summary import flops, main
 from tests.runs import changed
@@ -97,7 +98,6 @@ def test_the_sweep_reports_what_fails() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"model__sync_bn": True}, r"`model.sync_bn` \(true\) needs GPUs: torch has no SyncBatchNorm on the CPU"),
         ({"model__freeze": ["stem"]}, r"`model.freeze` \(stem\) matches nothing"),
         ({"optim__name": "adamww"}, r"`optim.name` \(adamww\) is neither"),
         ({"model__pretrained": True, "model__weights": "none.pth"}, "none.pth does not exist; check `model.weights`"),
@@ -123,3 +123,15 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
     alone = Dist(0, 0, 1, torch.device("cpu"), "none")
     with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
         build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
+
+
+def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, Any]) -> None:
+    cfg = parse_config(tree)
+    try:
+        set_algorithms(cfg, torch.device("cpu"))
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        set_algorithms(cfg, torch.device("cuda", 0))
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        torch.use_deterministic_algorithms(False)

@@ -14,7 +14,7 @@ import pytest
 
 from dist_train import wandb_sink
 from dist_train.errors import ConfigError
-from dist_train.predictions import Predictions, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, load_predictions, save_predictions
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_files import history, records, segments_of
 from dist_train.wandb_sink import CLOSE_LIMITS_S, open_wandb

@@ -1,23 +1,24 @@
 """From an RGB image to uint8 pixels on the CPU: crop, flip, RandAugment. One function per split.
 
-Every random number of a sample follows from (seed, epoch, index), so a sample looks the same after a resume,
-in any process, at any world size.
+Every random number of a sample follows from its key, a function of (seed, epoch, index), so a sample looks the same
+after a resume, in any process, at any world size.
 """
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config import AugmentConfig
+from dist_train.data.decode import RGB
+from dist_train.data.draws import Drawer
+from dist_train.data.pixel_ops import operations
 
-Transform = Callable[[Image.Image], NDArray[np.uint8]]
-"""An RGB image of any size to uint8 [S, S, 3]."""
+Transform = Callable[[RGB, int, RGB], None]
+"""From an image of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
 
 
 def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
@@ -28,55 +29,75 @@ def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
     return crop_pct if cfg.crop == "random_resized" else 1.0
 
 
-def evaluation_transform(size: int, crop_pct: float) -> Transform:
+def evaluation_transform(size: int, crop_pct: float) -> Callable[[RGB], RGB]:
     """Resize the shorter side to ``size / crop_pct`` (bicubic), cut the middle ``size`` x ``size``."""
 
-    def transform(image: Image.Image) -> NDArray[np.uint8]:
-        pixels = _resize_shorter(F.pil_to_tensor(image), round(size / crop_pct), InterpolationMode.BICUBIC)
-        return _to_HWC(F.center_crop(pixels, [size, size]))
+    def transform(image: RGB) -> RGB:
+        return middle(image, round(size / crop_pct), size, "bicubic")
 
     return transform
+
+
+def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
+    """A transform that needs no random numbers, in the form of one that does."""
+
+    def place(image: RGB, _key: int, target: RGB) -> None:
+        target[...] = transform(image)
+
+    return place
 
 
 def training_transform(cfg: AugmentConfig, size: int) -> Transform:
-    """Crop, flip, RandAugment (Cubuk et al., 2019, as torchvision implements it) as ``augment`` says.
+    """Crop, flip, RandAugment (Cubuk et al., 2019, as torchvision implements it) as ``augment`` says."""
+    draw = Drawer(cfg)
+    known = operations(cfg.randaugment, size) if cfg.randaugment else {}
+    spare = np.empty((2, size, size, 3), dtype=np.uint8)
 
-    Draws from torch's default generator, which the caller seeds for each sample. RandAugment works on the PIL
-    image: with these operations that is more than twice as fast as on tensors, and the original policy.
-    """
-    interpolation = InterpolationMode(cfg.interpolation)
-    crop = v2.RandomResizedCrop(
-        size, scale=cfg.crop_scale, ratio=cfg.crop_ratio, interpolation=interpolation, antialias=True
-    )
-    rand_augment = None
-    if cfg.randaugment is not None:
-        rand_augment = v2.RandAugment(
-            num_ops=cfg.randaugment.num_ops,
-            magnitude=cfg.randaugment.magnitude,
-            interpolation=InterpolationMode(cfg.randaugment.interpolation),
-            fill=list(cfg.randaugment.fill),
-        )
-
-    def transform(image: Image.Image) -> NDArray[np.uint8]:
-        pixels = F.pil_to_tensor(image)
-        if cfg.crop == "random_resized":
-            pixels = crop(pixels)
+    def transform(image: RGB, key: int, target: RGB) -> None:
+        draws = draw(key, *image.shape[:2])
+        if draws.box is None:
+            pixels = middle(image, size, size, cfg.interpolation)
         else:
-            pixels = F.center_crop(_resize_shorter(pixels, size, interpolation), [size, size])
-        if torch.rand(()) < cfg.hflip:
-            pixels = pixels.flip(-1)
-        if rand_augment is None:
-            return _to_HWC(pixels)
-        return np.asarray(rand_augment(Image.fromarray(_to_HWC(pixels))))
+            pixels = resized(part(image, draws.box), size, size, cfg.interpolation)
+        steps = [step for code in draws.codes if (step := known[code]) is not None]
+        if draws.flip:
+            steps.insert(0, _flip)
+        if not steps:
+            target[...] = pixels
+        for number, step in enumerate(steps, start=1):
+            written = target if number == len(steps) else spare[number % 2]
+            step(pixels, written)
+            pixels = written
 
     return transform
 
 
-def _resize_shorter(pixels_CHW: Tensor, size: int, interpolation: InterpolationMode) -> Tensor:
-    if min(pixels_CHW.shape[-2:]) == size:
-        return pixels_CHW
-    return F.resize(pixels_CHW, [size], interpolation=interpolation, antialias=True)  # type: ignore[no-any-return]
+def _flip(source: RGB, target: RGB) -> None:
+    cv2.flip(source, 1, target)
 
 
-def _to_HWC(pixels_CHW: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(pixels_CHW.permute(1, 2, 0).numpy())
+def part(image: RGB, box: tuple[int, int, int, int]) -> RGB:
+    """The part of an image in ``box`` (top, left, height, width), as an array of its own: that is resized faster."""
+    top, left, height, width = box
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
+
+
+def middle(image: RGB, shorter: int, size: int, interpolation: str) -> RGB:
+    """Resize the shorter side, cut out the middle; an image that is smaller than ``size`` gets a black margin."""
+    height, width = image.shape[:2]
+    least = min(height, width)
+    image = resized(image, int(shorter * height / least), int(shorter * width / least), interpolation)
+    if image.shape[:2] == (size, size):
+        return image
+    return np.ascontiguousarray(F.center_crop(torch.from_numpy(image).permute(2, 0, 1), [size, size]).permute(1, 2, 0))
+
+
+def resized(image: RGB, height: int, width: int, interpolation: str) -> RGB:
+    """An image resized with antialiasing, as torchvision does it with uint8 tensors."""
+    if image.shape[:2] == (height, width):
+        return image
+    # As one of a batch whose channels are last, and are so again in the result: all other ways copy.
+    pixels_1CHW = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+    smooth = interpolation != "nearest"
+    found = interpolate(pixels_1CHW, [height, width], mode=interpolation, antialias=smooth)
+    return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dist_train.data.augment import Transform
 from dist_train.data.bad import BadImages, SplitName
-from dist_train.data.decode import BadImage
+from dist_train.data.decode import RGB, BadImage
 from dist_train.data.index import DataIndex
 from dist_train.data.stream import SampleKey
 from dist_train.errors import DataError
@@ -40,19 +40,20 @@ class ImageDataset(Dataset[Batch]):
         return len(self._split)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
-        images = torch.zeros((len(keys), self._size, self._size, 3), dtype=torch.uint8)
-        pixels = images.numpy()
+        # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
+        pixels = np.empty((len(keys), self._size, self._size, 3), dtype=np.uint8)
         indices = []
         for place, (epoch, index) in enumerate(keys):
             image, taken = self._read(epoch, index)
             indices.append(taken)
-            if image is not None:
-                torch.default_generator.manual_seed(fold_in(self._seed, "sample", epoch, index))
-                pixels[place] = self._transform(image)
+            if image is None:
+                pixels[place] = 0
+            else:
+                self._transform(image, fold_in(self._seed, "sample", epoch, index), pixels[place])
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
-        return images, torch.from_numpy(labels), torch.tensor(indices)
+        return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
-    def _read(self, epoch: int, index: int) -> tuple[Image.Image | None, int]:
+    def _read(self, epoch: int, index: int) -> tuple[RGB | None, int]:
         """An image and its index in the split."""
         taken = index
         for attempt in range(REPLACEMENTS):

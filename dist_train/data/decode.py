@@ -5,39 +5,45 @@ and 16-bit and floating point greys are scaled to 8 bits instead of being cut of
 """
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from dist_train.data.jpeg import EXIF_ORIENTATION, decode_plain, quiet
 from dist_train.errors import DataError
 
-EXIF_ORIENTATION = 0x0112
+RGB = NDArray[np.uint8]
+"""An image: uint8 [H, W, 3]."""
 
 
 class BadImage(DataError):
     """The bytes of a file are there, and are no whole image. ``data.bad_images: skip`` allows a few."""
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """Decode a file to RGB.
+def read_rgb(path: str | Path) -> RGB:
+    """Decode a file to RGB. Plain JPEG files take a faster way to the same pixels.
 
     Raises:
         BadImage: it is not an image, or is cut short.
         DataError: the file cannot be read at all. That is never skipped: it may well be there tomorrow.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(f"cannot read the image {path}: {error.strerror}") from None
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
+    pixels = decode_plain(content)
+    return _by_pillow(path, content) if pixels is None else pixels
+
+
+def _by_pillow(path: str | Path, content: bytes) -> RGB:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd metadata, one line for each such file in each epoch
-            with Image.open(io.BytesIO(content)) as image:
-                return to_rgb(image)
+        with quiet(), Image.open(io.BytesIO(content)) as image:
+            return to_rgb(image)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise whatever broken bytes lead them to
@@ -45,7 +51,7 @@ def read_rgb(path: Path) -> Image.Image:
         raise BadImage(f"cannot read the image {path}: {reason}") from None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> RGB:
     """An image of any mode as RGB, the way up that its Exif orientation says."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
@@ -55,7 +61,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    return np.array(image.convert("RGB"))
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from dist_train.data.decode import read_rgb, to_rgb
+from dist_train.data.decode import RGB, read_rgb, to_rgb
 from dist_train.errors import ConfigError, DataError
 from dist_train.own_code import load_callable
 
@@ -20,7 +19,7 @@ from dist_train.own_code import load_callable
 class Images(Protocol):
     """Reads an image by the name that the index gives it. Small: it travels to every rank and loader process."""
 
-    def read(self, name: str) -> Image.Image: ...
+    def read(self, name: str) -> RGB: ...
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,8 @@ class FileImages:
 
     root: str
 
-    def read(self, name: str) -> Image.Image:
-        return read_rgb(Path(self.root, name))
+    def read(self, name: str) -> RGB:
+        return read_rgb(os.path.join(self.root, name))
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class DatasetImages:
     maker: str
     root: str
 
-    def read(self, name: str) -> Image.Image:
+    def read(self, name: str) -> RGB:
         split, number = name.split("/")
         image = open_dataset(self.maker, self.root, split)[int(number)][0]
         return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))

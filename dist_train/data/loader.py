@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dist_train.config import Config, DataConfig
-from dist_train.data.augment import evaluation_transform, kept_share, training_transform
+from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
 from dist_train.data.bad import BadImages
 from dist_train.data.dataset import Batch, ImageDataset
 from dist_train.data.index import DataIndex
@@ -37,7 +37,7 @@ def evaluation_loader(
     cfg: Config, group: Dist, index: DataIndex, network: Network, bad: BadImages
 ) -> DataLoader[Batch]:
     """This rank's share of the validation set, in batches that are the same at any world size."""
-    transform = evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct))
+    transform = without_draws(evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct)))
     dataset = ImageDataset(index, "val", transform, network.image_size, cfg.run.seed, bad)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
     persistent = cfg.data.persistent_workers and cfg.data.workers > 0

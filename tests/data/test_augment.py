@@ -9,17 +9,26 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.config import AugmentConfig, parse_config
-from dist_train.data.augment import evaluation_transform, kept_share, training_transform
+from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
 from dist_train.errors import ConfigError
 
 RNG = np.random.default_rng(0)
-PHOTO = Image.fromarray(np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8)))
-"""80 x 60 pixels in blocks."""
+PHOTO = np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
+"""60 rows of 80 pixels in blocks."""
 
 
-def seeded(transform: Any, image: Image.Image, seed: int = 0) -> np.ndarray[Any, Any]:
+def seeded(transform: Any, image: Any, seed: int = 0) -> np.ndarray[Any, Any]:
+    """What a transform of torchvision's makes of an image."""
     torch.manual_seed(seed)
-    return np.asarray(transform(image)).astype(int)
+    return np.asarray(transform(Image.fromarray(image))).astype(int)
+
+
+def trained(cfg: AugmentConfig, size: int, image: Any, key: int = 0) -> np.ndarray[Any, Any]:
+    target = np.full((size, size, 3), 99, dtype=np.uint8)
+    before = image.copy()
+    training_transform(cfg, size)(image, key, target)
+    assert np.array_equal(image, before)
+    return target.astype(int)
 
 
 def augment(**keys: Any) -> AugmentConfig:
@@ -35,10 +44,10 @@ def augment(**keys: Any) -> AugmentConfig:
 
 
 def test_evaluation_is_resize_and_crop_of_torchvision() -> None:
-    ours = seeded(evaluation_transform(32, 0.8), PHOTO)
-    theirs = v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)])(PHOTO)
+    ours = evaluation_transform(32, 0.8)(PHOTO).astype(int)
+    theirs = seeded(v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)]), PHOTO)
     assert ours.shape == (32, 32, 3)
-    assert np.abs(ours - np.asarray(theirs)).max() <= 2  # uint8 tensors against PIL
+    assert np.abs(ours - theirs).max() <= 2  # uint8 tensors against PIL
 
 
 def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
@@ -47,14 +56,25 @@ def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
-    training = seeded(training_transform(augment(hflip=0.0), 32), PHOTO)
-    assert np.array_equal(training, seeded(evaluation_transform(32, 1.0), PHOTO))
+    assert np.array_equal(trained(augment(hflip=0.0), 32, PHOTO), evaluation_transform(32, 1.0)(PHOTO))
+    placed = np.zeros((32, 32, 3), dtype=np.uint8)
+    without_draws(evaluation_transform(32, 1.0))(PHOTO, 0, placed)
+    assert np.array_equal(placed, evaluation_transform(32, 1.0)(PHOTO))
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
-    image = PHOTO.crop((0, 0, 32, 32))
-    assert np.array_equal(seeded(training_transform(augment(hflip=0.0), 32), image), np.asarray(image))
-    assert np.array_equal(seeded(training_transform(augment(hflip=1.0), 32), image), np.asarray(image)[:, ::-1])
+    image = PHOTO[:32, :32]
+    assert np.array_equal(trained(augment(hflip=0.0), 32, image), image)
+    assert np.array_equal(trained(augment(hflip=1.0), 32, image), image[:, ::-1])
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "nearest"])
+def test_resizing_is_torchvisions_of_uint8_tensors(interpolation: Any) -> None:
+    expected = v2.functional.resize(
+        torch.from_numpy(PHOTO).permute(2, 0, 1).contiguous(), [24], InterpolationMode(interpolation), antialias=True
+    )
+    found = trained(augment(hflip=0.0, interpolation=interpolation), 24, PHOTO)
+    assert np.array_equal(found, v2.functional.center_crop(expected, [24, 24]).permute(1, 2, 0).numpy())
 
 
 def test_the_imagenet_crop_is_torchvisions() -> None:
@@ -62,34 +82,38 @@ def test_the_imagenet_crop_is_torchvisions() -> None:
     theirs = v2.Compose(
         [v2.PILToTensor(), v2.RandomResizedCrop(24, (0.3, 0.5), (0.5, 1.0), InterpolationMode.BILINEAR, antialias=True)]
     )
-    ours = training_transform(augment(**keys, interpolation="bilinear"), 24)
+    cfg = augment(**keys, interpolation="bilinear")
     for seed in range(5):
-        assert np.array_equal(seeded(ours, PHOTO, seed), seeded(theirs, PHOTO, seed).transpose(1, 2, 0))
+        assert np.array_equal(trained(cfg, 24, PHOTO, seed), seeded(theirs, PHOTO, seed).transpose(1, 2, 0))
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_rand_augment_is_torchvisions_with_every_option_explicit(interpolation: str) -> None:
     keys = {"num_ops": 3, "magnitude": 14, "interpolation": interpolation, "fill": [1, 2, 3]}
     theirs = v2.RandAugment(3, 14, interpolation=InterpolationMode(interpolation), fill=[1, 2, 3])
-    ours = training_transform(augment(hflip=0.0, randaugment=keys), 32)
-    image = PHOTO.crop((0, 0, 32, 32))
+    cfg = augment(hflip=0.5, randaugment=keys)
+    image = np.ascontiguousarray(PHOTO[:32, :32])
     different = 0
     for seed in range(12):
         torch.manual_seed(seed)
-        torch.rand(())  # our draw for the flip
-        expected = np.asarray(theirs(image))
-        found = seeded(ours, image, seed)
-        assert np.array_equal(found, expected)
-        different += not np.array_equal(found, np.asarray(image))
+        flipped = image[:, ::-1] if torch.rand(()) < 0.5 else image
+        expected = np.asarray(theirs(Image.fromarray(flipped))).astype(int)
+        found = trained(cfg, 32, image, seed)
+        assert np.array_equal(found, expected) if interpolation == "nearest" else near(found, expected)
+        different += not np.array_equal(found, image)
     assert different > 8
 
 
+def near(found: Any, expected: Any) -> bool:
+    """Warps under bilinear differ from Pillow's by a level here and there, and what comes after may amplify that."""
+    away = np.abs(found - expected)
+    return bool(away.max() <= 6 and (away > 0).mean() < 0.1)
+
+
 def test_the_fill_is_what_shifted_images_leave_bare() -> None:
-    image = Image.new("RGB", (32, 32), "white")
-    colours = set()
-    transform = training_transform(augment(randaugment={"magnitude": 30, "num_ops": 1, "fill": [9, 8, 7]}), 32)
-    for seed in range(40):
-        colours |= set(map(tuple, seeded(transform, image, seed).reshape(-1, 3).tolist()))
+    image = np.full((32, 32, 3), 255, dtype=np.uint8)
+    cfg = augment(randaugment={"magnitude": 30, "num_ops": 1, "fill": [9, 8, 7]})
+    colours = {tuple(pixel) for key in range(40) for pixel in trained(cfg, 32, image, key).reshape(-1, 3).tolist()}
     assert (9, 8, 7) in colours
 
 

@@ -20,9 +20,10 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
 
 
 def rgb(path: Path) -> np.ndarray[Any, Any]:
-    image = read_rgb(path)
-    assert image.mode == "RGB"
-    return np.asarray(image).astype(int)
+    pixels = read_rgb(path)
+    assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
+    assert pixels.flags.writeable  # torch warns of arrays that are not
+    return pixels.astype(int)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "RGBA", "LA", "HSV", "YCbCr"])

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.predictions import Predictions, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, load_predictions, save_predictions
 from dist_train.run_dir import Result, RunDir, begin_attempt, write_result
 from launch import compare
 from launch.disagreement import pairs_of

@@ -21,6 +21,7 @@ from launch.progress import live_step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200
+SAVE_EVERY = 10
 
 
 def make_images(root: Path, classes: int = 4, train: int = 32, val: int = 8, side: int = 32) -> None:
@@ -37,7 +38,7 @@ def make_images(root: Path, classes: int = 4, train: int = 32, val: int = 8, sid
 
 
 def make_config(folder: Path, data: Path, steps: int = STEPS) -> Path:
-    """A tiny model on the images, with a checkpoint every 10 steps. Deterministic, so that weights can be compared."""
+    """A tiny model on the images, with a checkpoint every ``SAVE_EVERY`` steps. Deterministic, so that weights can be compared."""
     config = folder / "config.yaml"
     config.write_text(
         f"run: {{name: run, output_dir: {folder}, deterministic: true}}\n"
@@ -46,7 +47,7 @@ def make_config(folder: Path, data: Path, steps: int = STEPS) -> Path:
         "optim: {name: adamw, lr: 1e-3}\n"
         f"train: {{epochs: 1000, max_steps: {steps}, global_batch: 16}}\n"
         "eval: {every_steps: 40, batch_size: 16}\n"
-        "checkpoint: {every_steps: 10}\n"
+        f"checkpoint: {{every_steps: {SAVE_EVERY}}}\n"
         "log: {every_steps: 1, tensorboard: false, wandb: {mode: disabled}}\n"
         "distributed: {timeout_s: 60}\n"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_train.predictions import Predictions, confusion_KK, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, confusion_KK, load_predictions, save_predictions
 
 
 def test_there_and_back(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""The sides of benchmarks/pipeline.py: each turns a folder of images into an endless stream of batches, on one core."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.data import create_dataset, create_transform
+from timm.data.loader import fast_collate
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from dist_train.config import Config, parse_config
+from dist_train.data.bad import BadImages
+from dist_train.data.index import scan
+from dist_train.data.loader import training_batches
+from dist_train.distributed import Dist
+from dist_train.model import Network
+from dist_train.plan import make_plan
+
+BATCH = 32
+CPU = torch.device("cpu")
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+Side = Callable[[Path], Iterator[int]]
+"""From a folder to the number of images in each batch, as the batches are made."""
+
+
+def naive_384(root: Path) -> Iterator[int]:
+    """The usual fine-tuning script: all of it in torchvision's first transforms, float32 batches."""
+    return _endless(
+        ImageFolder(
+            root / "train",
+            transforms.Compose(
+                [
+                    transforms.Resize((384, 384)),
+                    transforms.RandomHorizontalFlip(),
+                    transforms.RandAugment(),
+                    transforms.ToTensor(),
+                    transforms.Normalize(**IMAGENET),
+                    transforms.RandomErasing(),
+                ]
+            ),
+        )
+    )
+
+
+def naive_224(root: Path) -> Iterator[int]:
+    return _endless(
+        ImageFolder(
+            root / "train",
+            transforms.Compose(
+                [
+                    transforms.RandomResizedCrop(224),
+                    transforms.RandomHorizontalFlip(),
+                    transforms.ToTensor(),
+                    transforms.Normalize(**IMAGENET),
+                ]
+            ),
+        )
+    )
+
+
+def timm_384(root: Path) -> Iterator[int]:
+    """timm's transforms and its uint8 batches; what its prefetcher does on the device is left out here too."""
+    whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
+    return _timm(root, 384, auto_augment="rand-m9-mstd0.5", **whole)
+
+
+def timm_224(root: Path) -> Iterator[int]:
+    return _timm(root, 224, color_jitter=None)
+
+
+def _timm(root: Path, size: int, **options: Any) -> Iterator[int]:
+    dataset = create_dataset("", root=str(root), split="train", is_training=True)
+    dataset.transform = create_transform(
+        size, is_training=True, use_prefetcher=True, interpolation="bilinear", **options
+    )
+    return _endless(dataset, fast_collate)
+
+
+def _endless(dataset: Dataset[Any], collate: Callable[..., Any] | None = None) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(dataset, BATCH, shuffle=True, drop_last=True, collate_fn=collate, generator=generator)
+    while True:
+        for images, _ in loader:
+            yield len(images)
+
+
+def ours_384(interpolation: str) -> Side:
+    return lambda root: _ours(config(root, randaugment={"interpolation": interpolation}), 384)
+
+
+def ours_224(root: Path) -> Iterator[int]:
+    return _ours(config(root, crop="random_resized"), 224)
+
+
+def config(root: Path, data: dict[str, Any] | None = None, **augment: Any) -> Config:
+    """Our defaults: images are resized with bicubic, where the other sides use bilinear, which is cheaper."""
+    return parse_config(
+        {
+            "run": {"name": "pipeline"},
+            "model": {"name": "test_vit"},
+            "data": {"root": str(root), "workers": 0, **(data or {})},
+            "augment": augment,
+            "optim": {"lr": 0.1},
+            "train": {"global_batch": BATCH, "epochs": 100_000},
+        }
+    )
+
+
+def _ours(cfg: Config, size: int) -> Iterator[int]:
+    """What the trainer itself iterates over."""
+    index = scan(cfg.data)
+    network = Network(torch.nn.Identity(), frozenset(), frozenset(), size, (0.5,) * 3, (0.5,) * 3, 1.0)
+    plan = make_plan(cfg, len(index.train), 1)
+    group = Dist(0, 0, 1, CPU, "none")
+    for images, _, _ in training_batches(cfg, plan, group, index, network, BadImages(cfg.data, index), 0):
+        yield len(images)

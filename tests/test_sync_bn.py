@@ -1,0 +1,100 @@
+"""BatchNorm over all ranks, on real ranks."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+
+from dist_train.config import DistributedConfig
+from dist_train.distributed import Dist, joined
+from dist_train.errors import ConfigError
+from dist_train.sync_bn import synchronise
+from tests.ranks import run_ranks
+from tests.runs import rows, state_digest, train
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "1d, no affine": (lambda: nn.BatchNorm1d(4, affine=False), (6, 4)),
+    "2d, cumulative average": (lambda: nn.BatchNorm2d(4, momentum=None), (6, 4, 5, 3)),
+    "3d, no running statistics": (lambda: nn.BatchNorm3d(4, track_running_stats=False), (6, 4, 2, 3, 2)),
+    "timm's, with activation": (lambda: BatchNormAct2d(4, act_layer=nn.SiLU), (6, 4, 5, 3)),
+}
+
+
+def _two_steps(name: str, share: Callable[[Tensor], Tensor], prepare: Callable[[nn.Module], None]) -> dict[str, Tensor]:
+    """What two training passes and an evaluation give for a share of the images."""
+    build, shape = LAYERS[name]
+    torch.manual_seed(0)
+    layer = build()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    prepare(layer)
+    for step in range(2):
+        everything, weights = torch.randn(2, *shape, generator=torch.Generator().manual_seed(step))
+        images = share(everything * 3 + 5).requires_grad_()
+        out = layer(images)
+        (out * share(weights)).sum().backward()
+    assert images.grad is not None
+    found = {"out": out.detach(), "grad": images.grad, "evaluated": layer.eval()(images).detach()}
+    found |= {f"{name}.grad": p.grad for name, p in layer.named_parameters() if p.grad is not None}
+    if not list(layer.buffers()):
+        del found["evaluated"]  # normalised by the batch at hand, as torch's SyncBatchNorm does: each rank by its own
+    return found | dict(layer.named_buffers())
+
+
+def _on_a_rank(name: str) -> dict[str, Any]:
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        found = _two_steps(
+            name,
+            lambda images: images.chunk(group.world_size)[group.rank].clone(),
+            lambda layer: synchronise(layer, group, group.device),
+        )
+        return {key: value.numpy() for key, value in found.items()}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_ranks_normalise_as_one_process_would(name: str) -> None:
+    ranks = run_ranks(3, _on_a_rank, name)
+    alone = _two_steps(name, lambda images: images.clone(), lambda _: None)
+    assert len(alone) >= 3
+    for key, expected in alone.items():
+        if key in ("out", "grad", "evaluated"):
+            found = np.concatenate([rank[key] for rank in ranks])
+        elif key.endswith(".grad"):
+            found = sum(rank[key] for rank in ranks)
+        else:
+            found = ranks[1][key]
+        torch.testing.assert_close(
+            torch.as_tensor(found), expected, rtol=1e-5, atol=2e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )
+
+
+def test_a_run_on_two_ranks_is_the_run_on_one(tree: dict[str, Any]) -> None:
+    """With BatchNorms, an EMA and accumulation; and a resumed run is the same to the bit."""
+    options = {"model__name": "test_efficientnet", "train__ema": 0.9, "augment__hflip": 0.0, "eval__every_steps": 3}
+    options |= {"train__epochs": 2, "optim__lr": 0.002}
+    losses = {}
+    for name, world_size, sync in (("one", 1, False), ("two", 2, True), ("each", 2, False)):
+        micro = 6 // world_size
+        run = train(tree, world_size, run__name=name, model__sync_bn=sync, train__micro_batch=micro, **options)
+        losses[name] = [row["loss"] for row in rows(run, "train")]
+    assert losses["two"] == pytest.approx(losses["one"], rel=2e-4)
+    assert losses["each"] != pytest.approx(losses["one"], rel=2e-3)
+    two = run.parent / "two"
+    whole = state_digest(two)
+    for name in sorted((two / "checkpoints").iterdir())[1:]:  # as if killed after the first epoch
+        shutil.rmtree(name)
+    train(tree, 2, run__name="two", model__sync_bn=True, train__micro_batch=3, **options)
+    assert state_digest(two) == whole
+
+
+def test_a_norm_of_an_unknown_class_is_refused() -> None:
+    class Mine(nn.BatchNorm2d): ...
+
+    group = Dist(0, 0, 2, torch.device("cpu"), "ddp")
+    with pytest.raises(ConfigError, match=r"`model\.sync_bn` \(true\) does not know what to do with 0, a Mine"):
+        synchronise(nn.Sequential(Mine(3)), group, group.device)
