@@ -1,14 +1,19 @@
 """``python -m dist_train``, with or without torchrun in front. torch is imported only when it is needed."""
 
+import os
+import signal
 import sys
 
 from dist_train import cli
 from dist_train.config import Config
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED
-from dist_train.processes import leave_at_once
+from dist_train.processes import die_with_parent, leave_at_once
 
 
 def _train(cfg: Config) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
+        die_with_parent(signal.SIGUSR2)
     from dist_train.preempt import ignore_stop_signals
     from dist_train.train import main
 

@@ -67,6 +67,11 @@ class Checkpoints:
             raise SaveError(f"the process that writes checkpoints died (exit code {writer.wait()})") from None
         self._in_flight = manifest.name
 
+    @property
+    def busy(self) -> bool:
+        """Whether a write is in flight, as far as ``poll`` knows."""
+        return bool(self._in_flight)
+
     def poll(self) -> None:
         """Look, without waiting, whether the write in flight is done.
 

@@ -53,6 +53,8 @@ class DataConfig(Section):
     """Share of the training images that becomes the validation set, where there is none; the same in every class."""
     val_seed: NonNegativeInt = 0
     """Decides which images; not `run.seed`, so that runs with other seeds are scored on the same images."""
+    max_val_images: PositiveInt | None = None
+    """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
     image_size: PositiveInt | None = None
     """Side of the square input in pixels; the model's own if not given."""
     mean: tuple[float, float, float] | None = None

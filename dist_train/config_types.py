@@ -49,4 +49,4 @@ Walltime = Annotated[str, AfterValidator(_walltime)]
 class Section(BaseModel):
     """A part of the configuration: unknown keys and wrong types are errors, and nothing can be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, defer_build=True)

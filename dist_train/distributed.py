@@ -5,11 +5,9 @@ The same code runs at world size 1, where every collective is the identity.
 
 import ctypes
 import datetime
-import faulthandler
 import inspect
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -189,6 +187,7 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
             backend="nccl" if device.type == "cuda" else "gloo",
             timeout=timeout,
             device_id=device if device.type == "cuda" else None,
+            **_meeting_place(timeout),
         )
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
@@ -196,6 +195,21 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
         raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
     yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
     dist.destroy_process_group()  # not after an error: with a rank missing it could wait for ever
+
+
+def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
+    """Where ranks of one node find each other: in the store of torchrun's agent, under keys of this restart's own.
+
+    The agent lends one store to all its restarts. Without such keys, ranks restarted in the job (``--max-restarts``)
+    read the addresses of the dead there and give up. The agents of several nodes count restarts each for itself, so
+    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must be set for torchrun, as our launcher does.
+    """
+    here = os.environ
+    if here.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or here.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    store = dist.TCPStore(here["MASTER_ADDR"], int(here["MASTER_PORT"]), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
+    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}", store)  # type: ignore[attr-defined]
+    return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
 
 
 def choose_strategy(wanted: str, world_size: int, gpus: int) -> Strategy:
@@ -229,27 +243,6 @@ def _device(local_rank: int) -> torch.device:
         raise ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
-
-
-class StackDump:
-    """Prints this rank's Python stacks to stderr when ``beat`` has not been called for ``timeout_s`` seconds.
-
-    Every rank that waits in vain does so, which shows who waits where, and for whom.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._armed = -float("inf")
-
-    def beat(self) -> None:
-        """A sign of life. Arms the timer anew at most ten times in its length: that costs a thread each time."""
-        now = time.monotonic()
-        if now - self._armed > self._timeout_s / 10:
-            faulthandler.dump_traceback_later(self._timeout_s, repeat=False)
-            self._armed = now
-
-    def close(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def keep_freed_memory() -> None:

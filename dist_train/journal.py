@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dist_train.data_wait import DataWait
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
 from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
@@ -36,6 +37,7 @@ class Journal:
         self._first_step = setup.state.progress.step
         self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
         self._paused_s = 0.0
+        self._data_wait = DataWait()
         if setup.group.is_main:
             self._sinks = open_sinks(setup.cfg, setup.run, setup.plan, setup.state.progress, _facts(setup, attempt))
         else:
@@ -65,6 +67,9 @@ class Journal:
         if steps:
             row |= {"images_per_s": steps * setup.plan.global_batch / elapsed, "data_wait": waited / elapsed}
             row |= self._pace(waited, elapsed)
+            longest = row.get("data_wait_max", row["data_wait"]) * elapsed
+            if self._data_wait.add(longest, elapsed, steps, setup.cfg) and setup.group.is_main:
+                log.warning(self._data_wait.advice)
         if setup.group.device.type == "cuda":
             row["gpu_mem_gb"] = torch.cuda.max_memory_allocated(setup.group.device) / 2**30
         if setup.state.precision.scales:
@@ -160,6 +165,8 @@ class Journal:
                 weights="raw" if setup.state.evaluated_model is setup.state.model else "ema",
                 wall_s=round(wall, 3),
                 images_per_s=steps * setup.plan.global_batch / (wall - self._paused_s) if steps else None,
+                data_wait=self._data_wait.share,
+                advice=self._data_wait.advice,
                 error=error,
                 message=message,
             ),

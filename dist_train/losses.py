@@ -88,6 +88,8 @@ def cross_entropy(logits_BK: Tensor, targets: Tensor, weights_K: Tensor | None, 
     batch without that class. Soft labels come from Mixup, which has smoothed them already.
     """
     smoothing = 0.0 if targets.is_floating_point() else smoothing
+    if weights_K is None:
+        return F.cross_entropy(logits_BK, targets, label_smoothing=smoothing)
     return F.cross_entropy(logits_BK, targets, weights_K, label_smoothing=smoothing, reduction="none").mean()
 
 

@@ -10,29 +10,64 @@ from dist_train.tasks import FALLING
 
 LOSS, GRAD_NORM, GOOD, BAD, STREAK, LONGEST = range(6)
 
+PACK = 256
+"""Steps whose scalars are put into one tensor, so that a long way between two log lines keeps few of them."""
+
 
 class StepSums:
-    """Running sums over the steps since the last row, on the device: adding never waits for it.
+    """Running sums over the steps since the last row.
 
-    ``values`` is float64 [6]: sum of losses and of gradient norms over good steps, good steps, bad ones (loss or
-    gradient not finite), bad ones in a row up to now, and the longest such row.
+    Adding a step keeps its two scalars on the device, and does no arithmetic there: that would cost more than all
+    the rest of a step's bookkeeping. They are added up, in the order of steps, when somebody reads them.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.values = torch.zeros(6, dtype=torch.float64, device=device)
+        self._device = device
+        self._sums = [0.0] * 6
+        self._losses: list[Tensor] = []
+        self._norms: list[Tensor] = []
+        self._packed: list[tuple[Tensor, Tensor]] = []
 
     def add(self, loss: Tensor, grad_norm: Tensor) -> None:
         """Count one step; both are scalars on the device."""
-        step = torch.stack((loss.double(), grad_norm.double()))
-        good = step.isfinite().all().double()
-        streak = (self.values[STREAK] + 1) * (1 - good)
-        self.values[:GOOD] += step.nan_to_num(0, 0, 0) * good
-        self.values[GOOD:STREAK] += torch.stack((good, 1 - good))
-        self.values[STREAK:] = torch.stack((streak, self.values[LONGEST].maximum(streak)))
+        self._losses.append(loss)
+        self._norms.append(grad_norm)
+        if len(self._losses) == PACK:
+            self._pack()
+
+    def _pack(self) -> None:
+        if self._losses:
+            self._packed.append((torch.stack(self._losses), torch.stack(self._norms)))
+            self._losses, self._norms = [], []
+
+    def values(self) -> Tensor:
+        """The sums, float64 [6]: losses and gradient norms over good steps, good steps, bad ones (loss or gradient
+        not finite), bad ones in a row up to now, and the longest such row. Waits for the device.
+        """
+        self._pack()
+        sums = self._sums
+        for losses, norms in self._packed:
+            for loss, norm in zip(losses.tolist(), norms.tolist(), strict=True):
+                if math.isfinite(loss) and math.isfinite(norm):
+                    sums[LOSS] += loss
+                    sums[GRAD_NORM] += norm
+                    sums[GOOD] += 1
+                    sums[STREAK] = 0.0
+                else:
+                    sums[BAD] += 1
+                    sums[STREAK] += 1
+                    sums[LONGEST] = max(sums[LONGEST], sums[STREAK])
+        self._packed = []
+        return torch.tensor(sums, dtype=torch.float64, device=self._device)
+
+    def restore(self, values: Tensor) -> None:
+        """Go on from saved sums."""
+        self._losses, self._norms, self._packed = [], [], []
+        self._sums = values.tolist()
 
     def read(self, group: Dist) -> "StepMeans":
         """The means over all ranks. Waits for the device."""
-        values = group.sum(self.values.clone()).div_(group.world_size).tolist()
+        values = group.sum(self.values()).div_(group.world_size).tolist()
         return StepMeans(
             loss=values[LOSS] / values[GOOD] if values[GOOD] else float("nan"),
             grad_norm=values[GRAD_NORM] / values[GOOD] if values[GOOD] else float("nan"),
@@ -42,8 +77,8 @@ class StepSums:
 
     def clear(self) -> None:
         """Begin a new row; a row of bad steps goes on."""
-        self.values[:STREAK] = 0
-        self.values[LONGEST] = self.values[STREAK]
+        streak = self.values()[STREAK].item()
+        self._sums = [0.0, 0.0, 0.0, 0.0, streak, streak]
 
 
 class StepMeans:

@@ -16,6 +16,9 @@ from torch import nn
 from dist_train.config import OptimConfig
 from dist_train.errors import ConfigError
 
+FUSED_ON = ("cpu", "cuda")
+"""Devices on which torch's SGD, Adam and AdamW update all parameters in one kernel."""
+
 
 def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> torch.optim.Optimizer:
     """The optimizer over all that can train; each group carries its ``lr_scale``.
@@ -26,11 +29,11 @@ def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -
     groups = param_groups(cfg, module, head)
     eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
     common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
-    fused: dict[str, Any] = {"fused": all(p.is_cuda for group in groups for p in group["params"]) or None}
+    fused = {"fused": all(p.device.type in FUSED_ON and p.is_floating_point() for g in groups for p in g["params"])}
     try:
         match cfg.name:
             case "sgd":
-                return torch.optim.SGD(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
+                return _sgd(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
             case "adam":
                 return torch.optim.Adam(groups, betas=cfg.betas, **eps, **common, **fused)
             case "adamw":
@@ -41,6 +44,20 @@ def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -
                 return _timm(cfg, groups, {**eps, **common})
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
+
+
+def _sgd(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    """torch's SGD, its momentum zero from the start, which makes the same first step.
+
+    The fused one makes its buffers in the first step and leaves them as they came from the allocator if the loss scaler has
+    that step skipped; and it does not take buffers that only some parameters have, as after ``model.unfreeze_epoch``.
+    """
+    optimizer = torch.optim.SGD(groups, **options)
+    if options["fused"] and options["momentum"]:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _timm(cfg: OptimConfig, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:

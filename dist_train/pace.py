@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import median
 
 import torch
@@ -15,17 +15,21 @@ class ForwardClock:
     """Adds up the time of this rank's forward passes.
 
     No collective runs in them, so no other rank can hold them up. On a GPU, events are recorded, and read
-    later: measuring never waits.
+    later: measuring never waits. A rank without others is not measured.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, world_size: int) -> None:
         self._on_gpu = device.type == "cuda"
+        self._alone = world_size == 1
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._seconds = 0.0
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """Measure the block."""
+        return nullcontext() if self._alone else self._measured()
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
         if not self._on_gpu:
             began = time.perf_counter()
             yield

@@ -1,14 +1,13 @@
 """Number formats: autocast, loss scaling and the guarded optimizer step as one object."""
 
 import math
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from dist_train.config import TrainConfig
 
@@ -38,9 +37,9 @@ class Precision:
         """The module to train through: ``model`` itself, or for pure fp16 its forward pass in half precision."""
         return HalfForward(model) if self._pure else model
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[Any]:
         """The context for a forward pass."""
-        return torch.autocast(self._device_type, dtype=self._dtype, enabled=self._dtype is not None)
+        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``, scaled if need be."""
@@ -52,13 +51,15 @@ class Precision:
         Returns:
             The norm of the whole gradient before clipping, on the device.
         """
-        self.scaler.unscale_(optimizer)
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = get_total_norm(_grads(parameters))
-        if self._clip < math.inf:
-            clip_grads_with_norm_(parameters, self._clip, norm)
-        self.scaler.step(optimizer)
-        self.scaler.update(None if self.scales else 1.0)
+        if self.skips:
+            self.scaler.unscale_(optimizer)
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = clip(grads, self._clip)
+        if self.skips:
+            self.scaler.step(optimizer)
+            self.scaler.update(None if self.scales else 1.0)
+        else:
+            optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -95,5 +96,15 @@ class HalfForward(nn.Module):
             return functional_call(self.module, halves, (images.half(),))
 
 
-def _grads(parameters: Iterable[Tensor]) -> list[Tensor]:
-    return [p.grad for p in parameters if p.grad is not None]
+def clip(grads: list[Tensor], limit: float) -> Tensor:
+    """Scale the gradients so that the norm of all of them together is at most ``limit``; inf leaves them alone.
+
+    What ``torch.nn.utils.clip_grad_norm_`` does, bit for bit, without its sorting of tensors by device and type.
+
+    Returns:
+        The norm before.
+    """
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+    if limit < math.inf:
+        torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
+    return norm

@@ -4,15 +4,37 @@ A handler only sets a flag. Each step posts the flag to the other ranks on a CPU
 the step before, so a signal to a single rank stops every rank at one step, within two steps, and nobody waits.
 """
 
+import faulthandler
 import signal
 import time
 from types import FrameType
 
 import torch
 
-from dist_train.distributed import Dist, StackDump
+from dist_train.distributed import Dist
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+class StackDump:
+    """Prints this rank's Python stacks to stderr when ``beat`` has not been called for ``timeout_s`` seconds.
+
+    Every rank that waits in vain does so, which shows who waits where, and for whom.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._armed = -float("inf")
+
+    def beat(self) -> None:
+        """A sign of life. Arms the timer anew at most ten times in its length: that costs a thread each time."""
+        now = time.monotonic()
+        if now - self._armed > self._timeout_s / 10:
+            faulthandler.dump_traceback_later(self._timeout_s, repeat=False)
+            self._armed = now
+
+    def close(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class StopRequest:

@@ -86,7 +86,8 @@ class Result:
 
     ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
     average as ``weights`` says; ``wall_s`` and
-    ``images_per_s`` are of this attempt; ``error`` and ``message`` say why it failed.
+    ``images_per_s`` are of this attempt, and so is ``data_wait``, the share of time spent on waiting for data, with
+    ``advice`` where it is too much; ``error`` and ``message`` say why it failed.
     """
 
     status: Status = "running"
@@ -98,6 +99,8 @@ class Result:
     weights: Literal["ema", "raw"] = "raw"
     wall_s: float = 0.0
     images_per_s: float | None = None
+    data_wait: float | None = None
+    advice: str | None = None
     error: ErrorKind | None = None
     message: str | None = None
     updated: str = field(default_factory=lambda: now())

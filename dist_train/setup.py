@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -20,6 +19,7 @@ from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, training_batches
 from dist_train.distributed import Dist, settle_buckets
+from dist_train.ema import Ema
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
 from dist_train.freeze import describe, train_mode, unfreeze
@@ -89,7 +89,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
         batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step, cache),
-        forward=ForwardClock(group.device),
+        forward=ForwardClock(group.device, group.world_size),
     )
     if group.is_main:
         write_json(run.classes, index.classes)
@@ -171,7 +171,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
     wrapped = group.wrap(precision.to_train(model))
-    ema = ModelEmaV3(model, decay=cfg.train.ema) if cfg.train.ema is not None else None
+    ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
     _settle(plan, group, network, precision, wrapped)

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from dist_train.distributed import Dist
+from dist_train.ema import Ema
 from dist_train.metrics import StepSums
 from dist_train.precision import Precision
 
@@ -41,7 +41,7 @@ class TrainState:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    ema: ModelEmaV3 | None
+    ema: Ema | None
     evaluated_model: nn.Module
     precision: Precision
     sums: StepSums
@@ -60,7 +60,7 @@ class TrainState:
             "optimizer": self.optimizer.state_dict(),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "precision": self.precision.state_dict(),
-            "sums": group.stack(self.sums.values),
+            "sums": group.stack(self.sums.values()),
             "progress": asdict(self.progress),
         }
 
@@ -74,7 +74,7 @@ class TrainState:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.precision.load_state_dict(state["precision"])
-        self.sums.values.copy_(_my_sums(state["sums"], group))
+        self.sums.restore(_my_sums(state["sums"], group))
         self.progress = Progress(**state["progress"])
 
 

@@ -42,8 +42,8 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device."""
     step = state.progress.step
     set_lr(state.optimizer, stepper.lr(step))
-    total = torch.zeros((), device=stepper.group.device)
-    for micro in range(stepper.plan.accumulate):
+    accumulate, total = stepper.plan.accumulate, None
+    for micro in range(accumulate):
         began = time.perf_counter()
         images, labels, _ = next(stepper.batches)
         stepper.waited_s += time.perf_counter() - began
@@ -51,17 +51,20 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         key = fold_in(stepper.cfg.run.seed, "micro", step, micro, stepper.group.rank)
         reseed(key, stepper.group.device)
         images, targets = stepper.augment(images, labels, key)
-        last = micro == stepper.plan.accumulate - 1
+        last = micro == accumulate - 1
         with nullcontext() if last else no_sync(stepper.wrapped):
             with stepper.forward.running(), state.precision.autocast():
                 logits = stepper.wrapped(images)
-            loss = stepper.loss(logits, targets) / stepper.plan.accumulate
+            loss = stepper.loss(logits, targets)
+            if accumulate > 1:
+                loss = loss / accumulate
             state.precision.backward(loss)
-        total += loss.detach()
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
     grad_norm = state.precision.step(state.optimizer)
     state.optimizer.zero_grad(set_to_none=True)
     if state.ema is not None:
-        state.ema.update(state.model, step + 1)
+        state.ema.update(step + 1)
     state.sums.add(total, grad_norm)
     state.progress.step = step + 1
 

@@ -7,18 +7,26 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+from dist_train.processes import children, die_with_parent, parents, send
+
+__all__ = [
+    "adopt_orphans",
+    "children",
+    "descendants",
+    "die_with_parent",
+    "reap",
+    "send",
+    "start_guarded",
+    "with_variable",
+]
+
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None)
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies, so that none can get lost."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def die_with_parent(number: signal.Signals) -> None:
-    """Have this process signalled when its parent dies. Programs that it becomes by exec keep that."""
-    _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def start_guarded(
@@ -39,18 +47,13 @@ def start_guarded(
     return subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=in_child)
 
 
-def children(pid: int) -> list[int]:
-    """The living children of a process (zombies are not)."""
-    return [child for child, parent in _parents().items() if parent == pid]
-
-
 def descendants(pid: int) -> list[int]:
     """Everything below a process, the nearest first."""
-    parents = _parents()
+    parent_of = parents()
     found: list[int] = []
     level = {pid}
     while level:
-        level = {child for child, parent in parents.items() if parent in level}
+        level = {child for child, parent in parent_of.items() if parent in level}
         found += sorted(level)
     return found
 
@@ -69,15 +72,6 @@ def with_variable(name: str, value_is_stale: Callable[[str], bool]) -> list[int]
     return found
 
 
-def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal processes, some of which may be gone."""
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
 def reap() -> None:
     """Forget adopted children that have ended. The caller must not be waiting for any other child."""
     try:
@@ -85,17 +79,3 @@ def reap() -> None:
             pass
     except ChildProcessError:
         return
-
-
-def _parents() -> dict[int, int]:
-    """Process -> parent, for all that run."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except OSError:  # gone meanwhile
-                continue
-            if state != "Z":
-                parents[int(entry.name)] = int(parent)
-    return parents

@@ -1,47 +1,83 @@
 """Kill a run at random, start it again, until it is done; its weights must be the undisturbed ones.
 
-    python -m tests.fuzz --kills 200 --seed 0
+    python -m tests.fuzz --kills 200 --seed 0 --torchrun 0.25 --json benchmarks/results/fuzz.json
 
-Faults: SIGKILL of one rank or of all, a stop signal to one rank, to all, or twice, at a random moment (which hits
-start-up, steps, evaluations and saves alike), and damage to the newest checkpoint between two starts. Ranks are forked
-with torch imported, so that most kills hit the training and not the start of Python; what torchrun and SLURM add is in
-tests/test_train.py and benchmarks/slurm_faults.py.
+The faults are those of the fire drill (``dist_train.faults``): stop signals and SIGKILL to one rank, to all, to torchrun;
+at a random moment (which hits start-up and steps), while the writer is at work, during an evaluation; and damage to
+the newest checkpoint between two starts. Most ranks are forked with torch imported, so that kills hit the training and
+not the start of Python; the share ``--torchrun`` of the starts is real. What SLURM adds is in benchmarks/slurm_faults.py.
 """
 
 import argparse
 import json
 import os
+import platform
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from dist_train.faults import FAULTS, CommandStart, Fault, Started, Traces, strike, wait_for_end, wait_until
+from dist_train.processes import alive, send
 from dist_train.run_dir import RunDir
 from tests.images import make_image_folder
-from tests.ranks import RankFailure, Ranks, collect, start_ranks
+from tests.ranks import RankFailure, collect, start_ranks
 from tests.runs import _main, changed, folder, rows, state_digest, train
 
-FAULTS = ("kill one", "kill all", "stop one", "stop all", "stop twice", "damage")
-SAVE_EVERY = 3
+SAVE_EVERY, EVALUATE_EVERY = 3, 5
+LIMIT_S = 240.0
 
 
 def config(images: Path, output: Path) -> dict[str, Any]:
-    """Twelve steps an epoch with everything on that is random; saves and evaluates often."""
+    """Three steps an epoch with everything on that is random; saves and evaluates often."""
     return {
         "run": {"name": "straight", "output_dir": str(output), "deterministic": True},
         "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1},
         "data": {"root": str(images), "image_size": 32, "workers": 0},
         "augment": {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
         "optim": {"name": "adamw", "lr": 1e-3},
-        "train": {"epochs": 3, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
-        "eval": {"batch_size": 8, "every_steps": 5},
+        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
+        "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY},
         "checkpoint": {"every_steps": SAVE_EVERY, "keep": 3},
-        "log": {"every_steps": 2, "tensorboard": False, "wandb": {"mode": "disabled"}},
+        "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
     }
+
+
+class ForkedStart:
+    """Ranks forked with torch imported, as ``Started``; like torchrun it ends the others when one has died."""
+
+    agent = None
+
+    def __init__(self, tree: dict[str, Any], world_size: int) -> None:
+        self._ranks = start_ranks(world_size, _main, tree)
+        self._died: float | None = None
+
+    def ranks(self) -> list[int]:
+        return [process.pid for process, _, _ in self._ranks]
+
+    def running(self) -> bool:
+        living = list(filter(alive, self.ranks()))
+        if len(living) < len(self._ranks):
+            self._died = self._died or time.monotonic()
+            if time.monotonic() - self._died > 10:
+                send(living, signal.SIGKILL)
+        if not living:
+            self._close()
+        return bool(living)
+
+    def _close(self) -> None:
+        ranks, self._ranks = self._ranks, []
+        try:
+            collect(ranks, quiet=True)
+        except RankFailure:
+            return  # what became of the run is in its folder
 
 
 class Tally:
@@ -49,126 +85,139 @@ class Tally:
 
     def __init__(self) -> None:
         self.faults: Counter[str] = Counter()
-        self.lost_after_stop = self.lost_after_kill = self.runs = 0
+        self.launchers: Counter[str] = Counter()
+        self.hits: Counter[str] = Counter()
+        self.lost_after_stop = self.lost_after_kill = self.lost_in_flight = self.runs = 0
+
+    @property
+    def kills(self) -> int:
+        return sum(self.faults.values())
 
     def report(self) -> dict[str, Any]:
         return {
-            "kills": sum(self.faults.values()),
+            "kills": self.kills,
             "runs": self.runs,
+            "starts": dict(self.launchers),
             "faults": dict(sorted(self.faults.items())),
+            "what_they_hit": dict(self.hits),
+            "checkpoint_every_steps": SAVE_EVERY,
             "most_steps_lost_after_a_stop": self.lost_after_stop,
             "most_steps_lost_after_a_kill": self.lost_after_kill,
+            "most_steps_lost_after_a_kill_with_a_checkpoint_in_flight": self.lost_in_flight,
             "runs_that_ended_with_other_weights_or_rows": 0,
         }
 
+    def note(self, fault: Fault, traces: Traces, going: bool, stale: frozenset[int]) -> None:
+        """Count what a fault hit and what it cost.
 
-def disturb(ranks: Ranks, fault: str, rng: random.Random) -> None:
-    """Do one fault to running ranks."""
-    chosen = [rng.choice(ranks)] if fault.endswith("one") else ranks
-    number = (
-        signal.SIGKILL if fault.startswith("kill") else rng.choice((signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
-    )
-    for _ in range(2 if fault == "stop twice" else 1):
-        for process, _, _ in chosen:
-            if process.is_alive():
-                os.kill(process.pid, number)
-        time.sleep(0.01)
-
-
-def end_the_rest(ranks: Ranks) -> None:
-    """Once a rank has died, give the others 10 s and kill them, as the agent of torchrun does."""
-    died = None
-    while any(process.is_alive() for process, _, _ in ranks):
-        if died is None and any(process.exitcode not in (None, 0) for process, _, _ in ranks):
-            died = time.monotonic()
-        if died is not None and time.monotonic() - died > 10:
-            for process, _, _ in ranks:
-                process.kill()
-        if all(pipe.poll() for process, pipe, _ in ranks if process.is_alive()):
-            return  # they have answered, and end when the answer is taken
-        time.sleep(0.05)
+        Raises:
+            AssertionError: it cost more steps than it may.
+        """
+        in_flight = traces.in_flight(stale)
+        stopped = traces.status() == "stopped"
+        self.faults[fault.name] += 1
+        evaluating = going and traces.evaluating(EVALUATE_EVERY)
+        moment = "save" if in_flight else "evaluation" if evaluating else "step" if going else "start-up"
+        self.hits[moment] += 1
+        if not going or fault.damage:
+            return
+        lost, _ = traces.loss(fault, SAVE_EVERY)
+        if stopped:
+            self.lost_after_stop = max(self.lost_after_stop, lost)
+            assert lost == 0, f"{fault.name}: {lost} steps lost after a stop"
+        elif in_flight:
+            self.lost_in_flight = max(self.lost_in_flight, lost)
+            assert lost <= 2 * SAVE_EVERY, f"{fault.name}: {lost} steps lost with a checkpoint in flight"
+        else:
+            self.lost_after_kill = max(self.lost_after_kill, lost)
+            assert lost <= SAVE_EVERY, f"{fault.name}: {lost} steps lost"
 
 
-def damage(run: Path, rng: random.Random) -> None:
-    """Cut short or flip a bit in the newest of several checkpoints."""
-    found = sorted((run / "checkpoints").glob("step_*"))
-    if len(found) < 2:
-        return
-    state = found[-1] / "state.safetensors"
-    content = bytearray(state.read_bytes())
-    if rng.random() < 0.5:
-        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
-    else:
-        del content[rng.randrange(len(content)) :]
-    state.write_bytes(content)
+class Fuzz:
+    """Runs that are disturbed by turns; ``torchrun`` is the share of starts that are real ones."""
 
+    def __init__(self, seed: int, output: Path, torchrun: float) -> None:
+        self.rng, self.output, self.torchrun = random.Random(seed), output, torchrun
+        self.images = make_image_folder(output / "images")
+        self.tally = Tally()
+        self.faults = [fault for fault in FAULTS if fault.target != "agent" or torchrun > 0]
 
-def newest_step(run: Path) -> int:
-    found = sorted((run / "checkpoints").glob("step_*"))
-    return int(found[-1].name[5:13]) if found else 0
+    def start(self, tree: dict[str, Any], world_size: int, fault: Fault | None) -> Started:
+        """Agents are hit where there is one; a start that nobody disturbs is forked."""
+        if fault is None or (fault.target != "agent" and self.rng.random() >= self.torchrun):
+            self.tally.launchers["forked"] += 1
+            return ForkedStart(tree, world_size)
+        self.tally.launchers["torchrun"] += 1
+        name = tree["run"]["name"]
+        path = self.output / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return CommandStart(["--config", str(path)], world_size, self.output / f"{name}.log")
 
-
-def reached(run: Path) -> int:
-    """The last step that the metrics tell of; a kill may have cut the last row short."""
-    lines = RunDir(run).metrics.read_text().splitlines() if RunDir(run).metrics.exists() else []
-    return max([0, *(json.loads(line)["step"] for line in lines if line.endswith("}"))])
-
-
-def one_run(tree: dict[str, Any], world_size: int, seconds: float, rng: random.Random, tally: Tally, most: int) -> Path:
-    """Disturb one run until it is done, or ``most`` faults have been; then let it end in peace."""
-    run = folder(tree)
-    done = 0
-    while True:
-        fault = rng.choice(FAULTS) if done < most else None
-        ranks = start_ranks(world_size, _main, tree)
-        if fault is not None:
-            time.sleep(rng.uniform(0.0, 1.2 * seconds))
-            hit = any(process.is_alive() for process, _, _ in ranks)
-            if hit:
-                disturb(ranks, "kill all" if fault == "damage" else fault, rng)
+    def one_run(self, tree: dict[str, Any], world_size: int, seconds: float, most: int) -> Path:
+        """Disturb one run until it is done, or ``most`` faults have been; then let it end in peace."""
+        traces, done = Traces(RunDir(folder(tree))), 0
+        while traces.status() != "done":
+            fault = self.rng.choice(self.faults) if done < most else None
+            stale, before = traces.flights(), traces.number()
+            started = self.start(tree, world_size, fault)
+            if fault is not None and self.await_moment(fault, traces, started, seconds, stale, before):
+                for _ in range(self.rng.choice((1, 1, 2))):
+                    strike(fault, started, self.rng.randrange(world_size))
+                    time.sleep(0.01)
                 done += 1
-                tally.faults[fault] += 1
-            end_the_rest(ranks)
-        try:
-            collect(ranks, quiet=True)
-        except RankFailure:
-            assert fault is not None, "an undisturbed start failed"
-        result = json.loads((run / "result.json").read_text()) if (run / "result.json").exists() else {}
-        if result.get("status") == "done":
-            return run
-        if result.get("status") == "stopped":
-            tally.lost_after_stop = max(tally.lost_after_stop, result["step"] - newest_step(run))
-        elif fault is not None and fault.startswith("kill"):
-            tally.lost_after_kill = max(tally.lost_after_kill, reached(run) - newest_step(run))
-        if fault == "damage":
-            damage(run, rng)
+                wait_for_end(started, LIMIT_S)
+                if traces.status() != "done":
+                    self.tally.note(fault, traces, traces.number() != before, stale)
+                    if fault.damage and traces.saved():
+                        traces.damage(self.rng.random(), cut=self.rng.random() < 0.5)
+            wait_for_end(started, LIMIT_S)
+            assert fault is not None or traces.status() == "done", "an undisturbed start failed"
+        return traces.run.path
+
+    def await_moment(
+        self, fault: Fault, traces: Traces, started: Started, seconds: float, stale: frozenset[int], before: int | None
+    ) -> bool:
+        """Wait for the moment of a fault; False if the run was done before it came."""
+        if fault.moment == "step":
+            if started.agent is not None and self.rng.random() < 0.8:  # else it hits the start of Python
+                wait_until(lambda: traces.number() != before, started, LIMIT_S, pause_s=0.01)
+            time.sleep(self.rng.uniform(0.0, seconds))
+            return started.running()
+        moments = {
+            "save": lambda: traces.in_flight(stale),
+            "evaluation": lambda: traces.number() != before and traces.evaluating(EVALUATE_EVERY),
+        }
+        return wait_until(moments[fault.moment], started, LIMIT_S)
+
+    def __call__(self, kills: int, worlds: tuple[int, ...], most_per_run: int) -> dict[str, Any]:
+        """Disturb runs until ``kills`` faults have happened.
+
+        Raises:
+            AssertionError: a run ended with other weights or rows than the undisturbed one, or lost too many steps.
+        """
+        straight: dict[int, tuple[str, list[dict[str, Any]], float]] = {}
+        while self.tally.kills < kills:
+            world_size = worlds[self.tally.runs % len(worlds)]
+            if world_size not in straight:
+                tree = changed(config(self.images, self.output), run__name=f"straight-{world_size}")
+                began = time.monotonic()
+                run = train(tree, world_size)
+                straight[world_size] = state_digest(run), rows(run), time.monotonic() - began
+            digest, expected, seconds = straight[world_size]
+            self.tally.runs += 1
+            tree = changed(config(self.images, self.output), run__name=f"run-{self.tally.runs}")
+            run = self.one_run(tree, world_size, seconds, min(most_per_run, kills - self.tally.kills))
+            assert state_digest(run) == digest, f"{run.name} of {world_size} ranks ended with other weights"
+            assert rows(run) == expected, f"{run.name} of {world_size} ranks has other rows"
+            print(f"{self.tally.kills} of {kills}: {run.name} with {world_size} ranks ends the same", flush=True)
+        return self.tally.report()
 
 
-def fuzz(kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8) -> dict[str, Any]:
-    """Disturb runs until ``kills`` faults have happened.
-
-    Raises:
-        AssertionError: a run ended with other weights or other rows than the undisturbed one.
-    """
-    rng = random.Random(seed)
-    images = make_image_folder(output / "images")
-    tally = Tally()
-    straight: dict[int, tuple[str, list[dict[str, Any]], float]] = {}
-    while sum(tally.faults.values()) < kills:
-        world_size = worlds[tally.runs % len(worlds)]
-        if world_size not in straight:
-            tree = changed(config(images, output), run__name=f"straight-{world_size}")
-            began = time.monotonic()
-            run = train(tree, world_size)
-            straight[world_size] = state_digest(run), rows(run), time.monotonic() - began
-        digest, expected, seconds = straight[world_size]
-        tally.runs += 1
-        left = kills - sum(tally.faults.values())
-        tree = changed(config(images, output), run__name=f"run-{tally.runs}")
-        run = one_run(tree, world_size, seconds, rng, tally, min(most_per_run, left))
-        assert state_digest(run) == digest, f"{run.name} of {world_size} ranks ended with other weights (seed {seed})"
-        assert rows(run) == expected, f"{run.name} of {world_size} ranks has other rows (seed {seed})"
-    return tally.report()
+def fuzz(
+    kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0
+) -> dict[str, Any]:
+    """See ``Fuzz``."""
+    return Fuzz(seed, output, torchrun)(kills, worlds, most_per_run)
 
 
 def main() -> None:
@@ -176,9 +225,22 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4], help="numbers of ranks, in turn")
+    parser.add_argument("--torchrun", type=float, default=0.25, help="share of starts under a real torchrun (0.25)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as output:
-        print(json.dumps(fuzz(args.kills, args.seed, tuple(args.worlds), Path(output)), indent=2))
+        found = fuzz(args.kills, args.seed, tuple(args.worlds), Path(output), torchrun=args.torchrun)
+    about = {
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": f"{os.cpu_count()} shared CPU cores, {platform.system()}",
+        "command": f"python -m tests.fuzz {' '.join(sys.argv[1:])}",
+        "seconds": round(time.monotonic() - began),
+    }
+    text = json.dumps(about | found, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.runs import folder
 
 
 def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
-    clock = ForwardClock(torch.device("cpu"))
+    clock = ForwardClock(torch.device("cpu"), 2)
     for _ in range(2):
         with clock.running():
             time.sleep(0.02)
@@ -28,7 +28,7 @@ def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_the_time_is_that_of_the_device() -> None:
-    clock = ForwardClock(torch.device("cuda"))
+    clock = ForwardClock(torch.device("cuda"), 2)
     a = torch.randn(4096, 4096, device="cuda")
     with clock.running():
         for _ in range(20):

@@ -88,6 +88,7 @@ def scan(cfg: DataConfig) -> DataIndex:
     for name, entries in (("training", train), ("validation", val)):
         if not entries:
             raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(IMAGE_SUFFIXES)})")
+    val = _spread(val, cfg.max_val_images)
     fingerprint = _fingerprint(cfg, found, train, val)
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, _split(train), _split(val), fingerprint)
 
@@ -112,6 +113,13 @@ def _held_out(cfg: DataConfig, entries: list[Entry]) -> tuple[list[Entry], list[
         train += group[count:]
     order = {entry[0]: place for place, entry in enumerate(entries)}
     return sorted(train, key=lambda entry: order[entry[0]]), sorted(val, key=lambda entry: order[entry[0]])
+
+
+def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
+    """At most ``most`` entries, at even distances."""
+    if most is None or most >= len(entries):
+        return entries
+    return [entries[place * len(entries) // most] for place in range(most)]
 
 
 def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> str:

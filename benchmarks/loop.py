@@ -1,0 +1,227 @@
+"""What our loop costs a step, over a bare PyTorch loop that does the same arithmetic.
+
+    python -m benchmarks.loop
+
+Ours is the real ``fit`` with its journal, stop request and checkpoints; only the batches come from memory on all
+sides, as uint8 images that each side normalises. The first part trains a model that does nothing, so that what is left is the loop itself;
+the second a small ViT with AdamW, clipping and EMA on all sides.
+"""
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
+from torch import Tensor, nn
+
+from benchmarks.images import small_folder
+from benchmarks.measure import Row, interleaved, medians, pinned, ratio_of, run_part
+from dist_train.config import parse_config
+from dist_train.data.dataset import Batch
+from dist_train.distributed import Dist
+from dist_train.freeze import train_mode
+from dist_train.journal import Journal
+from dist_train.preempt import STOP_SIGNALS, StopRequest
+from dist_train.setup import build_setup
+from dist_train.train import fit
+
+LOG_EVERY = 50
+
+
+class Nothing(nn.Module):
+    """One number that trains."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images[:, 0, 0, :1])  # type: ignore[no-any-return]
+
+
+class Enough(Exception):
+    """The steps to be timed are done."""
+
+
+class Timed:
+    """Gives the same batch ``steps`` times, and keeps the CPU time from the first to the end of the last.
+
+    CPU time, for other programs on the machine stretch the time on the wall; nothing here waits for anything else.
+    """
+
+    def __init__(self, batch: Batch, steps: int) -> None:
+        self._batch, self._left = batch, steps
+        self._steps, self.seconds_a_step = steps, 0.0
+        self._began = 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._began:
+            self._began = time.process_time()
+        if self._left == 0:
+            self.seconds_a_step = (time.process_time() - self._began) / self._steps
+            raise Enough
+        self._left -= 1
+        return self._batch
+
+
+def tree(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool) -> dict[str, Any]:
+    return {
+        "run": {"name": "loop", "output_dir": str(folder / "runs")},
+        "model": {"pretrained": False, **model},
+        "data": {"root": str(small_folder(folder / "images")), "image_size": size, "workers": 0},
+        "optim": {"name": "adamw" if hard else "sgd", "lr": 1e-4, "weight_decay": 0.05},
+        "train": {
+            "epochs": 10**8,
+            "global_batch": batch,
+            **({"ema": 0.999, "clip_grad": 1.0} if hard else {}),
+        },
+        "eval": {"every_steps": 10**8},
+        "checkpoint": {"every_steps": 10**8},
+        "log": {"every_steps": LOG_EVERY, "tensorboard": False, "wandb": {"mode": "disabled"}},
+    }
+
+
+class Ours:
+    """Our trainer, as ``main`` puts it together."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        group = Dist(0, 0, 1, torch.device("cpu"), "none")
+        self.setup = build_setup(parse_config(config), group)
+        self._stop = StopRequest(group)
+        self._journal = Journal(self.setup, 1, ["here"])
+        self.batch: Batch = next(self.setup.stepper.batches)
+        train_mode(self.setup.network.module)
+
+    def seconds(self, steps: int) -> float:
+        timed = Timed(self.batch, steps)
+        self.setup.stepper.batches = timed
+        try:
+            fit(self.setup, self._journal, self._stop)
+        except Enough:
+            return timed.seconds_a_step
+        raise AssertionError("the run ended by itself")
+
+    def close(self) -> None:
+        self._stop.close()
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def bare_steps(
+    model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, clip: bool, ema: nn.Module | None, optimizer: Any
+) -> Callable[[int], float]:
+    """The shortest honest loop: forward, backward, clip, step, EMA by two foreach calls."""
+    theirs = [] if ema is None else [*ema.parameters(), *(b for b in ema.buffers() if b.is_floating_point())]
+    mine = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
+
+    def seconds(steps: int) -> float:
+        timed = Timed(batch, steps)
+        try:
+            for images, labels, _ in timed:
+                images = images.permute(0, 3, 1, 2).float().sub_(mean).mul_(scale).contiguous()
+                loss = F.cross_entropy(model(images), labels)
+                loss.backward()
+                if clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+                optimizer.step()
+                optimizer.zero_grad()
+                if ema is not None:
+                    with torch.no_grad():
+                        torch._foreach_lerp_(theirs, mine, weight=0.001)
+        except Enough:
+            return timed.seconds_a_step
+        raise AssertionError
+
+    return seconds
+
+
+def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard: bool, optimizer: Any) -> Callable[[int], float]:  # fmt: skip
+    """The step of timm's training script in our own words: its EMA, clipping and meter, a read of the loss a step."""
+    ema = ModelEmaV3(model, decay=0.999) if hard else None
+    count = [0]
+
+    def seconds(steps: int) -> float:
+        timed, losses = Timed(batch, steps), AverageMeter()
+        try:
+            for images, labels, _ in timed:
+                images = images.permute(0, 3, 1, 2).float().sub_(mean).mul_(scale).contiguous()
+                with torch.autocast("cpu", enabled=False):
+                    loss = F.cross_entropy(model(images), labels)
+                loss.backward()
+                if hard:
+                    dispatch_clip_grad(model.parameters(), 1.0, mode="norm")
+                optimizer.step()
+                count[0] += 1
+                if ema is not None:
+                    ema.update(model, step=count[0])
+                losses.update(loss.item(), len(images))
+                optimizer.zero_grad()
+        except Enough:
+            return timed.seconds_a_step
+        raise AssertionError
+
+    return seconds
+
+
+def sides(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool, steps: int) -> dict[str, Callable[[], float]]:  # fmt: skip
+    ours = Ours(tree(folder, model, size, batch, hard))
+    module, normalise = ours.setup.network.module, ours.setup.normalise
+    mean, scale = normalise._mean, normalise._scale
+
+    def copy() -> tuple[nn.Module, Any]:
+        other = deepcopy(module)
+        options: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.05, "fused": True}
+        if hard:
+            return other, torch.optim.AdamW(other.parameters(), **options)
+        return other, torch.optim.SGD(other.parameters(), momentum=0.9, **options)
+
+    bare_model, bare_optimizer = copy()
+    timm_model, timm_optimizer = copy()
+    shadow = deepcopy(bare_model).eval().requires_grad_(False) if hard else None
+    bare = bare_steps(bare_model, ours.batch, mean, scale, hard, shadow, bare_optimizer)
+    timms = timm_steps(timm_model, ours.batch, mean, scale, hard, timm_optimizer)
+    return {"ours": lambda: ours.seconds(steps), "bare": lambda: bare(steps), "timm": lambda: timms(steps)}
+
+
+def measure(quick: bool) -> list[Row]:
+    pinned()
+    torch.set_num_threads(1)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        nothing = {"name": "benchmarks.loop:Nothing"}
+        for label, hard in (("", False), (", AdamW, clipping and EMA", True)):
+            both = sides(Path(folder) / f"n{hard}", nothing, 8, 2, hard, 100 if quick else 500)
+            figures = interleaved(both, 3 if quick else 21)
+            middle = medians(figures)
+            for peer, target in (("bare", 50.0), ("timm", None)):
+                over = (middle["ours"] - middle[peer]) * 1e6
+                name = "bare loop" if peer == "bare" else "timm's step"
+                rows.append(
+                    Row(f"fixed cost of a step over a {name}{label}", "us", over, None, "", None,
+                        f"<= {target:g} us" if target else "", over <= target if target else None)
+                )  # fmt: skip
+        model = {"name": "vit_tiny_patch16_224"}
+        both = sides(Path(folder) / "vit", model, 96, 8, True, 3 if quick else 8)
+        figures = interleaved(both, 3 if quick else 25)
+        middle = medians(figures)
+        for peer, target in (("bare", 1.02), ("timm", None)):
+            ratio = ratio_of(figures, "ours", peer)
+            name = "bare loop" if peer == "bare" else "timm's step"
+            rows.append(
+                Row(f"step of a small ViT, AdamW, clipping and EMA, over a {name}", "ms", middle["ours"] * 1e3, middle[peer] * 1e3,
+                    name, ratio, f"<= {target:g}x" if target else "", ratio <= target if target else None)
+            )  # fmt: skip
+    return rows
+
+
+if __name__ == "__main__":
+    run_part(__doc__, measure)

@@ -1,0 +1,117 @@
+"""What the benchmarks share: interleaved timing, rows of the one table, and what is written beside the figures."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. ``ratio`` is whichever way round ``what`` says; ``met`` is None without a target."""
+
+    what: str
+    unit: str
+    ours: float
+    peer: float | None = None
+    peer_name: str = ""
+    ratio: float | None = None
+    target: str = ""
+    met: bool | None = None
+
+
+def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call every side once a round, in turn, the order turned round each time; the figures by side.
+
+    Whatever disturbs the machine for a while then falls on all sides alike.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        order = list(sides) if number % 2 == 0 else list(reversed(sides))
+        for name in order:
+            figures[name].append(sides[name]())
+    return figures
+
+
+def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: statistics.median(values) for name, values in figures.items()}
+
+
+def ratio_of(figures: Mapping[str, list[float]], above: str, below: str) -> float:
+    """The median over rounds of one side's figure over the other's in the same round."""
+    return statistics.median(a / b for a, b in zip(figures[above], figures[below], strict=True))
+
+
+def pinned(core: int = 0) -> None:
+    """Keep this process and what it starts on one core, with one thread."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[core % len(allowed)]})
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def circumstances(command: str | None = None) -> dict[str, Any]:
+    """Date, hardware, versions and command, without which a figure says nothing."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "hardware": hardware(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS},
+        "command": command or " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *map(shlex.quote, sys.argv[1:])]),
+    }  # fmt: skip
+
+
+def hardware() -> str:
+    """The processor in words, and how many cores of it are ours; they may be shared with others."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} shared CPU cores ({name})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def print_table(rows: list[Row]) -> None:
+    print(table(rows))
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| what | ours | peer | ratio | target | met |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        peer = "" if row.peer is None else f"{row.peer:.4g} {row.unit} ({row.peer_name})"
+        ratio = "" if row.ratio is None else f"{row.ratio:.3g}x"
+        met = {True: "yes", False: "**no**", None: ""}[row.met]
+        lines.append(f"| {row.what} | {row.ours:.4g} {row.unit} | {peer} | {ratio} | {row.target} | {met} |")
+    return "\n".join(lines)
+
+
+def write_json(path: Path, rows: list[Row], **more: Any) -> None:
+    content = circumstances() | more | {"rows": [asdict(row) for row in rows]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def run_part(description: str | None, measure: Callable[[bool], list[Row]]) -> None:
+    """The command line of a part: ``--quick`` and ``--json FILE``."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    args = parser.parse_args()
+    rows = measure(args.quick)
+    print_table(rows)
+    if args.json:
+        write_json(args.json, rows)

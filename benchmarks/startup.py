@@ -1,0 +1,115 @@
+"""How long one waits: for the command line's answers, and from ``torchrun`` to the first optimizer step.
+
+python -m benchmarks.startup
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from benchmarks.images import small_folder
+from benchmarks.measure import Row, interleaved, medians, run_part
+
+PYTHON = sys.executable
+CONFIG = "configs/demo.yaml"
+MODEL, SIZE, BATCH, WORLD = "vit_tiny_patch16_224", 96, 8, 2
+
+ANSWERS = (
+    ("--help", [PYTHON, "-m", "dist_train", "--help"], 0, 0.3),
+    ("--print-config", [PYTHON, "-m", "dist_train", "--config", CONFIG, "--print-config"], 0, 0.3),
+    ("an error in the config", [PYTHON, "-m", "dist_train", "--config", CONFIG, "optim.lrr=3"], 2, 0.3),
+    ("slurm.py --dry-run --no-check", [PYTHON, "launch/slurm.py", "--config", CONFIG, "--dry-run", "--no-check"], 0, 1.0),
+)  # fmt: skip
+
+
+def answer_s(command: list[str], code: int) -> Callable[[], float]:
+    def seconds() -> float:
+        began = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != code:
+            raise SystemExit(f"{' '.join(command)} left with {done.returncode}: {done.stderr[-2000:]}")
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def our_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD) -> list[str]:
+    """A run like the peer's: the same model, data, world size, optimizer, clipping and EMA; a log line every step."""
+    tree = {
+        "run": {"name": f"start-{time.monotonic_ns()}", "output_dir": str(folder / "runs")},
+        "model": {"name": MODEL, "pretrained": False},
+        "data": {"root": str(folder / "images"), "image_size": SIZE, "workers": workers},
+        "optim": {"name": "adamw", "lr": 1e-4, "weight_decay": 0.05, "decay_norm_and_bias": False},
+        "train": {"epochs": 10**6, "max_steps": steps, "global_batch": BATCH * world, "ema": 0.999, "clip_grad": 1.0},
+        "eval": {"every_steps": 10**6},
+        "checkpoint": {"every_steps": 10**6},
+        "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
+    }
+    path = folder / "start.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return [*torchrun(world), "-m", "dist_train", "--config", str(path)]
+
+
+def peer_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD) -> list[str]:
+    options = {
+        "root": folder / "images",
+        "model": MODEL,
+        "size": SIZE,
+        "batch": BATCH,
+        "steps": steps,
+        "workers": workers,
+    }
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    return [*torchrun(world), str(Path(__file__).with_name("timm_peer.py")), *words]
+
+
+def torchrun(world: int) -> list[str]:
+    return [PYTHON, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+
+
+def first_step_s(command: Callable[[], list[str]]) -> Callable[[], float]:
+    """Seconds from the start of torchrun until it prints that the first step is done."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        process = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        found, output = None, []
+        for line in process.stdout:
+            output.append(line)
+            if found is None and "step 1" in line:
+                found = time.perf_counter() - began
+        process.wait()
+        if found is None:
+            raise SystemExit(f"no first step:\n{''.join(output[-30:])}")
+        return found
+
+    return seconds
+
+
+def measure(quick: bool) -> list[Row]:
+    rows = []
+    sides = {what: answer_s(command, code) for what, command, code, _ in ANSWERS}
+    middle = medians(interleaved(sides, 2 if quick else 10))
+    for what, _, _, limit in ANSWERS:
+        rows.append(Row(what, "s", middle[what], None, "", None, f"<= {limit:g} s", middle[what] <= limit))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small_folder(folder / "images", images=64)
+        starts = {
+            "ours": first_step_s(lambda: our_command(folder)),
+            "timm": first_step_s(lambda: peer_command(folder)),
+        }
+        middle = medians(interleaved(starts, 1 if quick else 5))
+    ours, peer = middle["ours"], middle["timm"]
+    what = f"torchrun to the first optimizer step, {WORLD} ranks"
+    return [*rows, Row(what, "s", ours, peer, "timm's script", ours / peer, "<= 1x", ours <= peer)]
+
+
+if __name__ == "__main__":
+    run_part(__doc__, measure)

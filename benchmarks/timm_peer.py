@@ -1,0 +1,62 @@
+"""The peer: fine-tuning as timm's own training script does it, in our words and from timm's parts.
+
+timm's package does not carry its training script, so this puts its parts together as that script does: create_model,
+create_dataset, create_loader with its prefetcher, create_optimizer_v2, ModelEmaV3, dispatch_clip_grad, and a read of the loss at every step.
+
+    torchrun --nproc_per_node=2 benchmarks/timm_peer.py --root FOLDER --model vit_tiny_patch16_224 --size 96 --batch 8 --steps 20
+
+Prints a line for each step, the first as soon as it is done.
+"""
+
+import argparse
+import os
+import time
+
+import torch
+from timm.data import create_dataset, create_loader
+from timm.models import create_model
+from timm.optim import create_optimizer_v2
+from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name, kind, default in (("root", str, None), ("model", str, None), ("size", int, 96), ("batch", int, 8),
+                                ("steps", int, 10), ("workers", int, 2), ("optimizer", str, "adamw"), ("classes", int, 2)):  # fmt: skip
+        parser.add_argument(f"--{name}", type=kind, default=default)
+    args = parser.parse_args()
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")  # fmt: skip
+    if world > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    model: nn.Module = create_model(args.model, num_classes=args.classes, img_size=args.size).to(device)
+    optimizer = create_optimizer_v2(model, opt=args.optimizer, lr=1e-4, weight_decay=0.05)
+    ema = ModelEmaV3(model, decay=0.999)
+    wrapped = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None) if world > 1 else model  # fmt: skip
+    dataset = create_dataset("folder", root=os.path.join(args.root, "train"), split="train", is_training=True)
+    loader = create_loader(dataset, (3, args.size, args.size), args.batch, is_training=True, hflip=0.5, color_jitter=0.0,
+                           interpolation="bicubic", num_workers=args.workers, distributed=world > 1, device=device)  # fmt: skip
+    criterion, losses, done = nn.CrossEntropyLoss().to(device), AverageMeter(), 0
+    wrapped.train()
+    while done < args.steps:
+        for images, labels in loader:
+            loss = criterion(wrapped(images), labels)
+            loss.backward()
+            dispatch_clip_grad(model.parameters(), 1.0, mode="norm")
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.update(model, step=done)
+            losses.update(loss.item(), len(images))
+            done += 1
+            if os.environ.get("RANK", "0") == "0":
+                print(f"step {done} {losses.avg:.4f} at {time.time():.3f}", flush=True)
+            if done == args.steps:
+                break
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Exponential moving average of a model, buffers included."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Cell = tuple[dict[str, Any], str]
+"""Where a module keeps a tensor. The tensor itself may be replaced; its place stays."""
+
+
+class Ema:
+    """The average of all float parameters and buffers; other buffers are the model's newest.
+
+    One foreach call a step, from a list of places that is made once: walking the modules at every step would cost
+    more than the arithmetic of a small model. The first step takes the model as it is.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.module = deepcopy(model).eval()
+        self._decay = decay
+        pairs = list(zip(_cells(self.module), _cells(model), strict=True))
+        self._averaged = [pair for pair in pairs if _tensor(pair[0]).is_floating_point()]
+        self._copied = [pair for pair in pairs if not _tensor(pair[0]).is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the model after ``step`` steps (from 1)."""
+        weight = 1.0 if step == 1 else 1.0 - self._decay
+        if self._averaged:
+            average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
+            torch._foreach_lerp_(average, newest, weight=weight)
+        for mine, theirs in self._copied:
+            _tensor(mine).copy_(_tensor(theirs))
+
+
+def _cells(model: nn.Module) -> list[Cell]:
+    """The places of all parameters and buffers; a tensor that is used in several counts once."""
+    seen: set[int] = set()
+    cells = []
+    for module in model.modules():
+        for place in (module._parameters, module._buffers):
+            for name, tensor in place.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    cells.append((place, name))
+    return cells
+
+
+def _tensor(cell: Cell) -> Tensor:
+    place, name = cell
+    tensor: Tensor = place[name]
+    return tensor
