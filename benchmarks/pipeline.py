@@ -13,16 +13,10 @@ unless ``--root`` names an unpacked Tiny ImageNet.
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +25,14 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from benchmarks import measure
 from benchmarks import pipeline_peers as peers
+from benchmarks.measure import Row
 from dist_train.config import Config
 from dist_train.data import augment
 from dist_train.data.decode import read_rgb
 from dist_train.data.draws import Drawer
 from dist_train.data.folders import images_below
-
-RESULT = Path(__file__).parent / "results" / "pipeline.json"
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
 JOBS: dict[str, dict[str, peers.Side]] = {
@@ -57,66 +51,61 @@ TARGETS = {
     (SMALL, "ours, augment.device"): {"timm": 50.0},
     (FULL, "ours"): {"timm": 1.9},
 }
-PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "simplejpeg", "opencv-python-headless")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images per second that one core prepares.")
     parser.add_argument("--root", type=Path, help="an unpacked Tiny ImageNet for the images of 64 px")
-    parser.add_argument("--json", type=Path, default=RESULT, help="where the result goes")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean little")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
     chosen = parser.parse_args()
-    result = run(chosen.quick, chosen.root)
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    rows, more = run(chosen.quick, chosen.root)
+    print(report(rows, more))
+    if chosen.json:
+        measure.write_json(chosen.json, rows, **more)
 
 
-def run(quick: bool = False, root: Path | None = None) -> dict[str, Any]:
-    """Measure all sides on one core, and leave the process pinned to it."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
+    """Measure all sides on one core, and leave the process pinned to it.
+
+    Returns:
+        The rows of the table, and the rates and parts that they come from.
+    """
+    measure.pinned(1)
     torch.set_num_threads(1)
     rounds, images = (2, 64) if quick else (9, 256)
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder, "small")
+        small, full = Path(folder, "small"), Path(folder, "full")
         if root is None:
-            write_photographs(small, 1024 if not quick else 64, 64, 64, quality=90)
+            write_photographs(small, 64 if quick else 1024, 64, 64, quality=90)
         else:
             link_training_images(root, small, 2048)
-        full = Path(folder, "full")
-        write_photographs(full, 256 if not quick else 32, 375, 500, quality=95)
-        rates = {
-            SMALL: measure(JOBS[SMALL], small, rounds, images),
-            FULL: measure(JOBS[FULL], full, rounds, images),
+        write_photographs(full, 32 if quick else 256, 375, 500, quality=95)
+        figures = {
+            SMALL: in_turns(JOBS[SMALL], small, rounds, images),
+            FULL: in_turns(JOBS[FULL], full, rounds, images),
         }
+        rates = {job: measure.medians(found) for job, found in figures.items()}
         parts = {
             SMALL: shares(peers.config(small, randaugment={}), 384, rates[SMALL]["ours, nearest"], images),
             FULL: shares(peers.config(full, crop="random_resized"), 224, rates[FULL]["ours"], images),
         }
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "hardware": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores, one used",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "command": " ".join(["python -m benchmarks.pipeline", *sys.argv[1:]]),
-        "images": "Tiny ImageNet and scikit-learn's photographs" if root else "scikit-learn's photographs",
+    photographs = "scikit-learn's photographs"
+    return rows_of(figures), {
+        "images": f"Tiny ImageNet, {photographs}" if root else photographs,
         "quick": quick,
         "rounds": rounds,
         "images_per_cpu_second": rates,
-        "rows": rows(rates),
         "ms_by_part": parts,
     }
 
 
-def measure(sides: dict[str, peers.Side], folder: Path, rounds: int, images: int) -> dict[str, float]:
-    """Median images per CPU second of each side, the sides taking turns."""
+def in_turns(sides: dict[str, peers.Side], folder: Path, rounds: int, images: int) -> dict[str, list[float]]:
+    """Images per CPU second of each side in each round."""
     streams = {name: side(folder) for name, side in sides.items()}
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, stream in streams.items():
-            rate = _rate(stream, images if turn else peers.BATCH)
-            if turn:  # the first one warms up
-                found[name].append(rate)
-    return {name: statistics.median(values) for name, values in found.items()}
+    for stream in streams.values():
+        _rate(stream, 2 * peers.BATCH)  # to warm up
+    return measure.interleaved({name: partial(_rate, stream, images) for name, stream in streams.items()}, rounds)
 
 
 def _rate(stream: Iterator[int], images: int) -> float:
@@ -126,20 +115,27 @@ def _rate(stream: Iterator[int], images: int) -> float:
     return done / (time.process_time() - began)
 
 
-def rows(rates: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """What the table of ``make bench`` needs: one row for each ratio."""
+def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
+    """One row for each of our sides and each peer."""
     found = []
-    for job, sides in rates.items():
-        for name, rate in sides.items():
+    for job, sides in figures.items():
+        middle = measure.medians(sides)
+        for name in sides.keys() - {"naive", "timm"}:
             for peer in ("naive", "timm"):
-                if name not in ("naive", "timm"):
-                    ratio = rate / sides[peer]
-                    target = TARGETS.get((job, name), {}).get(peer)
-                    found.append(
-                        {"what": f"{job}: {name}", "ours": rate, "peer": f"{peer} {sides[peer]:.0f}", "ratio": ratio}
-                        | {"unit": "images/s a core", "target": target, "met": target is None or ratio >= target}
+                ratio, target = measure.ratio_of(sides, name, peer), TARGETS.get((job, name), {}).get(peer)
+                found.append(
+                    Row(
+                        what=f"{job}: {name}",
+                        unit="images/s a core",
+                        ours=middle[name],
+                        peer=middle[peer],
+                        peer_name=peer,
+                        ratio=ratio,
+                        target=f">= {target}x" if target else "",
+                        met=ratio >= target if target else None,
                     )
-    return found
+                )
+    return sorted(found, key=lambda row: row.what)
 
 
 def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]:
@@ -201,24 +197,11 @@ def link_training_images(source: Path, root: Path, count: int) -> None:
             place.symlink_to(path.resolve())
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
-
-
-def table(result: dict[str, Any]) -> str:
-    lines = []
-    for job, sides in result["images_per_cpu_second"].items():
-        lines += [f"\n{job}", f"  {'':24}{'images/s':>10}{'vs naive':>10}{'vs timm':>10}"]
-        for name, rate in sides.items():
-            lines.append(f"  {name:24}{rate:10.0f}{rate / sides['naive']:10.2f}{rate / sides['timm']:10.2f}")
-        parts = result["ms_by_part"][job]
-        total = sum(parts.values())
-        lines.append("  " + ", ".join(f"{part} {ms:.2f} ms ({ms / total:.0%})" for part, ms in parts.items()))
-    missed = [row for row in result["rows"] if not row["met"]]
-    lines += [f"below the target of {row['target']}: {row['what']}, {row['ratio']:.2f}" for row in missed]
+def report(rows: list[Row], more: dict[str, Any]) -> str:
+    lines = [measure.table(rows), ""]
+    for job, parts in more["ms_by_part"].items():
+        whole = sum(parts.values())
+        lines.append(f"{job}: " + ", ".join(f"{part} {ms:.2f} ms ({ms / whole:.0%})" for part, ms in parts.items()))
     return "\n".join(lines)
 
 
