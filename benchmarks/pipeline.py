@@ -24,15 +24,17 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torchvision.transforms import v2 as transforms
 
 from benchmarks import measure
 from benchmarks import pipeline_peers as peers
 from benchmarks.measure import Row
-from dist_train.config import Config
+from dist_train.config import Config, RandAugmentConfig
 from dist_train.data import augment
 from dist_train.data.decode import read_rgb
-from dist_train.data.draws import Drawer
+from dist_train.data.draws import CODES, Drawer, magnitude, operation
 from dist_train.data.folders import images_below
+from dist_train.data.pixel_ops import operations
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
 JOBS: dict[str, dict[str, peers.Side]] = {
@@ -97,6 +99,7 @@ def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[
         "rounds": rounds,
         "images_per_cpu_second": rates,
         "ms_by_part": parts,
+        "ms_by_operation": by_operation(10 if quick else 60),
     }
 
 
@@ -155,6 +158,36 @@ def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]
     return {**spent, "flip, operations, batch": 1000 / rate - sum(spent.values())}
 
 
+def by_operation(times: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of CPU time of each operation on an image of 384 px: torchvision's of a PIL image, and ours."""
+    pixels = np.array(Image.fromarray(load_sample_images().images[0]).resize((384, 384)))
+    target = np.empty_like(pixels)
+    found: dict[str, dict[str, float]] = {}
+    for mode in ("nearest", "bilinear"):
+        cfg = RandAugmentConfig(interpolation=mode)
+        theirs = transforms.RandAugment(interpolation=transforms.InterpolationMode(mode), fill=[0, 0, 0])
+        ours = operations(cfg, 384)
+        for code in CODES:
+            step, name = ours[code], operation(code)
+            warps = name.startswith(("Shear", "Rotate", "Translate"))
+            if step is None or code % 2 or (mode == "bilinear" and not warps):
+                continue
+            apply = partial(_by_torchvision, theirs, pixels, name, magnitude(code, cfg.magnitude, 384, 384))
+            found[f"{name}, {mode}" if warps else name] = {
+                "torchvision": _ms(lambda _, apply=apply: apply(), times),
+                "ours": _ms(lambda _, step=step: step(pixels, target), times),
+            }
+    return found
+
+
+def _by_torchvision(transform: Any, pixels: Any, name: str, amount: float) -> Any:
+    amount = int(amount) if name == "Posterize" else amount
+    image = transform._apply_image_or_video_transform(
+        Image.fromarray(pixels), name, amount, transform.interpolation, transform._fill
+    )
+    return np.asarray(image)
+
+
 def _resized(image: Any, box: Any, size: int) -> Any:
     if box is None:
         return augment.middle(image, size, size, "bilinear")
@@ -202,6 +235,9 @@ def report(rows: list[Row], more: dict[str, Any]) -> str:
     for job, parts in more["ms_by_part"].items():
         whole = sum(parts.values())
         lines.append(f"{job}: " + ", ".join(f"{part} {ms:.2f} ms ({ms / whole:.0%})" for part, ms in parts.items()))
+    lines += ["", "| operation at 384 px | torchvision, ms | ours, ms |", "|---|---|---|"]
+    for name, ms in more["ms_by_operation"].items():
+        lines.append(f"| {name} | {ms['torchvision']:.2f} | {ms['ours']:.2f} |")
     return "\n".join(lines)
 
 

@@ -69,7 +69,7 @@ class DataConfig(Section):
     persistent_workers: bool = True
     """Keep the loader processes of the validation set from one evaluation to the next."""
     cache: str | None = None
-    """Folder of the decoded images that `augment.device` reads; `dist_train-<user>` in the system's temporary folder
+    """Folder of the decoded images that `augment.device` reads; `dist_train-<user id>` in the system's temporary folder
     if not given."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be decoded ends the run, or is replaced (in training) or left out (of validation)."""

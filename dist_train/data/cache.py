@@ -5,10 +5,12 @@ by one rename, so that it is whole or absent; its digest is checked at every sta
 set's fingerprint is another.
 """
 
-import getpass
+import contextlib
 import hashlib
 import json
 import logging
+import math
+import os
 import shutil
 import tempfile
 import time
@@ -91,15 +93,14 @@ def check_cache(cfg: DataConfig, index: DataIndex) -> str:
     path = cache_path(cfg)
     if _opened(path, index) is not None:
         return f"cache: {path}, built already"
-    height, width, _ = index.images.read(index.train.name(0)).shape
-    needed = _needed(index, height, width)
+    needed = _needed(index, _first(index)[1].shape)
     free = _room(path, needed)
     return f"cache: about {needed / 1e9:.1f} GB will be written to {path}, {free / 1e9:.1f} GB free"
 
 
 def cache_path(cfg: DataConfig) -> Path:
     """The file of a data set: the same for all that read the same images, whatever becomes of them."""
-    folder = Path(cfg.cache) if cfg.cache else Path(tempfile.gettempdir(), f"dist_train-{getpass.getuser()}")
+    folder = Path(cfg.cache) if cfg.cache else Path(tempfile.gettempdir(), f"dist_train-{os.getuid()}")
     parts = cfg.model_dump(include={"format", "name", "task", "csv", "val_fraction", "val_seed"}, mode="json")
     root = Path(cfg.root).resolve()
     return folder / f"{root.name}-{fingerprint([str(root), parts])[:12]}.pixels"
@@ -143,20 +144,30 @@ def _is_whole(path: Path, index: DataIndex) -> bool:
 
 
 def _build(path: Path, index: DataIndex, bad: BadImages) -> None:
-    height, width, _ = index.images.read(index.train.name(0)).shape
-    _room(path, _needed(index, height, width))
+    name, first = _first(index)
+    _room(path, _needed(index, first.shape))
     log.info("decoding %d images into %s", len(index.train) + len(index.val), path)
     _remove_leftovers(path)
     try:
         with atomic_write(path) as file:
-            told = _write_pixels(file, index, bad, (height, width, 3))
+            told = _write_pixels(file, index, bad, name, first.shape)
             text = json.dumps(told).encode()
             file.write(text + len(text).to_bytes(LENGTH_BYTES))
     except OSError as error:
         raise ConfigError(f"`data.cache`: cannot write {path}: {error.strerror}; choose another folder") from None
 
 
-def _write_pixels(file: BinaryIO, index: DataIndex, bad: BadImages, shape: tuple[int, int, int]) -> dict[str, Any]:
+def _first(index: DataIndex) -> tuple[str, RGB]:
+    """The first training image that can be decoded, which has the size that all must have, and its name."""
+    for number in range(len(index.train)):
+        with contextlib.suppress(BadImage):
+            return index.train.name(number), index.images.read(index.train.name(number))
+    raise DataError(f"`data.root` ({index.root}): none of the training images can be decoded")
+
+
+def _write_pixels(
+    file: BinaryIO, index: DataIndex, bad: BadImages, first: str, shape: tuple[int, ...]
+) -> dict[str, Any]:
     """Write all images of both splits, and return the description of what was written."""
     digest, faults, place = hashlib.sha256(), dict[int, str](), 0
     told = time.monotonic()
@@ -171,7 +182,7 @@ def _write_pixels(file: BinaryIO, index: DataIndex, bad: BadImages, shape: tuple
                 faults[place] = str(error)
                 pixels = np.zeros(shape, dtype=np.uint8)
             if pixels.shape != shape:
-                raise _other_size(split.name(number), pixels, index.train.name(0), shape)
+                raise _other_size(split.name(number), pixels, first, shape)
             digest.update(pixels.data)
             file.write(pixels.data)
             place += 1
@@ -194,8 +205,8 @@ def _other_size(name: str, pixels: RGB, first: str, shape: tuple[int, ...]) -> D
     )
 
 
-def _needed(index: DataIndex, height: int, width: int) -> int:
-    return (len(index.train) + len(index.val)) * height * width * 3
+def _needed(index: DataIndex, shape: tuple[int, ...]) -> int:
+    return (len(index.train) + len(index.val)) * math.prod(shape)
 
 
 def _room(path: Path, needed: int) -> int:
