@@ -6,6 +6,7 @@ host, from draws that are made there: the device is never asked for anything.
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -101,7 +102,8 @@ class DeviceOperations:
             case "AutoContrast":
                 return F.autocontrast(images)
             case _:
-                return F.equalize(images)
+                with sums_in_any_order():
+                    return F.equalize(images)
 
     def _affine(
         self, images: Tensor, right: int = 0, down: int = 0, shear: float = 0.0, shear_down: float = 0.0
@@ -127,6 +129,17 @@ def _groups(values: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Each value of a draw with the rows of the samples that drew it; ``rows`` are in the order of ``values``."""
     found, counts = torch.unique(values, return_counts=True)
     return zip(found.tolist(), rows.split_with_sizes(counts.tolist()), strict=True)
+
+
+@contextmanager
+def sums_in_any_order() -> Iterator[None]:
+    """Equalize counts pixels: sums of integers, the same in any order, which deterministic mode forbids on a GPU."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 class KeptConstants(TorchFunctionMode):

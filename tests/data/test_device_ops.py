@@ -110,6 +110,15 @@ def test_numbers_go_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(first, again)
 
 
+def test_deterministic_mode_is_on_again_afterwards() -> None:
+    torch.use_deterministic_algorithms(True)
+    try:
+        augmented(augment(randaugment={}), photographs(40), 24)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_without_waiting_for_it() -> None:
@@ -122,9 +131,11 @@ def test_on_a_gpu_without_waiting_for_it() -> None:
     on_gpu = images.to(device), rows.to(device)
     operations(on_gpu[0], draws, on_gpu[1])
     torch.cuda.set_sync_debug_mode("error")
+    torch.use_deterministic_algorithms(True)
     try:
         found = operations(on_gpu[0], draws, on_gpu[1])
     finally:
+        torch.use_deterministic_algorithms(False)
         torch.cuda.set_sync_debug_mode("default")
     away = (found.cpu().int() - augmented(cfg, images, 40).int()).abs()
     assert (away > 2).float().mean() < 0.02, "resizing there is in float32: a few pixels differ, and some by more"
