@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import Config, arithmetic
 from dist_train.data.bad import BadImages
+from dist_train.data.cache import open_cache
 from dist_train.data.changes import changes_since, save_listing
 from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment, Normalise
@@ -80,6 +81,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         log.info("resuming from %s", saved)
     normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
     bad_images = BadImages(cfg.data, index)
+    cache = open_cache(cfg.data, index, group, bad_images) if cfg.augment.device else None
     stepper = Stepper(
         cfg=cfg,
         plan=plan,
@@ -87,7 +89,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         wrapped=wrapped,
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
-        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step),
+        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step, cache),
         forward=ForwardClock(group.device, group.world_size),
     )
     if group.is_main:
@@ -97,7 +99,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
-    validation = evaluation_loader(cfg, group, index, network, bad_images)
+    validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
