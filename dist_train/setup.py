@@ -156,7 +156,7 @@ def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Network:
     """The model on this rank's device, frozen as the config says."""
     with group.together():
-        reseed(fold_in(cfg.run.seed, "init"), group.device)
+        reseed(fold_in(cfg.run.seed, "init"), group)
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load)
     network.module.to(group.device)
     return network
