@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check venv
+.PHONY: demo test test-all check bench venv
 
 demo: venv  ## fine-tune a pretrained model on real images with two ranks, all layers and head only
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.demo
@@ -19,6 +19,9 @@ check: venv  ## lint, types, import contracts, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+bench: venv  ## every figure against its peer, in about a quarter of an hour
+	$(BIN)/python -m benchmarks.bench
 
 venv: .venv/installed  ## the environment, with the pinned versions of pyproject.toml
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 
-def small_folder(folder: Path, images: int = 24, classes: int = 2, size: int = 64) -> Path:
+def small_folder(folder: Path, images: int = 64, classes: int = 2, size: int = 64) -> Path:
     """``train`` and ``val`` of noise with a bright corner, as JPEG files; made once."""
     if folder.exists():
         return folder

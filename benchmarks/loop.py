@@ -33,6 +33,9 @@ from dist_train.train import fit
 
 LOG_EVERY = 50
 
+Clock = Callable[[], float]
+"""CPU time, unless something is waited for: other programs on the machine stretch the time on the wall."""
+
 
 class Nothing(nn.Module):
     """One number that trains."""
@@ -50,12 +53,10 @@ class Enough(Exception):
 
 
 class Timed:
-    """Gives the same batch ``steps`` times, and keeps the CPU time from the first to the end of the last.
+    """Gives the same batch ``steps`` times, and keeps the time from the first to the end of the last."""
 
-    CPU time, for other programs on the machine stretch the time on the wall; nothing here waits for anything else.
-    """
-
-    def __init__(self, batch: Batch, steps: int) -> None:
+    def __init__(self, batch: Batch, steps: int, clock: Callable[[], float]) -> None:
+        self._now = clock
         self._batch, self._left = batch, steps
         self._steps, self.seconds_a_step = steps, 0.0
         self._began = 0.0
@@ -65,9 +66,9 @@ class Timed:
 
     def __next__(self) -> Batch:
         if not self._began:
-            self._began = time.process_time()
+            self._began = self._now()
         if self._left == 0:
-            self.seconds_a_step = (time.process_time() - self._began) / self._steps
+            self.seconds_a_step = (self._now() - self._began) / self._steps
             raise Enough
         self._left -= 1
         return self._batch
@@ -93,38 +94,45 @@ def tree(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool)
 class Ours:
     """Our trainer, as ``main`` puts it together."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        group = Dist(0, 0, 1, torch.device("cpu"), "none")
+    def __init__(self, config: dict[str, Any], group: Dist, clock: Clock = time.process_time) -> None:
+        self._clock = clock
         self.setup = build_setup(parse_config(config), group)
-        self._stop = StopRequest(group)
-        self._journal = Journal(self.setup, 1, ["here"])
+        self.stop = StopRequest(group)
+        self.journal = Journal(self.setup, 1, ["here"])
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 
     def seconds(self, steps: int) -> float:
-        timed = Timed(self.batch, steps)
+        timed = Timed(self.batch, steps, self._clock)
         self.setup.stepper.batches = timed
         try:
-            fit(self.setup, self._journal, self._stop)
+            fit(self.setup, self.journal, self.stop)
         except Enough:
             return timed.seconds_a_step
         raise AssertionError("the run ended by itself")
 
     def close(self) -> None:
-        self._stop.close()
+        self.stop.close()
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 
 
 def bare_steps(
-    model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, clip: bool, ema: nn.Module | None, optimizer: Any
+    model: nn.Module,
+    batch: Batch,
+    mean: Tensor,
+    scale: Tensor,
+    clip: bool,
+    ema: nn.Module | None,
+    optimizer: Any,
+    clock: Clock = time.process_time,
 ) -> Callable[[int], float]:
     """The shortest honest loop: forward, backward, clip, step, EMA by two foreach calls."""
     theirs = [] if ema is None else [*ema.parameters(), *(b for b in ema.buffers() if b.is_floating_point())]
     mine = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
 
     def seconds(steps: int) -> float:
-        timed = Timed(batch, steps)
+        timed = Timed(batch, steps, clock)
         try:
             for images, labels, _ in timed:
                 images = images.permute(0, 3, 1, 2).float().sub_(mean).mul_(scale).contiguous()
@@ -144,13 +152,13 @@ def bare_steps(
     return seconds
 
 
-def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard: bool, optimizer: Any) -> Callable[[int], float]:  # fmt: skip
+def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard: bool, optimizer: Any, clock: Clock = time.process_time) -> Callable[[int], float]:  # fmt: skip
     """The step of timm's training script in our own words: its EMA, clipping and meter, a read of the loss a step."""
     ema = ModelEmaV3(model, decay=0.999) if hard else None
     count = [0]
 
     def seconds(steps: int) -> float:
-        timed, losses = Timed(batch, steps), AverageMeter()
+        timed, losses = Timed(batch, steps, clock), AverageMeter()
         try:
             for images, labels, _ in timed:
                 images = images.permute(0, 3, 1, 2).float().sub_(mean).mul_(scale).contiguous()
@@ -173,7 +181,7 @@ def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard
 
 
 def sides(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool, steps: int) -> dict[str, Callable[[], float]]:  # fmt: skip
-    ours = Ours(tree(folder, model, size, batch, hard))
+    ours = Ours(tree(folder, model, size, batch, hard), Dist(0, 0, 1, torch.device("cpu"), "none"))
     module, normalise = ours.setup.network.module, ours.setup.normalise
     mean, scale = normalise._mean, normalise._scale
 

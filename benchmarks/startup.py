@@ -80,7 +80,7 @@ def first_step_s(command: Callable[[], list[str]]) -> Callable[[], float]:
         process = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         found, output = None, []
-        for line in process.stdout:
+        for line in process.stdout:  # to its end: the next side should not share the machine with this one
             output.append(line)
             if found is None and "step 1" in line:
                 found = time.perf_counter() - began

@@ -10,13 +10,14 @@ Prints a line for each step, the first as soon as it is done.
 
 import argparse
 import os
+import tempfile
 import time
 
 import torch
 from timm.data import create_dataset, create_loader
 from timm.models import create_model
 from timm.optim import create_optimizer_v2
-from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
+from timm.utils import AverageMeter, CheckpointSaver, ModelEmaV3, accuracy, dispatch_clip_grad
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -54,8 +55,23 @@ def main() -> None:
                 print(f"step {done} {losses.avg:.4f} at {time.time():.3f}", flush=True)
             if done == args.steps:
                 break
+    finish(args, model, optimizer, ema, device, world)
     if world > 1:
         torch.distributed.destroy_process_group()
+
+
+def finish(args: argparse.Namespace, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ModelEmaV3, device: torch.device, world: int) -> None:  # fmt: skip
+    """What that script does at the end of an epoch: evaluate the average, save a checkpoint."""
+    dataset = create_dataset("folder", root=os.path.join(args.root, "val"), split="val", is_training=False)
+    loader = create_loader(dataset, (3, args.size, args.size), 64, num_workers=args.workers, distributed=world > 1, device=device)  # fmt: skip
+    meter = AverageMeter()
+    with torch.no_grad():
+        for images, labels in loader:
+            meter.update(accuracy(ema.module(images), labels)[0].item(), len(images))
+    if os.environ.get("RANK", "0") == "0":
+        with tempfile.TemporaryDirectory() as folder:
+            saver = CheckpointSaver(model, optimizer, args, ema, checkpoint_dir=folder, recovery_dir=folder)
+            saver.save_checkpoint(0, metric=meter.avg)
 
 
 if __name__ == "__main__":

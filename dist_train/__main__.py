@@ -7,6 +7,7 @@ import sys
 from dist_train import cli
 from dist_train.config import Config
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED
+from dist_train.imports import quick_imports
 from dist_train.processes import die_with_parent, leave_at_once
 
 
@@ -14,8 +15,9 @@ def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
         die_with_parent(signal.SIGUSR2)
-    from dist_train.preempt import ignore_stop_signals
-    from dist_train.train import main
+    with quick_imports():
+        from dist_train.preempt import ignore_stop_signals
+        from dist_train.train import main
 
     try:
         code = main(cfg)

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dist_train.config import Config
@@ -73,6 +72,8 @@ class TensorBoardSink:
     """
 
     def __init__(self, folder: Path, step: int, rows_so_far: list[Row]) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # a tenth of a second, which other ranks need not spend
+
         self._writer = SummaryWriter(str(folder), purge_step=step)
         for row in rows_so_far:
             if row["step"] == step:

@@ -7,10 +7,11 @@ import timm
 import torch
 from torch import nn
 
-from dist_train.config import ModelConfig, OptimConfig
+from dist_train.config import ModelConfig, OptimConfig, TrainConfig
 from dist_train.errors import ConfigError
 from dist_train.model import build_model
 from dist_train.optim import build_optimizer, param_groups, set_lr
+from dist_train.precision import Precision
 from tests.runs import changed, rows, state_digest, train
 
 HEAD = frozenset({"1.weight", "1.bias"})
@@ -125,3 +126,35 @@ def test_other_optimizers_resume_bit_for_bit(tree: dict[str, Any], name: str) ->
     train(tree, run__name="resumed")
     assert state_digest(resumed) == state_digest(straight)
     assert rows(resumed) == rows(straight)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_torchs_optimizers_are_fused_and_a_skipped_first_step_leaves_them_as_new(name: str) -> None:
+    """A fused SGD would otherwise make its momentum in the step that is skipped, of memory as it is found."""
+    results = []
+    for skip_first in (False, True):
+        module = two_layers()
+        optimizer = build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), module, HEAD)
+        assert all(group["fused"] for group in optimizer.param_groups)
+        number_format = Precision(TrainConfig(global_batch=1, nonfinite="skip"), torch.device("cpu"))
+        for value in ([torch.inf] if skip_first else []) + [1.0, 2.0]:
+            number_format.backward(module(torch.full((1, 4), value)).square().sum())
+            number_format.step(optimizer)
+            optimizer.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert torch.equal(*results)
+
+
+def test_the_first_step_of_our_sgd_is_torchs() -> None:
+    results = []
+    for ours in (True, False):
+        module = two_layers()
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        if ours:
+            optimizer = build_optimizer(OptimConfig(lr=0.1, nesterov=True), module, HEAD)
+        for _ in range(3):
+            module(torch.ones(1, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert results[0].numpy() == pytest.approx(results[1].numpy(), rel=1e-6)

@@ -1,0 +1,203 @@
+"""What benchmarks/gpu.py times: our trainer, timm's step and the naive script, on one device."""
+
+import gc
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models import create_model
+from timm.optim import create_optimizer_v2
+from timm.utils import AverageMeter, ModelEmaV3, NativeScaler
+from torch import Tensor, nn
+
+from benchmarks.loop import Enough, Ours, Timed, tree
+from dist_train.data.dataset import Batch
+from dist_train.distributed import Dist
+
+DTYPES = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp32": None}
+
+
+@dataclass(frozen=True)
+class Job:
+    """The model and its input; ``quick`` is a tiny one, to see that everything works."""
+
+    device: torch.device
+    model: str = "vit_base_patch16_384"
+    size: int = 384
+    batch: int = 128
+    classes: int = 200
+    steps: int = 10
+    rounds: int = 3
+    workers: int = 8
+
+    @property
+    def group(self) -> Dist:
+        return Dist(0, 0, 1, self.device, "none")
+
+    def clock(self) -> float:
+        """Seconds, when the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def our_tree(job: Job, folder: Path, precision: str, compiled: bool, **augment: Any) -> dict[str, Any]:
+    config = tree(folder, {"name": job.model, "compile": compiled}, job.size, job.batch, True)
+    config["train"] |= {"precision": precision, "tf32": True}
+    config["data"]["workers"] = job.workers if augment else 0
+    config["augment"] = augment
+    config["run"]["name"] = f"gpu-{time.monotonic_ns()}"
+    return config
+
+
+RECIPE = {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0}
+
+
+class FirstSteps:
+    """The first batches of the real pipeline, and then no more. Timing begins after ``skip`` of them."""
+
+    def __init__(self, batches: Iterator[Batch], job: Job, skip: int, stepper: Any) -> None:
+        self._batches, self._job, self._stepper, self._left = batches, job, stepper, job.steps * job.rounds + skip
+        self._skip = skip
+        self.images_per_s = self.waited = 0.0
+
+    def __next__(self) -> Batch:
+        if self._skip == 0:
+            self._began, self._waited, self._first = self._job.clock(), self._stepper.waited_s, self._left
+        self._skip -= 1
+        if self._left == 0:
+            seconds = self._job.clock() - self._began
+            self.images_per_s = self._first * self._job.batch / seconds
+            self.waited = (self._stepper.waited_s - self._waited) / seconds
+            raise Enough
+        self._left -= 1
+        return next(self._batches)
+
+
+def synthetic(job: Job) -> Batch:
+    images = torch.randint(0, 256, (job.batch, job.size, job.size, 3), dtype=torch.uint8, device=job.device)
+    return images, torch.randint(0, job.classes, (job.batch,), device=job.device), torch.arange(job.batch)
+
+
+def ours(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
+    """Seconds of a step of the real ``fit`` on one batch that lies on the device."""
+    side = Ours(our_tree(job, folder, precision, compiled), job.group, job.clock)
+    side.batch = synthetic(job)
+    return side.seconds
+
+
+def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
+    """timm's training step in our words, as fast as its options make it; the loss is read at every step."""
+    model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+    ema = ModelEmaV3(model, decay=0.999)
+    trained: Any = torch.compile(model) if compiled else model
+    dtype = DTYPES[precision]
+    scaler = NativeScaler(device=job.device.type) if dtype == torch.float16 else None
+    count = [0]
+
+    def step(images: Tensor, labels: Tensor) -> float:
+        with torch.autocast(job.device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None):
+            loss = F.cross_entropy(trained(images), labels)
+        if scaler is not None:
+            scaler(loss, optimizer, clip_grad=1.0, parameters=model.parameters())
+        else:
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        optimizer.zero_grad()
+        count[0] += 1
+        ema.update(model, step=count[0])
+        return loss.item()
+
+    return _timed(job, step)
+
+
+def naive(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
+    """The script that one writes in an afternoon: autocast, a loss scaler, Adam without options, a read a step."""
+    model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    scaler = torch.amp.GradScaler(job.device.type)
+    criterion = nn.CrossEntropyLoss()
+
+    def step(images: Tensor, labels: Tensor) -> float:
+        optimizer.zero_grad()
+        with torch.autocast(job.device.type, dtype=torch.float16):
+            loss = criterion(model(images), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.item()
+
+    return _timed(job, step)
+
+
+def _timed(job: Job, step: Callable[[Tensor, Tensor], float]) -> Callable[[int], float]:
+    mean = torch.full((1, 3, 1, 1), 127.5, device=job.device)
+    batch, losses = synthetic(job), AverageMeter()
+
+    def seconds(steps: int) -> float:
+        timed = Timed(batch, steps, job.clock)
+        try:
+            while True:
+                images, labels, _ = next(timed)
+                losses.update(step(images.permute(0, 3, 1, 2).float().sub_(mean).div_(mean).contiguous(), labels))
+        except Enough:
+            return timed.seconds_a_step
+
+    return seconds
+
+
+def syncs_a_step(job: Job, seconds: Callable[[int], float]) -> float | None:
+    """How often the host waited for the device in a step, as torch's own debug mode counts. None on the CPU."""
+    if job.device.type != "cuda":
+        return None
+    steps = 5
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            seconds(steps)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught) / steps
+
+
+def free() -> None:
+    """Give back what the last side held."""
+    torch._dynamo.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype, side: int) -> float:
+    """FLOP/s of a large matrix product of random numbers: the ceiling that MFU is measured against."""
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    job = Job(device)
+    a @ b
+    found = []
+    for _ in range(5):
+        began = job.clock()
+        for _ in range(10):
+            a @ b
+        found.append((job.clock() - began) / 10)
+    return 2 * side**3 / sorted(found)[2]
+
+
+def flops_per_image(job: Job) -> float:
+    """Of a training step: three times the forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        model = create_model(job.model, num_classes=job.classes, img_size=job.size)
+        images = torch.zeros(1, 3, job.size, job.size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.train()(images)
+    return 3.0 * counter.get_total_flops()

@@ -1,0 +1,120 @@
+"""Where the time of a realistic training step goes, part by part and operator by operator.
+
+    python -m benchmarks.profile_step [--device cuda] [--json FILE]
+
+The real ``fit`` trains a small ViT on JPEG files with RandAugment, erasing, Mixup, clipping, EMA and AdamW, under torch's profiler.
+"""
+
+import argparse
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from benchmarks.gpu_sides import RECIPE, FirstSteps, Job, our_tree
+from benchmarks.images import small_folder
+from benchmarks.loop import Enough, Ours
+from benchmarks.measure import Row, circumstances, print_table, write_json
+from dist_train import precision as precision_module
+from dist_train.train import fit
+
+PARTS = ("wait for data", "augment on the device", "forward", "loss", "backward", "gradient norm and clipping", "optimizer", "EMA")  # fmt: skip
+
+
+def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with record_function(name):
+            return function(*args, **kwargs)
+
+    return call
+
+
+class Named:
+    """Batches whose waiting shows in the profile."""
+
+    def __init__(self, batches: Any) -> None:
+        self._next = named("wait for data", batches.__next__)
+
+    def __next__(self) -> Any:
+        return self._next()
+
+
+def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]]]:
+    """Milliseconds a step of every part, and the operators with the most time of their own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small_folder(folder / "images", images=4 * job.batch, classes=job.classes)
+        side = Ours(our_tree(job, folder, precision, False, **RECIPE), job.group, job.clock)
+        stepper, state = side.setup.stepper, side.setup.state
+        warm = FirstSteps(stepper.batches, job, 2, stepper)
+        stepper.batches = warm  # type: ignore[assignment]
+        attach(stepper, state)
+        with contextlib.suppress(Enough):
+            fit(side.setup, side.journal, side.stop)
+        stepper.batches = Named(FirstSteps(warm._batches, job, 0, stepper))  # type: ignore[assignment]
+        kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if job.device.type == "cuda" else [])]
+        began = job.clock()
+        with profile(activities=kinds) as found:
+            try:
+                fit(side.setup, side.journal, side.stop)
+            except Enough:
+                seconds = job.clock() - began
+    return summary(found, job, seconds)
+
+
+def attach(stepper: Any, state: Any) -> None:
+    """Give the parts of a step their names."""
+    stepper.augment = named("augment on the device", stepper.augment)
+    stepper.wrapped.forward = named("forward", stepper.wrapped.forward)
+    stepper.loss = named("loss", stepper.loss)
+    state.precision.backward = named("backward", state.precision.backward)
+    precision_module.clip = named("gradient norm and clipping", precision_module.clip)
+    state.optimizer.step = named("optimizer", state.optimizer.step)
+    state.ema.update = named("EMA", state.ema.update)
+
+
+def summary(found: Any, job: Job, seconds: float) -> tuple[list[Row], list[tuple[str, float]]]:
+    steps = job.steps * job.rounds
+    on_gpu = job.device.type == "cuda"
+    events = found.key_averages()
+    total = seconds / steps * 1e3
+    rows = []
+    for part in PARTS:
+        event = next((event for event in events if event.key == part), None)
+        spent = 0.0 if event is None else (event.device_time_total if on_gpu else event.cpu_time_total) / steps / 1e3
+        rows.append(Row(part, "ms a step", spent, total, "whole step", spent / total))
+    rest = total - sum(row.ours for row in rows)
+    rows.append(Row("the rest: the loop, the profiler itself", "ms a step", rest, total, "whole step", rest / total))
+    own = [(e.key, (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / steps / 1e3) for e in events if e.key not in PARTS]  # fmt: skip
+    return rows, sorted(own, key=lambda item: -item[1])[:12]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
+    parser.add_argument("--quick", action="store_true", help="a few steps of a tiny model")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    args = parser.parse_args()
+    if args.device == "cuda":
+        job = Job(torch.device("cuda", 0))
+    else:
+        torch.set_num_threads(1)
+        job = Job(torch.device("cpu"), "vit_tiny_patch16_224", 96, 16, 4, steps=10, rounds=2, workers=1)
+    if args.quick:
+        job = Job(job.device, "test_vit", 32, 8, 4, steps=2, rounds=1, workers=1)
+    rows, own = measure(job, "amp_bf16" if args.device == "cuda" else "fp32")
+    print(f"{job.model}, {job.size} px, batch {job.batch}, {circumstances()['hardware']}\n")
+    print_table(rows)
+    print("\nOperators with the most time of their own, ms a step:\n")
+    for name, spent in own:
+        print(f"- `{name}` {spent:.2f}")
+    if args.json:
+        write_json(args.json, rows, operators=dict(own))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What only a GPU shows: loss scaling, no waiting, exact resumes, NCCL, compilation, SyncBN between two ranks."""
+
+import os
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dist_train.config import parse_config
+from tests.ranks import collect, free_port, run_ranks, start_ranks
+from tests.runs import changed, folder, rows, state_digest, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+HARD = {
+    "augment": {"erasing": 0.5, "mixup": 0.8, "cutmix": 1.0},
+    "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1, "head": {"dropout": 0.1}},
+    "optim": {"name": "adamw", "lr": 1e-3},
+    "train__ema": 0.9,
+    "train__clip_grad": 1.0,
+    "train__micro_batch": 6,
+}
+
+
+def _without_waiting(tree: dict[str, Any]) -> int:
+    """A run in whose steps waiting for the GPU is an error."""
+    from dist_train import train as trainer
+
+    def step(stepper: Any, state: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error" if state.progress.step else "default")  # the first step may compile
+        real(stepper, state)
+        torch.cuda.set_sync_debug_mode("default")
+
+    real, trainer.train_step = trainer.train_step, step  # type: ignore[assignment]
+    return trainer.main(parse_config(tree))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "amp_bf16", "amp_fp16", "fp16"])
+def test_no_step_waits_for_the_gpu(tree: dict[str, Any], precision: str) -> None:
+    tree = changed(tree, **HARD, train__precision=precision, run__deterministic=False)
+    assert run_ranks(1, _without_waiting, tree) == [0]
+
+
+@pytest.mark.parametrize("optimizer", [{"name": "sgd", "lr": 0.05}, {"name": "adamw", "lr": 1e-3}])
+def test_the_loss_scale_is_found_and_nothing_but_finite_gradients_counts(
+    tree: dict[str, Any], optimizer: dict[str, Any]
+) -> None:
+    run = train(changed(tree, optim=optimizer, train__precision="amp_fp16", train__epochs=4, log__every_steps=20))
+    last = rows(run, "train")[-1]
+    assert 0 < last["loss"] < 2
+    assert last["loss_scale"] == 2.0 ** (16 - last["skipped_steps"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "amp_bf16", "amp_fp16"])
+def test_a_resumed_run_equals_an_undisturbed_one(tree: dict[str, Any], precision: str) -> None:
+    tree = changed(tree, **HARD, train__precision=precision, checkpoint={"every_steps": 1, "keep": 100})
+    straight, resumed = train(tree, run__name="straight"), train(tree, run__name="resumed")
+    for path in sorted((resumed / "checkpoints").iterdir())[3:]:  # as if killed after step 3
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    train(tree, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+
+
+@pytest.mark.timeout(600)
+def test_a_compiled_model_learns_what_an_eager_one_does(tree: dict[str, Any]) -> None:
+    losses = []
+    for on in (False, True):
+        run = changed(
+            tree, run__name=f"compiled-{on}", model__compile=on, log__every_steps=1, distributed__timeout_s=600
+        )
+        assert collect(start_ranks(1, _main, run), timeout_s=500) == [0]
+        losses.append([row["loss"] for row in rows(folder(run), "train")])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+
+
+def _main(tree: dict[str, Any]) -> int:
+    from dist_train.train import main
+
+    return main(parse_config(tree))
+
+
+def _as_torchrun(tree: dict[str, Any], world_size: int, port: int) -> int:
+    os.environ.update(
+        RANK="0", LOCAL_RANK="0", WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    return _main(tree)
+
+
+def test_ddp_over_nccl(tree: dict[str, Any]) -> None:
+    """With one rank: NCCL refuses two ranks on one GPU."""
+    alone = train(changed(tree, **HARD))
+    tree = changed(tree, **HARD, run__name="nccl")
+    assert run_ranks(1, _as_torchrun, tree, 1, free_port()) == [0]
+    assert rows(folder(tree), "val")[-1]["loss"] == pytest.approx(rows(alone, "val")[-1]["loss"], rel=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="needs a machine with one GPU")
+def test_more_ranks_than_gpus_are_an_error(tree: dict[str, Any]) -> None:
+    assert 2 in run_ranks(2, _main, changed(tree, distributed__timeout_s=20))
+
+
+def _sync_bn(rank_rows: int) -> tuple[Any, Any]:
+    """Output and gradient of a SyncBN layer over two gloo ranks that share one GPU."""
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    torch.cuda.set_device(0)
+    layer = nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(4)).cuda()
+    wrapped = DistributedDataParallel(layer, device_ids=[0])
+    x = _rows().cuda()[rank * rank_rows : (rank + 1) * rank_rows]
+    out = wrapped(x)
+    out.square().mul(torch.arange(1, 5, device="cuda")).sum().backward()
+    result = out.detach().cpu(), layer.running_var.cpu()
+    dist.destroy_process_group()
+    return result
+
+
+def _rows() -> torch.Tensor:
+    return torch.randn(8, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
+
+
+def test_sync_bn_sees_the_batch_of_both_ranks() -> None:
+    results = run_ranks(2, _sync_bn, 4)
+    plain = nn.BatchNorm1d(4)
+    expected = plain(_rows()).detach()
+    assert torch.cat([out for out, _ in results]).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    for _, variance in results:
+        assert variance.numpy() == pytest.approx(plain.running_var.numpy(), rel=1e-4)
