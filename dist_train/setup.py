@@ -87,7 +87,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         plan=plan,
         group=group,
         wrapped=wrapped,
-        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
+        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device, network.image_size),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
         batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step, cache),
         forward=ForwardClock(group.device, group.world_size),

@@ -45,12 +45,12 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     accumulate, total = stepper.plan.accumulate, None
     for micro in range(accumulate):
         began = time.perf_counter()
-        images, labels, _ = next(stepper.batches)
+        images, labels, _, *drawn = next(stepper.batches)
         stepper.waited_s += time.perf_counter() - began
         # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
         key = fold_in(stepper.cfg.run.seed, "micro", step, micro, stepper.group.rank)
         reseed(key, stepper.group)
-        images, targets = stepper.augment(images, labels, key)
+        images, targets = stepper.augment(images, labels, key, *drawn)
         last = micro == accumulate - 1
         with nullcontext() if last else no_sync(stepper.wrapped):
             with stepper.forward.running(), state.precision.autocast():

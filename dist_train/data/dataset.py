@@ -19,8 +19,14 @@ from dist_train.data.stream import SampleKey
 from dist_train.errors import DataError
 from dist_train.plan import fold_in
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images uint8 [B, H, W, 3], targets int64 [B] or float32 [B, K], and the images' indices in the split int64 [B]."""
+Batch = tuple[Tensor, ...]
+"""Images uint8 [B, H, W, 3], targets int64 [B] or float32 [B, K], and the images' indices in the split int64 [B].
+
+With ``augment.device``, training batches go on with what ``device_ops.packed`` makes of the samples' draws.
+"""
+
+DRAWS = 3
+"""Place of the draws in a batch: they stay on the host, where it is decided what happens."""
 
 REPLACEMENTS = 100
 """Images tried in place of a bad one."""
@@ -90,7 +96,7 @@ class SmallImages(ImageDataset):
         super().__init__(index, "train", _copy, cache.size, seed, bad, cache)
         self._draw = Drawer(cfg)
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         draws, rows = packed(self._draw(self.key(*key), *self._size) for key in keys)
         return *super().__getitems__(keys), draws, rows
 

@@ -1,4 +1,4 @@
-"""What happens to a batch on the device: normalise, erase, mix."""
+"""What happens to a batch on the device: augment where that is wanted, normalise, erase, mix."""
 
 import random
 
@@ -9,6 +9,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from dist_train.config import AugmentConfig, DataConfig, LossConfig
+from dist_train.data.device_ops import DeviceOperations
 from dist_train.data.index import DataIndex
 from dist_train.model import Network
 from dist_train.plan import fold_in
@@ -41,15 +42,23 @@ FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}
 
 
 class DeviceAugment:
-    """Normalise, RandomErasing, Mixup / CutMix (timm's), with random numbers that follow from a key.
+    """Crop, flip and RandAugment as drawn for each sample (``augment.device``); normalise; RandomErasing, Mixup / CutMix
+    (timm's), with random numbers that follow from a key.
 
     timm draws from Python's and NumPy's global generators, which are seeded here for each micro-batch, and the
     colours of erased rectangles from the device's generator, which the caller seeds.
     """
 
     def __init__(
-        self, cfg: AugmentConfig, loss: LossConfig, normalise: Normalise, index: DataIndex, device: torch.device
+        self,
+        cfg: AugmentConfig,
+        loss: LossConfig,
+        normalise: Normalise,
+        index: DataIndex,
+        device: torch.device,
+        size: int,
     ) -> None:
+        self._operations = DeviceOperations(cfg, size) if cfg.device else None
         self._normalise = normalise
         self._erase = _erasing(cfg, device) if cfg.erasing else None
         self._mix = None
@@ -64,8 +73,14 @@ class DeviceAugment:
                 **({"multi_label": True} if index.task == "multilabel" else {}),
             )
 
-    def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, 3, H, W], and targets: float [B, K] where images are mixed, else as they came."""
+    def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, 3, S, S], and targets: float [B, K] where images are mixed, else as they came.
+
+        Args:
+            drawn: what ``device_ops.packed`` gave, with ``augment.device``.
+        """
+        if self._operations is not None:
+            images_BHWC = self._operations(images_BHWC, *drawn)
         images = self._normalise(images_BHWC)
         if self._erase is not None:
             random.seed(fold_in(key, "erase"))

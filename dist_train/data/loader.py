@@ -12,8 +12,7 @@ from dist_train.config import Config, DataConfig
 from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
 from dist_train.data.bad import BadImages
 from dist_train.data.cache import Cache
-from dist_train.data.dataset import Batch, ImageDataset, SmallImages
-from dist_train.data.device_ops import DeviceOperations
+from dist_train.data.dataset import DRAWS, Batch, ImageDataset, SmallImages
 from dist_train.data.index import DataIndex
 from dist_train.data.stream import EvaluationBatches, StreamSampler
 from dist_train.distributed import Dist
@@ -43,9 +42,7 @@ def training_batches(
         dataset = SmallImages(index, cfg.augment, seed, bad, cache)
     sampler = StreamSampler(dataset, plan, group.rank, seed, position)
     loader = DataLoader(dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data, group.device))
-    if cache is None:
-        return on_device(loader, group.device)
-    return augmented_on_device(loader, group.device, DeviceOperations(cfg.augment, size))
+    return on_device(loader, group.device)
 
 
 def evaluation_loader(
@@ -61,27 +58,11 @@ def evaluation_loader(
 
 
 def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
-    """Copy batches to the device; from pinned memory, so that the copy does not hold up the host.
+    """Copy batches to the device, but for draws; from pinned memory, so that the copy does not hold up the host.
 
     Raises:
         DataError: as the loader process raised it, without that process's traceback.
     """
-    for batch in _loaded(loader):
-        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
-
-
-def augmented_on_device(
-    loader: DataLoader[Batch], device: torch.device, operations: DeviceOperations
-) -> Iterator[Batch]:
-    """Copy batches of small images to the device and augment them there; the draws are needed on both sides."""
-    for images, labels, indices, draws, rows in _loaded(loader):
-        images, labels, indices, rows = (
-            tensor.to(device, non_blocking=True) for tensor in (images, labels, indices, rows)
-        )
-        yield operations(images, draws, rows), labels, indices
-
-
-def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     batches = iter(loader)
     # Registered anew, so as to run before what multiprocessing does at exit.
     atexit.unregister(end_loader_processes)
@@ -95,7 +76,9 @@ def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
             plain = DataError(str(error).strip().rsplit("DataError: ", 1)[-1])
             plain.of_one_rank = True
             raise plain from None
-        yield batch
+        yield tuple(
+            tensor if place == DRAWS else tensor.to(device, non_blocking=True) for place, tensor in enumerate(batch)
+        )
 
 
 def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_bad_images_end_the_run_or_are_replaced(small: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="cannot identify"):
         cache.reader("val")(0)
     from_files, from_cache = (first_batches(skip, 2, cache=given) for given in (None, cache))
-    for (_, *labels_and_indices), (_, *others) in zip(from_files, from_cache, strict=True):
+    for (_, *labels_and_indices), (_, *others, _draws, _rows) in zip(from_files, from_cache, strict=True):
         assert [one.tolist() for one in labels_and_indices] == [one.tolist() for one in others]
     assert 0 not in [index for batch in from_cache for index in batch[2].tolist()]
 
@@ -171,7 +171,8 @@ def test_batches_are_the_same_with_loader_processes_and_from_any_step(small: dic
     cache = opened(small)
     small = changed(small, train__global_batch=4)
     here = first_batches(small, 3, cache=cache)
-    assert here[0][0].shape == (4, 16, 16, 3)
+    assert here[0][0].shape == (4, 12, 10, 3)
+    assert len(here[0]) == 5
     assert equal(first_batches(small, 3, cache=cache, data__workers=2), here)
     assert equal(first_batches(small, 1, position=2, cache=cache), here[2:])
     assert not equal(first_batches(small, 3, cache=cache, run__seed=1), here)

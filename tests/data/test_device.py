@@ -39,7 +39,9 @@ def config(task: str = "classification", **sections: Any) -> Config:
 def augmenter(cfg: Config) -> DeviceAugment:
     nothing = Split(np.array([], dtype=np.bytes_), np.array([]))
     index = DataIndex(".", FileImages("."), cfg.data.task, ["a", "b", "c"], nothing, nothing, "")
-    return DeviceAugment(cfg.augment, cfg.loss, Normalise(cfg.data, NETWORK, CPU, False), index, CPU)
+    return DeviceAugment(
+        cfg.augment, cfg.loss, Normalise(cfg.data, NETWORK, CPU, False), index, CPU, NETWORK.image_size
+    )
 
 
 def plain(images: torch.Tensor) -> torch.Tensor:
