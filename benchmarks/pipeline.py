@@ -5,23 +5,18 @@
 Two jobs: images of 64 px resized to 384 with RandAugment, and photographs of 500 x 375 to a random crop of 224. The sides
 take turns in one process on one pinned core, and the median of the rounds counts. Time is the CPU time of the process,
 which other programs on the machine disturb least. Everything up to the finished batch is included; what follows on
-the device (normalising, erasing, mixing) is left out for timm and for us, and is part of the naive script.
+the device (normalising, erasing, mixing) is left out for timm and for us, and is part of the naive script. With
+``augment.device`` all but reading the small images and drawing is the device's work.
 
-The photographs are cut from the two that scikit-learn carries (quality 95, about 110 KB), and so are the 64 px images,
+The photographs are cut from the two that scikit-learn carries (quality 95, about 100 KB), and so are the 64 px images,
 unless ``--root`` names an unpacked Tiny ImageNet.
 """
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,99 +24,91 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torchvision.transforms import v2 as transforms
 
+from benchmarks import measure
 from benchmarks import pipeline_peers as peers
-from dist_train.config import Config
+from benchmarks.measure import Row
+from dist_train.config import Config, RandAugmentConfig
 from dist_train.data import augment
 from dist_train.data.decode import read_rgb
-from dist_train.data.draws import Drawer
+from dist_train.data.draws import CODES, Drawer, magnitude, operation
 from dist_train.data.folders import images_below
+from dist_train.data.pixel_ops import operations
 
-RESULT = Path(__file__).parent / "results" / "pipeline.json"
-
+SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
 JOBS: dict[str, dict[str, peers.Side]] = {
-    "64 px to 384, RandAugment": {
+    SMALL: {
         "naive": peers.naive_384,
         "timm": peers.timm_384,
         "ours, nearest": peers.ours_384("nearest"),
         "ours, bilinear": peers.ours_384("bilinear"),
+        "ours, augment.device": peers.ours_small,
     },
-    "500 x 375 to a random crop of 224": {
-        "naive": peers.naive_224,
-        "timm": peers.timm_224,
-        "ours": peers.ours_224,
-    },
+    FULL: {"naive": peers.naive_224, "timm": peers.timm_224, "ours": peers.ours_224},
 }
 TARGETS = {
-    ("64 px to 384, RandAugment", "ours, nearest"): {"naive": 2.5, "timm": 2.0},
-    ("64 px to 384, RandAugment", "ours, bilinear"): {"naive": 2.0, "timm": 1.5},
-    ("500 x 375 to a random crop of 224", "ours"): {"timm": 1.9},
+    (SMALL, "ours, nearest"): {"naive": 2.5, "timm": 2.0},
+    (SMALL, "ours, bilinear"): {"naive": 2.0, "timm": 1.5},
+    (SMALL, "ours, augment.device"): {"timm": 50.0},
+    (FULL, "ours"): {"timm": 1.9},
 }
-PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "simplejpeg", "opencv-python-headless")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Images per second that one core prepares.")
     parser.add_argument("--root", type=Path, help="an unpacked Tiny ImageNet for the images of 64 px")
-    parser.add_argument("--json", type=Path, default=RESULT, help="where the result goes")
-    parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean little")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
     chosen = parser.parse_args()
-    result = run(chosen.quick, chosen.root)
-    chosen.json.parent.mkdir(parents=True, exist_ok=True)
-    chosen.json.write_text(json.dumps(result, indent=1) + "\n")
-    print(table(result))
+    rows, more = run(chosen.quick, chosen.root)
+    print(report(rows, more))
+    if chosen.json:
+        measure.write_json(chosen.json, rows, **more)
 
 
-def run(quick: bool = False, root: Path | None = None) -> dict[str, Any]:
-    """Measure all sides on one core, and leave the process pinned to it."""
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
+    """Measure all sides on one core, and leave the process pinned to it.
+
+    Returns:
+        The rows of the table, and the rates and parts that they come from.
+    """
+    measure.pinned(1)
     torch.set_num_threads(1)
     rounds, images = (2, 64) if quick else (9, 256)
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder, "small")
+        small, full = Path(folder, "small"), Path(folder, "full")
         if root is None:
-            write_photographs(small, 1024 if not quick else 64, 64, 64, quality=90)
+            write_photographs(small, 64 if quick else 1024, 64, 64, quality=90)
         else:
             link_training_images(root, small, 2048)
-        full = Path(folder, "full")
-        write_photographs(full, 256 if not quick else 32, 375, 500, quality=95)
-        folders = dict(zip(JOBS, (small, full), strict=True))
-        rates = {job: measure(sides, folders[job], rounds, images) for job, sides in JOBS.items()}
-        parts = {
-            "64 px to 384, RandAugment": shares(
-                peers.config(small, randaugment={}), 384, rates["64 px to 384, RandAugment"]["ours, nearest"], images
-            ),
-            "500 x 375 to a random crop of 224": shares(
-                peers.config(full, crop="random_resized"),
-                224,
-                rates["500 x 375 to a random crop of 224"]["ours"],
-                images,
-            ),
+        write_photographs(full, 32 if quick else 256, 375, 500, quality=95)
+        figures = {
+            SMALL: in_turns(JOBS[SMALL], small, rounds, images),
+            FULL: in_turns(JOBS[FULL], full, rounds, images),
         }
-    return {
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "hardware": f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores, one used",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "command": " ".join(["python -m benchmarks.pipeline", *sys.argv[1:]]),
-        "images": "Tiny ImageNet and scikit-learn's photographs" if root else "scikit-learn's photographs",
+        rates = {job: measure.medians(found) for job, found in figures.items()}
+        parts = {
+            SMALL: shares(peers.config(small, randaugment={}), 384, rates[SMALL]["ours, nearest"], images),
+            FULL: shares(peers.config(full, crop="random_resized"), 224, rates[FULL]["ours"], images),
+        }
+    photographs = "scikit-learn's photographs"
+    return rows_of(figures), {
+        "images": f"Tiny ImageNet, {photographs}" if root else photographs,
         "quick": quick,
         "rounds": rounds,
         "images_per_cpu_second": rates,
-        "rows": rows(rates),
         "ms_by_part": parts,
+        "ms_by_operation": by_operation(10 if quick else 60),
     }
 
 
-def measure(sides: dict[str, peers.Side], folder: Path, rounds: int, images: int) -> dict[str, float]:
-    """Median images per CPU second of each side, the sides taking turns."""
+def in_turns(sides: dict[str, peers.Side], folder: Path, rounds: int, images: int) -> dict[str, list[float]]:
+    """Images per CPU second of each side in each round."""
     streams = {name: side(folder) for name, side in sides.items()}
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
-        for name, stream in streams.items():
-            rate = _rate(stream, images if turn else peers.BATCH)
-            if turn:  # the first one warms up
-                found[name].append(rate)
-    return {name: statistics.median(values) for name, values in found.items()}
+    for stream in streams.values():
+        _rate(stream, 2 * peers.BATCH)  # to warm up
+    return measure.interleaved({name: partial(_rate, stream, images) for name, stream in streams.items()}, rounds)
 
 
 def _rate(stream: Iterator[int], images: int) -> float:
@@ -131,20 +118,27 @@ def _rate(stream: Iterator[int], images: int) -> float:
     return done / (time.process_time() - began)
 
 
-def rows(rates: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """What the table of ``make bench`` needs: one row for each ratio."""
+def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
+    """One row for each of our sides and each peer."""
     found = []
-    for job, sides in rates.items():
-        for name, rate in sides.items():
+    for job, sides in figures.items():
+        middle = measure.medians(sides)
+        for name in sides.keys() - {"naive", "timm"}:
             for peer in ("naive", "timm"):
-                if name not in ("naive", "timm"):
-                    ratio = rate / sides[peer]
-                    target = TARGETS.get((job, name), {}).get(peer)
-                    found.append(
-                        {"what": f"{job}: {name}", "ours": rate, "peer": f"{peer} {sides[peer]:.0f}", "ratio": ratio}
-                        | {"unit": "images/s a core", "target": target, "met": target is None or ratio >= target}
+                ratio, target = measure.ratio_of(sides, name, peer), TARGETS.get((job, name), {}).get(peer)
+                found.append(
+                    Row(
+                        what=f"{job}: {name}",
+                        unit="images/s a core",
+                        ours=middle[name],
+                        peer=middle[peer],
+                        peer_name=peer,
+                        ratio=ratio,
+                        target=f">= {target}x" if target else "",
+                        met=ratio >= target if target else None,
                     )
-    return found
+                )
+    return sorted(found, key=lambda row: row.what)
 
 
 def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]:
@@ -164,10 +158,40 @@ def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]
     return {**spent, "flip, operations, batch": 1000 / rate - sum(spent.values())}
 
 
+def by_operation(times: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of CPU time of each operation on an image of 384 px: torchvision's of a PIL image, and ours."""
+    pixels = np.array(Image.fromarray(load_sample_images().images[0]).resize((384, 384)))
+    target = np.empty_like(pixels)
+    found: dict[str, dict[str, float]] = {}
+    for mode in ("nearest", "bilinear"):
+        cfg = RandAugmentConfig(interpolation=mode)
+        theirs = transforms.RandAugment(interpolation=transforms.InterpolationMode(mode), fill=[0, 0, 0])
+        ours = operations(cfg, 384)
+        for code in CODES:
+            step, name = ours[code], operation(code)
+            warps = name.startswith(("Shear", "Rotate", "Translate"))
+            if step is None or code % 2 or (mode == "bilinear" and not warps):
+                continue
+            apply = partial(_by_torchvision, theirs, pixels, name, magnitude(code, cfg.magnitude, 384, 384))
+            found[f"{name}, {mode}" if warps else name] = {
+                "torchvision": _ms(lambda _, apply=apply: apply(), times),
+                "ours": _ms(lambda _, step=step: step(pixels, target), times),
+            }
+    return found
+
+
+def _by_torchvision(transform: Any, pixels: Any, name: str, amount: float) -> Any:
+    amount = int(amount) if name == "Posterize" else amount
+    image = transform._apply_image_or_video_transform(
+        Image.fromarray(pixels), name, amount, transform.interpolation, transform._fill
+    )
+    return np.asarray(image)
+
+
 def _resized(image: Any, box: Any, size: int) -> Any:
     if box is None:
-        return augment.middle(image, size, size, "bicubic")
-    return augment.resized(augment.part(image, box), size, size, "bicubic")
+        return augment.middle(image, size, size, "bilinear")
+    return augment.resized(augment.part(image, box), size, size, "bilinear")
 
 
 def _ms(work: Callable[[int], Any], times: int) -> float:
@@ -206,24 +230,14 @@ def link_training_images(source: Path, root: Path, count: int) -> None:
             place.symlink_to(path.resolve())
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(": ", 1)[1]
-    return platform.processor()
-
-
-def table(result: dict[str, Any]) -> str:
-    lines = []
-    for job, sides in result["images_per_cpu_second"].items():
-        lines += [f"\n{job}", f"  {'':24}{'images/s':>10}{'vs naive':>10}{'vs timm':>10}"]
-        for name, rate in sides.items():
-            lines.append(f"  {name:24}{rate:10.0f}{rate / sides['naive']:10.2f}{rate / sides['timm']:10.2f}")
-        parts = result["ms_by_part"][job]
-        total = sum(parts.values())
-        lines.append("  " + ", ".join(f"{part} {ms:.2f} ms ({ms / total:.0%})" for part, ms in parts.items()))
-    missed = [row for row in result["rows"] if not row["met"]]
-    lines += [f"below the target of {row['target']}: {row['what']}, {row['ratio']:.2f}" for row in missed]
+def report(rows: list[Row], more: dict[str, Any]) -> str:
+    lines = [measure.table(rows), ""]
+    for job, parts in more["ms_by_part"].items():
+        whole = sum(parts.values())
+        lines.append(f"{job}: " + ", ".join(f"{part} {ms:.2f} ms ({ms / whole:.0%})" for part, ms in parts.items()))
+    lines += ["", "| operation at 384 px | torchvision, ms | ours, ms |", "|---|---|---|"]
+    for name, ms in more["ms_by_operation"].items():
+        lines.append(f"| {name} | {ms['torchvision']:.2f} | {ms['ours']:.2f} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,7 @@
-"""The sides of benchmarks/pipeline.py: each turns a folder of images into an endless stream of batches, on one core."""
+"""The sides of benchmarks/pipeline.py: each turns a folder of images into an endless stream of batches, on one core.
+
+All resize with bilinear, torchvision's and timm's default in training.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,14 +16,17 @@ from torchvision.datasets import ImageFolder
 
 from dist_train.config import Config, parse_config
 from dist_train.data.bad import BadImages
-from dist_train.data.index import scan
+from dist_train.data.cache import open_cache
+from dist_train.data.dataset import SmallImages
+from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import training_batches
+from dist_train.data.stream import StreamSampler
 from dist_train.distributed import Dist
 from dist_train.model import Network
-from dist_train.plan import make_plan
+from dist_train.plan import Plan, make_plan
 
 BATCH = 32
-CPU = torch.device("cpu")
+ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 Side = Callable[[Path], Iterator[int]]
@@ -96,25 +102,38 @@ def ours_224(root: Path) -> Iterator[int]:
     return _ours(config(root, crop="random_resized"), 224)
 
 
+def ours_small(root: Path) -> Iterator[int]:
+    """What reaches the device with ``augment.device``: images as they are stored, and the draws; the rest is its work."""
+    cfg = config(root, {"cache": str(root / "cache")}, device=True, randaugment={})
+    index, plan, bad = _opened(cfg)
+    cache = open_cache(cfg.data, index, ALONE, bad)
+    dataset = SmallImages(index, cfg.augment, cfg.run.seed, bad, cache)
+    sampler = StreamSampler(dataset, plan, rank=0, seed=cfg.run.seed)
+    for batch in DataLoader(dataset, BATCH, sampler=sampler, collate_fn=lambda batch: batch):
+        yield len(batch[0])
+
+
 def config(root: Path, data: dict[str, Any] | None = None, **augment: Any) -> Config:
-    """Our defaults: images are resized with bicubic, where the other sides use bilinear, which is cheaper."""
     return parse_config(
         {
             "run": {"name": "pipeline"},
             "model": {"name": "test_vit"},
             "data": {"root": str(root), "workers": 0, **(data or {})},
-            "augment": augment,
+            "augment": {"interpolation": "bilinear", **augment},
             "optim": {"lr": 0.1},
-            "train": {"global_batch": BATCH, "epochs": 100_000},
+            "train": {"global_batch": BATCH, "epochs": 1_000_000},
         }
     )
 
 
 def _ours(cfg: Config, size: int) -> Iterator[int]:
     """What the trainer itself iterates over."""
-    index = scan(cfg.data)
+    index, plan, bad = _opened(cfg)
     network = Network(torch.nn.Identity(), frozenset(), frozenset(), size, (0.5,) * 3, (0.5,) * 3, 1.0)
-    plan = make_plan(cfg, len(index.train), 1)
-    group = Dist(0, 0, 1, CPU, "none")
-    for images, _, _ in training_batches(cfg, plan, group, index, network, BadImages(cfg.data, index), 0):
+    for images, _, _ in training_batches(cfg, plan, ALONE, index, network, bad, 0):
         yield len(images)
+
+
+def _opened(cfg: Config) -> tuple[DataIndex, Plan, BadImages]:
+    index = scan(cfg.data)
+    return index, make_plan(cfg, len(index.train), 1), BadImages(cfg.data, index)

@@ -8,6 +8,7 @@ import torch
 from dist_train.checkpoint import Checkpoints
 from dist_train.cli import report
 from dist_train.config import Config
+from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed import Dist, choose_strategy
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
@@ -51,6 +52,8 @@ def check(cfg: Config, world_size: int) -> None:
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.read(split.name(position))
+    if cfg.augment.device:
+        print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
     run = RunDir.of(cfg)
     saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)

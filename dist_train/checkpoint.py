@@ -113,8 +113,16 @@ class Checkpoints:
         finally:
             if self._writer is not None:
                 writer, self._writer = self._writer, None
+                assert writer.stdin is not None
+                assert writer.stdout is not None
+                # Closing the pipe would not end it: loader processes forked meanwhile hold the pipe open as well.
                 with contextlib.suppress(BrokenPipeError):  # it died: ``wait`` has told
-                    writer.communicate()
+                    pickle.dump(None, writer.stdin)
+                    writer.stdin.flush()
+                with contextlib.suppress(BrokenPipeError):
+                    writer.stdin.close()
+                writer.wait()
+                writer.stdout.close()
 
     def newest(self) -> tuple[Path, Manifest] | None:
         """The newest checkpoint that verifies; damaged ones are set aside and told.

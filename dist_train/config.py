@@ -202,7 +202,7 @@ def _mixing(cfg: AugmentConfig) -> str | None:
 
 NOT_ARITHMETIC = (
     "run.name", "run.output_dir", "run.resume", "model.compile", "data.root", "data.workers", "data.prefetch",
-    "data.pin_memory", "data.persistent_workers", "data.bad_images", "data.max_bad_share", "train.epochs", "train.max_steps", "train.micro_batch", "train.early_stopping", "train.time_limit", "eval.every_epochs",
+    "data.pin_memory", "data.persistent_workers", "data.cache", "data.bad_images", "data.max_bad_share", "train.epochs", "train.max_steps", "train.micro_batch", "train.early_stopping", "train.time_limit", "eval.every_epochs",
     "eval.every_steps", "eval.batch_size", "checkpoint", "log", "distributed",
 )  # fmt: skip
 

@@ -68,6 +68,9 @@ class DataConfig(Section):
     """Copy to the GPU from page-locked memory, beside the computation."""
     persistent_workers: bool = True
     """Keep the loader processes of the validation set from one evaluation to the next."""
+    cache: str | None = None
+    """Folder of the decoded images that `augment.device` reads; `dist_train-<user id>` in the system's temporary folder
+    if not given."""
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be decoded ends the run, or is replaced (in training) or left out (of validation)."""
     max_bad_share: Fraction = 0.01
@@ -84,6 +87,8 @@ class RandAugmentConfig(Section):
 
 
 class AugmentConfig(Section):
+    device: bool = False
+    """Crop, flip and RandAugment on the device, by torchvision's functions of tensors; needs images of one size."""
     crop: Literal["center", "random_resized"] = "center"
     """center: resize the shorter side, cut the middle. random_resized: Inception-style random crop."""
     crop_scale: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.08, 1.0)

@@ -185,7 +185,8 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
     try:
         dist.init_process_group(
             backend="nccl" if device.type == "cuda" else "gloo",
-            timeout=timeout,
+            # Later than the control group, whose error can be told; NCCL aborts the process.
+            timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
             device_id=device if device.type == "cuda" else None,
             **_meeting_place(timeout),
         )

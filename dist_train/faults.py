@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from dist_train.files import read_json
 from dist_train.manifest import MANIFEST, STATE
-from dist_train.processes import alive, children, send
+from dist_train.processes import alive, children, die_with_parent, send
 from dist_train.run_dir import RunDir, read_result
 
 
@@ -72,17 +72,26 @@ class Started(Protocol):
 
 
 class CommandStart:
-    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file."""
+    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file.
 
-    def __init__(self, arguments: Sequence[str], ranks: int, log: Path) -> None:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks > 1 else []
-        command = [sys.executable, *torchrun, "-m", "dist_train", *arguments]
+    Args:
+        options: more of torchrun's.
+    """
+
+    def __init__(self, arguments: Sequence[str], ranks: int, log: Path, options: Sequence[str] = ()) -> None:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
+        command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if ranks > 1:
             env.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, but without its banner
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                command, env=env, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; they end with us
+                preexec_fn=die_with_parent,
             )
         self.agent = self.process.pid if ranks > 1 else None
         self._ranks: dict[int, int] = {} if ranks > 1 else {0: self.process.pid}

@@ -52,7 +52,8 @@ class StopRequest:
         self._stacks.beat()
         self._group = group
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._reserve_s = 0.0
+        self._reserve_s = self._pace_s = 0.0
+        self._asked: float | None = None
         self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
         for number in STOP_SIGNALS:
             signal.signal(number, self._note)
@@ -69,7 +70,7 @@ class StopRequest:
     def agreed(self) -> bool:
         """Whether all ranks stop here. Every rank calls this once a step, and gets the same answer."""
         self._stacks.beat()
-        if self._deadline is not None and time.monotonic() > self._deadline - self._reserve_s:
+        if self._deadline is not None and self._measured(time.monotonic()) > self._deadline:
             self.reason = self.reason or "time limit"
         if self._group.world_size == 1:
             return bool(self.reason)
@@ -84,6 +85,13 @@ class StopRequest:
         if stopping.item():
             self.reason = self.reason or "another rank was told to stop"
         return bool(stopping.item())
+
+    def _measured(self, now: float) -> float:
+        """When a stop decided ``now`` would be over: the ranks agree within two steps, and then save."""
+        if self._asked is not None:
+            self._pace_s = max(now - self._asked, 0.9 * self._pace_s)  # forgets a slow start
+        self._asked = now
+        return now + 3 * self._pace_s + self._reserve_s
 
     def close(self) -> None:
         """Stop watching the time. Signals go on to be noted, so that a late one does not kill an orderly end."""

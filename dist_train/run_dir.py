@@ -72,6 +72,11 @@ class RunDir:
         return self.path / "predictions.npz"
 
     @property
+    def listing(self) -> Path:
+        """The data set as the run began with it."""
+        return self.path / "data_index.gz"
+
+    @property
     def bad_images(self) -> Path:
         return self.path / "bad_images.json"
 

@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import Config, arithmetic
 from dist_train.data.bad import BadImages
+from dist_train.data.cache import open_cache
+from dist_train.data.changes import changes_since, save_listing
 from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
@@ -79,6 +81,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         log.info("resuming from %s", saved)
     normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
     bad_images = BadImages(cfg.data, index)
+    cache = open_cache(cfg.data, index, group, bad_images) if cfg.augment.device else None
     stepper = Stepper(
         cfg=cfg,
         plan=plan,
@@ -86,13 +89,17 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         wrapped=wrapped,
         augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device),
         loss=build_loss(cfg.loss, index.classes, group, network.module),
-        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step),
+        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step, cache),
         forward=ForwardClock(group.device, group.world_size),
     )
     if group.is_main:
         write_json(run.classes, index.classes)
+        if saved is None:
+            run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+        if saved is None or not run.listing.exists():
+            save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
-    validation = evaluation_loader(cfg, group, index, network, bad_images)
+    validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
 
@@ -119,8 +126,8 @@ def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> 
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
-    _same_data(manifest, index)
     _same_arithmetic(manifest, arithmetic(cfg), path)
+    _same_data(manifest, index, RunDir.of(cfg))
     return path
 
 
@@ -137,10 +144,10 @@ def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> Non
         )
 
 
-def _same_data(manifest: Manifest, index: DataIndex) -> None:
+def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
     if manifest.data_fingerprint != index.fingerprint:
         raise DataError(
-            f"`data.root` ({index.root}) is not what the run began with: its files, sizes or labels have changed "
+            f"`data.root` ({index.root}) is not what the run began with: {changes_since(run.listing, index)} "
             f"(fingerprint {index.fingerprint[:12]}, the checkpoint's is {manifest.data_fingerprint[:12]}); "
             "restore the folder, or begin a new run under another `run.name`"
         )
@@ -149,7 +156,7 @@ def _same_data(manifest: Manifest, index: DataIndex) -> None:
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Network:
     """The model on this rank's device, frozen as the config says."""
     with group.together():
-        reseed(fold_in(cfg.run.seed, "init"), group.device)
+        reseed(fold_in(cfg.run.seed, "init"), group)
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load)
     network.module.to(group.device)
     return network

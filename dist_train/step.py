@@ -49,7 +49,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         stepper.waited_s += time.perf_counter() - began
         # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
         key = fold_in(stepper.cfg.run.seed, "micro", step, micro, stepper.group.rank)
-        reseed(key, stepper.group.device)
+        reseed(key, stepper.group)
         images, targets = stepper.augment(images, labels, key)
         last = micro == accumulate - 1
         with nullcontext() if last else no_sync(stepper.wrapped):
@@ -69,8 +69,11 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     state.progress.step = step + 1
 
 
-def reseed(key: int, device: torch.device) -> None:
+def reseed(key: int, group: Dist) -> None:
     """Seed the generators that dropout and drop path draw from; ``torch.manual_seed`` would take 80 us."""
     torch.default_generator.manual_seed(key)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index].manual_seed(key)
+    if group.device.type == "cuda":
+        torch.cuda.default_generators[group.device.index].manual_seed(key)
+    if group.strategy == "dp":  # DataParallel's replicas draw on their own devices
+        for number, generator in enumerate(torch.cuda.default_generators):
+            generator.manual_seed(fold_in(key, number))

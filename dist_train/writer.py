@@ -92,15 +92,17 @@ def _sync(file: Any) -> None:
 
 
 def main(memory_fd: int) -> None:
-    """Serve jobs from stdin until it closes; answer each on stdout with an empty line or the error.
+    """Serve jobs from stdin until ``None`` comes; answer each on stdout with an empty line or the error.
 
     The trainer starts this process with the stop signals ignored.
     """
     die_with_parent()  # a writer without its trainer writes nothing
     while True:
         try:
-            job: Job = pickle.load(sys.stdin.buffer)
+            job: Job | None = pickle.load(sys.stdin.buffer)
         except EOFError:
+            return
+        if job is None:
             return
         try:
             payload = memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ))

@@ -27,7 +27,7 @@ from dist_train.faults import FAULTS, CommandStart, Fault, Started, Traces, stri
 from dist_train.processes import alive, send
 from dist_train.run_dir import RunDir
 from tests.images import make_image_folder
-from tests.ranks import RankFailure, collect, start_ranks
+from tests.ranks import RankFailure, Ranks, collect, start_ranks
 from tests.runs import _main, changed, folder, rows, state_digest, train
 
 SAVE_EVERY, EVALUATE_EVERY = 3, 5
@@ -55,8 +55,8 @@ class ForkedStart:
 
     agent = None
 
-    def __init__(self, tree: dict[str, Any], world_size: int) -> None:
-        self._ranks = start_ranks(world_size, _main, tree)
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._died: float | None = None
 
     def ranks(self) -> list[int]:
@@ -146,7 +146,7 @@ class Fuzz:
         """Agents are hit where there is one; a start that nobody disturbs is forked."""
         if fault is None or (fault.target != "agent" and self.rng.random() >= self.torchrun):
             self.tally.launchers["forked"] += 1
-            return ForkedStart(tree, world_size)
+            return ForkedStart(start_ranks(world_size, _main, tree))
         self.tally.launchers["torchrun"] += 1
         name = tree["run"]["name"]
         path = self.output / f"{name}.yaml"
@@ -159,7 +159,8 @@ class Fuzz:
         while traces.status() != "done":
             fault = self.rng.choice(self.faults) if done < most else None
             stale, before = traces.flights(), traces.number()
-            started = self.start(tree, world_size, fault)
+            workers = self.rng.choice((0, 0, 1))  # their number may change from start to start
+            started = self.start(changed(tree, data__workers=workers), world_size, fault)
             if fault is not None and self.await_moment(fault, traces, started, seconds, stale, before):
                 for _ in range(self.rng.choice((1, 1, 2))):
                     strike(fault, started, self.rng.randrange(world_size))
@@ -178,16 +179,20 @@ class Fuzz:
         self, fault: Fault, traces: Traces, started: Started, seconds: float, stale: frozenset[int], before: int | None
     ) -> bool:
         """Wait for the moment of a fault; False if the run was done before it came."""
-        if fault.moment == "step":
-            if started.agent is not None and self.rng.random() < 0.8:  # else it hits the start of Python
-                wait_until(lambda: traces.number() != before, started, LIMIT_S, pause_s=0.01)
-            time.sleep(self.rng.uniform(0.0, seconds))
+        if fault.moment == "step" and self.rng.random() < 0.15:  # hits the start
+            time.sleep(self.rng.uniform(0.0, 0.5 * seconds))
             return started.running()
+        target = max([0, *traces.saved()]) + self.rng.randint(1, 2 * SAVE_EVERY + 1)
         moments = {
+            "step": lambda: True,
             "save": lambda: traces.in_flight(stale),
-            "evaluation": lambda: traces.number() != before and traces.evaluating(EVALUATE_EVERY),
+            "evaluation": lambda: traces.evaluating(EVALUATE_EVERY),
         }
-        return wait_until(moments[fault.moment], started, LIMIT_S)
+        moment = moments[fault.moment]
+        wait_until(
+            lambda: traces.number() != before and traces.reached() >= target and moment(), started, LIMIT_S, 0.002
+        )
+        return started.running()
 
     def __call__(self, kills: int, worlds: tuple[int, ...], most_per_run: int) -> dict[str, Any]:
         """Disturb runs until ``kills`` faults have happened.

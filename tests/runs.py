@@ -3,10 +3,13 @@
 import copy
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dist_train.config import parse_config
+from dist_train.manifest import Manifest
 from tests.ranks import run_ranks
 
 TIMINGS = ("images_per_s", "data_wait", "data_wait_max", "slowest_rank", "slowest_ratio", "seconds")
@@ -80,3 +83,20 @@ def state_digest(run: Path) -> str:
 
     add(load(newest))
     return digest.hexdigest()
+
+
+def move_checkpoint(run: Path, step: int, **progress: Any) -> None:
+    """Make the newest checkpoint of a run one of another step, evaluated: as if the run had come so far.
+
+    Args:
+        progress: more of what the state's progress shall say.
+    """
+    from dist_train.checkpoint import Checkpoints, load
+
+    newest = sorted((run / "checkpoints").glob("step_*"))[-1]
+    state, manifest = load(newest), Manifest(**json.loads((newest / "manifest.json").read_text()))
+    state["progress"] |= {"step": step, "evaluated": step, **progress}
+    shutil.rmtree(run / "checkpoints")
+    checkpoints = Checkpoints(run / "checkpoints", keep=1)
+    checkpoints.save(state, replace(manifest, step=step, evaluated=True))
+    checkpoints.close()

@@ -1,7 +1,9 @@
 """Checkpoints are whole, verified, few; and a failing disk is told."""
 
+import errno
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,12 @@ from typing import Any
 import pytest
 import torch
 
+from dist_train import writer
 from dist_train.checkpoint import Checkpoints, SaveError, load
 from dist_train.errors import ConfigError
 from dist_train.manifest import Manifest
+from dist_train.processes import alive
+from tests.ranks import RankFailure, run_ranks
 
 
 def _manifest(step: int, evaluated: bool = False) -> Manifest:
@@ -152,3 +157,41 @@ def test_a_killed_writer_is_told(checkpoints: Checkpoints) -> None:
     with pytest.raises(SaveError, match="died"):
         checkpoints.save(_state(2), _manifest(2))
         checkpoints.wait()
+
+
+def _save_and_die(folder: Path) -> None:
+    checkpoints = Checkpoints(folder, keep=1)
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.wait()
+    assert checkpoints._writer is not None
+    (folder / "writer").write_text(str(checkpoints._writer.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_writer_does_not_outlive_its_trainer(tmp_path: Path) -> None:
+    with pytest.raises(RankFailure):
+        run_ranks(1, _save_and_die, tmp_path)
+    pid, deadline = int((tmp_path / "writer").read_text()), time.monotonic() + 10
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_error_that_a_disk_gets_over_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No disk fails twice and then works on demand, hence the stand-in for fsync."""
+    failures = [errno.EIO, errno.ESTALE]
+
+    def sync(file: Any) -> None:
+        if failures:
+            raise OSError(failures.pop(), "the disk is away")
+        file.flush()
+
+    monkeypatch.setattr(writer, "_sync", sync)
+    monkeypatch.setattr(writer, "PAUSES_S", (0.01, 0.01))
+    writer.write_checkpoint(tmp_path, _manifest(1), 2, [memoryview(b"content")])
+    assert not failures
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
+    failures += [errno.EIO] * 3
+    with pytest.raises(OSError, match="the disk is away"):
+        writer.write_checkpoint(tmp_path, _manifest(2), 2, [memoryview(b"content")])
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"], "the earlier one is intact, nothing is left"

@@ -83,6 +83,20 @@ def test_the_time_limit_leaves_room_for_what_a_stop_needs() -> None:
     assert 0.4 < waited < 1.5
 
 
+def _ends_before_a_long_step_would_not_fit() -> float:
+    stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=2.0)
+    began = time.monotonic()
+    while not stop.agreed():
+        time.sleep(0.3)
+    stop.close()
+    return time.monotonic() - began
+
+
+def test_the_time_limit_leaves_room_for_steps_as_long_as_they_were() -> None:
+    (waited,) = run_ranks(1, _ends_before_a_long_step_would_not_fit)
+    assert 0.5 < waited < 1.7
+
+
 def _ignoring() -> bool:
     ignore_stop_signals()
     for number in STOP_SIGNALS:

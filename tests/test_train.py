@@ -19,7 +19,7 @@ from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
 from tests.ranks import run_ranks
-from tests.runs import changed, folder, rows, state_digest, train
+from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
 
 
 def _run(tree: dict[str, Any], world_size: int = 1) -> list[int]:
@@ -106,7 +106,7 @@ def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capsy
     train(changed(tree, data__root=str(moved)), train__epochs=2)  # another place is no change
     next((moved / "train" / "class_a").iterdir()).unlink()
     assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
-    assert "is not what the run began with" in capsys.readouterr().out
+    assert "is not what the run began with: 1 file removed (train/class_a/" in capsys.readouterr().out
 
 
 def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,14 +124,35 @@ def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
         schedule__name="constant",
     )
     run = train(changed(patient, train__max_steps=12), train__early_stopping={"patience": 3, "min_delta": 1.0})
-    best = (run / "best.safetensors").read_bytes()
-    result = _result(tree)
-    assert result["step"] == 12
+    assert _result(tree)["step"] == 12
     run = train(patient, train__early_stopping={"patience": 3, "min_delta": 1.0})
     assert _result(tree)["step"] < 40, "it stopped early"
     assert [row["step"] for row in rows(run, "val")] == [5, 10, 12, 15] or _result(tree)["step"] == 20
     assert _result(tree)["best"]["loss"] == min(row["loss"] for row in rows(run, "val"))
-    assert best
+
+
+def test_an_earlier_better_best_is_not_overwritten_after_a_resume(tree: dict[str, Any]) -> None:
+    tree = changed(tree, schedule__name="constant")
+    run = train(tree, train__epochs=1)
+    out_of_reach = {"step": 5, "loss": 0.0, "top1": 101.0}
+    move_checkpoint(run, 5, best=out_of_reach)
+    best = (run / "best.safetensors").read_bytes()
+    train(tree, train__epochs=2)
+    assert (run / "best.safetensors").read_bytes() == best
+    assert _result(tree)["best"] == out_of_reach
+    assert _result(tree)["last"]["step"] == 10
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_is_told(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tree).mkdir(parents=True)
+    (folder(tree) / "checkpoints").write_text("no folder")
+    assert _run(changed(tree, checkpoint__every_steps=1)) == [1]
+    assert "checkpoint step_00000001 could not be written: File exists" in capsys.readouterr().out
+    result = _result(tree)
+    assert (result["status"], result["error"]) == ("failed", "other")
+    assert result["step"] < 10, "it was told at once, not at the end"
 
 
 def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
@@ -174,28 +195,28 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert "not finite in 1 of the steps 3 to 4" in message
 
 
-def test_a_broken_image_names_its_path(
-    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images = tmp_path / "images"
-    shutil.copytree(tree["data"]["root"], images)
-    broken = sorted((images / "train" / "class_b").iterdir())[0]
-    broken.write_text("this is no image")
-    assert _run(changed(tree, data__root=str(images), data__workers=1)) == [2]
+@pytest.fixture
+def broken(tree: dict[str, Any], tmp_path: Path) -> Path:
+    """An image of the training set that is none; ``tree`` reads the set in a loader process."""
+    images = Path(shutil.copytree(tree["data"]["root"], tmp_path / "images"))
+    tree["data"] |= {"root": str(images), "workers": 1}
+    path = sorted((images / "train" / "class_b").iterdir())[0]
+    path.write_text("this is no image")
+    return path
+
+
+def test_a_broken_image_names_its_path(tree: dict[str, Any], broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(tree) == [2]
     assert str(broken) in capsys.readouterr().out
     assert _result(tree)["error"] == "data"
 
 
 def test_a_data_error_of_one_rank_ends_all_ranks_soon_and_is_told(
-    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tree: dict[str, Any], broken: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = tmp_path / "images"
-    shutil.copytree(tree["data"]["root"], images)
-    broken = sorted((images / "train" / "class_b").iterdir())[0]
-    broken.write_text("this is no image")
     began = time.monotonic()
     for seed in range(2):  # which rank meets the image depends on the seed
-        tree = changed(tree, data__root=str(images), data__workers=1, run__name=f"seed{seed}", run__seed=seed)
+        tree = changed(tree, run__name=f"seed{seed}", run__seed=seed)
         codes = _run(tree, 2)
         assert sorted(codes) == [1, 2], "the rank that met it says so, the other one lost a rank"
         assert _result(tree)["error"] == "data"

@@ -53,10 +53,10 @@ class BadImages:
         """Add what all ranks have met to the list at ``path``; every rank must call it.
 
         Returns:
-            The number of images on the list, on rank 0; elsewhere the number met in this attempt.
+            The number of images on the list.
 
         Raises:
-            DataError: together the ranks have met too many.
+            DataError: together, the ranks of this attempt and of those before it have met too many.
         """
         if self._cfg.bad_images == "error":
             return 0
@@ -65,14 +65,9 @@ class BadImages:
             total = group.sum(mine.sum().double().to(group.device))
             everywhere = group.sum(mine.clone().to(group.device)) if total else mine
             met[split] = everywhere.nonzero().flatten().tolist()
-        count = sum(map(len, met.values()))
-        if group.is_main and count:
-            count = self._write(path, met)
-        for split, indices in met.items():
-            self._within_share(split, len(indices), self._splits[split].name(indices[-1]) if indices else "")
-        return count
+        return group.from_main(lambda: self._add_to_list(path, met))
 
-    def _write(self, path: Path, met: dict[SplitName, list[int]]) -> int:
+    def _add_to_list(self, path: Path, met: dict[SplitName, list[int]]) -> int:
         known: list[dict[str, Any]] = read_json(path, default=[])
         listed = {(entry["split"], entry["path"]) for entry in known}
         for split, indices in met.items():
@@ -81,6 +76,9 @@ class BadImages:
                     known.append({"split": split, "path": name, "reason": self._reason(name)})
         if len(known) > len(listed):
             write_json(path, sorted(known, key=lambda entry: (entry["split"], entry["path"])))
+        for split in self._splits:
+            paths = [entry["path"] for entry in known if entry["split"] == split]
+            self._within_share(split, len(paths), paths[-1] if paths else "")
         return len(known)
 
     def _reason(self, name: str) -> str:

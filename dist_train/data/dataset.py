@@ -7,9 +7,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dist_train.config import AugmentConfig
 from dist_train.data.augment import Transform
 from dist_train.data.bad import BadImages, SplitName
+from dist_train.data.cache import Cache
 from dist_train.data.decode import RGB, BadImage
+from dist_train.data.device_ops import packed
+from dist_train.data.draws import Drawer
 from dist_train.data.index import DataIndex
 from dist_train.data.stream import SampleKey
 from dist_train.errors import DataError
@@ -30,38 +34,66 @@ class ImageDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, index: DataIndex, split: SplitName, transform: Transform, size: int, seed: int, bad: BadImages
+        self,
+        index: DataIndex,
+        split: SplitName,
+        transform: Transform,
+        size: tuple[int, int],
+        seed: int,
+        bad: BadImages,
+        cache: Cache | None = None,
     ) -> None:
-        self._images, self._name, self._bad = index.images, split, bad
+        self._name, self._bad = split, bad
         self._split = index.train if split == "train" else index.val
         self._transform, self._size, self._seed = transform, size, seed
+        self._read = cache.reader(split) if cache else lambda number: index.images.read(self._split.name(number))
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
-        pixels = np.empty((len(keys), self._size, self._size, 3), dtype=np.uint8)
+        pixels = np.empty((len(keys), *self._size, 3), dtype=np.uint8)
         indices = []
         for place, (epoch, index) in enumerate(keys):
-            image, taken = self._read(epoch, index)
+            image, taken = self._sample(epoch, index)
             indices.append(taken)
             if image is None:
                 pixels[place] = 0
             else:
-                self._transform(image, fold_in(self._seed, "sample", epoch, index), pixels[place])
+                self._transform(image, self.key(epoch, index), pixels[place])
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
-    def _read(self, epoch: int, index: int) -> tuple[RGB | None, int]:
+    def key(self, epoch: int, index: int) -> int:
+        """Of a sample's random numbers."""
+        return fold_in(self._seed, "sample", epoch, index)
+
+    def _sample(self, epoch: int, index: int) -> tuple[RGB | None, int]:
         """An image and its index in the split."""
         taken = index
         for attempt in range(REPLACEMENTS):
             try:
-                return self._images.read(self._split.name(taken)), taken
+                return self._read(taken), taken
             except BadImage as error:
                 self._bad.note(self._name, taken, error)
             if self._name == "val":
                 return None, len(self)
             taken = fold_in(self._seed, "replacement", epoch, index, attempt) % len(self)
         raise DataError(f"{REPLACEMENTS} images in a row cannot be read; the last: {self._split.name(taken)}")
+
+
+class SmallImages(ImageDataset):
+    """Training images as the cache holds them, and with each batch what the device shall do to it (``packed``)."""
+
+    def __init__(self, index: DataIndex, cfg: AugmentConfig, seed: int, bad: BadImages, cache: Cache) -> None:
+        super().__init__(index, "train", _copy, cache.size, seed, bad, cache)
+        self._draw = Drawer(cfg)
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> tuple[Tensor, ...]:  # type: ignore[override]
+        draws, rows = packed(self._draw(self.key(*key), *self._size) for key in keys)
+        return *super().__getitems__(keys), draws, rows
+
+
+def _copy(image: RGB, _key: int, target: RGB) -> None:
+    target[...] = image

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,13 @@ class Split:
     """Images and their targets, in the order of the names.
 
     ``paths`` are bytes in one array: it is shared with loader processes for free, where a list of strings would
-    be copied by reference counting. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression.
+    be copied by reference counting. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression;
+    ``sizes`` int64 [N], in bytes.
     """
 
     paths: NDArray[np.bytes_]
     labels: NDArray[Any]
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -134,4 +136,5 @@ def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[
 def _split(entries: list[Entry]) -> Split:
     paths = np.array([os.fsencode(name) for name, _, _ in entries], dtype=np.bytes_)
     targets = [target for _, _, target in entries]
-    return Split(paths, np.array(targets, dtype=np.int64 if isinstance(targets[0], int) else np.float32))
+    labels = np.array(targets, dtype=np.int64 if isinstance(targets[0], int) else np.float32)
+    return Split(paths, labels, np.array([size for _, size, _ in entries], dtype=np.int64))

@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 from dist_train.config import Config, DataConfig
 from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
 from dist_train.data.bad import BadImages
-from dist_train.data.dataset import Batch, ImageDataset
+from dist_train.data.cache import Cache
+from dist_train.data.dataset import Batch, ImageDataset, SmallImages
+from dist_train.data.device_ops import DeviceOperations
 from dist_train.data.index import DataIndex
 from dist_train.data.stream import EvaluationBatches, StreamSampler
 from dist_train.distributed import Dist
@@ -23,22 +25,36 @@ from dist_train.processes import die_with_parent
 
 
 def training_batches(
-    cfg: Config, plan: Plan, group: Dist, index: DataIndex, network: Network, bad: BadImages, position: int
+    cfg: Config,
+    plan: Plan,
+    group: Dist,
+    index: DataIndex,
+    network: Network,
+    bad: BadImages,
+    position: int,
+    cache: Cache | None = None,
 ) -> Iterator[Batch]:
     """This rank's micro-batches on its device, from optimizer step ``position`` to the end of the run."""
-    transform = training_transform(cfg.augment, network.image_size)
-    dataset = ImageDataset(index, "train", transform, network.image_size, cfg.run.seed, bad)
-    sampler = StreamSampler(dataset, plan, group.rank, cfg.run.seed, position)
+    size, seed = network.image_size, cfg.run.seed
+    dataset: ImageDataset
+    if cache is None:
+        dataset = ImageDataset(index, "train", training_transform(cfg.augment, size), (size, size), seed, bad)
+    else:
+        dataset = SmallImages(index, cfg.augment, seed, bad, cache)
+    sampler = StreamSampler(dataset, plan, group.rank, seed, position)
     loader = DataLoader(dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data, group.device))
-    return on_device(loader, group.device)
+    if cache is None:
+        return on_device(loader, group.device)
+    return augmented_on_device(loader, group.device, DeviceOperations(cfg.augment, size))
 
 
 def evaluation_loader(
-    cfg: Config, group: Dist, index: DataIndex, network: Network, bad: BadImages
+    cfg: Config, group: Dist, index: DataIndex, network: Network, bad: BadImages, cache: Cache | None = None
 ) -> DataLoader[Batch]:
     """This rank's share of the validation set, in batches that are the same at any world size."""
-    transform = without_draws(evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct)))
-    dataset = ImageDataset(index, "val", transform, network.image_size, cfg.run.seed, bad)
+    size = network.image_size
+    transform = without_draws(evaluation_transform(size, kept_share(cfg.augment, network.crop_pct)))
+    dataset = ImageDataset(index, "val", transform, (size, size), cfg.run.seed, bad, cache)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
     persistent = cfg.data.persistent_workers and cfg.data.workers > 0
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg.data, group.device))
@@ -50,6 +66,22 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
     Raises:
         DataError: as the loader process raised it, without that process's traceback.
     """
+    for batch in _loaded(loader):
+        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
+
+
+def augmented_on_device(
+    loader: DataLoader[Batch], device: torch.device, operations: DeviceOperations
+) -> Iterator[Batch]:
+    """Copy batches of small images to the device and augment them there; the draws are needed on both sides."""
+    for images, labels, indices, draws, rows in _loaded(loader):
+        images, labels, indices, rows = (
+            tensor.to(device, non_blocking=True) for tensor in (images, labels, indices, rows)
+        )
+        yield operations(images, draws, rows), labels, indices
+
+
+def _loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     batches = iter(loader)
     # Registered anew, so as to run before what multiprocessing does at exit.
     atexit.unregister(end_loader_processes)
@@ -63,7 +95,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
             plain = DataError(str(error).strip().rsplit("DataError: ", 1)[-1])
             plain.of_one_rank = True
             raise plain from None
-        yield tuple(tensor.to(device, non_blocking=True) for tensor in batch)
+        yield batch
 
 
 def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:

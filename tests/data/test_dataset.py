@@ -40,7 +40,7 @@ def dataset(tree: dict[str, Any], root: Path, split: Any, **keys: Any) -> tuple[
     cfg = parse_config(changed(tree, data__root=str(root), augment__hflip=0.0, **keys))
     index = scan(cfg.data)
     bad = BadImages(cfg.data, index)
-    return ImageDataset(index, split, training_transform(cfg.augment, 8), 8, cfg.run.seed, bad), bad
+    return ImageDataset(index, split, training_transform(cfg.augment, 8), (8, 8), cfg.run.seed, bad), bad
 
 
 def numbers(batch: Any) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 
 from dist_train.config import Config, parse_config
 from dist_train.data.bad import BadImages
+from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, on_device, training_batches
 from dist_train.distributed import Dist
@@ -33,10 +34,12 @@ def group(rank: int = 0, world: int = 1) -> Dist:
     return Dist(rank, rank, world, CPU, "none")
 
 
-def first_batches(tree: dict[str, Any], count: int, position: int = 0, **keys: Any) -> list[Any]:
+def first_batches(
+    tree: dict[str, Any], count: int, position: int = 0, cache: Cache | None = None, **keys: Any
+) -> list[Any]:
     cfg, index, bad = parts(tree, **keys)
     plan = make_plan(cfg, len(index.train), 1)
-    batches = training_batches(cfg, plan, group(), index, NETWORK, bad, position)
+    batches = training_batches(cfg, plan, group(), index, NETWORK, bad, position, cache)
     found = [next(batches) for _ in range(count)]
     batches.close()  # type: ignore[attr-defined]
     return found

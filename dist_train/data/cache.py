@@ -1,0 +1,232 @@
+"""Decoded images in one file, for ``augment.device``: shared by the ranks of a node, and read by all at memory's speed.
+
+The file is the pixels, uint8 [N, H, W, 3] (training images first), a JSON description, and the length of that. It appears
+by one rename, so that it is whole or absent; its digest is checked at every start, and it is built anew when the data
+set's fingerprint is another.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from dist_train.config import DataConfig
+from dist_train.data.bad import BadImages, SplitName
+from dist_train.data.decode import RGB, BadImage
+from dist_train.data.index import DataIndex, Split
+from dist_train.distributed import Dist
+from dist_train.errors import ConfigError, DataError
+from dist_train.files import atomic_write, fingerprint
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+LENGTH_BYTES = 8
+REPORT_EVERY_S = 10.0
+BLOCK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Attributes:
+    pixels: uint8 [N, H, W, 3], mapped from the file.
+    bad: what is wrong with the images that could not be decoded, by their place in ``pixels``.
+    train: how many of the images are for training.
+    """
+
+    pixels: RGB
+    bad: dict[int, str]
+    train: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of every image."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def reader(self, split: SplitName) -> Callable[[int], RGB]:
+        """Reads an image of a split by its index; raises ``BadImage`` as decoding it did."""
+        first = 0 if split == "train" else self.train
+
+        def read(index: int) -> RGB:
+            if first + index in self.bad:
+                raise BadImage(self.bad[first + index])
+            return np.array(self.pixels[first + index])
+
+        return read
+
+
+def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, bad: BadImages) -> Cache:
+    """Open the cache of a data set on every rank; one process on each node checks it, and builds it if need be.
+
+    Raises:
+        ConfigError: there is no room for it.
+        DataError: the images are not of one size, or cannot be decoded.
+    """
+    path = cache_path(cfg)
+    with group.together():
+        if group.local_rank == 0 and not _is_whole(path, index):
+            _build(path, index, bad)
+    with group.together():
+        opened = _opened(path, index)
+        if opened is None:
+            raise DataError(f"{path} was replaced by another run's cache just now; give each run its own `data.cache`")
+    return opened
+
+
+def check_cache(cfg: DataConfig, index: DataIndex) -> str:
+    """What ``--check`` tells of the cache: where it is, or will be, and how large.
+
+    Raises:
+        ConfigError: there is no room for it.
+    """
+    path = cache_path(cfg)
+    if _opened(path, index) is not None:
+        return f"cache: {path}, built already"
+    needed = _needed(index, _first(index)[1].shape)
+    free = _room(path, needed)
+    return f"cache: about {needed / 1e9:.1f} GB will be written to {path}, {free / 1e9:.1f} GB free"
+
+
+def cache_path(cfg: DataConfig) -> Path:
+    """The file of a data set: the same for all that read the same images, whatever becomes of them."""
+    folder = Path(cfg.cache) if cfg.cache else Path(tempfile.gettempdir(), f"dist_train-{os.getuid()}")
+    parts = cfg.model_dump(include={"format", "name", "task", "csv", "val_fraction", "val_seed"}, mode="json")
+    root = Path(cfg.root).resolve()
+    return folder / f"{root.name}-{fingerprint([str(root), parts])[:12]}.pixels"
+
+
+def _opened(path: Path, index: DataIndex) -> Cache | None:
+    told = _description(path)
+    if told.get("format") != FORMAT or told.get("fingerprint") != index.fingerprint:
+        return None
+    pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=tuple(told["shape"]))
+    return Cache(pixels, {int(place): words for place, words in told["bad"].items()}, len(index.train))
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(-LENGTH_BYTES, 2)
+            length = int.from_bytes(file.read(LENGTH_BYTES))
+            if length > end:
+                return {}
+            file.seek(end - length)
+            found = json.loads(file.read(length))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(path: Path, index: DataIndex) -> bool:
+    """Whether the cache is there, of this data set, and holds what was written to it."""
+    cache = _opened(path, index)
+    if cache is None:
+        return False
+    digest = hashlib.sha256()
+    flat = cache.pixels.reshape(-1)
+    for start in range(0, len(flat), BLOCK):
+        digest.update(flat[start : start + BLOCK].data)
+    if digest.hexdigest() == _description(path)["sha256"]:
+        return True
+    log.warning("%s is damaged and is built anew", path)
+    return False
+
+
+def _build(path: Path, index: DataIndex, bad: BadImages) -> None:
+    name, first = _first(index)
+    _room(path, _needed(index, first.shape))
+    log.info("decoding %d images into %s", len(index.train) + len(index.val), path)
+    _remove_leftovers(path)
+    try:
+        with atomic_write(path) as file:
+            told = _write_pixels(file, index, bad, name, first.shape)
+            text = json.dumps(told).encode()
+            file.write(text + len(text).to_bytes(LENGTH_BYTES))
+    except OSError as error:
+        raise ConfigError(f"`data.cache`: cannot write {path}: {error.strerror}; choose another folder") from None
+
+
+def _first(index: DataIndex) -> tuple[str, RGB]:
+    """The first training image that can be decoded, which has the size that all must have, and its name."""
+    for number in range(len(index.train)):
+        with contextlib.suppress(BadImage):
+            return index.train.name(number), index.images.read(index.train.name(number))
+    raise DataError(f"`data.root` ({index.root}): none of the training images can be decoded")
+
+
+def _write_pixels(
+    file: BinaryIO, index: DataIndex, bad: BadImages, first: str, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """Write all images of both splits, and return the description of what was written."""
+    digest, faults, place = hashlib.sha256(), dict[int, str](), 0
+    told = time.monotonic()
+    total = len(index.train) + len(index.val)
+    splits: tuple[tuple[SplitName, Split], ...] = (("train", index.train), ("val", index.val))
+    for name, split in splits:
+        for number in range(len(split)):
+            try:
+                pixels = index.images.read(split.name(number))
+            except BadImage as error:
+                bad.note(name, number, error)
+                faults[place] = str(error)
+                pixels = np.zeros(shape, dtype=np.uint8)
+            if pixels.shape != shape:
+                raise _other_size(split.name(number), pixels, first, shape)
+            digest.update(pixels.data)
+            file.write(pixels.data)
+            place += 1
+            if time.monotonic() - told > REPORT_EVERY_S:
+                told = time.monotonic()
+                log.info("decoded %d of %d images (%.0f %%)", place, total, 100 * place / total)
+    return {
+        "format": FORMAT,
+        "fingerprint": index.fingerprint,
+        "shape": [place, *shape],
+        "sha256": digest.hexdigest(),
+        "bad": faults,
+    }
+
+
+def _other_size(name: str, pixels: RGB, first: str, shape: tuple[int, ...]) -> DataError:
+    return DataError(
+        f"`augment.device` (true) needs images of one size: {name} has {pixels.shape[0]} x {pixels.shape[1]} pixels and "
+        f"{first} {shape[0]} x {shape[1]}; resize the files to one size, or set it to false"
+    )
+
+
+def _needed(index: DataIndex, shape: tuple[int, ...]) -> int:
+    return (len(index.train) + len(index.val)) * math.prod(shape)
+
+
+def _room(path: Path, needed: int) -> int:
+    """Free bytes where the cache will be.
+
+    Raises:
+        ConfigError: they are too few.
+    """
+    folder = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ConfigError(
+            f"`data.cache`: the decoded images need {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB free; "
+            "choose another folder, or set `augment.device` to false"
+        )
+    return free
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Parts that killed runs left an hour ago and more; younger ones may be another's that is being written."""
+    for part in path.parent.glob(f".{path.name}.*.tmp"):
+        if time.time() - part.stat().st_mtime > 3600:
+            part.unlink(missing_ok=True)

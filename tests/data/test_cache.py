@@ -1,0 +1,190 @@
+"""The decoded cache: built once on a node, whole or absent, checked, and exact."""
+
+import logging
+import os
+import shutil
+import time
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dist_train.check import check
+from dist_train.config import parse_config
+from dist_train.data.bad import BadImages
+from dist_train.data.cache import Cache, cache_path, check_cache, open_cache
+from dist_train.data.index import scan
+from dist_train.distributed import Dist
+from dist_train.errors import ConfigError, DataError
+from tests.data.test_loader import equal, first_batches
+from tests.runs import changed, rows, state_digest, train
+
+ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+DEVICE = {"augment": {"device": True, "crop": "random_resized", "randaugment": {}, "erasing": 0.5, "mixup": 0.8}}
+
+
+@pytest.fixture
+def small(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """The config of a run on 20 + 6 images of 12 x 10 pixels, with a cache."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 6)):
+        for number in range(count):
+            path = tmp_path / "data" / split / "ab"[number % 2] / f"{number:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(path)
+    return changed(tree, data__root=str(tmp_path / "data"), data__cache=str(tmp_path / "cache"), **DEVICE)
+
+
+def opened(tree: dict[str, Any], group: Dist = ALONE) -> Cache:
+    cfg = parse_config(tree)
+    index = scan(cfg.data)
+    return open_cache(cfg.data, index, group, BadImages(cfg.data, index))
+
+
+def file_of(tree: dict[str, Any]) -> Path:
+    return cache_path(parse_config(tree).data)
+
+
+def test_it_holds_the_pixels_of_the_files(small: dict[str, Any]) -> None:
+    cache = opened(small)
+    index = scan(parse_config(small).data)
+    assert cache.size == (12, 10)
+    for name, split in (("train", index.train), ("val", index.val)):
+        read = cache.reader(name)  # type: ignore[arg-type]
+        for number in range(len(split)):
+            assert np.array_equal(read(number), index.images.read(split.name(number)))
+    assert [path.name for path in file_of(small).parent.iterdir()] == [file_of(small).name]
+
+
+def test_it_is_built_once(small: dict[str, Any]) -> None:
+    opened(small)
+    written = file_of(small).stat().st_mtime_ns
+    opened(small)
+    assert file_of(small).stat().st_mtime_ns == written
+
+
+def test_it_is_built_anew_when_the_data_are_others(small: dict[str, Any]) -> None:
+    opened(small)
+    Image.new("RGB", (10, 12), "red").save(Path(small["data"]["root"], "train", "a", "00.png"))
+    assert opened(small).reader("train")(0)[0, 0].tolist() == [255, 0, 0]
+    assert len(list(file_of(small).parent.iterdir())) == 1
+
+
+def test_without_one_good_image_there_is_none(small: dict[str, Any]) -> None:
+    for path in Path(small["data"]["root"], "train").rglob("*.png"):
+        path.write_text("not found")
+    with pytest.raises(DataError, match="none of the training images can be decoded"):
+        opened(small)
+
+
+@pytest.mark.parametrize("damage", ["pixel", "cut", "empty", "text"])
+def test_a_damaged_one_is_built_anew(small: dict[str, Any], damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = np.array(opened(small).pixels)
+    content = bytearray(file_of(small).read_bytes())
+    if damage == "pixel":
+        content[1000] ^= 1
+    file_of(small).write_bytes({"cut": content[:-3], "empty": b"", "text": b"none"}.get(damage, bytes(content)))
+    with caplog.at_level(logging.WARNING):
+        assert np.array_equal(opened(small).pixels, whole)
+    assert ("is damaged and is built anew" in caplog.text) == (damage == "pixel")
+
+
+def test_splits_of_one_folder_do_not_share_a_file(small: dict[str, Any]) -> None:
+    assert file_of(small) != file_of(changed(small, data__val_fraction=0.5))
+    assert file_of(small) == file_of(changed(small, augment__hflip=0.0))
+
+
+def test_without_a_key_it_lies_in_the_temporary_folder(
+    small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = file_of(changed(small, data__cache=None)).parent
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("dist_train-")
+
+
+def test_images_of_several_sizes_are_refused(small: dict[str, Any]) -> None:
+    Image.new("RGB", (11, 12)).save(Path(small["data"]["root"], "train", "b", "03.png"))
+    words = r"`augment.device` \(true\) needs images of one size: train/b/03.png has 12 x 11 .*resize the files"
+    with pytest.raises(DataError, match=words):
+        opened(small)
+    assert list(file_of(small).parent.iterdir()) == []
+
+
+def test_bad_images_end_the_run_or_are_replaced(small: dict[str, Any]) -> None:
+    for name in ("train/a/00.png", "val/a/00.png"):
+        Path(small["data"]["root"], name).write_text("not found")
+    with pytest.raises(DataError, match=r"a/00.png: cannot identify .*`data.bad_images=skip`"):
+        opened(small)
+    skip = changed(small, data__bad_images="skip", data__max_bad_share=0.2)
+    cache = opened(skip)
+    assert cache.bad.keys() == {0, 20}
+    with pytest.raises(DataError, match="cannot identify"):
+        cache.reader("val")(0)
+    from_files, from_cache = (first_batches(skip, 2, cache=given) for given in (None, cache))
+    for (_, *labels_and_indices), (_, *others) in zip(from_files, from_cache, strict=True):
+        assert [one.tolist() for one in labels_and_indices] == [one.tolist() for one in others]
+    assert 0 not in [index for batch in from_cache for index in batch[2].tolist()]
+
+
+def test_too_little_room_is_told_before_anything_is_written(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    check(parse_config(small), 1)
+    assert "cache: about 0.0 GB will be written to" in capsys.readouterr().out
+    assert not file_of(small).exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda _: usage(9, 9, 9000))
+        with pytest.raises(
+            ConfigError, match=r"`data.cache`: the decoded images need 0.0 GB, .* choose another folder"
+        ):
+            opened(small)
+    opened(small)
+    cfg = parse_config(small).data
+    assert check_cache(cfg, scan(cfg)).endswith("built already")
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_config(small: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"`data.cache`: cannot write .*choose another folder"):
+        opened(changed(small, data__cache=str(tmp_path / "file" / "below")))
+
+
+def test_old_parts_of_killed_runs_are_removed(small: dict[str, Any]) -> None:
+    path = file_of(small)
+    path.parent.mkdir()
+    old, young = (path.with_name(f".{path.name}.{number}.tmp") for number in (1, 2))
+    for part in (old, young):
+        part.write_text("part")
+    os.utime(old, (time.time() - 7200,) * 2)
+    opened(small)
+    assert not old.exists()
+    assert young.exists()
+
+
+def test_batches_are_the_same_with_loader_processes_and_from_any_step(small: dict[str, Any]) -> None:
+    cache = opened(small)
+    small = changed(small, train__global_batch=4)
+    here = first_batches(small, 3, cache=cache)
+    assert here[0][0].shape == (4, 16, 16, 3)
+    assert equal(first_batches(small, 3, cache=cache, data__workers=2), here)
+    assert equal(first_batches(small, 1, position=2, cache=cache), here[2:])
+    assert not equal(first_batches(small, 3, cache=cache, run__seed=1), here)
+
+
+def test_ranks_share_one_and_a_resumed_run_is_exact(small: dict[str, Any]) -> None:
+    tree = changed(small, train__global_batch=8, checkpoint={"every_steps": 1, "keep": 100})
+    straight = train(tree, 2, run__name="straight")
+    resumed = train(tree, 2, run__name="resumed")
+    for name in sorted((resumed / "checkpoints").iterdir())[1:]:  # as if killed after step 1
+        shutil.rmtree(name)
+    (file,) = file_of(small).parent.iterdir()
+    file.unlink()  # as on another node
+    train(tree, 2, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
