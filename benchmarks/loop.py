@@ -219,7 +219,7 @@ def measure(quick: bool) -> list[Row]:
                 )  # fmt: skip
         model = {"name": "vit_tiny_patch16_224"}
         both = sides(Path(folder) / "vit", model, 96, 8, True, 3 if quick else 8)
-        figures = interleaved(both, 3 if quick else 25)
+        figures = interleaved(both, 3 if quick else 15)
         middle = medians(figures)
         for peer, target in (("bare", 1.02), ("timm", None)):
             ratio = ratio_of(figures, "ours", peer)
