@@ -17,7 +17,7 @@ from benchmarks.images import small_folder
 from benchmarks.measure import Row, interleaved, medians, run_part
 from benchmarks.startup import our_command, peer_command
 
-INTERVAL_S = 0.1
+INTERVAL_S = 0.2
 
 
 def tree_of(pid: int) -> list[int]:
@@ -67,7 +67,7 @@ def measure(quick: bool) -> list[Row]:
                 "ours": peak_mb(lambda world=world: our_command(folder, 2, steps, world)),  # type: ignore[misc]
                 "timm": peak_mb(lambda world=world: peer_command(folder, 2, steps, world)),  # type: ignore[misc]
             }
-            middle = medians(interleaved(sides, 1 if quick else 3))
+            middle = medians(interleaved(sides, 1 if quick else 2))
             ours, peer = middle["ours"], middle["timm"]
             what = f"peak memory of all processes, {world} rank{'s' * (world > 1)} with 2 workers each"
             rows.append(Row(what, "MB", ours, peer, "timm's script", ours / peer, "<= 1x", ours <= peer))

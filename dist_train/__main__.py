@@ -4,11 +4,13 @@ import os
 import signal
 import sys
 
-from dist_train import cli
-from dist_train.config import Config
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED
 from dist_train.imports import quick_imports
-from dist_train.processes import die_with_parent, leave_at_once
+
+with quick_imports():
+    from dist_train import cli
+    from dist_train.config import Config
+    from dist_train.errors import EXIT_DONE, EXIT_STOPPED
+    from dist_train.processes import die_with_parent, leave_at_once
 
 
 def _train(cfg: Config) -> int:
