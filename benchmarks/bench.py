@@ -42,40 +42,9 @@ def run_part(name: str, quick: bool) -> dict[str, Any]:
         return {**found, "seconds": seconds}
 
 
-def rows_of(name: str, part: dict[str, Any]) -> list[Row]:
-    """The rows of a part, in the one form of the table."""
-    if name == "checkpoint_stall" and "results" in part:
-        return stall_rows(part["results"])
-    rows = []
-    for given in part.get("rows", []):
-        row = {"peer": None, "peer_name": "", "ratio": None, **given}
-        if isinstance(row["peer"], str):  # "timm 215"
-            row["peer_name"], _, figure = row["peer"].rpartition(" ")
-            row["peer"] = float(figure)
-        if not isinstance(row.get("target"), str):
-            row["met"] = None if row.get("target") is None else row["met"]
-            row["target"] = "" if row["met"] is None else f">= {row['target']:g}x"
-        rows.append(Row(**{key: row[key] for key in Row.__dataclass_fields__}))
-    return rows
-
-
-def stall_rows(results: dict[str, dict[str, float]]) -> list[Row]:
-    """How long a save holds up the loop, and by how much it stretches the steps beside it."""
-    ours, rows = results["ours"], []
-    for peer, figures in results.items():
-        if peer != "ours":
-            ratio = ours["blocked_s"] / figures["blocked_s"]
-            limit = 0.1 if peer.startswith("torch.save") else None
-            rows.append(
-                Row("the loop stands still for a save", "s", ours["blocked_s"], figures["blocked_s"], peer, ratio,
-                    f"<= {limit}x" if limit else "", ratio <= limit if limit else None)
-            )  # fmt: skip
-    return rows
-
-
 def report(parts: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
     """The table, and what failed, as Markdown."""
-    rows = [row for name, part in parts.items() for row in rows_of(name, part)]
+    rows = [Row(**row) for part in parts.values() for row in part.get("rows", [])]
     failed = [
         f"- **{name} failed**: {part['failed'].splitlines()[-1]}" for name, part in parts.items() if "failed" in part
     ]

@@ -51,7 +51,7 @@ def advice(cfg: Config, share: float, cores: int) -> str:
     workers = cfg.data.workers
     if workers < cores:
         ways.append(f"set data.workers={cores}, which is how many cores a rank has here")
-    if not getattr(cfg.augment, "device", True):
+    if not cfg.augment.device:
         ways.append("set augment.device=true, which leaves the loader next to nothing to do")
     if workers >= cores:
         ways.append(
