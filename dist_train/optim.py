@@ -131,6 +131,19 @@ def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) ->
     return new
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a saved state, with each moment in the memory layout of its parameter.
+
+    A checkpoint holds tensors in the usual layout. Fused optimizers go through parameter and moments in the order of
+    memory: with a channels-last parameter they would take each moment for that of another weight.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if torch.is_tensor(moment) and moment.shape == parameter.shape and moment.stride() != parameter.stride():
+                moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group its share of the learning rate ``lr``."""
     for group in optimizer.param_groups:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dist_train.distributed import Dist
 from dist_train.ema import Ema
 from dist_train.metrics import StepSums
+from dist_train.optim import restore_optimizer
 from dist_train.precision import Precision
 
 
@@ -70,7 +71,7 @@ class TrainState:
         Running sums return to the ranks they came from; on another world size all ranks take their mean.
         """
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore_optimizer(self.optimizer, state["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.precision.load_state_dict(state["precision"])

@@ -48,6 +48,18 @@ def test_a_resumed_run_equals_an_undisturbed_one(
     assert rows(resumed) == rows(straight)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_so_does_a_channels_last_one(tree: dict[str, Any], optimizer: str) -> None:
+    """Fused optimizers go by the order of memory, which a checkpoint does not keep."""
+    tree = changed(tree, model__name="test_efficientnet", model__channels_last=True, optim__name=optimizer)
+    straight = train(tree, run__name="straight")
+    resumed = train(tree, run__name="resumed")
+    shutil.rmtree(sorted((resumed / "checkpoints").iterdir())[-1])
+    train(tree, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+
+
 def _reads(tree: dict[str, Any]) -> int:
     """How many images a start opens until its end."""
     count = 0
