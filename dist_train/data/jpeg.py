@@ -30,7 +30,9 @@ def size_if_plain(content: bytes) -> tuple[int, int] | None:
 def decode(content: bytes, box: Box | None = None) -> RGB | None:
     """uint8 [H, W, 3] of a plain file, or of its part in ``box``; None of whatever a decoder warns about."""
     if box is not None and content.endswith(END_OF_IMAGE) and (decode_part := part_decoder()):
-        return decode_part(content, box)
+        found = decode_part(content, box)
+        if found is not None:
+            return found
     try:
         whole: RGB = simplejpeg.decode_jpeg(content, "RGB")
     except (ValueError, RuntimeError):

@@ -16,9 +16,9 @@ from dist_train.data.picture import RGB, Box
 SYSTEM_LIBRARY = "libturbojpeg.so.0"
 
 DECOMPRESS = 1
-SUBSAMPLING, WIDTH, HEIGHT = 4, 5, 6
+SUBSAMPLING, WIDTH, HEIGHT, PROGRESSIVE = 4, 5, 6, 12
 RGB_PIXELS = 0
-"""TurboJPEG 3's numbers: TJINIT_DECOMPRESS, TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, TJPARAM_JPEGHEIGHT, TJPF_RGB."""
+"""TurboJPEG 3's numbers: TJINIT_DECOMPRESS, TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, _JPEGHEIGHT, _PROGRESSIVE, TJPF_RGB."""
 
 BLOCK_WIDTHS = (8, 16, 16, 8, 8, 32, 8)
 """Pixels that are coded together, side by side, by kind of subsampling (444, 422, 420, grey, 440, 411, 441)."""
@@ -40,10 +40,13 @@ class PartDecoder:
         self._handle = ctypes.c_void_p(library.tj3Init(DECOMPRESS))
 
     def __call__(self, content: bytes, box: Box) -> RGB | None:
-        """uint8 [height, width, 3] of a part of a file; None if the decoder has anything to say against the file."""
-        if self._failed("tj3DecompressHeader", content, ctypes.c_size_t(len(content))):
+        """uint8 [height, width, 3] of a part of a file; None if the decoder has anything to say against the file.
+
+        None of progressive files too: those that lack their last scans are smoothed, in parts not as in the whole.
+        """
+        if self._failed("tj3DecompressHeader", content, ctypes.c_size_t(len(content))) or self._told(PROGRESSIVE):
             return None
-        kind, columns, rows = (self._library.tj3Get(self._handle, what) for what in (SUBSAMPLING, WIDTH, HEIGHT))
+        kind, columns, rows = self._told(SUBSAMPLING), self._told(WIDTH), self._told(HEIGHT)
         top, left, height, width = box
         if not (0 <= kind < len(BLOCK_WIDTHS) and top + height <= rows and left + width <= columns):
             return None
@@ -64,6 +67,10 @@ class PartDecoder:
         self._failed("tj3SetCroppingRegion", _Region())
         down, right = top - first_row, left - first_column
         return None if failed else np.ascontiguousarray(pixels[down : down + height, right : right + width])
+
+    def _told(self, what: int) -> int:
+        """What the header says."""
+        return int(self._library.tj3Get(self._handle, what))
 
     def _failed(self, function: str, *arguments: Any) -> bool:
         """Whether a function of the library warns or fails."""
