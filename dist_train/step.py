@@ -13,7 +13,7 @@ from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment
 from dist_train.distributed import Dist, no_sync
 from dist_train.losses import Loss
-from dist_train.optim import set_lr
+from dist_train.optim import drop_gradients, set_lr
 from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, lr_factor
 from dist_train.state import TrainState
@@ -62,7 +62,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     grad_norm = state.precision.step(state.optimizer)
-    state.optimizer.zero_grad(set_to_none=True)
+    drop_gradients(state.optimizer)
     if state.ema is not None:
         state.ema.update(step + 1)
     state.sums.add(total, grad_norm)
