@@ -101,7 +101,7 @@ class Ours:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
         self.stop = StopRequest(group)
-        self.journal = Journal(self.setup, 1, ["here"])
+        self.journal = Journal(self.setup, 1, ["here"] * group.world_size)
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 
