@@ -26,7 +26,7 @@ class StepSums:
         self._sums = [0.0] * 6
         self._losses: list[Tensor] = []
         self._norms: list[Tensor] = []
-        self._packed: list[tuple[Tensor, Tensor]] = []
+        self._packed: list[Tensor] = []
 
     def add(self, loss: Tensor, grad_norm: Tensor) -> None:
         """Count one step; both are scalars on the device."""
@@ -37,17 +37,20 @@ class StepSums:
 
     def _pack(self) -> None:
         if self._losses:
-            self._packed.append((torch.stack(self._losses), torch.stack(self._norms)))
+            self._packed.append(torch.stack(self._losses + self._norms).view(2, -1))
             self._losses, self._norms = [], []
 
     def values(self) -> Tensor:
         """The sums, float64 [6]: losses and gradient norms over good steps, good steps, bad ones (loss or gradient
         not finite), bad ones in a row up to now, and the longest such row. Waits for the device.
         """
+        return torch.tensor(self._added(), dtype=torch.float64, device=self._device)
+
+    def _added(self) -> list[float]:
         self._pack()
         sums = self._sums
-        for losses, norms in self._packed:
-            for loss, norm in zip(losses.tolist(), norms.tolist(), strict=True):
+        for both in self._packed:
+            for loss, norm in zip(*both.tolist(), strict=True):
                 if math.isfinite(loss) and math.isfinite(norm):
                     sums[LOSS] += loss
                     sums[GRAD_NORM] += norm
@@ -58,7 +61,7 @@ class StepSums:
                     sums[STREAK] += 1
                     sums[LONGEST] = max(sums[LONGEST], sums[STREAK])
         self._packed = []
-        return torch.tensor(sums, dtype=torch.float64, device=self._device)
+        return sums
 
     def restore(self, values: Tensor) -> None:
         """Go on from saved sums."""
@@ -77,7 +80,7 @@ class StepSums:
 
     def clear(self) -> None:
         """Begin a new row; a row of bad steps goes on."""
-        streak = self.values()[STREAK].item()
+        streak = self._added()[STREAK]
         self._sums = [0.0, 0.0, 0.0, 0.0, streak, streak]
 
 

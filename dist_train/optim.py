@@ -148,3 +148,10 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group its share of the learning rate ``lr``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
+
+
+def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """``zero_grad``, without the entry in the profiler's book that takes longer than all the rest of it."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -13,10 +13,13 @@ from dist_train.data.dataset import Batch
 from dist_train.data.device import DeviceAugment
 from dist_train.distributed import Dist, no_sync
 from dist_train.losses import Loss
-from dist_train.optim import set_lr
+from dist_train.optim import drop_gradients, set_lr
 from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, lr_factor
 from dist_train.state import TrainState
+
+AHEAD = 64
+"""Steps whose numbers are worked out together: one step's alone take five times as long, all caches being cold."""
 
 
 @dataclass
@@ -32,23 +35,35 @@ class Stepper:
     batches: Iterator[Batch]
     forward: ForwardClock
     waited_s: float = 0.0
+    _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
 
     def lr(self, step: int) -> float:
         """Learning rate of optimizer step ``step`` (the first is 0)."""
         return self.cfg.optim.lr * lr_factor(self.cfg.schedule, self.cfg.optim.lr, self.plan, step)
 
+    def numbers(self, step: int) -> tuple[float, list[int]]:
+        """What follows from ``step`` alone: its learning rate, and a key for the random numbers of each micro-batch."""
+        if step not in self._numbers:
+            coming = range(step, min(step + AHEAD, self.plan.total_steps))
+            self._numbers = {number: (self.lr(number), self._keys(number)) for number in coming}
+        return self._numbers[step]
+
+    def _keys(self, step: int) -> list[int]:
+        seed, rank = self.cfg.run.seed, self.group.rank
+        return [fold_in(seed, "micro", step, micro, rank) for micro in range(self.plan.accumulate)]
+
 
 def train_step(stepper: Stepper, state: TrainState) -> None:
     """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device."""
     step = state.progress.step
-    set_lr(state.optimizer, stepper.lr(step))
-    accumulate, total = stepper.plan.accumulate, None
-    for micro in range(accumulate):
+    lr, keys = stepper.numbers(step)
+    set_lr(state.optimizer, lr)
+    accumulate, total = len(keys), None
+    for micro, key in enumerate(keys):
         began = time.perf_counter()
         images, labels, _, *drawn = next(stepper.batches)
         stepper.waited_s += time.perf_counter() - began
         # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
-        key = fold_in(stepper.cfg.run.seed, "micro", step, micro, stepper.group.rank)
         reseed(key, stepper.group)
         images, targets = stepper.augment(images, labels, key, *drawn)
         last = micro == accumulate - 1
@@ -62,7 +77,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     grad_norm = state.precision.step(state.optimizer)
-    state.optimizer.zero_grad(set_to_none=True)
+    drop_gradients(state.optimizer)
     if state.ema is not None:
         state.ema.update(step + 1)
     state.sums.add(total, grad_norm)

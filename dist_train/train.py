@@ -30,7 +30,8 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
     plan, progress = setup.plan, setup.state.progress
     # A run stopped at a step whose evaluation was due comes back to it first.
     pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
-    while pending or not finished(setup):
+    over = finished(setup)
+    while pending or not over:
         if not pending:
             if progress.step == plan.unfreeze_step:
                 setup.stepper.wrapped = train_everything(setup.cfg, plan, setup.group, setup.network, setup.state)
@@ -43,7 +44,8 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
         gain = False
         if plan.due(progress.step, plan.eval_every_steps) and not stopping:
             gain, stopping = evaluate_now(setup, journal, stop)
-        if stopping or gain or finished(setup) or plan.due(progress.step, plan.save_every_steps):
+        over = finished(setup)
+        if stopping or gain or over or plan.due(progress.step, plan.save_every_steps):
             save_now(setup, journal, stop)
         if stopping:
             log.info("stopped at step %d: %s", progress.step, stop.reason)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dist_train.distributed import Dist
-from dist_train.metrics import StepSums, better
+from dist_train.metrics import PACK, StepSums, better
 
 ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
 
@@ -22,6 +22,17 @@ def test_means_are_over_good_steps() -> None:
     means = sums.read(ALONE)
     assert (means.loss, means.grad_norm) == (2.0, 4.0)
     assert (means.bad_steps, means.longest_streak) == (3, 2)
+
+
+def test_a_long_way_between_log_lines_is_counted_in_full() -> None:
+    sums, half = StepSums(ALONE.device), StepSums(ALONE.device)
+    losses = [float(number) for number in range(2 * PACK + 3)]
+    add(sums, *losses)
+    add(half, *losses[: PACK + 1])
+    half.restore(half.values())
+    add(half, *losses[PACK + 1 :])
+    assert sums.values().tolist() == [sum(losses), 2 * sum(losses), len(losses), 0, 0, 0]
+    assert half.values().tolist() == sums.values().tolist(), "a save on the way changes nothing"
 
 
 def test_a_row_of_bad_steps_goes_on_over_a_log_line() -> None:

@@ -18,7 +18,7 @@ from dist_train.plan import fold_in
 class Normalise:
     """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the mean and standard deviation of ``data``, or the model's.
 
-    The result keeps the layout of its input, which is the one that channels-last models want.
+    The result has the memory layout that the model wants.
     """
 
     def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
@@ -28,8 +28,9 @@ class Normalise:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        images = images_BHWC.permute(0, 3, 1, 2).float()
-        return images.sub_(self._mean).mul_(self._scale).contiguous(memory_format=self._format)
+        # Type and layout change in one pass over the images; apart, they take twice the time of all this.
+        images = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
+        return images.sub_(self._mean).mul_(self._scale)
 
 
 def statistics(cfg: DataConfig, network: Network) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -55,6 +55,8 @@ def test_images_are_normalised_as_the_model_wants(channels_last: bool) -> None:
     assert torch.allclose(found, (IMAGES.permute(0, 3, 1, 2) / 255 - mean) / std, atol=1e-5)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     assert found.is_contiguous(memory_format=layout)
+    in_turn = IMAGES.permute(0, 3, 1, 2).float().sub_(mean * 255).mul_((std * 255).reciprocal())
+    assert torch.equal(found, in_turn), "to the bit, whatever is done in one pass"
 
 
 def test_or_as_the_config_says() -> None:
