@@ -10,10 +10,12 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from dist_train import sync_bn
 from dist_train.config import DistributedConfig
 from dist_train.distributed import Dist, joined
 from dist_train.errors import ConfigError
 from dist_train.sync_bn import synchronise
+from tests import bn_kernels
 from tests.ranks import run_ranks
 from tests.runs import rows, state_digest, train
 
@@ -46,19 +48,25 @@ def _two_steps(name: str, share: Callable[[Tensor], Tensor], prepare: Callable[[
     return found | dict(layer.named_buffers())
 
 
-def _on_a_rank(name: str) -> dict[str, Any]:
+def _on_a_rank(name: str, as_on_gpus: bool) -> dict[str, Any]:
+    kernels = bn_kernels.register()
+    if as_on_gpus:
+        sync_bn._Synchronised._on_cpu = sync_bn._Synchronised._on_gpu  # type: ignore[method-assign]
     with joined(DistributedConfig(timeout_s=30)) as group:
         found = _two_steps(
             name,
             lambda images: images.chunk(group.world_size)[group.rank].clone(),
-            lambda layer: synchronise(layer, group, group.device),
+            lambda layer: synchronise(layer, group),
         )
+        del kernels
         return {key: value.numpy() for key, value in found.items()}
 
 
+@pytest.mark.parametrize("as_on_gpus", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_ranks_normalise_as_one_process_would(name: str) -> None:
-    ranks = run_ranks(3, _on_a_rank, name)
+def test_ranks_normalise_as_one_process_would(name: str, as_on_gpus: bool) -> None:
+    """On the CPU; and as on GPUs, with stand-ins for torch's kernels."""
+    ranks = run_ranks(3, _on_a_rank, name, as_on_gpus)
     alone = _two_steps(name, lambda images: images.clone(), lambda _: None)
     assert len(alone) >= 3
     for key, expected in alone.items():
@@ -97,4 +105,4 @@ def test_a_norm_of_an_unknown_class_is_refused() -> None:
 
     group = Dist(0, 0, 2, torch.device("cpu"), "ddp")
     with pytest.raises(ConfigError, match=r"`model\.sync_bn` \(true\) does not know what to do with 0, a Mine"):
-        synchronise(nn.Sequential(Mine(3)), group, group.device)
+        synchronise(nn.Sequential(Mine(3)), group)
