@@ -161,7 +161,7 @@ def pretend_gpu() -> FakeGpu:
         torch.cuda: {
             "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,
             "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
-            "is_bf16_supported": lambda *_: True, "default_generators": (generator,), "Event": _Event,
+            "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
             "max_memory_allocated": lambda *_: 0, "synchronize": lambda *_: gpu.note("synchronize"),
         },
         torch.accelerator: {
@@ -198,9 +198,10 @@ def backward(root: Tensor) -> None:
         given = gradients.pop(node, {})
         with torch.no_grad():
             inputs = [_fitting(given.get(place), wanted) for place, wanted in enumerate(node._input_metadata)]
-            outputs = node(*inputs) if given else None
+            # A Function in Python has ``apply``, and gives more: a None for each argument that is no tensor, at the end.
+            outputs = getattr(node, "apply", node)(*inputs) if given else None
         outputs = outputs if isinstance(outputs, tuple) else (outputs,) * len(node.next_functions)
-        for (after, place), gradient in zip(node.next_functions, outputs, strict=True):
+        for (after, place), gradient in zip(node.next_functions, outputs, strict=False):
             if after is None:
                 continue
             if gradient is not None:
