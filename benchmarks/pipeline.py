@@ -31,7 +31,7 @@ from benchmarks import pipeline_peers as peers
 from benchmarks.measure import Row
 from dist_train.config import Config, RandAugmentConfig
 from dist_train.data import augment
-from dist_train.data.decode import read_rgb
+from dist_train.data.decode import open_picture
 from dist_train.data.draws import CODES, Drawer, magnitude, operation
 from dist_train.data.folders import images_below
 from dist_train.data.pixel_ops import operations
@@ -146,13 +146,13 @@ def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]
     root = Path(cfg.data.root)
     paths = [root / name for name, _ in images_below(root / "train", root)][:images]
     draw = Drawer(cfg.augment)
-    pixels = [read_rgb(path) for path in paths[:32]]
-    boxes = [draw(number, *image.shape[:2]).box for number, image in enumerate(pixels)]
+    boxes = [draw(number, *open_picture(path).size).box for number, path in enumerate(paths)]
+    pixels = [open_picture(path).pixels(box) for path, box in zip(paths[:32], boxes, strict=False)]
     spent = {
         "read the file": _ms(lambda number: paths[number % len(paths)].read_bytes(), images),
-        "decode": _ms(lambda number: read_rgb(paths[number % len(paths)]), images),
+        "decode": _ms(lambda n: open_picture(paths[n % len(paths)]).pixels(boxes[n % len(paths)]), images),
         "draw": _ms(lambda number: draw(number, *pixels[0].shape[:2]), images),
-        "crop, resize": _ms(lambda number: _resized(pixels[number % 32], boxes[number % 32], size), images),
+        "resize": _ms(lambda number: _resized(pixels[number % 32], boxes[number % 32], size), images),
     }
     spent["decode"] -= spent["read the file"]
     return {**spent, "flip, operations, batch": 1000 / rate - sum(spent.values())}
@@ -191,7 +191,7 @@ def _by_torchvision(transform: Any, pixels: Any, name: str, amount: float) -> An
 def _resized(image: Any, box: Any, size: int) -> Any:
     if box is None:
         return augment.middle(image, size, size, "bilinear")
-    return augment.resized(augment.part(image, box), size, size, "bilinear")
+    return augment.resized(image, size, size, "bilinear")
 
 
 def _ms(work: Callable[[int], Any], times: int) -> float:

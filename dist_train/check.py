@@ -51,7 +51,7 @@ def check(cfg: Config, world_size: int) -> None:
     )
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
-            index.images.read(split.name(position))
+            index.images.open(split.name(position)).pixels()
     if cfg.augment.device:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)

@@ -30,17 +30,24 @@ from tests.images import make_image_folder
 from tests.ranks import RankFailure, Ranks, collect, start_ranks
 from tests.runs import _main, changed, folder, rows, state_digest, train
 
+MODELS: tuple[dict[str, Any], ...] = (
+    {"name": "test_vit"},
+    {"name": "test_efficientnet", "channels_last": True, "sync_bn": True},
+)
+CROPS = ("center", "random_resized")
+"""With the first model and the second."""
+
 SAVE_EVERY, EVALUATE_EVERY = 3, 5
 LIMIT_S = 240.0
 
 
-def config(images: Path, output: Path) -> dict[str, Any]:
+def config(images: Path, output: Path, kind: int) -> dict[str, Any]:
     """Three steps an epoch with everything on that is random; saves and evaluates often."""
     return {
         "run": {"name": "straight", "output_dir": str(output), "deterministic": True},
-        "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1},
+        "model": {**MODELS[kind], "pretrained": False, "drop_path": 0.1},
         "data": {"root": str(images), "image_size": 32, "workers": 0},
-        "augment": {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
+        "augment": {"crop": CROPS[kind], "randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
         "optim": {"name": "adamw", "lr": 1e-3},
         "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
         "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY},
@@ -200,21 +207,23 @@ class Fuzz:
         Raises:
             AssertionError: a run ended with other weights or rows than the undisturbed one, or lost too many steps.
         """
-        straight: dict[int, tuple[str, list[dict[str, Any]], float]] = {}
+        straight: dict[tuple[int, int], tuple[str, list[dict[str, Any]], float]] = {}
         while self.tally.kills < kills:
-            world_size = worlds[self.tally.runs % len(worlds)]
-            if world_size not in straight:
-                tree = changed(config(self.images, self.output), run__name=f"straight-{world_size}")
+            number = self.tally.runs
+            world_size, kind = worlds[number % len(worlds)], (number + number // len(worlds)) % len(MODELS)
+            base = config(self.images, self.output, kind)
+            if (world_size, kind) not in straight:
                 began = time.monotonic()
-                run = train(tree, world_size)
-                straight[world_size] = state_digest(run), rows(run), time.monotonic() - began
-            digest, expected, seconds = straight[world_size]
+                run = train(changed(base, run__name=f"straight-{kind}-{world_size}"), world_size)
+                straight[world_size, kind] = state_digest(run), rows(run), time.monotonic() - began
+            digest, expected, seconds = straight[world_size, kind]
             self.tally.runs += 1
-            tree = changed(config(self.images, self.output), run__name=f"run-{self.tally.runs}")
+            tree = changed(base, run__name=f"run-{self.tally.runs}")
             run = self.one_run(tree, world_size, seconds, min(most_per_run, kills - self.tally.kills))
-            assert state_digest(run) == digest, f"{run.name} of {world_size} ranks ended with other weights"
-            assert rows(run) == expected, f"{run.name} of {world_size} ranks has other rows"
-            print(f"{self.tally.kills} of {kills}: {run.name} with {world_size} ranks ends the same", flush=True)
+            what = f"{run.name}, {MODELS[kind]['name']} with {world_size} ranks,"
+            assert state_digest(run) == digest, f"{what} ended with other weights"
+            assert rows(run) == expected, f"{what} has other rows"
+            print(f"{self.tally.kills} of {kills}: {what} ends the same", flush=True)
         return self.tally.report()
 
 

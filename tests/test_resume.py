@@ -63,14 +63,14 @@ def test_so_does_a_channels_last_one(tree: dict[str, Any], optimizer: str) -> No
 def _reads(tree: dict[str, Any]) -> int:
     """How many images a start opens until its end."""
     count = 0
-    original = FileImages.read
+    original = FileImages.open
 
     def counted(self: FileImages, name: str) -> Any:
         nonlocal count
         count += 1
         return original(self, name)
 
-    FileImages.read = counted  # type: ignore[method-assign]
+    FileImages.open = counted  # type: ignore[method-assign]
     assert _main(tree) == 0
     return count
 

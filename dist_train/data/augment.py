@@ -13,12 +13,12 @@ from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config import AugmentConfig
-from dist_train.data.decode import RGB
 from dist_train.data.draws import Drawer
+from dist_train.data.picture import RGB, Picture
 from dist_train.data.pixel_ops import operations
 
-Transform = Callable[[RGB, int, RGB], None]
-"""From an image of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
+Transform = Callable[[Picture, int, RGB], None]
+"""From a picture of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
 
 
 def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
@@ -41,8 +41,8 @@ def evaluation_transform(size: int, crop_pct: float) -> Callable[[RGB], RGB]:
 def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
     """A transform that needs no random numbers, in the form of one that does."""
 
-    def place(image: RGB, _key: int, target: RGB) -> None:
-        target[...] = transform(image)
+    def place(picture: Picture, _key: int, target: RGB) -> None:
+        target[...] = transform(picture.pixels())
 
     return place
 
@@ -53,12 +53,13 @@ def training_transform(cfg: AugmentConfig, size: int) -> Transform:
     known = operations(cfg.randaugment, size) if cfg.randaugment else {}
     spare = np.empty((2, size, size, 3), dtype=np.uint8)
 
-    def transform(image: RGB, key: int, target: RGB) -> None:
-        draws = draw(key, *image.shape[:2])
+    def transform(picture: Picture, key: int, target: RGB) -> None:
+        draws = draw(key, *picture.size)
+        pixels = picture.pixels(draws.box)
         if draws.box is None:
-            pixels = middle(image, size, size, cfg.interpolation)
+            pixels = middle(pixels, size, size, cfg.interpolation)
         else:
-            pixels = resized(part(image, draws.box), size, size, cfg.interpolation)
+            pixels = resized(pixels, size, size, cfg.interpolation)
         steps = [step for code in draws.codes if (step := known[code]) is not None]
         if draws.flip:
             steps.insert(0, _flip)
@@ -74,12 +75,6 @@ def training_transform(cfg: AugmentConfig, size: int) -> Transform:
 
 def _flip(source: RGB, target: RGB) -> None:
     cv2.flip(source, 1, target)
-
-
-def part(image: RGB, box: tuple[int, int, int, int]) -> RGB:
-    """The part of an image in ``box`` (top, left, height, width), as an array of its own: that is resized faster."""
-    top, left, height, width = box
-    return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
 def middle(image: RGB, shorter: int, size: int, interpolation: str) -> RGB:

@@ -83,7 +83,7 @@ class BadImages:
 
     def _reason(self, name: str) -> str:
         try:
-            self._index.images.read(name)
+            self._index.images.open(name).pixels()
         except DataError as error:
             return str(error)
         return "it could not be read, and can be now"

@@ -23,8 +23,9 @@ import numpy as np
 
 from dist_train.config import DataConfig
 from dist_train.data.bad import BadImages, SplitName
-from dist_train.data.decode import RGB, BadImage
+from dist_train.data.decode import BadImage
 from dist_train.data.index import DataIndex, Split
+from dist_train.data.picture import RGB, Decoded, Picture
 from dist_train.distributed import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import atomic_write, fingerprint
@@ -54,14 +55,14 @@ class Cache:
         """Height and width of every image."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
-    def reader(self, split: SplitName) -> Callable[[int], RGB]:
-        """Reads an image of a split by its index; raises ``BadImage`` as decoding it did."""
+    def reader(self, split: SplitName) -> Callable[[int], Picture]:
+        """Opens an image of a split by its index; raises ``BadImage`` as decoding it did."""
         first = 0 if split == "train" else self.train
 
-        def read(index: int) -> RGB:
+        def read(index: int) -> Picture:
             if first + index in self.bad:
                 raise BadImage(self.bad[first + index])
-            return np.array(self.pixels[first + index])
+            return Decoded(np.array(self.pixels[first + index]))
 
         return read
 
@@ -161,7 +162,8 @@ def _first(index: DataIndex) -> tuple[str, RGB]:
     """The first training image that can be decoded, which has the size that all must have, and its name."""
     for number in range(len(index.train)):
         with contextlib.suppress(BadImage):
-            return index.train.name(number), index.images.read(index.train.name(number))
+            name = index.train.name(number)
+            return name, index.images.open(name).pixels()
     raise DataError(f"`data.root` ({index.root}): none of the training images can be decoded")
 
 
@@ -176,7 +178,7 @@ def _write_pixels(
     for name, split in splits:
         for number in range(len(split)):
             try:
-                pixels = index.images.read(split.name(number))
+                pixels = index.images.open(split.name(number)).pixels()
             except BadImage as error:
                 bad.note(name, number, error)
                 faults[place] = str(error)

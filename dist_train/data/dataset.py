@@ -11,10 +11,11 @@ from dist_train.config import AugmentConfig
 from dist_train.data.augment import Transform
 from dist_train.data.bad import BadImages, SplitName
 from dist_train.data.cache import Cache
-from dist_train.data.decode import RGB, BadImage
+from dist_train.data.decode import BadImage
 from dist_train.data.device_ops import packed
 from dist_train.data.draws import Drawer
 from dist_train.data.index import DataIndex
+from dist_train.data.picture import RGB, Picture
 from dist_train.data.stream import SampleKey
 from dist_train.errors import DataError
 from dist_train.plan import fold_in
@@ -52,7 +53,7 @@ class ImageDataset(Dataset[Batch]):
         self._name, self._bad = split, bad
         self._split = index.train if split == "train" else index.val
         self._transform, self._size, self._seed = transform, size, seed
-        self._read = cache.reader(split) if cache else lambda number: index.images.read(self._split.name(number))
+        self._open = cache.reader(split) if cache else lambda number: index.images.open(self._split.name(number))
 
     def __len__(self) -> int:
         return len(self._split)
@@ -60,14 +61,7 @@ class ImageDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
         pixels = np.empty((len(keys), *self._size, 3), dtype=np.uint8)
-        indices = []
-        for place, (epoch, index) in enumerate(keys):
-            image, taken = self._sample(epoch, index)
-            indices.append(taken)
-            if image is None:
-                pixels[place] = 0
-            else:
-                self._transform(image, self.key(epoch, index), pixels[place])
+        indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
@@ -75,16 +69,18 @@ class ImageDataset(Dataset[Batch]):
         """Of a sample's random numbers."""
         return fold_in(self._seed, "sample", epoch, index)
 
-    def _sample(self, epoch: int, index: int) -> tuple[RGB | None, int]:
-        """An image and its index in the split."""
-        taken = index
+    def _place(self, epoch: int, index: int, target: RGB) -> int:
+        """Make a sample in its place in the batch; the index of the image that it was made of."""
+        taken, key = index, self.key(epoch, index)
         for attempt in range(REPLACEMENTS):
             try:
-                return self._read(taken), taken
+                self._transform(self._open(taken), key, target)
+                return taken
             except BadImage as error:
                 self._bad.note(self._name, taken, error)
             if self._name == "val":
-                return None, len(self)
+                target[...] = 0
+                return len(self)
             taken = fold_in(self._seed, "replacement", epoch, index, attempt) % len(self)
         raise DataError(f"{REPLACEMENTS} images in a row cannot be read; the last: {self._split.name(taken)}")
 
@@ -101,5 +97,5 @@ class SmallImages(ImageDataset):
         return *super().__getitems__(keys), draws, rows
 
 
-def _copy(image: RGB, _key: int, target: RGB) -> None:
-    target[...] = image
+def _copy(picture: Picture, _key: int, target: RGB) -> None:
+    target[...] = picture.pixels()

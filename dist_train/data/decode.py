@@ -5,25 +5,44 @@ and 16-bit and floating point greys are scaled to 8 bits instead of being cut of
 """
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from dist_train.data.jpeg import EXIF_ORIENTATION, decode_plain, quiet
+from dist_train.data.jpeg import EXIF_ORIENTATION, decode, quiet, size_if_plain
+from dist_train.data.picture import RGB, Box, Decoded, Picture, part
 from dist_train.errors import DataError
-
-RGB = NDArray[np.uint8]
-"""An image: uint8 [H, W, 3]."""
 
 
 class BadImage(DataError):
     """The bytes of a file are there, and are no whole image. ``data.bad_images: skip`` allows a few."""
 
 
+@dataclass(frozen=True)
+class PlainJpeg:
+    """A JPEG file with nothing odd about it. What the fast decoder will not have is left to Pillow."""
+
+    path: str | Path
+    content: bytes
+    size: tuple[int, int]
+
+    def pixels(self, box: Box | None = None) -> RGB:
+        found = decode(self.content, box)
+        if found is None:
+            whole = _by_pillow(self.path, self.content)
+            return whole if box is None else part(whole, box)
+        return found
+
+
 def read_rgb(path: str | Path) -> RGB:
-    """Decode a file to RGB. Plain JPEG files take a faster way to the same pixels.
+    """Decode a file to RGB; raises as ``open_picture``."""
+    return open_picture(path).pixels()
+
+
+def open_picture(path: str | Path) -> Picture:
+    """Read a file. Plain JPEG files are decoded later, by a faster way to the same pixels.
 
     Raises:
         BadImage: it is not an image, or is cut short.
@@ -36,8 +55,8 @@ def read_rgb(path: str | Path) -> RGB:
         raise DataError(f"cannot read the image {path}: {error.strerror}") from None
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
-    pixels = decode_plain(content)
-    return _by_pillow(path, content) if pixels is None else pixels
+    size = size_if_plain(content)
+    return Decoded(_by_pillow(path, content)) if size is None else PlainJpeg(path, content, size)
 
 
 def _by_pillow(path: str | Path, content: bytes) -> RGB:

@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 
 from dist_train.config import AugmentConfig
+from dist_train.data.picture import Box
 
 OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
@@ -36,12 +37,12 @@ class Draws:
     """What happens to one sample, in this order.
 
     Attributes:
-        box: top, left, height and width of the part that is kept; None keeps the middle.
+        box: the part that is kept; None keeps the middle.
         flip: left and right are exchanged.
         codes: of the operations.
     """
 
-    box: tuple[int, int, int, int] | None
+    box: Box | None
     flip: bool
     codes: tuple[int, ...]
 
@@ -72,7 +73,7 @@ class Drawer:
         operation = self._below(len(OPERATIONS))
         return 2 * operation + (OPERATIONS[operation] in SIGNED and self._uniform() <= 0.5)
 
-    def _box(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def _box(self, height: int, width: int) -> Box:
         """A part of random area and shape; after ten that do not fit, the largest middle part of allowed shape."""
         low, high = self._cfg.crop_scale
         for _ in range(CROP_ATTEMPTS):

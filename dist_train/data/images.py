@@ -11,15 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from dist_train.data.decode import RGB, read_rgb, to_rgb
+from dist_train.data.decode import open_picture, to_rgb
+from dist_train.data.picture import Decoded, Picture
 from dist_train.errors import ConfigError, DataError
 from dist_train.own_code import load_callable
 
 
 class Images(Protocol):
-    """Reads an image by the name that the index gives it. Small: it travels to every rank and loader process."""
+    """Opens an image by the name that the index gives it. Small: it travels to every rank and loader process."""
 
-    def read(self, name: str) -> RGB: ...
+    def open(self, name: str) -> Picture: ...
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class FileImages:
 
     root: str
 
-    def read(self, name: str) -> RGB:
-        return read_rgb(os.path.join(self.root, name))
+    def open(self, name: str) -> Picture:
+        return open_picture(os.path.join(self.root, name))
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,10 @@ class DatasetImages:
     maker: str
     root: str
 
-    def read(self, name: str) -> RGB:
+    def open(self, name: str) -> Picture:
         split, number = name.split("/")
         image = open_dataset(self.maker, self.root, split)[int(number)][0]
-        return to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image)))
+        return Decoded(to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))))
 
 
 @lru_cache(maxsize=4)

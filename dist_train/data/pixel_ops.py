@@ -19,8 +19,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config import RandAugmentConfig
-from dist_train.data.decode import RGB
 from dist_train.data.draws import CODES, magnitude, operation
+from dist_train.data.picture import RGB
 
 Step = Callable[[RGB, RGB], object]
 """Reads an image and writes another of the same size: two different arrays, both contiguous."""

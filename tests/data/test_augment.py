@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.config import AugmentConfig, parse_config
 from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
+from dist_train.data.picture import Decoded
 from dist_train.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -26,7 +27,7 @@ def seeded(transform: Any, image: Any, seed: int = 0) -> np.ndarray[Any, Any]:
 def trained(cfg: AugmentConfig, size: int, image: Any, key: int = 0) -> np.ndarray[Any, Any]:
     target = np.full((size, size, 3), 99, dtype=np.uint8)
     before = image.copy()
-    training_transform(cfg, size)(image, key, target)
+    training_transform(cfg, size)(Decoded(image), key, target)
     assert np.array_equal(image, before)
     return target.astype(int)
 
@@ -58,7 +59,7 @@ def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     assert np.array_equal(trained(augment(hflip=0.0), 32, PHOTO), evaluation_transform(32, 1.0)(PHOTO))
     placed = np.zeros((32, 32, 3), dtype=np.uint8)
-    without_draws(evaluation_transform(32, 1.0))(PHOTO, 0, placed)
+    without_draws(evaluation_transform(32, 1.0))(Decoded(PHOTO), 0, placed)
     assert np.array_equal(placed, evaluation_transform(32, 1.0)(PHOTO))
 
 

@@ -56,7 +56,7 @@ def test_it_holds_the_pixels_of_the_files(small: dict[str, Any]) -> None:
     for name, split in (("train", index.train), ("val", index.val)):
         read = cache.reader(name)  # type: ignore[arg-type]
         for number in range(len(split)):
-            assert np.array_equal(read(number), index.images.read(split.name(number)))
+            assert np.array_equal(read(number).pixels(), index.images.open(split.name(number)).pixels())
     assert [path.name for path in file_of(small).parent.iterdir()] == [file_of(small).name]
 
 
@@ -70,7 +70,7 @@ def test_it_is_built_once(small: dict[str, Any]) -> None:
 def test_it_is_built_anew_when_the_data_are_others(small: dict[str, Any]) -> None:
     opened(small)
     Image.new("RGB", (10, 12), "red").save(Path(small["data"]["root"], "train", "a", "00.png"))
-    assert opened(small).reader("train")(0)[0, 0].tolist() == [255, 0, 0]
+    assert opened(small).reader("train")(0).pixels()[0, 0].tolist() == [255, 0, 0]
     assert len(list(file_of(small).parent.iterdir())) == 1
 
 

@@ -69,7 +69,7 @@ def test_an_image_folder_is_read_in_the_order_of_names(image_folder: Path) -> No
     assert index.train.labels.dtype == np.int64
     for name, label in zip(names(index.train), index.train.labels, strict=True):
         assert f"class_{'abc'[label]}/" in name
-    assert index.images.read(index.train.name(0)).shape[2] == 3
+    assert index.images.open(index.train.name(0)).pixels().shape[2] == 3
 
 
 def test_the_fingerprint_follows_content_and_not_place(image_folder: Path, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_torchvisions_own_sets_by_name(fashion: Path) -> None:
     assert (len(index.train), len(index.val), index.outputs) == (12, 5, 10)
     assert index.classes[0] == "T-shirt/top"
     assert index.train.labels.tolist() == [number % 10 for number in range(12)]
-    image = index.images.read(index.val.name(3))
+    image = index.images.open(index.val.name(3)).pixels()
     assert image.shape == (28, 28, 3)
     raw = (fashion / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()[16 + 3 * 784 :][:784]
     assert image[:, :, 0].tobytes() == raw
@@ -344,7 +344,7 @@ def of_floats(root: str, split: str) -> Numbered:
 def test_the_users_own_data_set_object(tmp_path: Path) -> None:
     index = scan(data(tmp_path, format=f"{__name__}:Numbered"))
     assert (len(index.train), len(index.val), index.classes) == (8, 4, ["dark", "light"])
-    assert index.images.read(index.train.name(3))[0, 0].tolist() == [13, 13, 13]
+    assert index.images.open(index.train.name(3)).pixels()[0, 0].tolist() == [13, 13, 13]
     split = scan(data(tmp_path, format=f"{__name__}:Numbered", val_fraction=0.25))
     assert (len(split.train), len(split.val)) == (6, 2)
     assert sorted(split.val.labels.tolist()) == [0, 1]
@@ -376,7 +376,7 @@ def test_an_index_is_small_enough_to_travel(fashion: Path) -> None:
     index = scan(data(fashion, format="torchvision", name="FashionMNIST"))
     copy: DataIndex = pickle.loads(pickle.dumps(index))
     assert len(pickle.dumps(index)) < 3000
-    assert copy.images.read("train/0").tobytes() == index.images.read("train/0").tobytes()
+    assert copy.images.open("train/0").pixels().tobytes() == index.images.open("train/0").pixels().tobytes()
 
 
 # what goes with what
