@@ -5,6 +5,7 @@ is a GPU.
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,61 +15,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from tests import bn_kernels
 from tests.fake_cuda import GPU, FakeGpu, backward, pretend_gpu
-from tests.ranks import run_ranks
+from tests.gpu_runs import RESNET, RUNS, configured, short_run
+from tests.ranks import free_port, run_ranks
 from tests.runs import changed, folder
 
-VIT = {"name": "test_vit", "pretrained": False, "drop_path": 0.1, "head": {"dropout": 0.1}}
-RESNET = {"name": "test_resnet", "pretrained": False, "drop_path": 0.1, "channels_last": True}
-MIXED = {"erasing": 1.0, "erasing_fill": "mean", "mixup": 0.8, "cutmix": 1.0}
-DEVICE = {"device": True, "randaugment": {"num_ops": 3}, "erasing": 1.0, "erasing_fill": "colour"}
-
-RUNS: dict[str, dict[str, Any]] = {
-    "amp_bf16, accumulated": {
-        "model": VIT,
-        "augment": MIXED,
-        "optim": {"name": "adamw", "lr": 1e-3, "layer_decay": 0.7},
-        "loss": {"label_smoothing": 0.1, "class_weights": {"class_a": 2.0}},
-        "train": {"precision": "amp_bf16", "ema": 0.9, "clip_grad": 1.0, "micro_batch": 10, "nonfinite": "skip"},
-    },
-    "amp_fp16, channels last": {
-        "model": RESNET,
-        "augment": {"erasing": 1.0, "erasing_fill": "noise"},
-        "optim": {"name": "sgd", "lr": 0.1, "nesterov": True},
-        "train": {"precision": "amp_fp16", "ema": 0.9, "clip_grad": 1.0},
-    },
-    "fp16, augmented on the GPU": {
-        "model": VIT,
-        "augment": {**DEVICE, "crop": "random_resized", "interpolation": "bilinear"},
-        "optim": {"name": "adam", "lr": 1e-3},
-        "train": {"precision": "fp16"},
-    },
-    "fp32, an optimizer of timm's, unfrozen later": {
-        "model": {**RESNET, "freeze": "backbone", "unfreeze_epoch": 1},
-        "loss": {"name": "focal", "l1": 1e-4},
-        "optim": {"name": "lamb", "lr": 1e-3},
-        "train": {"precision": "fp32", "epochs": 2},
-    },
-}
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: tests/test_gpu.py")
 
 
 @pytest.fixture
 def short(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """Two steps an epoch, a checkpoint after each, images of one size."""
-    rng = np.random.default_rng(0)
-    for number in range(66):
-        path = (
-            tmp_path / "images" / ("val" if number >= 60 else "train") / f"class_{'abc'[number % 3]}" / f"{number}.png"
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (40, 36, 3), dtype=np.uint8)).save(path)
-    data = {"root": str(tmp_path / "images"), "cache": str(tmp_path / "cache")}
-    tree = changed(tree, **{f"data__{key}": value for key, value in data.items()})
-    return changed(tree, train={"epochs": 1, "global_batch": 30}, checkpoint={"every_steps": 1}, log__every_steps=100)
+    return short_run(tree, tmp_path)
 
 
 def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
@@ -103,8 +63,7 @@ def _run(tree: dict[str, Any]) -> tuple[int, list[str], set[str], int]:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_no_step_of_a_run_waits_for_the_gpu(short: dict[str, Any], name: str) -> None:
-    tree = changed(short, **{key: value for key, value in RUNS[name].items() if key != "train"})
-    tree = changed(tree, **{f"train__{key}": value for key, value in RUNS[name]["train"].items()})
+    tree = configured(short, name)
     [(code, waits, ran, seeds)] = run_ranks(1, _run, tree)
     assert (code, waits) == (0, [])
     assert {"_foreach_norm", "_to_copy"} <= ran, "steps were done on the GPU"
@@ -215,6 +174,36 @@ def test_scoring_a_batch_does_not_wait_for_the_gpu() -> None:
     assert run_ranks(1, _scores) == [[]]
 
 
+def _joined(port: int) -> tuple[Any, ...]:
+    """The group of one rank under torchrun, with a stand-in for NCCL; and two ranks' places on a node with one GPU."""
+    import torch.distributed as dist
+    import torch.testing._internal.distributed.fake_pg
+
+    from dist_train.config import DistributedConfig
+    from dist_train.distributed import _device, joined
+    from dist_train.errors import ConfigError
+
+    def init(backend: str, **options: Any) -> None:
+        assert (backend, options["device_id"]) == ("nccl", GPU)
+        real(backend="cpu:gloo,cuda:fake", **options)
+
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    real, dist.init_process_group = dist.init_process_group, init
+    with pretend_gpu(), joined(DistributedConfig(strategy="ddp", timeout_s=30)) as group:
+        on_gpu = torch.zeros(3, device=GPU)
+        dist.all_reduce(on_gpu)
+        told: list[Any] = [None]
+        dist.all_gather_object(told, "object", group=group.control)
+        with pytest.raises(ConfigError, match="local rank 1 has no GPU: this node shows 1"):
+            _device(1)
+        return group.device, group.strategy, dist.get_backend(group.control), on_gpu.device, told
+
+
+def test_a_rank_joins_with_its_gpu_and_a_group_for_the_host() -> None:
+    [found] = run_ranks(1, _joined, free_port())
+    assert found == (GPU, "ddp", "gloo", GPU, ["object"])
+
+
 class _TwoRanks:
     world_size = 2
 
@@ -277,7 +266,7 @@ FAULTS: dict[str, Callable[[Tensor], Any]] = {
 ERRORS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "a mean on the host": (lambda x: x - torch.zeros(3, 1, 1), "found at least two devices"),
     "a gradient without deterministic kernel": (
-        lambda x: backward(F.interpolate(x, 9, mode="bilinear").sum()),
+        lambda x: backward(F.interpolate(x, 9, mode="bicubic").sum()),
         "determin",
     ),
     "a moment in another layout": (lambda x: _fused(x, torch.zeros_like(x).contiguous()), "another layout"),
