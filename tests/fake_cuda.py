@@ -84,7 +84,7 @@ class FakeGpu(TorchDispatchMode):
         name = func.overloadpacket.__name__
         self.ran.add(name)
         if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
-            raise RuntimeError(f"{name} has no deterministic implementation on a GPU")
+            raise RuntimeError(f"{name} does not have a deterministic implementation, as torch says on a GPU")
         reason = self._why_wait(name, args, kwargs, [v for v in values if isinstance(v, Tensor) and not _is_fake(v)])
         if reason:
             self.note(reason)

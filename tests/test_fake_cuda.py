@@ -5,6 +5,7 @@ is a GPU.
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -94,6 +95,27 @@ def test_memory_that_is_not_pinned_is_noticed_in_a_run(short: dict[str, Any]) ->
     assert code == 0
     assert len(waits) == 2 * 3, "images, labels, indices of two batches"
     assert all(wait.startswith("copy from memory that is not pinned, loader.py") for wait in waits)
+
+
+class Pooling(nn.Module):
+    """Its pooling has no deterministic gradient on a GPU, as that of torchvision's AlexNet and VGG."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(3 * 4, num_classes)
+        self.scale = nn.Parameter(torch.ones(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(F.adaptive_avg_pool2d(images * self.scale, 2).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_what_cannot_be_deterministic_is_named(short: dict[str, Any]) -> None:
+    tree = changed(short, model={"name": "tests.test_fake_cuda:Pooling", "pretrained": False})
+    assert run_ranks(1, _run, tree)[0][0] == 2
+    message = json.loads((folder(tree) / "result.json").read_text())["message"]
+    assert "`run.deterministic` (true) is impossible" in message
+    assert "_adaptive_avg_pool2d_backward" in message
+    assert run_ranks(1, _run, changed(tree, run__name="free", run__deterministic=False))[0][0] == 0
 
 
 def _every_operation() -> list[str]:
