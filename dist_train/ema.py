@@ -32,8 +32,8 @@ class Ema:
             average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
             torch._foreach_lerp_(average, newest, weight=weight)
         if self._copied:
-            mine, theirs = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._copied), strict=True)
-            torch._foreach_copy_(mine, theirs)
+            copy, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._copied), strict=True)
+            torch._foreach_copy_(copy, newest)
 
 
 def _cells(model: nn.Module) -> list[Cell]:
