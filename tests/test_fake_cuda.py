@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import bn_kernels
 from tests.fake_cuda import GPU, FakeGpu, backward, pretend_gpu
 from tests.gpu_runs import RESNET, RUNS, configured, short_run
 from tests.ranks import free_port, run_ranks
@@ -224,52 +223,6 @@ def _joined(port: int) -> tuple[Any, ...]:
 def test_a_rank_joins_with_its_gpu_and_a_group_for_the_host() -> None:
     [found] = run_ranks(1, _joined, free_port())
     assert found == (GPU, "ddp", "gloo", GPU, ["object"])
-
-
-class _TwoRanks:
-    world_size = 2
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-    def stack(self, tensor: Tensor) -> Tensor:
-        return torch.stack((tensor, tensor))
-
-
-def _sync_bn() -> tuple[list[str], list[str]]:
-    """What waits in BatchNorm over two ranks: ours, in mixed and in pure half precision; and torch's."""
-    import timm
-    import torch.distributed as dist
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    from dist_train.precision import HalfForward
-    from dist_train.sync_bn import synchronise
-
-    kernels = bn_kernels.register()
-    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
-    with pretend_gpu() as gpu:
-        images = torch.zeros(4, 3, 32, 32, device=GPU).contiguous(memory_format=torch.channels_last)
-        for half in (False, True):
-            model = timm.create_model("test_resnet", num_classes=3).to(GPU, memory_format=torch.channels_last)
-            synchronise(model, _TwoRanks())
-            wrapped = HalfForward(model) if half else model
-            with gpu.noting(), torch.autocast("cuda", dtype=torch.float16):
-                backward(wrapped(images).float().sum())
-            assert all(parameter.grad is not None for parameter in model.parameters())
-        assert "batch_norm_backward_elemt" in gpu.ran
-        ours, gpu.waits = gpu.waits, []
-        torchs = nn.SyncBatchNorm(3).to(GPU)
-        with gpu.noting(), pytest.raises(Exception, match="nonzero"):
-            torchs(images)
-    del kernels
-    return ours, gpu.waits
-
-
-def test_batchnorm_over_ranks_does_not_wait_for_the_gpu_as_torchs_does() -> None:
-    [(ours, torchs)] = run_ranks(1, _sync_bn)
-    assert ours == []
-    assert len(torchs) == 1
-    assert torchs[0].startswith("index by a mask")
 
 
 FAULTS: dict[str, Callable[[Tensor], Any]] = {
