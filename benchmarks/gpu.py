@@ -196,7 +196,7 @@ def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="a tiny model, eager only")
     parser.add_argument("--seconds", type=float, default=540, help="no part begins that might end later (540)")
