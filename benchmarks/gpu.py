@@ -9,7 +9,7 @@ for torch.compile, 20 GB of main memory, and nothing from a network.
 Each side trains alone, its memory freed before the next. MFU is 3 x the forward pass's FLOPs over what a large matrix product of
 the same format reaches on this device in this run. A side that fails is named with its error. Parts come in the order of
 their importance, and FILE is written after each, so that a run cut off leaves what it has. How long a part takes has been
-seen on no GPU yet; planned for are 20 s for the start and the ceilings, ``PART_S`` for a compiled side (most of it the compiler; the whole
+seen on no GPU yet; planned for are 20 s for the start and the ceilings, 90 s for a compiled side (most of it the compiler; the whole
 pipelines find its results on the disk), a third of that for an eager one. No part begins that might not end within ``--seconds``.
 """
 
