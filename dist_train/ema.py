@@ -31,8 +31,9 @@ class Ema:
         if self._averaged:
             average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
             torch._foreach_lerp_(average, newest, weight=weight)
-        for mine, theirs in self._copied:
-            _tensor(mine).copy_(_tensor(theirs))
+        if self._copied:
+            copy, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._copied), strict=True)
+            torch._foreach_copy_(copy, newest)
 
 
 def _cells(model: nn.Module) -> list[Cell]:

@@ -170,7 +170,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
             "`model.sync_bn` (true) does not work with DataParallel; start with torchrun, or set it to false"
         )
     if cfg.model.sync_bn and group.world_size > 1:
-        synchronise(model, group, group.device)
+        synchronise(model, group)
     precision = Precision(cfg.train, group.device)
     if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"

@@ -1,9 +1,13 @@
-"""BatchNorm over the images of all ranks. On GPUs torch's own; torch has none for the CPU, so here is one."""
+"""BatchNorm over the images of all ranks, on CPUs and on GPUs.
+
+torch's SyncBatchNorm is for GPUs only, and has the host wait for the GPU in each forward pass of each layer, to learn
+whether some rank had no images. Here every rank has as many.
+"""
 
 from typing import Any, Protocol, cast
 
 import torch
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,26 +24,21 @@ class Ranks(Protocol):
     def stack(self, tensor: Tensor) -> Tensor: ...
 
 
-def synchronise(model: nn.Module, ranks: Ranks, device: torch.device) -> None:
+def synchronise(model: nn.Module, ranks: Ranks) -> None:
     """Have the BatchNorms of ``model`` normalise over all ranks' images while they train.
 
     Raises:
-        ConfigError: on the CPU, where a layer is another class derived from BatchNorm.
+        ConfigError: a layer is another class derived from BatchNorm.
     """
-    if device.type == "cuda":
-        # timm's conversion and not torch's, which would drop the activations inside timm's BatchNorms.
-        convert_sync_batchnorm(model)
-        return
     for name, layer in model.named_modules():
         if not isinstance(layer, _BatchNorm):
             continue
-        if type(layer) not in _ON_CPU:
+        if type(layer) not in _SYNCHRONISED:
             raise ConfigError(
-                f"`model.sync_bn` (true) does not know what to do with {name}, a {type(layer).__name__}, on the CPU; "
-                "set it to false, or use GPUs"
+                f"`model.sync_bn` (true) does not know what to do with {name}, a {type(layer).__name__}; set it to false"
             )
         # Another class for the same object: parameters, buffers and names stay what they are.
-        layer.__class__ = _ON_CPU[type(layer)]
+        layer.__class__ = _SYNCHRONISED[type(layer)]
         cast(_Synchronised, layer).ranks = ranks
 
 
@@ -51,24 +50,32 @@ class _Synchronised(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        images = input.float()  # statistics in float32 also under autocast
+        momentum = self._momentum()
+        out = self._on_gpu(input, momentum) if input.is_cuda else self._on_cpu(input.float(), momentum).to(input.dtype)
+        return cast(Tensor, self.act(self.drop(out))) if isinstance(self, BatchNormAct2d) else out
+
+    def _momentum(self) -> float:
+        """The weight of this batch in the running statistics."""
+        if self.num_batches_tracked is None:
+            return 0.0
+        self.num_batches_tracked.add_(1)
+        return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+
+    def _on_cpu(self, images: Tensor, momentum: float) -> Tensor:
         # Biased variances; [W, 2, C] from as many images each.
         every = self.ranks.stack(torch.stack(torch.batch_norm_update_stats(images.detach(), None, None, 0.0)))
         mean = every[:, 0].mean(0)
         var = (every[:, 1] + (every[:, 0] - mean).square()).mean(0)
         count = images.numel() // images.shape[1] * self.ranks.world_size
-        self._track(mean, var * (count / (count - 1)))
-        out = cast(Tensor, _Normalise.apply(images, self.weight, self.bias, mean, var, self.eps, count, self.ranks))
-        out = out.to(input.dtype)
-        return cast(Tensor, self.act(self.drop(out))) if isinstance(self, BatchNormAct2d) else out
+        if self.running_mean is not None and self.running_var is not None:
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(var * (count / (count - 1)), momentum)
+        return cast(Tensor, _Normalise.apply(images, self.weight, self.bias, mean, var, self.eps, count, self.ranks))
 
-    def _track(self, mean: Tensor, unbiased_var: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
-            return
-        self.num_batches_tracked.add_(1)
-        weight = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, weight)
-        self.running_var.lerp_(unbiased_var, weight)
+    def _on_gpu(self, images: Tensor, momentum: float) -> Tensor:
+        images = images.contiguous(memory_format=_layout(images))
+        running = (self.running_mean, self.running_var, momentum)
+        return cast(Tensor, _NormaliseOnGpu.apply(images, self.weight, self.bias, *running, self.eps, self.ranks))
 
 
 class _Normalise(Function):
@@ -110,6 +117,52 @@ class _Normalise(Function):
         return grad, grad_weight if affine else None, grad_bias if affine else None, None, None, None, None, None
 
 
+class _NormaliseOnGpu(Function):
+    """All of it by the kernels that torch's SyncBatchNorm uses, which take half-precision images as they are."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        momentum: float,
+        eps: float,
+        ranks: Ranks,
+    ) -> Tensor:
+        every = ranks.stack(torch.stack(torch.batch_norm_stats(images, eps)))  # means and 1 / std, [W, 2, C]
+        counts = every.new_full((ranks.world_size,), images.numel() // images.shape[1])
+        means, invstds = every.unbind(1)
+        mean, invstd = torch.batch_norm_gather_stats_with_counts(
+            images, means, invstds, running_mean, running_var, momentum, eps, counts
+        )
+        ctx.save_for_backward(images, weight, mean, invstd, counts.int())
+        ctx.ranks = ranks
+        return torch.batch_norm_elemt(images, weight, bias, mean, invstd, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight, mean, invstd, counts = ctx.saved_tensors
+        grad_out = grad_out.contiguous(memory_format=_layout(images))
+        affine = weight is not None
+        # Sums over this rank's images of dy and of dy * (x - mean), and its gradients of weight and bias.
+        sum_dy, sum_dy_xmu, grad_weight, grad_bias = torch.batch_norm_backward_reduce(
+            grad_out, images, mean, invstd, weight, True, affine, affine
+        )
+        sum_dy, sum_dy_xmu = ctx.ranks.sum(torch.stack((sum_dy, sum_dy_xmu)))
+        grad = torch.batch_norm_backward_elemt(grad_out, images, mean, invstd, weight, sum_dy, sum_dy_xmu, counts)
+        return grad, grad_weight if affine else None, grad_bias if affine else None, None, None, None, None, None
+
+
+def _layout(images: Tensor) -> torch.memory_format:
+    """The one of the two that the kernels know."""
+    channels_last = images.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 class _BatchNorm1d(_Synchronised, nn.BatchNorm1d): ...
 
 
@@ -122,7 +175,7 @@ class _BatchNorm3d(_Synchronised, nn.BatchNorm3d): ...
 class _BatchNormAct2d(_Synchronised, BatchNormAct2d): ...  # type: ignore[misc]
 
 
-_ON_CPU: dict[type[_BatchNorm], type[_Synchronised]] = {
+_SYNCHRONISED: dict[type[_BatchNorm], type[_Synchronised]] = {
     nn.BatchNorm1d: _BatchNorm1d,
     nn.BatchNorm2d: _BatchNorm2d,
     nn.BatchNorm3d: _BatchNorm3d,

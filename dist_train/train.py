@@ -10,7 +10,15 @@ from torch.nn.utils import get_total_norm
 from dist_train.cli import report
 from dist_train.config import Config, arithmetic, seconds_of
 from dist_train.distributed import Dist, hosts_of, joined, kind_of
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, DistTrainError, NonFiniteError
+from dist_train.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    EXIT_USER,
+    ConfigError,
+    DistTrainError,
+    NonFiniteError,
+)
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
 from dist_train.journal import Journal
@@ -173,6 +181,7 @@ def fail(cfg: Config, error: Exception) -> int:
 
     ``result.json`` names the cause: a rank that merely lost another does not write over that rank's report.
     """
+    error = explained(error)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
     run = RunDir.of(cfg)
@@ -190,3 +199,14 @@ def fail(cfg: Config, error: Exception) -> int:
     else:
         log.error("rank %d failed:\n%s", rank, traceback.format_exc())
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
+
+
+def explained(error: Exception) -> Exception:
+    """``error``, or for torch's refusal to compute at random one that names our key."""
+    operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
+    if not refused:
+        return error
+    return ConfigError(
+        f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
+        "form; set it to false, or choose another model"
+    )

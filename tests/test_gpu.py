@@ -1,13 +1,16 @@
 """What only a GPU shows: loss scaling, no waiting, exact resumes, NCCL, compilation, SyncBN between two ranks."""
 
 import os
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from dist_train.config import parse_config
+from tests.gpu_runs import RUNS, configured, short_run
 from tests.ranks import collect, free_port, run_ranks, start_ranks
 from tests.runs import changed, folder, rows, state_digest, train
 
@@ -37,6 +40,11 @@ def _without_waiting(tree: dict[str, Any]) -> int:
 
     real, trainer.train_step = trainer.train_step, step  # type: ignore[assignment]
     return trainer.main(parse_config(tree))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_no_step_of_a_deterministic_run_waits_for_the_gpu(tree: dict[str, Any], tmp_path: Path, name: str) -> None:
+    assert run_ranks(1, _without_waiting, configured(short_run(tree, tmp_path), name)) == [0]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "amp_bf16", "amp_fp16", "fp16"])
@@ -105,32 +113,43 @@ def test_more_ranks_than_gpus_are_an_error(tree: dict[str, Any]) -> None:
     assert 2 in run_ranks(2, _main, changed(tree, distributed__timeout_s=20))
 
 
-def _sync_bn(rank_rows: int) -> tuple[Any, Any]:
-    """Output and gradient of a SyncBN layer over two gloo ranks that share one GPU."""
+def _images() -> torch.Tensor:
+    return torch.randn(8, 4, 5, 3, generator=torch.Generator().manual_seed(0)) * 3 + 1
+
+
+def _trained(layer: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a training pass leaves; the loss weighs each output differently."""
+    images = images.requires_grad_()
+    out = layer(images)
+    (out.float() * torch.linspace(-1, 1, 60, device=out.device).view(4, 5, 3)).sum().backward()
+    assert images.grad is not None
+    left = {"out": out, "grad": images.grad, "weight.grad": layer.weight.grad, "running_var": layer.running_var}
+    return {name: tensor.detach().float().cpu() for name, tensor in left.items()}  # type: ignore[union-attr]
+
+
+def _sync_bn(layout: torch.memory_format, dtype: torch.dtype) -> dict[str, Any]:
+    """BatchNorm over two gloo ranks that share one GPU."""
     import torch.distributed as dist
-    from torch.nn.parallel import DistributedDataParallel
+
+    from dist_train.distributed import Dist
+    from dist_train.sync_bn import synchronise
 
     dist.init_process_group("gloo")
-    rank = dist.get_rank()
     torch.cuda.set_device(0)
-    layer = nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(4)).cuda()
-    wrapped = DistributedDataParallel(layer, device_ids=[0])
-    x = _rows().cuda()[rank * rank_rows : (rank + 1) * rank_rows]
-    out = wrapped(x)
-    out.square().mul(torch.arange(1, 5, device="cuda")).sum().backward()
-    result = out.detach().cpu(), layer.running_var.cpu()
+    layer = nn.BatchNorm2d(4).cuda()
+    synchronise(layer, Dist(dist.get_rank(), 0, 2, torch.device("cuda", 0), "none"))
+    share = _images().chunk(2)[dist.get_rank()].to("cuda", dtype, memory_format=layout)
+    found = {name: tensor.numpy() for name, tensor in _trained(layer, share.clone()).items()}
     dist.destroy_process_group()
-    return result
+    return found
 
 
-def _rows() -> torch.Tensor:
-    return torch.randn(8, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1
-
-
-def test_sync_bn_sees_the_batch_of_both_ranks() -> None:
-    results = run_ranks(2, _sync_bn, 4)
-    plain = nn.BatchNorm1d(4)
-    expected = plain(_rows()).detach()
-    assert torch.cat([out for out, _ in results]).numpy() == pytest.approx(expected.numpy(), abs=1e-5)
-    for _, variance in results:
-        assert variance.numpy() == pytest.approx(plain.running_var.numpy(), rel=1e-4)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_sync_bn_sees_the_batch_of_both_ranks(layout: torch.memory_format, dtype: torch.dtype) -> None:
+    ranks = run_ranks(2, _sync_bn, layout, dtype)
+    close = 2e-5 if dtype == torch.float32 else 2e-2
+    for name, expected in _trained(nn.BatchNorm2d(4), _images()).items():
+        parts = [rank[name] for rank in ranks]
+        found = np.concatenate(parts) if name in ("out", "grad") else sum(parts) if name == "weight.grad" else parts[1]
+        assert found == pytest.approx(expected.numpy(), rel=close, abs=close * float(expected.abs().max())), name

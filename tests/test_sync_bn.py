@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from dist_train import sync_bn
 from dist_train.config import DistributedConfig
 from dist_train.distributed import Dist, joined
 from dist_train.errors import ConfigError
+from dist_train.precision import HalfForward
 from dist_train.sync_bn import synchronise
+from tests import bn_kernels
+from tests.fake_cuda import GPU, backward, pretend_gpu
 from tests.ranks import run_ranks
 from tests.runs import rows, state_digest, train
 
@@ -46,19 +51,25 @@ def _two_steps(name: str, share: Callable[[Tensor], Tensor], prepare: Callable[[
     return found | dict(layer.named_buffers())
 
 
-def _on_a_rank(name: str) -> dict[str, Any]:
+def _on_a_rank(name: str, as_on_gpus: bool) -> dict[str, Any]:
+    kernels = bn_kernels.register()
+    if as_on_gpus:
+        sync_bn._Synchronised._on_cpu = sync_bn._Synchronised._on_gpu  # type: ignore[method-assign]
     with joined(DistributedConfig(timeout_s=30)) as group:
         found = _two_steps(
             name,
             lambda images: images.chunk(group.world_size)[group.rank].clone(),
-            lambda layer: synchronise(layer, group, group.device),
+            lambda layer: synchronise(layer, group),
         )
+        del kernels
         return {key: value.numpy() for key, value in found.items()}
 
 
+@pytest.mark.parametrize("as_on_gpus", [False, True], ids=["cpu", "gpu"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_ranks_normalise_as_one_process_would(name: str) -> None:
-    ranks = run_ranks(3, _on_a_rank, name)
+def test_ranks_normalise_as_one_process_would(name: str, as_on_gpus: bool) -> None:
+    """On the CPU; and as on GPUs, with stand-ins for torch's kernels."""
+    ranks = run_ranks(3, _on_a_rank, name, as_on_gpus)
     alone = _two_steps(name, lambda images: images.clone(), lambda _: None)
     assert len(alone) >= 3
     for key, expected in alone.items():
@@ -97,4 +108,47 @@ def test_a_norm_of_an_unknown_class_is_refused() -> None:
 
     group = Dist(0, 0, 2, torch.device("cpu"), "ddp")
     with pytest.raises(ConfigError, match=r"`model\.sync_bn` \(true\) does not know what to do with 0, a Mine"):
-        synchronise(nn.Sequential(Mine(3)), group, group.device)
+        synchronise(nn.Sequential(Mine(3)), group)
+
+
+class _TwoRanks:
+    world_size = 2
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def stack(self, tensor: Tensor) -> Tensor:
+        return torch.stack((tensor, tensor))
+
+
+def _on_gpus_that_are_not_there() -> tuple[list[str], list[str]]:
+    """What waits in BatchNorm over two ranks: ours, in mixed and in pure half precision; and torch's."""
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    kernels = bn_kernels.register()
+    dist.init_process_group("fake", rank=0, world_size=2, store=FakeStore())
+    with pretend_gpu() as gpu:
+        images = torch.zeros(4, 3, 32, 32, device=GPU).contiguous(memory_format=torch.channels_last)
+        for half in (False, True):
+            model = timm.create_model("test_resnet", num_classes=3).to(GPU, memory_format=torch.channels_last)
+            synchronise(model, _TwoRanks())
+            wrapped = HalfForward(model) if half else model
+            with gpu.noting(), torch.autocast("cuda", dtype=torch.float16):
+                backward(wrapped(images).float().sum())
+            assert all(parameter.grad is not None for parameter in model.parameters())
+        assert "batch_norm_backward_elemt" in gpu.ran
+        ours, gpu.waits = gpu.waits, []
+        torchs = nn.SyncBatchNorm(3).to(GPU)
+        with gpu.noting(), pytest.raises(Exception, match="nonzero"):
+            torchs(images)
+    del kernels
+    return ours, gpu.waits
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: tests/test_gpu.py")
+def test_batchnorm_over_ranks_does_not_wait_for_the_gpu_as_torchs_does() -> None:
+    [(ours, torchs)] = run_ranks(1, _on_gpus_that_are_not_there)
+    assert ours == []
+    assert len(torchs) == 1
+    assert torchs[0].startswith("index by a mask")

@@ -60,6 +60,8 @@ class DeviceAugment:
         size: int,
     ) -> None:
         self._operations = DeviceOperations(cfg, size) if cfg.device else None
+        if self._operations is not None:
+            self._operations.prepare(device)
         self._normalise = normalise
         self._erase = _erasing(cfg, device) if cfg.erasing else None
         self._mix = None

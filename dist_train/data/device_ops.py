@@ -16,9 +16,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config import AugmentConfig
-from dist_train.data.draws import Draws, magnitude, operation
+from dist_train.data.draws import CODES, Draws, magnitude, operation
 
-BOX, FLIP, CODES = slice(0, 4), 4, slice(5, None)
+BOX, FLIP, OPERATIONS = slice(0, 4), 4, slice(5, None)
 """Columns of draws in a tensor; no box is all zeros."""
 
 
@@ -52,11 +52,18 @@ class DeviceOperations:
             for flipped, chosen in _groups(draws[:, FLIP], rows[0]):
                 if flipped:
                     _replace(images, chosen, F.horizontal_flip(images.index_select(0, chosen)))
-            for codes, order in zip(draws[:, CODES].T, rows[1:], strict=True):
+            for codes, order in zip(draws[:, OPERATIONS].T, rows[1:], strict=True):
                 for code, chosen in _groups(codes, order):
                     if operation(code) != "Identity":
                         _replace(images, chosen, self._applied(code, images.index_select(0, chosen)))
         return images.permute(0, 2, 3, 1)
+
+    def prepare(self, device: torch.device) -> None:
+        """Apply every operation once, so that its constants are on the device before the first step."""
+        image = torch.zeros((1, 3, self._size, self._size), dtype=torch.uint8, device=device)
+        with self._constants:
+            for code in CODES if self._cfg.randaugment else ():
+                self._applied(code, image)
 
     def _cropped(self, images: Tensor, boxes: list[list[int]]) -> Tensor:
         side = [self._size, self._size]

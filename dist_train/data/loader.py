@@ -19,7 +19,7 @@ from dist_train.distributed import Dist
 from dist_train.errors import DataError
 from dist_train.model import Network
 from dist_train.plan import Plan
-from dist_train.preempt import ignore_stop_signals
+from dist_train.preempt import ignore_stop_signals, say_nothing_of_dead_children
 from dist_train.processes import die_with_parent
 
 
@@ -104,6 +104,7 @@ def end_loader_processes() -> None:
 
     They ignore SIGTERM, which is what multiprocessing would send them before it waits for them, for ever.
     """
+    say_nothing_of_dead_children()
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -109,7 +109,7 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
     code = (
         "import json, sys\n"
         "from tests.data import test_loader as t\n"
-        "cfg, index, bad = t.parts(json.loads(sys.argv[1]), data__workers=1)\n"
+        "cfg, index, bad = t.parts(json.loads(sys.argv[1]), data__workers=2)\n"
         "from dist_train.data.loader import evaluation_loader, on_device\n"
         "loader = t.keep = evaluation_loader(cfg, t.group(), index, t.NETWORK, bad)\n"
         "t.batches = on_device(loader, t.CPU)\n"
@@ -117,4 +117,4 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
         "print('left', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")

@@ -1,0 +1,232 @@
+"""A GPU that is not there, so that what is written for one can be run: ``pretend_gpu()`` in a process of its own.
+
+Tensors on ``cuda:0`` are torch's fake tensors: they know shape, layout, type and device, and hold no values; tensors on the
+host are real. Each operation checks, as a GPU would, that its tensors are on one device. Noted is what makes the host wait
+for the device, and what torch has no deterministic kernel for raises where the run asked for one. Numbers read
+from the device are 0, truths true, copied arrays full of ones.
+
+Replaced in torch is what asks the driver: the questions after devices, generators, events, pinned memory, and the
+engine of the backward pass, which wants streams; ``backward`` calls the same nodes in its place.
+"""
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses import fake_tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "histc", "_linalg_check_errors")
+"""Operators whose result decides what the host does next; so do all forms of ``unique``."""
+
+NOT_DETERMINISTIC = (
+    "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", "adaptive_max_pool2d_backward",
+    "adaptive_max_pool3d_backward", "avg_pool3d_backward", "fractional_max_pool2d_backward", "histc", "put_",
+    "fractional_max_pool3d_backward", "upsample_linear1d_backward", "upsample_bilinear2d_backward", "nll_loss2d_forward",
+    "upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "_upsample_bilinear2d_aa_backward", "max_unpool2d",
+    "_upsample_bicubic2d_aa_backward", "reflection_pad1d_backward", "reflection_pad2d_backward", "_ctc_loss_backward",
+    "reflection_pad3d_backward", "grid_sampler_2d_backward", "grid_sampler_3d_backward", "median", "nll_loss2d_backward",
+)  # fmt: skip
+"""What raises on a GPU under ``torch.use_deterministic_algorithms(True)``, by its documentation."""
+
+GPU = torch.device("cuda", 0)
+
+
+class FakeGpu(TorchDispatchMode):
+    """Runs what touches the device on fake tensors, and the rest as it is.
+
+    Attributes:
+        on: whether waiting is noted in ``waits``.
+        ran: the names of all operators that the device was given.
+        seeds: what its generator was seeded with.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on = False
+        self.waits: list[str] = []
+        self.ran: set[str] = set()
+        self.seeds: list[int] = []
+        self._fake = FakeTensorMode()
+        self._pinned: dict[int, Tensor] = {}
+
+    @contextmanager
+    def noting(self, on: bool = True) -> Iterator[None]:
+        before, self.on = self.on, on
+        try:
+            yield
+        finally:
+            self.on = before
+
+    def note(self, reason: str) -> None:
+        if self.on:
+            frames = traceback.extract_stack()[:-2]
+            where = next(f for f in reversed(frames) if "/torch/" not in f.filename and f.filename != __file__)
+            self.waits.append(f"{reason}, {Path(where.filename).name} line {where.lineno}: {where.line}")
+
+    def pin(self, tensor: Tensor) -> Tensor:
+        pinned = tensor.clone()
+        self._pinned[pinned.untyped_storage().data_ptr()] = pinned
+        return pinned
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        values = pytree.arg_tree_leaves(*args, **kwargs)
+        if not any(_is_fake(v) or (isinstance(v, torch.device) and v.type == "cuda") for v in values):
+            return func(*args, **kwargs)
+        name = func.overloadpacket.__name__
+        self.ran.add(name)
+        if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError(f"{name} does not have a deterministic implementation, as torch says on a GPU")
+        reason = self._why_wait(name, args, kwargs, [v for v in values if isinstance(v, Tensor) and not _is_fake(v)])
+        if reason:
+            self.note(reason)
+        if name == "_local_scalar_dense":
+            return args[0].dtype == torch.bool or torch.zeros((), dtype=args[0].dtype).item()
+        if name == "copy_" and not _is_fake(args[0]):  # from the device into memory of the host
+            return args[0].fill_(1)
+        if name.startswith("_fused_") and name.endswith("_"):
+            return _check_fused(name, args)
+        with self._fake:
+            args, kwargs = pytree.tree_map(self._as_fake, (args, kwargs))
+            out = func(*args, **kwargs)
+        return pytree.tree_map(_as_real, out)
+
+    def _as_fake(self, value: Any) -> Any:
+        return self._fake.from_tensor(value) if isinstance(value, Tensor) and not _is_fake(value) else value
+
+    def _why_wait(self, name: str, args: Any, kwargs: Any, host: list[Tensor]) -> str:
+        """What of this call makes the host wait for the device; empty if nothing does."""
+        if name in READS or "unique" in name or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+            return name
+        if name in ("index", "index_put", "index_put_"):
+            masks = [i for i in args[1] if i is not None and i.dtype == torch.bool]
+            scalar = name != "index" and not _is_fake(args[2]) and args[2].dim() == 0  # becomes masked_fill
+            return f"{name} by a mask" if masks and not scalar else ""
+        if name in ("_to_copy", "copy_"):
+            return self._why_copy_waits(name, args, kwargs, host)
+        # A scalar of the host goes to the kernel by value.
+        return f"{name} of a tensor on the host" if any(tensor.dim() for tensor in host) else ""
+
+    def _why_copy_waits(self, name: str, args: Any, kwargs: Any, host: list[Tensor]) -> str:
+        to_host = not _is_fake(args[0]) if name == "copy_" else kwargs.get("device") == torch.device("cpu")
+        if to_host:
+            return "copy to the host"
+        if not host:
+            return ""
+        if not (kwargs.get("non_blocking") or (name == "copy_" and True in args[2:])):
+            return "copy from the host"
+        pinned = host[0].untyped_storage().data_ptr() in self._pinned
+        return "" if pinned else "copy from memory that is not pinned"
+
+
+def _is_fake(value: Any) -> bool:
+    return isinstance(value, FakeTensor)
+
+
+def _as_real(value: Any) -> Any:
+    if _is_fake(value) and value.device.type == "cpu":
+        return torch.ones(value.shape, dtype=value.dtype)
+    return value
+
+
+def _check_fused(name: str, args: Any) -> None:
+    """What a fused optimizer demands of its lists of tensors; torch has no fake kernels for all of them."""
+    parameters, *others = (values for values in args if isinstance(values, list | tuple) and values)
+    for values in (parameters, *others[: 2 if name == "_fused_sgd_" else 3]):
+        for parameter, value in zip(parameters, values, strict=True):
+            for what in ("device", "dtype", "shape"):
+                assert getattr(value, what) == getattr(parameter, what), (
+                    f"{name}: {what} of {value} is not a parameter's"
+                )
+            assert _strides(value) == _strides(parameter), f"{name}: another layout than its parameter's"
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+def pretend_gpu() -> FakeGpu:
+    """Have torch see one GPU, in this process and for good; enter what is returned to use it."""
+    gpu = FakeGpu()
+    generator = SimpleNamespace(manual_seed=gpu.seeds.append)
+    for holder, names in {
+        torch.cuda: {
+            "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,
+            "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
+            "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
+            "max_memory_allocated": lambda *_: 0, "synchronize": lambda *_: gpu.note("synchronize"),
+        },
+        torch.accelerator: {
+            "is_available": lambda: True, "set_device_index": lambda index: None,
+            "current_accelerator": lambda **_: torch.device("cuda"), "current_device_index": lambda: 0, "current_stream": lambda *_: SimpleNamespace(is_capturing=lambda: False),
+        },
+        Tensor: {"pin_memory": lambda tensor: gpu.pin(tensor), "backward": lambda root: backward(root)},
+        fake_tensor: {"init_gpu_context": lambda device: None},  # it would allocate on the device
+        FakeTensorMode: {"__deepcopy__": lambda mode, memo: mode},  # a copied tensor is on the same device
+    }.items():  # fmt: skip
+        for name, value in names.items():
+            setattr(holder, name, value)
+    torch._C._ensureCUDADeviceGuardSet()
+    # Has torch.tensor(..., device="cuda") copy from the host by an operator, which can be seen.
+    torch._C._set_only_lift_cpu_tensors(True)
+    return gpu
+
+
+class _Event:
+    def __init__(self, enable_timing: bool = False) -> None: ...
+    def record(self) -> None: ...
+    def synchronize(self) -> None: ...
+    def elapsed_time(self, end: "_Event") -> float:
+        return 1.0
+
+
+def backward(root: Tensor) -> None:
+    """What ``root.backward()`` does, one node after the other: each when all its gradients are there."""
+    waiting = _edges_into(root.grad_fn)
+    gradients: dict[Any, dict[int, Tensor]] = {root.grad_fn: {root.output_nr: torch.ones_like(root)}}
+    ready = [root.grad_fn]
+    while ready:
+        node = ready.pop()
+        given = gradients.pop(node, {})
+        with torch.no_grad():
+            inputs = [_fitting(given.get(place), wanted) for place, wanted in enumerate(node._input_metadata)]
+            # A Function in Python has ``apply``, and gives more: a None for each argument that is no tensor, at the end.
+            outputs = getattr(node, "apply", node)(*inputs) if given else None
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,) * len(node.next_functions)
+        for (after, place), gradient in zip(node.next_functions, outputs, strict=False):
+            if after is None:
+                continue
+            if gradient is not None:
+                slots = gradients.setdefault(after, {})
+                slots[place] = slots[place] + gradient if place in slots else gradient
+            waiting[after] -= 1
+            if not waiting[after]:
+                ready.append(after)
+
+
+def _edges_into(root: Any) -> dict[Any, int]:
+    counts, found = {root: 0}, [root]
+    while found:
+        for after, _ in found.pop().next_functions:
+            if after is not None:
+                if after not in counts:
+                    counts[after] = 0
+                    found.append(after)
+                counts[after] += 1
+    return counts
+
+
+def _fitting(gradient: Tensor | None, wanted: Any) -> Tensor | None:
+    """A gradient as the node wants it; torch's engine checks and converts the same."""
+    if gradient is None:
+        return None
+    assert gradient.device == wanted.device, f"a gradient on {gradient.device}, not {wanted.device}"
+    return gradient.to(wanted.dtype).sum_to_size(wanted.shape)
