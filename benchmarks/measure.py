@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "opencv-python-headless")
+VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "turbojpeg", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,17 @@ def circumstances(command: str | None = None) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in VERSIONS},
-        "command": command or " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *map(shlex.quote, sys.argv[1:])]),
-    }  # fmt: skip
+        "command": command or _command(sys.argv[1:]),
+    }
+
+
+def _command(words: list[str]) -> str:
+    """Without the folders of this machine, and without the file that the figures go to."""
+    if "--json" in words:
+        place = words.index("--json")
+        words = words[:place] + words[place + 2 :]
+    names = (Path(word).name if word.startswith("/") else word for word in words)
+    return " ".join(["python -m", f"benchmarks.{Path(sys.argv[0]).stem}", *map(shlex.quote, names)])
 
 
 def hardware() -> str:
