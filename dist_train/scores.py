@@ -1,7 +1,7 @@
 """What an evaluation finds: one row for each validation sample, and metrics over all rows by torchmetrics.
 
-Rows are put together in data-set order and metrics are computed from all of them on every rank, so that they are the
-same at any world size, to the last digit. Shares are in percent.
+Rows are put together in data-set order and metrics are computed from all of them by rank 0, so that they are the same at
+any world size, to the last digit, and one process of a node has to load torchmetrics. Shares are in percent.
 """
 
 from dataclasses import dataclass
@@ -94,13 +94,15 @@ class SampleScores:
         if self._outputs is not None:
             outputs = group.sum(self._outputs[:-1].contiguous()).cpu()[counted]
         rows, labels = rows[counted], self._labels[counted]
-        return _evaluation(self._task, rows.numpy(), counted.numpy(), labels, outputs)
+        classes = rows[:, CLASS].long() if self._task == "classification" else None
+        scores = group.from_main(lambda: _metrics(self._task, rows.numpy(), labels, classes, outputs))
+        return Evaluation(self._task, scores, counted.numpy(), labels, classes, outputs)
 
 
-def _evaluation(
-    task: Task, rows: Floats, counted: NDArray[np.bool_], labels: Tensor, outputs: Tensor | None
-) -> Evaluation:
-    classes = torch.from_numpy(rows[:, CLASS]).long() if task == "classification" else None
+def _metrics(
+    task: Task, rows: Floats, labels: Tensor, classes: Tensor | None, outputs: Tensor | None
+) -> dict[str, float]:
+    """``METRICS[task]`` over all samples, by name."""
     found: dict[str, float] = {"loss": float(rows[:, LOSS].mean())}
     if classes is not None:
         found |= {"top1": 100 * float(rows[:, TOP1].mean()), "top5": 100 * float(rows[:, TOP5].mean())}
@@ -112,8 +114,7 @@ def _evaluation(
     else:
         assert outputs is not None
         found |= {name: float(values.mean()) for name, values in regression_errors(outputs, labels).items()}
-    scores: dict[str, float] = {name: found[name] for name in METRICS[task]}
-    return Evaluation(task, scores, counted, labels, classes, outputs)
+    return {name: found[name] for name in METRICS[task]}
 
 
 def _percent(values: Tensor) -> float:
