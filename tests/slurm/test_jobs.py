@@ -13,7 +13,7 @@ from dist_train.run_dir import RunDir
 from launch import status
 from tests.slurm import lab
 
-pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster"), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 
 
 @pytest.fixture

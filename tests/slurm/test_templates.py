@@ -10,7 +10,7 @@ import pytest
 from tests.slurm import lab
 from tests.slurm.lab import Watched
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def sbatch(folder: Path, *args: str) -> str:
