@@ -108,13 +108,14 @@ def nothing(job: Watched) -> None:
 
 KILLED = 2 * lab.SAVE_EVERY - 1
 """After a kill: the steps since the last save, and those since the save before if that one was still being written."""
-WALLTIME = {"steps": 900, "at_step": 1, "restarts": (1, 2, 3)}
+WALLTIME = {"at_step": 1, "restarts": (1, 2, 3)}
+"""Their steps are enough to outlast the first start on a quiet machine, and few enough for four starts on a busy one."""
 SHORT = ("--time=2", "--signal-delay=45")
 CASES = {
     "preemption, 15 s grace": Case(preempt, nodes=2, procs=1),
     "preemption, no grace (KillWait 10 s)": Case(preempt, ("--partition=abrupt",), nodes=2, procs=1),
-    "walltime, by SLURM's signal": Case(nothing, SHORT, **WALLTIME),
-    "walltime, no signal: our own limit": Case(nothing, (*SHORT, "--sbatch=signal=CONT@10"), **WALLTIME),
+    "walltime, by SLURM's signal": Case(nothing, SHORT, steps=2000, **WALLTIME),
+    "walltime, no signal: our own limit": Case(nothing, (*SHORT, "--sbatch=signal=CONT@10"), steps=3500, **WALLTIME),
     "scontrol requeue": Case(requeue),
     "node lost": Case(lose_node, nodes=2, procs=1, lost=KILLED),
     "one rank killed": Case(killer("worker", -1), restarts=(0,), lost=KILLED),
