@@ -33,7 +33,7 @@ from dist_train.config import Config, RandAugmentConfig
 from dist_train.data import augment
 from dist_train.data.decode import open_picture
 from dist_train.data.draws import CODES, Drawer, magnitude, operation
-from dist_train.data.folders import images_below
+from dist_train.data.folders import names_below
 from dist_train.data.pixel_ops import operations
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
@@ -144,7 +144,7 @@ def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
 def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]:
     """Milliseconds of CPU time an image, by part; ``operations`` is what the named parts leave of the whole."""
     root = Path(cfg.data.root)
-    paths = [root / name for name, _ in images_below(root / "train", root)][:images]
+    paths = [root / name for name in names_below(root / "train", root)][:images]
     draw = Drawer(cfg.augment)
     boxes = [draw(number, *open_picture(path).size).box for number, path in enumerate(paths)]
     pixels = [open_picture(path).pixels(box) for path, box in zip(paths[:32], boxes, strict=False)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from dist_train.data.augment import evaluation_transform, kept_share
 from dist_train.data.decode import read_rgb
 from dist_train.data.device import Normalise
-from dist_train.data.folders import images_below
+from dist_train.data.folders import names_below
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
 from dist_train.precision import Precision
 from dist_train.trained import Trained, Which, load_trained, own_device
@@ -47,7 +47,7 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
     for path in images:
         if not path.exists():
             raise DataError(f"there is no file or folder {path}")
-        for file in [path / name for name, _ in images_below(path, path)] if path.is_dir() else [path]:
+        for file in [path / name for name in names_below(path, path)] if path.is_dir() else [path]:
             found = True
             yield file
     if not found:

@@ -1,15 +1,18 @@
 """Formats in which the folder of an image tells its class: imagefolder and Tiny ImageNet."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dist_train.config import DataConfig
-from dist_train.data.images import FileImages
+from dist_train.data.images import FileImages, file_size
 from dist_train.data.listing import Entry, Listing
 from dist_train.errors import DataError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
 VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 
@@ -36,13 +39,18 @@ def image_folder(cfg: DataConfig) -> Listing:
     classes = _subfolders(train)
     if not classes:
         raise DataError(f"{train} has no class folders; imagefolder expects train/<class>/")
-    labels = {name: label for label, name in enumerate(classes)}
-    if val is None:
-        return Listing(FileImages(str(root)), classes, _labelled(train, root, labels), None)
-    unknown = sorted(set(_subfolders(val)) - set(classes))
-    if unknown:
+    if val is not None and (unknown := sorted(set(_subfolders(val)) - set(classes))):
         raise DataError(f"{val} has classes that {train} has not: {', '.join(unknown[:5])}")
-    return Listing(FileImages(str(root)), classes, _labelled(train, root, labels), _labelled(val, root, labels))
+    labels = {name: label for label, name in enumerate(classes)}
+    entries = _labelled(train, root, labels)
+    found = {label for _, _, label in entries}
+    empty = [name for name, label in labels.items() if label not in found]
+    if empty:
+        raise DataError(
+            f"{train} has class folders without images: {', '.join(empty[:5])}; remove them, or add images "
+            f"({', '.join(IMAGE_SUFFIXES)})"
+        )
+    return Listing(FileImages(str(root)), classes, entries, None if val is None else _labelled(val, root, labels))
 
 
 def tiny_imagenet(cfg: DataConfig) -> Listing:
@@ -75,24 +83,51 @@ def existing_root(cfg: DataConfig) -> Path:
     """``data.root``.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or it may not be read.
     """
     root = Path(cfg.root)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"`data.root` ({cfg.root}) is not a directory; it must hold the images")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(
+            f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; who runs this must be allowed to read it"
+        )
     return root
 
 
 def images_below(folder: Path, root: Path) -> Iterator[tuple[str, int]]:
     """Every image below ``folder`` as (path relative to ``root``, size in bytes), sorted."""
+    return ((name, file_size(str(root), name)) for name in names_below(folder, root))
+
+
+def names_below(folder: Path, root: Path) -> Iterator[str]:
+    """The path of every image below ``folder``, relative to ``root``, sorted; hidden ones are left out.
+
+    Raises:
+        DataError: a folder there cannot be read, or a link leads back to a folder that it lies in.
+    """
     if not folder.is_dir():
         raise DataError(f"`data.root`: there is no folder {folder}")
-    for directory, subfolders, names in os.walk(folder, followlinks=True):
-        subfolders.sort()
+    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in subfolders:
+            _no_loop(os.path.join(directory, name))
+        below = os.path.relpath(directory, root)
         for name in sorted(names):
             if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                path = os.path.join(directory, name)
-                yield os.path.relpath(path, root), os.stat(path).st_size
+                yield name if below == "." else os.path.join(below, name)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+
+def _no_loop(folder: str) -> None:
+    """Images below a link to a folder around it would be found again and again, and in other classes."""
+    if os.path.islink(folder):
+        for around in Path(os.path.abspath(folder)).parents:
+            if os.path.samefile(folder, around):
+                raise DataError(f"{folder} is a link to {around}, in which it lies itself; remove the link")
 
 
 def _labelled(split: Path, root: Path, labels: dict[str, int]) -> list[Entry]:
@@ -102,4 +137,7 @@ def _labelled(split: Path, root: Path, labels: dict[str, int]) -> list[Entry]:
 
 
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None

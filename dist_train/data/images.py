@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -118,6 +119,15 @@ def file_size(root: str, name: str) -> int:
     """Bytes in the file of an image.
 
     Raises:
-        FileNotFoundError: there is none.
+        DataError: there is no such file, or it is a folder, or a pipe, which would be read for ever.
     """
-    return os.stat(os.path.join(root, name)).st_size
+    path = os.path.join(root, name)
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        broken = "; it is a broken link" if os.path.islink(path) else ""
+        raise DataError(f"cannot read the image {path}: {reason}{broken}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"cannot read the image {path}: it is not a file")
+    return found.st_size

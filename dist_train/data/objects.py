@@ -44,7 +44,12 @@ def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
         raise DataError(
             f"{what} must have len(), [i] and `targets` for all samples; wrap it in a callable that adds them"
         )
-    targets = np.asarray(found)
+    try:
+        targets = np.asarray(found)
+    except ValueError:
+        raise DataError(
+            f"{what} has `targets` of several lengths; they must be one class, or equally many numbers, each"
+        ) from None
     if len(targets) != len(dataset):
         raise DataError(f"{what} has {len(dataset)} samples and {len(targets)} targets")
     if cfg.task == "classification":
@@ -54,8 +59,8 @@ def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
             )
         return targets
     targets = targets.reshape(len(targets), -1).astype(np.float64)
-    if not np.isfinite(targets).all():
-        raise DataError(f"{what} has targets that are not finite numbers")
+    if not (np.abs(targets) <= np.finfo(np.float32).max).all():  # not of NaN
+        raise DataError(f"{what} has targets that are not finite numbers of 32 bits")
     if cfg.task == "multilabel" and not np.isin(targets, (0, 1)).all():
         raise DataError(f"{what} has targets other than 0 and 1; `data.task` (multilabel) wants one column a class")
     return targets

@@ -2,15 +2,20 @@
 
 import csv
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from dist_train.config import CsvConfig, DataConfig
 from dist_train.data.folders import existing_root
 from dist_train.data.images import FileImages, file_size
 from dist_train.data.listing import Entry, Listing, Target
 from dist_train.errors import ConfigError, DataError
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ def _targets(cfg: DataConfig, train: list[Row]) -> tuple[list[str], Callable[[Ro
         )
     split = cfg.csv.label_separator if cfg.task == "multilabel" else None
     classes = sorted({name for row in train for name in _names(row, split)}, key=_natural)
+    if not classes:
+        raise DataError(f"column {columns[0]} of {train[0].where.rsplit(' line', 1)[0]} holds no label at all")
     known = {name: number for number, name in enumerate(classes)}
 
     def target(row: Row) -> Target:
@@ -116,8 +123,10 @@ def _numbers(row: Row) -> Target:
         values = tuple(float(text) for text in row.fields)
     except ValueError:
         values = (math.nan,)
-    if not all(map(math.isfinite, values)):
-        raise DataError(f"{row.where} has targets {', '.join(map(repr, row.fields))}, which are not all finite numbers")
+    if not all(abs(value) <= LARGEST for value in values):  # not of NaN
+        raise DataError(
+            f"{row.where} has targets {', '.join(map(repr, row.fields))}, which are not all finite numbers of 32 bits"
+        )
     return values
 
 
@@ -133,12 +142,13 @@ def _entries(root: Path, rows: list[Row], target_of: Callable[[Row], Target]) ->
     entries: list[Entry] = []
     seen: dict[str, str] = {}
     for row in rows:
-        if row.path in seen:
-            raise DataError(f"{row.where} names {row.path} a second time, after {seen[row.path]}")
-        seen[row.path] = row.where
+        path = os.path.normpath(row.path)
+        if path in seen:
+            raise DataError(f"{row.where} names {row.path} a second time, after {seen[path]}")
+        seen[path] = row.where
         try:
             size = file_size(str(root), row.path)
-        except OSError as error:
-            raise DataError(f"{row.where} names {row.path}: {error.strerror}; paths are relative to {root}") from None
+        except DataError as error:
+            raise DataError(f"{row.where}: {error}; paths are relative to {root}") from None
         entries.append((row.path, size, target_of(row)))
     return sorted(entries)

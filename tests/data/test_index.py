@@ -241,9 +241,13 @@ def test_a_table_of_numbers_split_by_seed(photos: Path) -> None:
         (("path",), ("photos/0.png",), "classification", r"has no column label; .* set `data.csv.path`"),
         (("path", "label"), ("photos/0.png",), "classification", r"train.csv line 2 has fewer columns than the header"),
         (("path", "label"), ("photos/0.png", ""), "classification", r"train.csv line 2 has no label"),
-        (("path", "label"), ("photos/9.png", "a"), "classification", r"line 2 names photos/9.png: No such file or directory; paths are relative to"),
+        (("path", "label"), ("photos/9.png", "a"), "classification", r"line 2: cannot read the image .*/photos/9.png: No such file or directory; paths are relative to"),
+        (("path", "label"), ("", "a"), "classification", r"line 2: cannot read the image .*: it is not a file"),
+        (("path", "label"), ("a\0.png", "a"), "classification", r"line 2: cannot read the image .*: embedded null byte"),
+        (("path", "label"), ("photos/0.png", ""), "multilabel", r"column label of .*train.csv holds no label at all"),
         (("path", "label"), ("photos/0.png", "high"), "regression", r"line 2 has targets 'high', which are not all finite numbers"),
         (("path", "label"), ("photos/0.png", "nan"), "regression", r"line 2 has targets 'nan', which are not all finite"),
+        (("path", "label"), ("photos/0.png", "1e39"), "regression", r"line 2 has targets '1e39', which .* numbers of 32 bits"),
     ],
 )  # fmt: skip
 def test_tables_that_are_wrong(photos: Path, header: Any, line: Any, task: str, words: str) -> None:
@@ -261,6 +265,9 @@ def test_tables_that_disagree(photos: Path) -> None:
         scan(data(photos, format="csv"))
     table(photos / "val.csv", ("path", "label"), (two, "a"), (two, "a"))
     with pytest.raises(DataError, match=r"val.csv line 3 names photos/1.png a second time, after .*val.csv line 2"):
+        scan(data(photos, format="csv"))
+    table(photos / "val.csv", ("path", "label"), (two, "a"), (f"./{two}", "a"))
+    with pytest.raises(DataError, match=r"val.csv line 3 names ./photos/1.png a second time, after .*val.csv line 2"):
         scan(data(photos, format="csv"))
     table(photos / "val.csv", ("path", "label"))
     with pytest.raises(DataError, match=r"val.csv has a header and no lines"):
@@ -341,6 +348,10 @@ def of_floats(root: str, split: str) -> Numbered:
     return Numbered(root, split, [0.5, 1.5])
 
 
+def of_lists(root: str, split: str) -> Numbered:
+    return Numbered(root, split, [[1], [0, 1]])
+
+
 def test_the_users_own_data_set_object(tmp_path: Path) -> None:
     index = scan(data(tmp_path, format=f"{__name__}:Numbered"))
     assert (len(index.train), len(index.val), index.classes) == (8, 4, ["dark", "light"])
@@ -363,6 +374,7 @@ def test_the_users_own_data_set_object(tmp_path: Path) -> None:
         (f"{__name__}:nothing", ConfigError, r"`data.format` \(.*:nothing\): .* has no nothing"),
         (f"{__name__}:without_targets", DataError, r"must have len\(\), \[i\] and `targets` for all samples"),
         (f"{__name__}:of_floats", DataError, "has targets of type float64"),
+        (f"{__name__}:of_lists", DataError, "has `targets` of several lengths; they must be one class, or"),
     ],
 )
 def test_data_set_objects_that_are_wrong(tmp_path: Path, form: str, error: type[Exception], words: str) -> None:
