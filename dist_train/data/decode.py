@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from dist_train.data.jpeg import EXIF_ORIENTATION, decode, quiet, size_if_plain
+from dist_train.data.jpeg import decode, quiet, size_if_plain, turn
 from dist_train.data.picture import RGB, Box, Decoded, Picture, part
 from dist_train.errors import DataError
 
@@ -72,10 +72,12 @@ def _by_pillow(path: str | Path, content: bytes) -> RGB:
 
 def to_rgb(image: Image.Image) -> RGB:
     """An image of any mode as RGB, the way up that its Exif orientation says."""
+    image.load()  # with which Pillow turns a TIFF image itself, and forgets its orientation
+    turned = turn(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    if turned is not None:  # ImageOps.exif_transpose fails at other tags that are damaged, which it writes anew
+        image = image.transpose(turned)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -12,6 +12,17 @@ from dist_train.data.picture import RGB, Box, part
 from dist_train.data.turbojpeg import part_decoder
 
 EXIF_ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts an image the right way up, by its Exif orientation."""
+
 START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
 """Baseline, extended and progressive; Pillow decides about rarer ones."""
 
@@ -72,9 +83,17 @@ def _is_odd(marker: int, content: bytes, position: int) -> bool:
 def _is_upright(content: bytes) -> bool:
     try:
         with quiet(), Image.open(io.BytesIO(content)) as image:
-            return image.format == "JPEG" and image.getexif().get(EXIF_ORIENTATION, 1) == 1
-    except Exception:  # noqa: BLE001 - whatever odd metadata leads Pillow to, the slow way tells of it
+            return image.format == "JPEG" and turn(image) is None
+    except Exception:  # noqa: BLE001 - whatever odd bytes lead Pillow to, the slow way tells of it
         return False
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """What puts an image the right way up; None of one that is, or whose metadata are damaged."""
+    try:
+        return TURNS.get(image.getexif().get(EXIF_ORIENTATION))
+    except Exception:  # noqa: BLE001 - Pillow raises whatever odd metadata lead it to; the pixels may be whole
+        return None
 
 
 @contextmanager

@@ -14,6 +14,10 @@ from dist_train.errors import DataError
 GRADIENT = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
 
 
+def photo() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+
+
 def saved(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
@@ -99,6 +103,35 @@ def test_an_image_is_the_way_up_that_exif_says(tmp_path: Path) -> None:
     assert turned.shape == (30, 20, 3)
     assert turned[:, -3:].mean() > 240
     assert turned[:, :10].mean() < 10
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_format_and_depth_is_turned(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    colours, greys = photo(), Image.fromarray(GRADIENT)
+    for name, image in (("a.png", colours), ("a.tif", colours), ("b.png", greys), ("b.tif", greys)):
+        pixels = np.asarray(image) if image is colours else (GRADIENT // 256)[:, :, None].repeat(3, axis=2)
+        assert np.array_equal(rgb(saved(tmp_path / name, image, exif=exif)), upright(pixels, orientation)), name
+    turned = rgb(saved(tmp_path / "a.jpg", colours, exif=exif))
+    assert np.array_equal(turned, upright(rgb(saved(tmp_path / "b.jpg", colours)), orientation))
+
+
+def upright(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:
+    """As Exif defines its orientations; others than 1 to 8 mean nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    down = -1 if orientation in (3, 4, 7, 8) else 1
+    across = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::down, ::across]
+
+
+def test_damaged_metadata_do_not_make_an_image_bad(tmp_path: Path) -> None:
+    head = b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03\0\0\0\x01\0\x06\0\0"  # two tags; the first: orientation 6
+    resolution_in_letters = b"\x01\x1a\0\x07\0\0\0\x04abcd\0\0\0\0"
+    for exif, shape in ((head + resolution_in_letters, (30, 20)), (b"Exif\0\0none", (20, 30)), (head[:20], (20, 30))):
+        path = saved(tmp_path / "a.jpg", photo(), exif=exif)
+        assert rgb(path).shape[:2] == shape
 
 
 def cut(path: Path) -> None:
