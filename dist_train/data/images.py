@@ -44,7 +44,17 @@ class DatasetImages:
     def open(self, name: str) -> Picture:
         split, number = name.split("/")
         image = open_dataset(self.maker, self.root, split)[int(number)][0]
-        return Decoded(to_rgb(image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))))
+        return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+
+    def _from_array(self, name: str, image: Any) -> Image.Image:
+        try:
+            return Image.fromarray(np.asarray(image))
+        except (TypeError, ValueError):
+            what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(np.shape(image))}"
+            raise DataError(
+                f"image {name} of {self.maker} is a {what}; it must be a PIL image, or uint8 [H, W] or [H, W, 3]: "
+                "return it without transforms, which follow from `augment`"
+            ) from None
 
 
 @lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dist_train.config import DataConfig, parse_config
@@ -361,6 +362,21 @@ def test_the_users_own_data_set_object(tmp_path: Path) -> None:
     assert sorted(split.val.labels.tolist()) == [0, 1]
     numbers = scan(data(tmp_path, format=f"{__name__}:of_pairs", task="regression"))
     assert (numbers.classes, numbers.train.labels.shape) == (["dark", "light"], (8, 2))
+
+
+class Transformed(Numbered):
+    """As with torchvision's ToTensor."""
+
+    def __getitem__(self, number: int) -> Any:
+        return torch.zeros(3, 6, 6), 0
+
+
+def test_images_that_are_no_images_are_told(tmp_path: Path) -> None:
+    index = scan(data(tmp_path, format=f"{__name__}:Transformed"))
+    with pytest.raises(
+        DataError, match=r"image train/0 of .*:Transformed is a Tensor torch.float32 \[3, 6, 6\]; it must"
+    ):
+        index.images.open("train/0")
 
 
 @pytest.mark.parametrize(
