@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dist_train.data.augment import kept_share
+from dist_train.data.augment import kept_share, shorter_side
 from dist_train.data.device import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.files import atomic_write, write_json
@@ -66,7 +66,7 @@ def _description(trained: Trained) -> dict[str, Any]:
         "input": {
             "name": "images",
             "shape": ["batch", 3, size, size],
-            "resize_shorter_side_to": round(size / kept_share(trained.cfg.augment, trained.network.crop_pct)),
+            "resize_shorter_side_to": shorter_side(size, kept_share(trained.cfg.augment, trained.network.crop_pct)),
             "interpolation": "bicubic, antialiased",
             "crop_middle": size,
             "order": "RGB, scaled to 0..1, then (value - mean) / std",

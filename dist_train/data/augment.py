@@ -4,6 +4,7 @@ Every random number of a sample follows from its key, a function of (seed, epoch
 after a resume, in any process, at any world size.
 """
 
+import math
 from collections.abc import Callable
 
 import cv2
@@ -29,11 +30,19 @@ def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
     return crop_pct if cfg.crop == "random_resized" else 1.0
 
 
+def shorter_side(size: int, crop_pct: float) -> int:
+    """To how many pixels evaluation resizes the shorter side, before it cuts out the middle: as timm, rounded down.
+
+    What is added makes up for rounding where ``crop_pct`` is a ratio of two sizes, as torchvision gives them.
+    """
+    return math.floor(size / crop_pct + 1e-9)
+
+
 def evaluation_transform(size: int, crop_pct: float) -> Callable[[RGB], RGB]:
-    """Resize the shorter side to ``size / crop_pct`` (bicubic), cut the middle ``size`` x ``size``."""
+    """Resize the shorter side to ``shorter_side`` (bicubic), cut the middle ``size`` x ``size``."""
 
     def transform(image: RGB) -> RGB:
-        return middle(image, round(size / crop_pct), size, "bicubic")
+        return middle(image, shorter_side(size, crop_pct), size, "bicubic")
 
     return transform
 

@@ -4,14 +4,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
+import torchvision.models as tv
 from PIL import Image
+from timm.data import create_transform
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.config import AugmentConfig, parse_config
-from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
+from dist_train.data.augment import evaluation_transform, kept_share, shorter_side, training_transform, without_draws
 from dist_train.data.picture import Decoded
 from dist_train.errors import ConfigError
+
+MODELS = timm.list_models(["vit_*", "resnet*", "efficientnet*", "convnext*", "swin*", "eva02*"], pretrained=True)
 
 RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
@@ -49,6 +54,21 @@ def test_evaluation_is_resize_and_crop_of_torchvision() -> None:
     theirs = seeded(v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)]), PHOTO)
     assert ours.shape == (32, 32, 3)
     assert np.abs(ours - theirs).max() <= 2  # uint8 tensors against PIL
+
+
+def test_the_shorter_side_is_timms_and_torchvisions() -> None:
+    ends = [(cfg.input_size[-1], cfg.crop_pct) for name in MODELS if (cfg := timm.get_pretrained_cfg(name))]
+    assert (224, 0.9) in ends
+    assert shorter_side(224, 0.9) == 248
+    for size, crop_pct in set(ends):
+        (resize, *_) = create_transform(size, crop_pct=crop_pct).transforms
+        assert shorter_side(size, crop_pct) == resize.size
+    for name in tv.list_models(module=tv, include=["resnet*", "efficientnet*", "vit*", "swin*", "regnet*"]):
+        for weights in tv.get_model_weights(name):
+            preset = weights.transforms()
+            assert (
+                shorter_side(preset.crop_size[0], preset.crop_size[0] / preset.resize_size[0]) == preset.resize_size[0]
+            )
 
 
 def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
