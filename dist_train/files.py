@@ -26,7 +26,8 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     are fsynced first, so that this also holds after a power loss.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not by the process id: two nodes, or two containers, may have the same one and write to the same folder.
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -18,6 +18,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_two_writers_with_one_process_id_do_not_share_a_part(tmp_path: Path) -> None:
+    """As in containers of several nodes, which write to one folder."""
+    target = tmp_path / "a.bin"
+    with atomic_write(target) as first:
+        first.write(b"first")
+        with atomic_write(target) as second:
+            second.write(b"2")
+        assert target.read_bytes() == b"2"
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_json_comes_back_and_damage_is_the_default(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
     assert read_json(tmp_path / "a.json") == {"a": [1, 2.5, None]}

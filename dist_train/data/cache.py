@@ -230,5 +230,6 @@ def _room(path: Path, needed: int) -> int:
 def _remove_leftovers(path: Path) -> None:
     """Parts that killed runs left an hour ago and more; younger ones may be another's that is being written."""
     for part in path.parent.glob(f".{path.name}.*.tmp"):
-        if time.time() - part.stat().st_mtime > 3600:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another run may remove it too, or it may be another user's
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
