@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from dist_train.data.decode import open_picture, to_rgb
+from dist_train.data.decode import BadImage, open_picture, to_rgb
 from dist_train.data.picture import Decoded, Picture
 from dist_train.errors import ConfigError, DataError
 from dist_train.own_code import load_callable
@@ -42,9 +42,15 @@ class DatasetImages:
     root: str
 
     def open(self, name: str) -> Picture:
+        """Raises ``BadImage`` and ``DataError`` as ``open_picture`` does, where the set reads its image from a file."""
         split, number = name.split("/")
-        image = open_dataset(self.maker, self.root, split)[int(number)][0]
-        return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+        dataset = open_dataset(self.maker, self.root, split)
+        try:
+            image = dataset[int(number)][0]
+            return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+        except (OSError, SyntaxError) as error:  # Pillow's, of broken files; the system's have a number
+            kind = BadImage if getattr(error, "errno", None) is None else DataError
+            raise kind(f"cannot read image {name} of {self.maker}: {error}") from None
 
     def _from_array(self, name: str, image: Any) -> Image.Image:
         try:

@@ -91,7 +91,7 @@ def _is_upright(content: bytes) -> bool:
 def turn(image: Image.Image) -> Image.Transpose | None:
     """What puts an image the right way up; None of one that is, or whose metadata are damaged."""
     try:
-        return TURNS.get(image.getexif().get(EXIF_ORIENTATION))
+        return TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - Pillow raises whatever odd metadata lead it to; the pixels may be whole
         return None
 

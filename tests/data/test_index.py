@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dist_train.config import DataConfig, parse_config
+from dist_train.data.decode import BadImage
 from dist_train.data.index import DataIndex, Split, scan
 from dist_train.errors import ConfigError, DataError
 
@@ -369,6 +370,32 @@ class Transformed(Numbered):
 
     def __getitem__(self, number: int) -> Any:
         return torch.zeros(3, 6, 6), 0
+
+
+class OfFiles(Numbered):
+    """As torchvision's ImageFolder."""
+
+    def __init__(self, root: str, split: str) -> None:
+        super().__init__(root, split)
+        self.root = root
+
+    def __getitem__(self, number: int) -> Any:
+        with Image.open(Path(self.root, f"{number}.png")) as image:
+            return image.convert("RGB"), 0
+
+
+def test_files_of_a_data_set_object_that_are_damaged_are_bad_images(tmp_path: Path) -> None:
+    index = scan(data(tmp_path, format=f"{__name__}:OfFiles"))
+    picture(tmp_path / "0.png", (64, 64))
+    assert index.images.open("train/0").pixels().shape == (64, 64, 3)
+    content = (tmp_path / "0.png").read_bytes()
+    for damaged in (b"not found", content[:60], content[:40] + bytes(20) + content[60:]):
+        (tmp_path / "0.png").write_bytes(damaged)
+        with pytest.raises(BadImage, match=r"cannot read image train/0 of .*:OfFiles: "):
+            index.images.open("train/0")
+    with pytest.raises(DataError, match=r"cannot read image train/1 of .*:OfFiles: .*No such file") as caught:
+        index.images.open("train/1")
+    assert not isinstance(caught.value, BadImage)
 
 
 def test_images_that_are_no_images_are_told(tmp_path: Path) -> None:
