@@ -1,11 +1,12 @@
 """What ``python -m dist_train.predict`` does: images to lines of CSV."""
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -32,7 +33,11 @@ def predict_images(run: Path, images: Sequence[Path], which: Which, out: Path | 
     paths = list(_files(images))
     trained = load_trained(run, which, own_device())
     unreadable: list[str] = []
-    with open(out, "w", newline="") if out else nullcontext(sys.stdout) as file:
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # paths are bytes, which need not be UTF-8; they are written as they are
+        sys.stdout.reconfigure(errors="surrogateescape")
+    with _table(out) if out else nullcontext(sys.stdout) as file:
         table = csv.writer(file)
         table.writerow(_header(trained))
         for path, output in _outputs(trained, paths, max(1, batch_size), unreadable):
@@ -40,6 +45,10 @@ def predict_images(run: Path, images: Sequence[Path], which: Which, out: Path | 
     for reason in unreadable:
         print(f"error: {reason}", file=sys.stderr)
     return EXIT_USER if unreadable else EXIT_DONE
+
+
+def _table(path: Path) -> TextIO:
+    return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _files(images: Iterable[Path]) -> Iterator[Path]:

@@ -1,7 +1,10 @@
 """``python -m dist_train.predict``: CSV with names and probabilities that agree with the evaluation."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,19 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     assert (code, err) == (2, f"error: there is no file or folder {tmp_path / 'nowhere'}\n")
     (tmp_path / "empty").mkdir()
     assert call(main, run, tmp_path / "empty")[2] == "error: the folders hold no images\n"
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "1.png").symlink_to("nowhere")
+    latin = os.path.join(os.fsencode(odd), b"\xe4.png")  # an umlaut, but not in UTF-8
+    shutil.copy(good, latin)
+    code, _, err = call(main, run, odd, "--out", out)
+    assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n")
+    assert out.read_bytes().splitlines()[1].startswith(latin + b",")
+    command = [sys.executable, "-m", "dist_train.predict", str(run), latin]
+    printed = subprocess.run(
+        command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    )
+    assert printed.stdout.splitlines()[1].startswith(latin + b",")
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
