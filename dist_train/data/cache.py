@@ -36,6 +36,8 @@ FORMAT = 1
 LENGTH_BYTES = 8
 REPORT_EVERY_S = 10.0
 BLOCK = 64 * 2**20
+COMPARED = 7
+"""Parts of a split at whose ends an image is compared with its file at each start."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +140,25 @@ def _is_whole(path: Path, index: DataIndex) -> bool:
     flat = cache.pixels.reshape(-1)
     for start in range(0, len(flat), BLOCK):
         digest.update(flat[start : start + BLOCK].data)
-    if digest.hexdigest() == _description(path)["sha256"]:
-        return True
-    log.warning("%s is damaged and is built anew", path)
-    return False
+    if digest.hexdigest() != _description(path)["sha256"]:
+        log.warning("%s is damaged and is built anew", path)
+        return False
+    if not _agrees(cache, index):
+        log.warning("%s holds other images than the data set and is built anew", path)
+        return False
+    return True
+
+
+def _agrees(cache: Cache, index: DataIndex) -> bool:
+    """Whether a few images are still those of the data set: a fingerprint knows no pixels, of objects no sizes either."""
+    splits: tuple[tuple[SplitName, Split], ...] = (("train", index.train), ("val", index.val))
+    for name, split in splits:
+        read, last = cache.reader(name), len(split) - 1
+        for number in {part * last // COMPARED for part in range(COMPARED + 1)}:
+            with contextlib.suppress(BadImage):
+                if not np.array_equal(index.images.open(split.name(number)).pixels(), read(number).pixels()):
+                    return False
+    return True
 
 
 def _build(path: Path, index: DataIndex, bad: BadImages) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 from dist_train.check import check
 from dist_train.config import parse_config
@@ -91,6 +91,16 @@ def test_a_damaged_one_is_built_anew(small: dict[str, Any], damage: str, caplog:
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(opened(small).pixels, whole)
     assert ("is damaged and is built anew" in caplog.text) == (damage == "pixel")
+
+
+def test_it_is_built_anew_when_images_are_others_of_the_same_size(
+    small: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(small["data"]["root"], "train", "a", "00.png")
+    for colour, warned in (("red", False), ("lime", True)):
+        Image.new("RGB", (10, 12), colour).save(path, "BMP")
+        assert opened(small).reader("train")(0).pixels()[0, 0].tolist() == list(ImageColor.getrgb(colour))
+        assert ("holds other images than the data set and is built anew" in caplog.text) == warned
 
 
 def test_splits_of_one_folder_do_not_share_a_file(small: dict[str, Any]) -> None:
