@@ -1,8 +1,10 @@
 """What happens to a batch on the device: augment where that is wanted, normalise, erase, mix."""
 
+import inspect
 import random
 
 import numpy as np
+import timm
 import torch
 from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
@@ -11,6 +13,7 @@ from torch import Tensor
 from dist_train.config import AugmentConfig, DataConfig, LossConfig
 from dist_train.data.device_ops import DeviceOperations
 from dist_train.data.index import DataIndex
+from dist_train.errors import ConfigError
 from dist_train.model import Network
 from dist_train.plan import fold_in
 
@@ -66,15 +69,7 @@ class DeviceAugment:
         self._erase = _erasing(cfg, device) if cfg.erasing else None
         self._mix = None
         if cfg.mixup or cfg.cutmix:
-            self._mix = Mixup(
-                mixup_alpha=cfg.mixup,
-                cutmix_alpha=cfg.cutmix,
-                prob=cfg.mix_prob,
-                switch_prob=cfg.mix_switch_prob,
-                label_smoothing=loss.label_smoothing,
-                num_classes=index.outputs,
-                **({"multi_label": True} if index.task == "multilabel" else {}),
-            )
+            self._mix = _mixing(cfg, loss, index)
 
     def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised images [B, 3, S, S], and targets: float [B, K] where images are mixed, else as they came.
@@ -92,6 +87,24 @@ class DeviceAugment:
             return images, labels
         np.random.seed(fold_in(key, "mix") & 0xFFFFFFFF)
         return self._mix(images, labels)  # type: ignore[no-any-return]
+
+
+def _mixing(cfg: AugmentConfig, loss: LossConfig, index: DataIndex) -> Mixup:
+    of_sets = index.task == "multilabel"
+    if of_sets and "multi_label" not in inspect.signature(Mixup).parameters:
+        raise ConfigError(
+            f"`augment.mixup` ({cfg.mixup:g}) and `augment.cutmix` ({cfg.cutmix:g}) of label sets need timm 1.0.31, and this is "
+            f"{timm.__version__}; install it, or set both to 0"
+        )
+    return Mixup(
+        mixup_alpha=cfg.mixup,
+        cutmix_alpha=cfg.cutmix,
+        prob=cfg.mix_prob,
+        switch_prob=cfg.mix_switch_prob,
+        label_smoothing=loss.label_smoothing,
+        num_classes=index.outputs,
+        **({"multi_label": True} if of_sets else {}),
+    )
 
 
 def _erasing(cfg: AugmentConfig, device: torch.device) -> RandomErasing:

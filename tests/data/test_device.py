@@ -127,3 +127,13 @@ def test_regression_cannot_be_mixed() -> None:
         config("regression", augment={"cutmix": 1.0})
     numbers = torch.rand(6, 2)
     assert augmenter(config("regression", augment={"erasing": 0.5}))(IMAGES, numbers, 1)[1] is numbers
+
+
+def test_label_sets_are_not_mixed_by_a_timm_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_before_1_0_31(mixup_alpha: float = 1.0, num_classes: int = 1000) -> None: ...
+
+    monkeypatch.setattr("dist_train.data.device.Mixup", as_before_1_0_31)
+    with pytest.raises(
+        ConfigError, match=r"`augment.mixup` \(1\) and `augment.cutmix` \(0\) of label sets need timm 1.0.31"
+    ):
+        augmenter(config("multilabel", augment={"mixup": 1.0}))
