@@ -74,7 +74,10 @@ class Drawer:
         return 2 * operation + (OPERATIONS[operation] in SIGNED and self._uniform() <= 0.5)
 
     def _box(self, height: int, width: int) -> Box:
-        """A part of random area and shape; after ten that do not fit, the largest middle part of allowed shape."""
+        """A part of random area and shape; after ten that do not fit, the largest middle part of allowed shape.
+
+        Where torchvision's would have no pixel left (of lines of one pixel, with unusual ratios), one is.
+        """
         low, high = self._cfg.crop_scale
         for _ in range(CROP_ATTEMPTS):
             area = height * width * torch.empty(1).uniform_(low, high, generator=self._generator).item()
@@ -86,9 +89,9 @@ class Drawer:
         narrowest, widest = self._cfg.crop_ratio
         box_width, box_height = width, height
         if width / height < narrowest:
-            box_height = round(width / narrowest)
+            box_height = max(1, round(width / narrowest))
         elif width / height > widest:
-            box_width = round(height * widest)
+            box_width = max(1, round(height * widest))
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 

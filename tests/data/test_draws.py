@@ -56,6 +56,15 @@ def test_boxes_are_what_torchvision_draws(height: int, width: int, keys: dict[st
         assert draws.flip == flip
 
 
+@pytest.mark.parametrize(
+    ("ratio", "height", "width", "box"),
+    [([3, 4], 1, 1, (0, 0, 1, 1)), ([0.2, 0.4], 1, 5, (0, 2, 1, 1)), ([3, 4], 5, 1, (2, 0, 1, 1))],
+)
+def test_a_box_holds_a_pixel_at_least(ratio: list[float], height: int, width: int, box: tuple[int, ...]) -> None:
+    draw = Drawer(augment(crop="random_resized", crop_ratio=ratio))
+    assert {draw(key, height, width).box for key in range(20)} == {box}
+
+
 def test_every_operation_sign_and_flip_is_as_frequent_as_it_should_be() -> None:
     draw = Drawer(augment(hflip=0.3, randaugment={"num_ops": 2}))
     drawn = [draw(key, 64, 64) for key in range(14000)]
