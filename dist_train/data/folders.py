@@ -17,7 +17,7 @@ VALIDATION_NAMES = ("val", "valid", "validation", "test")
 
 
 def image_folder(cfg: DataConfig) -> Listing:
-    """``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder reads them.
+    """``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder reads them, but for what is hidden.
 
     With ``data.val_fraction`` there is no validation folder, and the classes may stand directly in the root.
     """
