@@ -1,8 +1,6 @@
 """What may lie in a folder of images beside images: links, hidden folders, what cannot be read."""
 
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -73,15 +71,14 @@ def test_a_folder_that_may_not_be_read_is_told(closed: str) -> None:
             picture(Path(name, image))
         Path(name).chmod(0o755)
         Path(name, closed).chmod(0o700)
-        code = (
-            "import os, sys; from pathlib import Path; from tests.data.test_index import data, scan\n"
-            f"os.setuid({NOBODY})\n"
-            "try: scan(data(Path(sys.argv[1])))\n"
-            "except Exception as error: print(type(error).__name__, error)"
-        )
-        ran = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)
-        told = f"cannot read the folder {name}/{closed}" if closed else f"`data.root` ({name})"
-        assert ran.stdout.startswith(f"DataError {told}: Permission denied")
+        told = f"cannot read the folder {name}/{closed}" if closed else rf"`data.root` \({name}\)"
+        cfg = data(Path(name))
+        os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            with pytest.raises(DataError, match=f"{told}: Permission denied"):
+                scan(cfg)
+        finally:
+            os.setresuid(0, 0, 0)
 
 
 def test_every_ending_of_a_jpeg_or_avif_file_counts(tmp_path: Path) -> None:
