@@ -69,8 +69,8 @@ def tiny_imagenet(cfg: DataConfig) -> Listing:
     ]
     sizes = {Path(path).name: (path, size) for path, size in images_below(root / "val" / "images", root)}
     val: list[Entry] = []
-    for line in needed[1].read_text().splitlines():
-        name, wnid = line.split("\t")[:2]
+    for line in filter(str.strip, needed[1].read_text().splitlines()):
+        name, wnid, *_ = (*line.split("\t"), "")
         if wnid not in labels:
             raise DataError(f"{needed[1]} names class {wnid}, which wnids.txt has not")
         if name not in sizes:

@@ -179,6 +179,11 @@ def test_tiny_imagenet_with_gaps(tiny: Path) -> None:
     annotations.write_text(text + "val_9.JPEG\tn01\t0\t0\t1\t1\n")
     with pytest.raises(DataError, match=r"names val_9.JPEG, which val/images has not"):
         scan(data(tiny, format="tiny_imagenet"))
+    annotations.write_text(text + "\n")
+    assert len(scan(data(tiny, format="tiny_imagenet")).val) == 2
+    annotations.write_text(text + "val_1.JPEG n01")
+    with pytest.raises(DataError, match=r"names class , which wnids.txt has not"):
+        scan(data(tiny, format="tiny_imagenet"))
     annotations.write_text(text.replace("n01", "n77"))
     with pytest.raises(DataError, match=r"names class n77, which wnids.txt has not"):
         scan(data(tiny, format="tiny_imagenet"))
