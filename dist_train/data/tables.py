@@ -58,6 +58,9 @@ def _read(root: Path, name: str, cfg: CsvConfig) -> list[Row]:
                     f"{', '.join(lines.fieldnames or ['nothing'])}: set `data.csv.path`, `data.csv.targets` or "
                     f"`data.csv.separator` ({cfg.separator!r})"
                 )
+            twice = [column for column in wanted if list(lines.fieldnames or ()).count(column) > 1]
+            if twice:
+                raise DataError(f"{table} has two columns {twice[0]}; rename the one that is not meant")
             rows = []
             for line in lines:
                 where = f"{table} line {lines.line_num}"
