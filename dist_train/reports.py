@@ -98,8 +98,10 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.set(title=title, xlabel="predicted", ylabel="label")
     if count <= 40:
-        axes.set_xticks(range(count), names, rotation=90)
-        axes.set_yticks(range(count), names)
+        # Names of folders may hold bytes that are no UTF-8, and dollar signs that are no formulas.
+        words = [name.encode(errors="surrogateescape").decode(errors="replace") for name in names]
+        axes.set_xticks(range(count), words, rotation=90, parse_math=False)
+        axes.set_yticks(range(count), words, parse_math=False)
     if count <= 20:
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dist_train.evaluate import main
 from dist_train.files import read_json
+from dist_train.reports import draw_confusion
 from tests.commands import call, help_takes_no_torch
 from tests.ranks import run_ranks
 from tests.runs import train
@@ -19,6 +20,11 @@ def test_help_is_quick() -> None:
     text = help_takes_no_torch("evaluate")
     assert "RUN [RUN ...]" in text
     assert "--picture FILE" in text
+
+
+def test_names_of_classes_that_are_odd_are_drawn(tmp_path: Path) -> None:
+    draw_confusion(tmp_path / "a.png", np.eye(2, dtype=np.int64), ["\udce4pfel", r"$\no$"], "odd")
+    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path) -> None:
