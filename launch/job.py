@@ -12,7 +12,7 @@ from dist_train.errors import ConfigError
 from dist_train.plan import make_plan
 from dist_train.run_dir import RunDir, read_result
 from launch import scontrol
-from launch.options import ROOT, environment_pythonpath, first_line
+from launch.options import ROOT, environment_pythonpath, last_line
 from launch.progress import read_submissions
 
 
@@ -164,5 +164,5 @@ def check_with_trainer(job: Job) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         messages = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
-        raise ConfigError("\n".join(messages) or f"`dist_train --check` failed: {first_line(done.stderr[-2000:])}")
+        raise ConfigError("\n".join(messages) or f"`dist_train --check` failed: {last_line(done.stderr)}")
     return done.stdout.strip()

@@ -75,9 +75,16 @@ def _add_resources(group: Any) -> None:
     group.add_argument("--mem", type=_memory, metavar="SIZE", help="of a node, such as 64G (the partition's default)")
     group.add_argument("--time", type=_walltime, default="24:00:00", help="walltime of one start (%(default)s)")
     for name in ("partition", "account", "qos", "constraint", "exclude"):
-        group.add_argument(f"--{name}", help=f"sbatch --{name}")
+        # submitit hides SBATCH_ variables, which would also overrule what is asked for here.
+        variable = f"SBATCH_{name.upper()}"
+        group.add_argument(f"--{name}", default=os.environ.get(variable), help=f"sbatch --{name} (or {variable})")
     group.add_argument(
-        "--sbatch", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="any other sbatch option"
+        "--sbatch",
+        action="append",
+        default=[],
+        type=_sbatch_option,
+        metavar="KEY[=VALUE]",
+        help="any other sbatch option, such as exclusive or licenses=scratch:1",
     )
 
 
@@ -189,9 +196,17 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def first_line(text: str) -> str:
-    """The first line that says something."""
-    return next((line for line in text.splitlines() if line.strip()), "").strip()
+def _sbatch_option(text: str) -> tuple[str, str | bool]:
+    """``gres=gpu:8``; ``exclusive``, ``exclusive=`` or, as a site's file has it, ``exclusive=true`` for one without a value."""
+    key, _, value = text.removeprefix("--").partition("=")
+    if not key:
+        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY")
+    return key, True if value in ("", "true") else value
+
+
+def last_line(text: str) -> str:
+    """The last line that says something: of a traceback, the error."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
 
 
 def environment_pythonpath(code: Path) -> str:

@@ -283,7 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task = Task(
         args.config, args.overrides, args.procs_per_node, args.max_restarts, args.max_requeues, args.signal_delay
     )
-    if rendezvous.in_slurm_task():
+    # A launcher on this machine gives the port. It may itself be in an allocation, whose job is not the run's to requeue.
+    if args.port is None and rendezvous.in_slurm_task():
         return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
     place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)
     return _supervise(task, lambda: place, signals)
