@@ -216,7 +216,7 @@ class Supervisor:
 
     def _act(self, verdict: Verdict) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
-        if self.place.node == 0:
+        if self.place.node == 0 or verdict.action == "fail":  # which srun has the others killed for
             progress.record_end(self.run, verdict.action, verdict.why)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
