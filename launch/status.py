@@ -36,16 +36,18 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
         The run's outcome as an exit code: 0 done, 75 stopped, 1 anything else.
     """
     try:
-        _follow_to_end(job_id, logs)
+        job = _follow_to_end(job_id, logs)
     except KeyboardInterrupt:
         print(f"\n[job {job_id}] goes on; scancel {job_id} would stop it")
         return EXIT_STOPPED
     status = read_result(run).get("status")
     print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
+    if job.state not in ("COMPLETED", "CANCELLED", "UNKNOWN"):
+        return EXIT_FAILED  # a job that failed before it began leaves the result of the one before it
     return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
 
 
-def _follow_to_end(job_id: str, logs: str) -> None:
+def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
     offsets: dict[str, int] = {}
     state = ""
     while True:
@@ -59,6 +61,7 @@ def _follow_to_end(job_id: str, logs: str) -> None:
             break
         time.sleep(2)
     _print_news(logs, offsets)
+    return job
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:
@@ -103,7 +106,7 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
 
 def _best(result: dict[str, Any]) -> str:
     best = result.get("best") or {}
-    name = next((key for key in ("top1", "loss") if key in best), None)
+    name = next((key for key in ("top1", "map", "rmse", "loss") if key in best), None)
     return f"{name} {best[name]:.4g} @ {best.get('step', 0):.0f}" if name else ""
 
 

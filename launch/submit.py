@@ -1,6 +1,7 @@
 """The owner of submitit: from a checked job to sbatch, or to the text that would go there."""
 
 import argparse
+import glob
 import os
 import shlex
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def submit(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Submi
                 jobs = [executor.submit(supervise, tasks[0])]
         except FailedJobError as error:
             raise ConfigError(f"sbatch refuses the job, which --dry-run shows: {last_line(str(error))}") from None
-    return [Submitted(j.job_id, str(job.home.absolute() / f"{j.job_id}_*_log.out")) for j in jobs]
+    folder = glob.escape(str(job.home.absolute()))
+    return [Submitted(j.job_id, f"{folder}/{j.job_id}_*_log.out") for j in jobs]
 
 
 def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[str, Any]:

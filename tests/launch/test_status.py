@@ -57,3 +57,22 @@ def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[
     run = make_run(tmp_path, "a", "local", status="failed", step=3, total_steps=9, error="oom", message="too big")
     assert "failed" in status.table(run.path)
     assert "too big" in status.table(run.path)
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "code"),
+    [
+        ("COMPLETED", "done", 0),
+        ("CANCELLED", "stopped", 75),
+        ("CANCELLED", "running", 1),
+        ("FAILED", "failed", 1),
+        ("FAILED", "done", 1),  # the result of an earlier job: this one broke before it began
+        ("TIMEOUT", "stopped", 1),
+    ],
+)
+def test_follow_ends_with_the_jobs_outcome(
+    state: str, result: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job(state))
+    run = make_run(tmp_path, "a", "7", status=result)
+    assert status.follow(run, "7", f"{tmp_path}/7_*_log.out") == code
