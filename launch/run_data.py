@@ -47,12 +47,15 @@ def read_run(path: Path) -> Run:
         DamagedRun: something that a run must have is missing or cannot be read.
     """
     folder = RunDir(path)
-    settings = _settings(folder)
-    rows = _rows(folder.metrics)
-    if folder.result.exists() and not read_result(folder):
-        raise DamagedRun("result.json cannot be read")
-    metric = str(settings.get("eval.metric", "top1"))
-    return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
+    try:
+        settings = _settings(folder)
+        rows = _rows(folder.metrics)
+        if folder.result.exists() and not read_result(folder):
+            raise DamagedRun("result.json cannot be read")
+        metric = str(settings.get("eval.metric", "top1"))
+        return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not of a run
+        raise DamagedRun(f"its files do not hold what a run's do ({type(error).__name__}: {error})") from None
 
 
 def differing_keys(runs: list[Run]) -> list[str]:

@@ -20,7 +20,7 @@ def table(folder: Path) -> str:
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
-    rows = [_COLUMNS, *(_row(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    rows = [_COLUMNS, *(_row_or_damage(RunDir(path), folder) for path in dict.fromkeys(paths))]
     if len(rows) == 1:
         return f"no runs in {folder}"
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
@@ -83,11 +83,23 @@ def _is_run(path: Path) -> bool:
     return path.name == "launch.json" or (path.parent / "provenance.json").exists()
 
 
+def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
+    """One line of the table, also for a run whose files are JSON, but not what a run's are."""
+    try:
+        return _row(run, folder)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return (_name(run, folder), "damaged", "", "", "", "", f"{type(error).__name__}: {error}"[:80])
+
+
+def _name(run: RunDir, folder: Path) -> str:
+    return str(run.path.relative_to(folder)) if run.path != folder else run.path.name
+
+
 def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
     result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
     job_id = submissions[-1]["job"] if submissions else None
     job = scontrol.show_job(job_id) if job_id else scontrol.Job()
-    state = result.get("status", "")
+    state = XX
     if job.state in ("PENDING", "CONFIGURING", "SUSPENDED") or (
         not job.over and job.state not in ("UNKNOWN", "RUNNING")
     ):
@@ -97,9 +109,8 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
     step, total = live_step(run), result.get("total_steps", 0)
     note = result.get("message") or (starts[-1].get("why") if starts else None) or ""
     requeues = job.restarts if job.state != "UNKNOWN" else max((start["restart"] for start in starts), default=0)
-    name = str(run.path.relative_to(folder)) if run.path != folder else run.path.name
     return (
-        *(name, state or "queued", f"{step}/{total}" if total else str(step), _best(result)),
+        *(_name(run, folder), state or "queued", f"{step}/{total}" if total else str(step), _best(result)),
         *(str(requeues), _eta(run, total) if state == "running" else "", note.splitlines()[0][:80] if note else ""),
     )
 

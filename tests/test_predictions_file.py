@@ -26,6 +26,16 @@ def test_damage_is_no_error(tmp_path: Path, content: bytes) -> None:
     assert load_predictions(path) is None
 
 
+def test_a_flipped_byte_anywhere_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    label = np.arange(40, dtype=np.int32) % 4
+    save_predictions(path, Predictions(3, label, label, [f"{i}.png" for i in range(40)]))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        load_predictions(path)
+
+
 def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
     save_predictions(path, Predictions(7, np.array([1, 0]), np.array([1]), []))

@@ -107,6 +107,9 @@ def test_no_torch_and_no_wandb_is_imported(tmp_path: Path) -> None:
         (lambda run: run.config.write_text("words"), "config.yaml holds no sections"),
         (lambda run: run.result.write_text('{"status": "do'), "result.json cannot be read"),
         (lambda run: run.metrics.write_bytes(b"\0\0\0\n"), "metrics.jsonl holds no row"),
+        (lambda run: run.result.write_text("[1]"), "its files do not hold what a run's do (AttributeError"),
+        (lambda run: run.provenance.write_text('{"attempts": 3}'), "its files do not hold what a run's do (TypeError"),
+        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "its files do not hold"),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason: str) -> None:
@@ -116,6 +119,18 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason
     assert [row["name"] for row in table_of(done.stdout)] == ["good"]
     assert f"left out: {tmp_path / 'bad'}: {reason}" in done.stderr
     assert done.returncode == 0
+
+
+def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    wild = make_run(tmp_path, "b", top1=float("nan"))
+    wild.config.write_text(wild.config.read_text().replace("clip_grad: null", "clip_grad: .inf"))
+    wild.metrics.write_text('{"step": 1, "epoch": NaN, "split": "train", "loss": Infinity}\n')
+    done = run_script(tmp_path / "*", "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = page_data(tmp_path / "page.html")["runs"][1]
+    assert page["settings"]["train.clip_grad"] == "inf"
+    assert page["curves"]["train/loss"] == [[1, None, None]]
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ def test_one_line_for_each_run(tmp_path: Path, jobs: dict[str, scontrol.Job]) ->
     assert len(table.splitlines()) == 5
 
 
+def test_a_damaged_run_is_one_line_and_the_others_are_shown(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    make_run(tmp_path, "a", "1", status="done", step=4, total_steps=4)
+    write_json(make_run(tmp_path, "b", "2", status="done").result, [1])
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:3] == ["a", "done", "4/4"]
+    assert line_of(table, "b")[:2] == ["b", "damaged"]
+
+
 def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
     run = make_run(tmp_path, "a", "local", status="failed", step=3, total_steps=9, error="oom", message="too big")
     assert "failed" in status.table(run.path)
