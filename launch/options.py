@@ -53,7 +53,10 @@ def parser() -> argparse.ArgumentParser:
     )
     modes = p.add_argument_group("modes")
     modes.add_argument(
-        "--cluster", choices=("slurm", "local"), default="slurm", help="local: on this machine, no SLURM"
+        "--cluster",
+        choices=("slurm", "local"),
+        default="slurm",
+        help="local: on this machine, no SLURM, nor --setup and --python",
     )
     modes.add_argument("--dry-run", action="store_true", help="print script, command and plan; submit nothing")
     modes.add_argument(

@@ -22,10 +22,8 @@ from launch.snapshot import Snapshot, plan_snapshot, take_snapshot
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 submitted (or, with --follow or --cluster local, done), 2 a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["status"]:
-        return _status(argv[1:])
     try:
-        return _launch(options.parse(argv))
+        return _status(argv[1:]) if argv[:1] == ["status"] else _launch(options.parse(argv))
     except DistTrainError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -40,7 +38,7 @@ def _status(argv: Sequence[str]) -> int:
         prog="python launch/slurm.py status", description="How the runs in a folder stand."
     )
     parser.add_argument("folder", nargs="?", default="runs")
-    print(status.table(Path(parser.parse_args(argv).folder)))
+    print(status.table(Path(parser.parse_args(argv).folder)), flush=True)
     return 0
 
 

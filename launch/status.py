@@ -99,7 +99,7 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
     result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
     job_id = submissions[-1]["job"] if submissions else None
     job = scontrol.show_job(job_id) if job_id else scontrol.Job()
-    state = XX
+    state = str(result.get("status", ""))
     if job.state in ("PENDING", "CONFIGURING", "SUSPENDED") or (
         not job.over and job.state not in ("UNKNOWN", "RUNNING")
     ):

@@ -232,6 +232,14 @@ def test_the_page_stands_alone_and_no_name_can_break_it(tmp_path: Path) -> None:
     assert curves["a"]["train/loss"][-1] == [5, 2.5, None]
 
 
+def test_a_reader_that_leaves_early_costs_no_file(tmp_path: Path) -> None:
+    run, page = make_run(tmp_path, "a"), tmp_path / "page.html"
+    command = f"{sys.executable} {SCRIPT} {run.path} --html {page} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page.exists()
+
+
 def test_png(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     make_run(tmp_path, "a")
@@ -270,6 +278,14 @@ class TestDisagreement:
         ]
         assert pair["classes"] == [["cat", 2, 1.0, 0.5, -0.5]]
         assert pair["shown"] == [["val/1.png", "cat", "cat", "dog"]]
+
+    def test_without_names_a_class_is_its_number(self, tmp_path: Path) -> None:
+        a, b = make_run(tmp_path, "a"), make_run(tmp_path, "b")
+        self.save(a, [0, 1], [0, 1], [])
+        self.save(b, [0, 5], [0, 1], [])  # a class that the first run never says
+        a.classes.unlink()
+        (pair,) = pairs_of([read_run(a.path), read_run(b.path)])
+        assert pair.shown == [["#1", "class 1", "class 1", "class 5"]]
 
     def test_other_images_are_not_compared(self, tmp_path: Path) -> None:
         a, b, c = (make_run(tmp_path, name) for name in "abc")
