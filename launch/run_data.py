@@ -182,7 +182,7 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
         "time_s": time_s or result.get("wall_s"),
         "steps": step,
         "restarts": max(0, len(attempts) - 1),
-        "status": _status(folder, result),
+        "status": standing(folder, result),
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -209,7 +209,8 @@ def _training_time(rows: dict[str, list[Row]], global_batch: Any) -> tuple[float
     return seconds + sum(row.get("seconds") or 0.0 for row in rows.get("val", [])), images / seconds
 
 
-def _status(folder: RunDir, result: Row) -> str:
+def standing(folder: RunDir, result: Row) -> str:
+    """The status, with the kind of a failure, or for how long a run has been silent that calls itself running."""
     status = str(result.get("status", "unknown"))
     if status == "failed" and result.get("error"):
         return f"failed: {result['error']}"

@@ -11,6 +11,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.run_dir import RunDir, read_result
 from launch import scontrol
 from launch.progress import live_step, read_starts, read_submissions
+from launch.run_data import standing
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 
@@ -106,11 +107,18 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
         state = f"{job.state.lower()} ({job.reason})" if job.state == "PENDING" else job.state.lower()
     elif job.over and state in ("running", ""):
         state = f"lost ({job.state})"
+    elif job.state == "UNKNOWN" and state == "running":
+        state = standing(run, result)
     step, total = live_step(run), result.get("total_steps", 0)
     note = result.get("message") or (starts[-1].get("why") if starts else None) or ""
     requeues = job.restarts if job.state != "UNKNOWN" else max((start["restart"] for start in starts), default=0)
     return (
-        *(_name(run, folder), state or "queued", f"{step}/{total}" if total else str(step), _best(result)),
+        *(
+            _name(run, folder),
+            state or ("unknown" if job.state == "UNKNOWN" else "queued"),
+            f"{step}/{total}" if total else str(step),
+            _best(result),
+        ),
         *(str(requeues), _eta(run, total) if state == "running" else "", note.splitlines()[0][:80] if note else ""),
     )
 

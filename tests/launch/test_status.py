@@ -61,6 +61,17 @@ def test_a_damaged_run_is_one_line_and_the_others_are_shown(tmp_path: Path, jobs
     assert line_of(table, "b")[:2] == ["b", "damaged"]
 
 
+def test_what_slurm_has_forgotten_is_not_called_queued_or_running(
+    tmp_path: Path, jobs: dict[str, scontrol.Job]
+) -> None:
+    make_run(tmp_path, "a", "1")
+    run = make_run(tmp_path, "b", "2", status="running", step=4, total_steps=9)
+    write_json(run.result, {"status": "running", "updated": "2026-01-01T00:00:00+0000"})
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:2] == ["a", "unknown"]
+    assert line_of(table, "b")[:4] == ["b", "running,", "silent", "for"]
+
+
 def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
     run = make_run(tmp_path, "a", "local", status="failed", step=3, total_steps=9, error="oom", message="too big")
     assert "failed" in status.table(run.path)
