@@ -102,7 +102,8 @@ def _legend(run: Run, runs: list[Run]) -> str:
     settings = ", ".join(f"{key.rpartition('.')[2]} {run.settings.get(key, '–')}" for key in chosen)
     score = run.results.get(f"best.{run.metric}")
     best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"
-    return f"{run.name}: {best}" + (f" ({settings})" if settings else "")
+    text = f"{run.name}: {best}" + (f" ({settings})" if settings else "")
+    return text.replace("$", r"\$")  # which matplotlib would take for mathematics
 
 
 def _json(value: Any) -> Any:
