@@ -100,6 +100,6 @@ def _last_metrics_step(run: RunDir) -> int:
     for line in reversed(lines):
         try:
             return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):  # a line that was being written
+        except (ArithmeticError, ValueError, KeyError, TypeError):  # a line that was being written, or is damaged
             continue
     return 0
