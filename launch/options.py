@@ -142,7 +142,7 @@ def _site_arguments(path: Path, found: argparse.ArgumentParser) -> list[str]:
     try:
         # All values as they are written: YAML would read 4:00:00 as the number 14400.
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --cluster-config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"--cluster-config {path} must hold options such as `nodes: 2`, not {tree!r}")

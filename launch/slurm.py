@@ -23,14 +23,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 submitted (or, with --follow or --cluster local, done), 2 a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _status(argv[1:]) if argv[:1] == ["status"] else _launch(options.parse(argv))
-    except DistTrainError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_USER
+        code = _status(argv[1:]) if argv[:1] == ["status"] else _launch(options.parse(argv))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # `... --dry-run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (DistTrainError, OSError) as error:  # OSError: a run folder that cannot be written
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER
 
 
 def _status(argv: Sequence[str]) -> int:

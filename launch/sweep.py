@@ -52,7 +52,7 @@ def _from_file(path: Path) -> list[dict[str, str]]:
     """``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay as they are written."""
     try:
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --sweep {path}: {' '.join(str(error).split())}") from None
     match tree:
         case {"grid": dict(axes), **rest} if not rest and all(

@@ -132,6 +132,14 @@ def test_what_sbatch_says_is_told_without_a_traceback(make_config: Callable[...,
         assert done.stderr.endswith("which --dry-run shows: sbatch: error: Invalid account or account/partition\n")
 
 
+def test_a_run_folder_that_cannot_be_made(make_config: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    args = ("--cluster=local", "--no-check", f"run.output_dir={tmp_path}/file")
+    done = launch("--config", str(make_config()), *args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: [Errno 20] Not a directory")
+
+
 def test_a_check_that_breaks_is_told_by_its_error(make_config: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libcudart.so.13 is not here')\n")
