@@ -68,7 +68,10 @@ class Supervisor:
         self.walltime = False
         self.workers: set[int] = set()
         self.earlier_result = read_result(self.run)
-        self.end_time = scontrol.show_job(place.job_id).end_time if place.slurm else None
+        job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
+        self.end_time = job.end_time
+        if job.state == "UNKNOWN":
+            self.say("warning: scontrol does not answer here (is it in the container?), so the job cannot be requeued")
 
     def __call__(self) -> int:
         """Run the workers to their end, then act on it. Returns the exit code of this task."""

@@ -42,9 +42,13 @@ def sync(run: RunDir, timeout_s: float) -> bool:
     if not session_path(run).exists():
         print(f"{run.path}: no W&B data, skipped")
         return True
-    if is_live(run):
-        print(f"{run.path}: live, skipped")
-        return True
+    try:
+        if is_live(run):
+            print(f"{run.path}: live, skipped")
+            return True
+    except OSError as error:
+        print(f"{run.path}: not uploaded, because its folder cannot be written ({error})", file=sys.stderr)
+        return False
     command = [sys.executable, "-m", "dist_train.wandb_resync", str(run.path)]
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0
