@@ -108,9 +108,10 @@ def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[
 
 
 def _setup(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
-    env = {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"}
-    env |= dict(args.env)
-    return [*args.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    # What `module load` has put into PYTHONPATH on the node stays in it.
+    path = f"export PYTHONPATH={shlex.quote(environment_pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    env = {"PYTHONSAFEPATH": "1"} | dict(args.env)
+    return [*args.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
 
 
 def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:

@@ -71,6 +71,7 @@ def test_dry_run_prints_script_command_and_plan(make_config: Callable[..., Path]
         "export PYTHONSAFEPATH=1",
     ):
         assert line in done.stdout.splitlines()
+    assert re.search(r"^export PYTHONPATH=\S*/code-[\d-]+\${PYTHONPATH:\+:\$PYTHONPATH}$", done.stdout, re.MULTILINE)
     assert "2 node(s) x 2 worker(s) = 4 rank(s)" in done.stdout
     assert "torch.distributed.run --nnodes=2" in done.stdout
     assert "--kill-on-bad-exit=1 --open-mode=append --export=ALL" in done.stdout
