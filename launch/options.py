@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +119,7 @@ def _add_behaviour(group: Any) -> None:
         help="shell line before the run, such as 'module load cuda'",
     )
     group.add_argument(
-        "--python", default=sys.executable, metavar="COMMAND", help="interpreter on the nodes (this one)"
+        "--python", default=shlex.quote(sys.executable), metavar="COMMAND", help="interpreter on the nodes (this one)"
     )
 
 

@@ -121,6 +121,6 @@ def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
     return [
         "status=$?",
         choice,
-        f"eval exec {args.python} -m launch.last_resort $status --max-requeues {args.max_requeues} "
+        f"eval exec {shlex.quote(args.python)} -m launch.last_resort $status --max-requeues {args.max_requeues} "
         '"${runs[${SLURM_ARRAY_TASK_ID:-0}]}"',
     ]
