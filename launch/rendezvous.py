@@ -137,7 +137,8 @@ def _is_address(text: str) -> bool:
 
 def _own_address(peer: str) -> str:
     """Our address on the way to ``peer``. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
         return str(probe.getsockname()[0])
 
