@@ -127,7 +127,9 @@ def _settings(folder: RunDir) -> dict[str, Any]:
     try:
         tree = yaml.load(folder.config.read_text(), Loader=loader)
     except FileNotFoundError:
-        raise DamagedRun("there is no config.yaml") from None
+        inside = next(folder.path.glob("*/config.yaml"), None)
+        hint = f"; it is a folder of runs: name them, as {folder.path}/*" if inside else ""
+        raise DamagedRun(f"there is no config.yaml{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DamagedRun(f"config.yaml cannot be read: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(tree, dict):

@@ -40,6 +40,9 @@ def sync(run: RunDir, timeout_s: float) -> bool:
         print(f"{run.path}: no such folder", file=sys.stderr)
         return False
     if not session_path(run).exists():
+        if any(session_path(RunDir(inside)).exists() for inside in run.path.iterdir()):
+            print(f"{run.path}: a folder of runs; name them, as {run.path}/*", file=sys.stderr)
+            return False
         print(f"{run.path}: no W&B data, skipped")
         return True
     try:

@@ -133,6 +133,13 @@ def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
     assert page["curves"]["train/loss"] == [[1, None, None]]
 
 
+def test_a_folder_of_runs_is_told_from_a_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "a")
+    done = run_script(tmp_path / "runs")
+    assert done.returncode == 1
+    assert f"it is a folder of runs: name them, as {tmp_path}/runs/*" in done.stderr
+
+
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     done = run_script(tmp_path / "missing")
     assert done.returncode == 1
