@@ -49,7 +49,6 @@ def _launch(args: argparse.Namespace) -> int:
         raise ConfigError("there is no sbatch here: use --cluster local, or --dry-run, or a login node of a cluster")
     job = _make_job(args)
     if job is None:
-        print("all runs of this sweep are done")
         return 0
     plan = "" if args.no_check else check_with_trainer(job)
     snapshot = plan_snapshot(job.runs, job.home, args.config, copy=not args.no_snapshot)
@@ -66,7 +65,7 @@ def _launch(args: argparse.Namespace) -> int:
 
 
 def _make_job(args: argparse.Namespace) -> Job | None:
-    """The job with its runs; those of a sweep that are done or under way are left out."""
+    """The job with its runs; those of a sweep that are done or under way are left out. None: that was all of them."""
     if not args.sweep:
         job = make_job(args, [(None, [])], None)
         if args.cluster == "slurm" and not args.dry_run:
@@ -75,7 +74,7 @@ def _make_job(args: argparse.Namespace) -> Job | None:
     if args.follow:
         raise ConfigError("--follow follows one run; use `python launch/slurm.py status` for a sweep")
     name = load_config(args.config, args.overrides).run.name
-    left = []
+    left, under_way = [], 0
     for combination in sweep.expand(args.sweep, name):
         run = make_job(args, [combination], name).runs[0]
         if is_done(run):
@@ -85,9 +84,13 @@ def _make_job(args: argparse.Namespace) -> Job | None:
             check_not_running(run)
         except ConfigError as error:
             print(error)
+            under_way += 1
             continue
         left.append(combination)
-    return make_job(args, list(left), name) if left else None
+    if not left:
+        done = "all runs of this sweep are done"
+        print(f"nothing to submit: {under_way} under way, the others done" if under_way else done)
+    return make_job(args, left, name) if left else None
 
 
 def _show(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
