@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Job:
         return "\n".join(lines)
 
 
-def make_job(args: argparse.Namespace, combinations: list[tuple[str | None, list[str]]], sweep: str | None) -> Job:
+def make_job(args: argparse.Namespace, combinations: Sequence[tuple[str | None, list[str]]], sweep: str | None) -> Job:
     """Fill in what the user left open, and check what can be checked without torch.
 
     Args:

@@ -74,7 +74,8 @@ def _make_job(args: argparse.Namespace) -> Job | None:
     if args.follow:
         raise ConfigError("--follow follows one run; use `python launch/slurm.py status` for a sweep")
     name = load_config(args.config, args.overrides).run.name
-    left, under_way = [], 0
+    left: list[sweep.Combination] = []
+    under_way = 0
     for combination in sweep.expand(args.sweep, name):
         run = make_job(args, [combination], name).runs[0]
         if is_done(run):
