@@ -53,7 +53,7 @@ class JsonlSink:
 
 
 def _parse(line: bytes) -> Row | None:
-    """A row; None for one that was cut short by a kill, or damaged."""
+    """A row; None for one that was cut short by a kill, or is not ours."""
     try:
         row = json.loads(line)
     except ValueError:
