@@ -97,11 +97,10 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
     figure = Figure(figsize=(side, side * 0.9), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    axes.set(xlabel="predicted", ylabel="label")
-    axes.set_title(title, parse_math=False)
+    axes.set(title=title, xlabel="predicted", ylabel="label")
     if count <= 40:
-        axes.set_xticks(range(count), names, rotation=90, parse_math=False)  # a $ is a $
-        axes.set_yticks(range(count), names, parse_math=False)
+        axes.set_xticks(range(count), names, rotation=90)
+        axes.set_yticks(range(count), names)
     if count <= 20:
         for (row, column), share in np.ndenumerate(shares):
             if matrix[row, column]:
