@@ -270,13 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     parser.add_argument("--procs-per-node", type=int, default=1, metavar="P", help="workers on this node")
-    parser.add_argument(
-        "--max-restarts", type=int, default=2, metavar="R", help="restarts of crashed workers in the job"
-    )
+    parser.add_argument("--max-restarts", type=int, default=2, metavar="R", help="restarts of workers in the job")
     parser.add_argument("--max-requeues", type=int, default=20, metavar="R", help="requeues of the job")
-    parser.add_argument(
-        "--signal-delay", type=int, default=90, metavar="S", help="stop so many seconds before the walltime"
-    )
+    parser.add_argument("--signal-delay", type=int, default=90, metavar="S", help="seconds before the walltime to stop")
     local = parser.add_argument_group("without SLURM")
     local.add_argument("--node", type=int, default=0)
     local.add_argument("--nodes", type=int, default=1)
