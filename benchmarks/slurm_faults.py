@@ -36,6 +36,9 @@ if "RANK" in os.environ:
     from torch.optim.optimizer import register_optimizer_step_post_hook
     def bug(optimizer, *_):
         if next(iter(optimizer.state.values()))["step"] == 57:
+            if "BAD_DATA" in os.environ:
+                from dist_train.errors import DataError
+                raise DataError("data that is bad at step 57, always")
             raise RuntimeError("a bug that comes at step 57, always")
     register_optimizer_step_post_hook(bug)
 """
@@ -110,6 +113,7 @@ KILLED = 2 * lab.SAVE_EVERY - 1
 """After a kill: the steps since the last save, and those since the save before if that one was still being written."""
 WALLTIME = {"at_step": 1, "restarts": (1, 2, 3)}
 """Their steps are enough to outlast the first start on a quiet machine, and few enough for four starts on a busy one."""
+BROKEN = {"state": "FAILED", "at_step": 1, "pythonpath": str(WORK / "bug")}
 SHORT = ("--time=2", "--signal-delay=45")
 CASES = {
     "preemption, 15 s grace": Case(preempt, nodes=2, procs=1),
@@ -124,9 +128,8 @@ CASES = {
     "one supervisor killed, one node": Case(killer("supervisor", 0), lost=KILLED),
     "one supervisor killed, two nodes": Case(killer("supervisor", -1), nodes=2, procs=1, lost=KILLED),
     "scancel": Case(cancel, state="CANCELLED", restarts=(0,)),
-    "a bug at step 57": Case(
-        nothing, ("--max-restarts=1",), state="FAILED", restarts=(0, 1), at_step=1, pythonpath=str(WORK / "bug")
-    ),
+    "a bug at step 57": Case(nothing, ("--max-restarts=1",), restarts=(0, 1), **BROKEN),
+    "bad data at step 57, two nodes": Case(nothing, ("--env=BAD_DATA=1",), nodes=2, procs=1, restarts=(0,), **BROKEN),
     "names do not resolve, preemption": Case(preempt, nodes=2, procs=1, hosts="127.0.0.1 localhost\n"),
 }
 

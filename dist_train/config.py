@@ -117,7 +117,7 @@ class CheckpointConfig(Section):
 class WandbConfig(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """auto: online if there is a key and the server answers, else offline; off where wandb is not installed."""
-    project: str | None = None
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] | None = None
     """`WANDB_PROJECT` or `dist_train` if not given."""
     entity: str | None = None
     """User or team that owns the project; the key's own if not given."""
@@ -126,7 +126,7 @@ class WandbConfig(Section):
     group: str | None = None
     """The experiment that this run belongs to."""
     job_type: str | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
     notes: str | None = None
 
 

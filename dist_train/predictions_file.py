@@ -1,6 +1,7 @@
 """``predictions.npz``: what the best model said of each validation image, for confusion matrices and ``compare``."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def load_predictions(path: Path) -> Predictions | None:
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
             loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None
     return (
         loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None

@@ -55,8 +55,9 @@ def class_table(outcome: Evaluation, names: list[str]) -> Table:
 
 
 def _of_classes(outcome: Evaluation, names: list[str]) -> Table:
-    matrix = confusion(outcome, len(names)).astype(np.float64)
-    hits, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    classes_N, label_N = _classes(outcome).numpy(), outcome.labels.numpy()
+    counted = (label_N[classes_N == label_N], label_N, classes_N)
+    hits, labelled, predicted = (np.bincount(numbers, minlength=len(names)) for numbers in counted)
     f1 = f1_of_classes(_classes(outcome), outcome.labels, len(names))
     with np.errstate(invalid="ignore"):
         recall, precision = 100 * hits / labelled, 100 * hits / predicted

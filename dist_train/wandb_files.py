@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dist_train.files import read_json
 from dist_train.run_dir import RunDir
 
 _BLOCK = 32768
@@ -24,7 +25,10 @@ _CHUNK = struct.Struct("<IHB")
 _FILE_HEADER = 7
 _RETRY_S = 1.0
 
-_OURS = ("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE")
+_OURS = (
+    *("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE"),
+    *("WANDB_FORK_FROM", "WANDB_RESUME_FROM"),
+)
 """What the run folder decides; a value from the environment would lead the client elsewhere."""
 
 
@@ -38,6 +42,10 @@ def client_env(run: RunDir) -> dict[str, str]:
     env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
     for key in _OURS:
         env.pop(key, None)
+    session = read_json(session_path(run), default={})
+    # In a sweep's agent wandb takes these from the environment alone, or makes up others.
+    names = {"WANDB_RUN_ID": "id", "WANDB_PROJECT": "project", "WANDB_ENTITY": "entity"}
+    env |= {name: session[key] for name, key in names.items() if session.get(key)}
     folder = (run.path / "wandb").resolve()
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
         env[name] = str(folder / "local")  # else the home folder, or the working directory

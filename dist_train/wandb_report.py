@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import wandb
 
 from dist_train.files import read_json, write_json
-from dist_train.predictions_file import confusion_KK, load_predictions
+from dist_train.predictions_file import Predictions, confusion_KK, load_predictions
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_files import session_path
 
@@ -21,18 +22,18 @@ def log_predictions(run: RunDir, live: Any) -> None:
     place = "offline" if live.offline else "online"
     if predictions is None or not names or session.get("reported", {}).get(place) == predictions.step:
         return
-    matrix = confusion_KK(predictions, len(names)).tolist()
-    live.log({"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], _per_class(names, matrix))})
-    cells = [[label, other, matrix[i][j]] for i, label in enumerate(names) for j, other in enumerate(names)]
+    per_class = _per_class(names, predictions)
+    live.log({"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], per_class)})
     columns = ["label", "predicted", "images"]
     if len(names) <= MAX_MATRIX_CLASSES:
+        matrix = confusion_KK(predictions, len(names)).tolist()
+        cells = [[label, other, matrix[i][j]] for i, label in enumerate(names) for j, other in enumerate(names)]
         fields = {"Actual": "label", "Predicted": "predicted", "nPredictions": "images"}
         chart = wandb.plot_table(
             "wandb/confusion_matrix/v1", wandb.Table(columns, cells), fields, {"title": "validation"}
         )
         live.log({"val/confusion_matrix": chart})
-    wrong = sorted((cell for cell in cells if cell[2] and cell[0] != cell[1]), key=lambda cell: -cell[2])
-    live.log({"val/confusions": wandb.Table(columns, wrong[:MAX_CONFUSIONS])})
+    live.log({"val/confusions": wandb.Table(columns, _confusions(names, predictions))})
     reported = session.get("reported", {}) | {place: predictions.step}
     write_json(session_path(run), session | {"reported": reported})
 
@@ -46,10 +47,23 @@ def log_best_file(run: RunDir, live: Any) -> None:
     live.log_artifact(artifact)
 
 
-def _per_class(names: list[str], matrix: list[list[int]]) -> list[list[Any]]:
-    rows = []
-    for index, name in enumerate(names):
-        images, predicted = sum(matrix[index]), sum(row[index] for row in matrix)
-        hits = matrix[index][index]
-        rows.append([name, images, hits / images if images else None, hits / predicted if predicted else None])
-    return rows
+def _per_class(names: list[str], predictions: Predictions) -> list[list[Any]]:
+    label_N, pred_N = predictions.label_N, predictions.pred_N
+    counted = [label_N, pred_N, label_N[label_N == pred_N]]
+    images_K, predicted_K, hits_K = (np.bincount(numbers, minlength=len(names)).tolist() for numbers in counted)
+    return [
+        [name, images, hits / images if images else None, hits / predicted if predicted else None]
+        for name, images, predicted, hits in zip(names, images_K, predicted_K, hits_K, strict=True)
+    ]
+
+
+def _confusions(names: list[str], predictions: Predictions) -> list[list[Any]]:
+    """``[label, predicted, images]`` of those that happened, most frequent first: few, where K x K would be 10^8."""
+    wrong_N = predictions.label_N != predictions.pred_N
+    pairs = predictions.label_N[wrong_N].astype(np.int64) * len(names) + predictions.pred_N[wrong_N]
+    found, count = np.unique(pairs, return_counts=True)
+    most = np.argsort(-count, kind="stable")[:MAX_CONFUSIONS]
+    return [
+        [names[pair // len(names)], names[pair % len(names)], int(n)]
+        for pair, n in zip(found[most], count[most], strict=True)
+    ]

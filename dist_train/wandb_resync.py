@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
         if not alone:
             say(f"{run.path}: live, skipped")
             return EXIT_INCOMPLETE
-        reason = why_not_online()
+        reason = why_not_online() if session.get("id") else f"{session_path(run)} is damaged"
         if reason:
             say(f"{run.path}: not uploaded, because {reason}")
             return EXIT_INCOMPLETE

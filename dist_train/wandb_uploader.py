@@ -151,7 +151,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and {"step", "split"} <= row.keys() else None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) and "split" in row else None
 
 
 if __name__ == "__main__":

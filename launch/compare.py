@@ -7,6 +7,7 @@ runs; a damaged run is named and left out. No torch, no network.
 import argparse
 import difflib
 import glob
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ def main(argv: list[str]) -> int:
     except KeyError as error:
         print(f"error: {_unknown_key(error.args[0], runs)}", file=sys.stderr)
         return 2
-    print(text_table(runs))
+    try:
+        print(text_table(runs), flush=True)
+    except BrokenPipeError:  # `... | head`; the files are still wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
         write_files(args, runs, left_out)
     except OSError as error:

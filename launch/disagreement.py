@@ -46,7 +46,7 @@ def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> 
     (run_a, a), (run_b, b) = first, second
     if len(a.label_N) != len(b.label_N) or not np.array_equal(a.label_N, b.label_N) or a.paths != b.paths:
         return None
-    names = _class_names(run_a, a)
+    names = _class_names(run_a, a, b)
     right_a, right_b = a.pred_N == a.label_N, b.pred_N == b.label_N
     differ = np.flatnonzero(right_a != right_b)
     shown = [
@@ -87,8 +87,8 @@ def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> lis
     ]
 
 
-def _class_names(run: Run, predictions: Predictions) -> list[str]:
-    size = int(max(predictions.label_N.max(initial=0), predictions.pred_N.max(initial=0))) + 1
+def _class_names(run: Run, a: Predictions, b: Predictions) -> list[str]:
+    size = int(max(numbers.max(initial=0) for numbers in (a.label_N, a.pred_N, b.pred_N))) + 1
     names = read_json(RunDir(run.path).classes)
     names = [str(name) for name in names] if isinstance(names, list) else []
     return names + [f"class {index}" for index in range(len(names), size)]

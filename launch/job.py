@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from dist_train.errors import ConfigError
 from dist_train.plan import make_plan
 from dist_train.run_dir import RunDir, read_result
 from launch import scontrol
-from launch.options import ROOT, environment_pythonpath, first_line
+from launch.options import ROOT, environment_pythonpath, last_line
 from launch.progress import read_submissions
 
 
@@ -73,7 +74,7 @@ class Job:
         return "\n".join(lines)
 
 
-def make_job(args: argparse.Namespace, combinations: list[tuple[str | None, list[str]]], sweep: str | None) -> Job:
+def make_job(args: argparse.Namespace, combinations: Sequence[tuple[str | None, list[str]]], sweep: str | None) -> Job:
     """Fill in what the user left open, and check what can be checked without torch.
 
     Args:
@@ -164,5 +165,5 @@ def check_with_trainer(job: Job) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         messages = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
-        raise ConfigError("\n".join(messages) or f"`dist_train --check` failed: {first_line(done.stderr[-2000:])}")
+        raise ConfigError("\n".join(messages) or f"`dist_train --check` failed: {last_line(done.stderr)}")
     return done.stdout.strip()

@@ -1,7 +1,8 @@
 """The end of the batch script: requeue a job whose supervisors died before they could.
 
 ``python -m launch.last_resort STATUS --config FILE [key=value ...]`` after srun, whose exit status tells: above
-128 a task died by a signal. Everything else has been decided by a supervisor.
+128 a task died by a signal. Everything else has been decided by a supervisor, and so has a failure of this start: srun
+kills the other supervisors for it.
 """
 
 import argparse
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     if args.status <= 128:
         return int(args.status)
     run, job_id = RunDir.of(load_config(args.config, args.overrides)), rendezvous.job_id(env)
+    if progress.has_failed(run, job_id, rendezvous.restarts(env)):
+        return int(args.status)
     job, past, result = scontrol.show_job_surely(job_id), progress.history(run, job_id), read_result(run)
     ended = result.get("status") == "done" or (result.get("status") == "stopped" and result["step"] != past.stopped_at)
     verdict = judge(

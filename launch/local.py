@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from launch import processes, rendezvous
 from launch.job import Job
 from launch.options import environment_pythonpath
@@ -34,7 +34,7 @@ def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
         if code:
-            return code
+            return EXIT_STOPPED if code == AGAIN else code  # told to stop between two starts
     return EXIT_DONE
 
 

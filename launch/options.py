@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
     )
     modes = p.add_argument_group("modes")
     modes.add_argument(
-        "--cluster", choices=("slurm", "local"), default="slurm", help="local: on this machine, no SLURM"
+        "--cluster",
+        choices=("slurm", "local"),
+        default="slurm",
+        help="local: on this machine, no SLURM, nor --setup and --python",
     )
     modes.add_argument("--dry-run", action="store_true", help="print script, command and plan; submit nothing")
     modes.add_argument(
@@ -75,9 +79,16 @@ def _add_resources(group: Any) -> None:
     group.add_argument("--mem", type=_memory, metavar="SIZE", help="of a node, such as 64G (the partition's default)")
     group.add_argument("--time", type=_walltime, default="24:00:00", help="walltime of one start (%(default)s)")
     for name in ("partition", "account", "qos", "constraint", "exclude"):
-        group.add_argument(f"--{name}", help=f"sbatch --{name}")
+        # submitit hides SBATCH_ variables, which would also overrule what is asked for here.
+        variable = f"SBATCH_{name.upper()}"
+        group.add_argument(f"--{name}", default=os.environ.get(variable), help=f"sbatch --{name} (or {variable})")
     group.add_argument(
-        "--sbatch", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="any other sbatch option"
+        "--sbatch",
+        action="append",
+        default=[],
+        type=_sbatch_option,
+        metavar="KEY[=VALUE]",
+        help="any other sbatch option, such as exclusive or licenses=scratch:1",
     )
 
 
@@ -108,7 +119,7 @@ def _add_behaviour(group: Any) -> None:
         help="shell line before the run, such as 'module load cuda'",
     )
     group.add_argument(
-        "--python", default=sys.executable, metavar="COMMAND", help="interpreter on the nodes (this one)"
+        "--python", default=shlex.quote(sys.executable), metavar="COMMAND", help="interpreter on the nodes (this one)"
     )
 
 
@@ -132,7 +143,7 @@ def _site_arguments(path: Path, found: argparse.ArgumentParser) -> list[str]:
     try:
         # All values as they are written: YAML would read 4:00:00 as the number 14400.
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --cluster-config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"--cluster-config {path} must hold options such as `nodes: 2`, not {tree!r}")
@@ -189,9 +200,17 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def first_line(text: str) -> str:
-    """The first line that says something."""
-    return next((line for line in text.splitlines() if line.strip()), "").strip()
+def _sbatch_option(text: str) -> tuple[str, str | bool]:
+    """``gres=gpu:8``; ``exclusive``, ``exclusive=`` or, as a site's file has it, ``exclusive=true`` for one without a value."""
+    key, _, value = text.removeprefix("--").partition("=")
+    if not key:
+        raise argparse.ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY")
+    return key, True if value in ("", "true") else value
+
+
+def last_line(text: str) -> str:
+    """The last line that says something: of a traceback, the error."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
 
 
 def environment_pythonpath(code: Path) -> str:

@@ -67,6 +67,12 @@ def record_end(run: RunDir, verdict: str, why: str) -> None:
         write_json(run.path / "starts.json", starts)
 
 
+def has_failed(run: RunDir, job_id: str, restart: int) -> bool:
+    """Whether a supervisor has decided that this start of the job was its last."""
+    start = next(iter(read_starts(run)[-1:]), {})
+    return (start.get("job"), start.get("restart"), start.get("verdict")) == (job_id, restart, "fail")
+
+
 def read_starts(run: RunDir) -> list[dict[str, Any]]:
     """All starts of a run by supervisors, the oldest first."""
     return list(read_json(run.path / "starts.json", default=[]))
@@ -94,6 +100,6 @@ def _last_metrics_step(run: RunDir) -> int:
     for line in reversed(lines):
         try:
             return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):  # a line that was being written
+        except (ArithmeticError, ValueError, KeyError, TypeError):  # a line that was being written, or is damaged
             continue
     return 0

@@ -51,7 +51,7 @@ def slurm_place(env: Mapping[str, str]) -> Place:
             f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): a supervisor needs a node for itself and "
             "starts the workers; use --ntasks-per-node=1"
         )
-    restart = int(env.get("SLURM_RESTART_COUNT", "0"))
+    restart = restarts(env)
     hosts = scontrol.host_names(env["SLURM_JOB_NODELIST"]) or [env["SLURM_JOB_NODELIST"]]
     host = _address(hosts[0], env)
     return Place(
@@ -70,6 +70,11 @@ def job_id(env: Mapping[str, str]) -> str:
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
     return env["SLURM_JOB_ID"]
+
+
+def restarts(env: Mapping[str, str]) -> int:
+    """How often SLURM has sent this job back to its queue."""
+    return int(env.get("SLURM_RESTART_COUNT", "0"))
 
 
 def local_place(node: int, nodes: int, port: int, restart: int) -> Place:
@@ -132,7 +137,8 @@ def _is_address(text: str) -> bool:
 
 def _own_address(peer: str) -> str:
     """Our address on the way to ``peer``. Connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
         return str(probe.getsockname()[0])
 

@@ -32,14 +32,14 @@ def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pai
             {
                 "name": run.name,
                 "path": str(run.path),
-                "settings": run.settings,
+                "settings": {key: _json(value) for key, value in run.settings.items()},
                 "results": {key: _finite(value) for key, value in run.results.items()},
                 "curves": {name: curve(run, name, points) for name in charts},
             }
             for run in runs
         ],
     }
-    text = json.dumps(page, allow_nan=False, default=str).replace("<", "\\u003c")  # no value can close the script
+    text = json.dumps(page, allow_nan=False).replace("<", "\\u003c")  # no value can close the script
     template = Path(__file__).with_name("compare_page.html").read_text()
     path.write_text(template.replace("@DATA@", text))
 
@@ -64,7 +64,7 @@ def curve(run: Run, name: str, points: int) -> list[list[float | None]]:
     rows = [row for row in run.rows.get(split, []) if isinstance(row.get(key), int | float)]
     stride = max(1, math.ceil(len(rows) / points))
     kept = rows[::-stride][::-1]
-    return [[row["step"], row.get("epoch", row["step"]), _finite(float(f"{row[key]:.6g}"))] for row in kept]
+    return [[row["step"], _finite(row.get("epoch", row["step"])), _finite(float(f"{row[key]:.6g}"))] for row in kept]
 
 
 def write_png(path: Path, runs: list[Run]) -> None:
@@ -102,7 +102,17 @@ def _legend(run: Run, runs: list[Run]) -> str:
     settings = ", ".join(f"{key.rpartition('.')[2]} {run.settings.get(key, '–')}" for key in chosen)
     score = run.results.get(f"best.{run.metric}")
     best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"
-    return f"{run.name}: {best}" + (f" ({settings})" if settings else "")
+    text = f"{run.name}: {best}" + (f" ({settings})" if settings else "")
+    return text.replace("$", r"\$")  # which matplotlib would take for mathematics
+
+
+def _json(value: Any) -> Any:
+    """A setting that JSON cannot hold, such as an infinite one, as text."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return str(value)
+    return value
 
 
 def _finite(value: Any) -> Any:

@@ -47,12 +47,15 @@ def read_run(path: Path) -> Run:
         DamagedRun: something that a run must have is missing or cannot be read.
     """
     folder = RunDir(path)
-    settings = _settings(folder)
-    rows = _rows(folder.metrics)
-    if folder.result.exists() and not read_result(folder):
-        raise DamagedRun("result.json cannot be read")
-    metric = str(settings.get("eval.metric", "top1"))
-    return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
+    try:
+        settings = _settings(folder)
+        rows = _rows(folder.metrics)
+        if folder.result.exists() and not read_result(folder):
+            raise DamagedRun("result.json cannot be read")
+        metric = str(settings.get("eval.metric", "top1"))
+        return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not of a run
+        raise DamagedRun(f"its files do not hold what a run's do ({type(error).__name__}: {error})") from None
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -124,7 +127,9 @@ def _settings(folder: RunDir) -> dict[str, Any]:
     try:
         tree = yaml.load(folder.config.read_text(), Loader=loader)
     except FileNotFoundError:
-        raise DamagedRun("there is no config.yaml") from None
+        inside = next(folder.path.glob("*/config.yaml"), None)
+        hint = f"; it is a folder of runs: name them, as {folder.path}/*" if inside else ""
+        raise DamagedRun(f"there is no config.yaml{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DamagedRun(f"config.yaml cannot be read: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(tree, dict):
@@ -179,7 +184,7 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
         "time_s": time_s or result.get("wall_s"),
         "steps": step,
         "restarts": max(0, len(attempts) - 1),
-        "status": _status(folder, result),
+        "status": standing(folder, result),
     }
     return {key: value for key, value in found.items() if value is not None}
 
@@ -206,7 +211,8 @@ def _training_time(rows: dict[str, list[Row]], global_batch: Any) -> tuple[float
     return seconds + sum(row.get("seconds") or 0.0 for row in rows.get("val", [])), images / seconds
 
 
-def _status(folder: RunDir, result: Row) -> str:
+def standing(folder: RunDir, result: Row) -> str:
+    """The status, with the kind of a failure, or for how long a run has been silent that calls itself running."""
     status = str(result.get("status", "unknown"))
     if status == "failed" and result.get("error"):
         return f"failed: {result['error']}"

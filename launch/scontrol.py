@@ -1,5 +1,6 @@
 """What is asked of SLURM, and told to it. A silent or missing SLURM gives empty answers, never an exception."""
 
+import os
 import re
 import subprocess
 import time
@@ -77,13 +78,15 @@ def node_address(host: str) -> str:
 
 
 def gpus_in_a_node(partition: str | None) -> int | None:
-    """The most GPUs that a node of the partition has; None if there is no SLURM to ask."""
+    """The most GPUs that a node of the partition (None: the default one) has; None if there is no SLURM to ask."""
     chosen = ["-p", partition] if partition else []
-    lines = run("sinfo", "-h", "-o", "%G", *chosen).split()
+    lines = run("sinfo", "-h", "-o", "%P %G", *chosen).splitlines()
     if not lines:
         return None
-    counts = [int(n) for line in lines for n in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", line)]
-    return max(counts, default=0)
+    if not partition:
+        lines = [line for line in lines if line.split()[0].endswith("*")] or lines
+    counts = [sum(int(n) for n in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", line.split()[-1])) for line in lines]
+    return max(counts)
 
 
 def partitions() -> list[str]:
@@ -99,9 +102,14 @@ def run(*command: str) -> str:
 
 def _call(*command: str) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_env())
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+def _env() -> dict[str, str]:
+    """Times as ``_unix_time`` reads them, whatever format the user likes to see."""
+    return {**os.environ, "SLURM_TIME_FORMAT": "standard"}
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -22,17 +22,17 @@ from launch.snapshot import Snapshot, plan_snapshot, take_snapshot
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 submitted (or, with --follow or --cluster local, done), 2 a user's error."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["status"]:
-        return _status(argv[1:])
     try:
-        return _launch(options.parse(argv))
-    except DistTrainError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return EXIT_USER
+        code = _status(argv[1:]) if argv[:1] == ["status"] else _launch(options.parse(argv))
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:  # `... --dry-run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (DistTrainError, OSError) as error:  # OSError: a run folder that cannot be written
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER
 
 
 def _status(argv: Sequence[str]) -> int:
@@ -40,7 +40,7 @@ def _status(argv: Sequence[str]) -> int:
         prog="python launch/slurm.py status", description="How the runs in a folder stand."
     )
     parser.add_argument("folder", nargs="?", default="runs")
-    print(status.table(Path(parser.parse_args(argv).folder)))
+    print(status.table(Path(parser.parse_args(argv).folder)), flush=True)
     return 0
 
 
@@ -49,7 +49,6 @@ def _launch(args: argparse.Namespace) -> int:
         raise ConfigError("there is no sbatch here: use --cluster local, or --dry-run, or a login node of a cluster")
     job = _make_job(args)
     if job is None:
-        print("all runs of this sweep are done")
         return 0
     plan = "" if args.no_check else check_with_trainer(job)
     snapshot = plan_snapshot(job.runs, job.home, args.config, copy=not args.no_snapshot)
@@ -66,7 +65,7 @@ def _launch(args: argparse.Namespace) -> int:
 
 
 def _make_job(args: argparse.Namespace) -> Job | None:
-    """The job with its runs; those of a sweep that are done or under way are left out."""
+    """The job with its runs; those of a sweep that are done or under way are left out. None: that was all of them."""
     if not args.sweep:
         job = make_job(args, [(None, [])], None)
         if args.cluster == "slurm" and not args.dry_run:
@@ -75,7 +74,8 @@ def _make_job(args: argparse.Namespace) -> Job | None:
     if args.follow:
         raise ConfigError("--follow follows one run; use `python launch/slurm.py status` for a sweep")
     name = load_config(args.config, args.overrides).run.name
-    left = []
+    left: list[sweep.Combination] = []
+    under_way = 0
     for combination in sweep.expand(args.sweep, name):
         run = make_job(args, [combination], name).runs[0]
         if is_done(run):
@@ -85,9 +85,13 @@ def _make_job(args: argparse.Namespace) -> Job | None:
             check_not_running(run)
         except ConfigError as error:
             print(error)
+            under_way += 1
             continue
         left.append(combination)
-    return make_job(args, list(left), name) if left else None
+    if not left:
+        done = "all runs of this sweep are done"
+        print(f"nothing to submit: {under_way} under way, the others done" if under_way else done)
+    return make_job(args, left, name) if left else None
 
 
 def _show(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:

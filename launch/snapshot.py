@@ -1,5 +1,6 @@
 """What a job runs: a copy of code and configuration as they were at submission, so that later edits do not reach it."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -27,7 +28,7 @@ def plan_snapshot(runs: list[Run], home: Path, config: str, copy: bool) -> Snaps
     """Name the places, and create nothing: a dry run shows them too."""
     if not copy:
         return Snapshot(ROOT, [(str(Path(config).absolute()), run.overrides) for run in runs])
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may share a second
     return Snapshot(
         home.absolute() / f"code-{stamp}",
         [(str(run.folder.path.absolute() / "slurm" / f"config-{stamp}.yaml"), []) for run in runs],

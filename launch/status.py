@@ -11,6 +11,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.run_dir import RunDir, read_result
 from launch import scontrol
 from launch.progress import live_step, read_starts, read_submissions
+from launch.run_data import standing
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 
@@ -20,7 +21,7 @@ def table(folder: Path) -> str:
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
-    rows = [_COLUMNS, *(_row(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    rows = [_COLUMNS, *(_row_or_damage(RunDir(path), folder) for path in dict.fromkeys(paths))]
     if len(rows) == 1:
         return f"no runs in {folder}"
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
@@ -36,16 +37,18 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
         The run's outcome as an exit code: 0 done, 75 stopped, 1 anything else.
     """
     try:
-        _follow_to_end(job_id, logs)
+        job = _follow_to_end(job_id, logs)
     except KeyboardInterrupt:
         print(f"\n[job {job_id}] goes on; scancel {job_id} would stop it")
         return EXIT_STOPPED
     status = read_result(run).get("status")
     print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
+    if job.state not in ("COMPLETED", "CANCELLED", "UNKNOWN"):
+        return EXIT_FAILED  # a job that failed before it began leaves the result of the one before it
     return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
 
 
-def _follow_to_end(job_id: str, logs: str) -> None:
+def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
     offsets: dict[str, int] = {}
     state = ""
     while True:
@@ -59,6 +62,7 @@ def _follow_to_end(job_id: str, logs: str) -> None:
             break
         time.sleep(2)
     _print_news(logs, offsets)
+    return job
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:
@@ -80,30 +84,48 @@ def _is_run(path: Path) -> bool:
     return path.name == "launch.json" or (path.parent / "provenance.json").exists()
 
 
+def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
+    """One line of the table, also for a run whose files are JSON, but not what a run's are."""
+    try:
+        return _row(run, folder)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return (_name(run, folder), "damaged", "", "", "", "", f"{type(error).__name__}: {error}"[:80])
+
+
+def _name(run: RunDir, folder: Path) -> str:
+    return str(run.path.relative_to(folder)) if run.path != folder else run.path.name
+
+
 def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
     result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
     job_id = submissions[-1]["job"] if submissions else None
     job = scontrol.show_job(job_id) if job_id else scontrol.Job()
-    state = result.get("status", "")
+    state = str(result.get("status", ""))
     if job.state in ("PENDING", "CONFIGURING", "SUSPENDED") or (
         not job.over and job.state not in ("UNKNOWN", "RUNNING")
     ):
         state = f"{job.state.lower()} ({job.reason})" if job.state == "PENDING" else job.state.lower()
     elif job.over and state in ("running", ""):
         state = f"lost ({job.state})"
+    elif job.state == "UNKNOWN" and state == "running":
+        state = standing(run, result)
     step, total = live_step(run), result.get("total_steps", 0)
     note = result.get("message") or (starts[-1].get("why") if starts else None) or ""
     requeues = job.restarts if job.state != "UNKNOWN" else max((start["restart"] for start in starts), default=0)
-    name = str(run.path.relative_to(folder)) if run.path != folder else run.path.name
     return (
-        *(name, state or "queued", f"{step}/{total}" if total else str(step), _best(result)),
+        *(
+            _name(run, folder),
+            state or ("unknown" if job.state == "UNKNOWN" else "queued"),
+            f"{step}/{total}" if total else str(step),
+            _best(result),
+        ),
         *(str(requeues), _eta(run, total) if state == "running" else "", note.splitlines()[0][:80] if note else ""),
     )
 
 
 def _best(result: dict[str, Any]) -> str:
     best = result.get("best") or {}
-    name = next((key for key in ("top1", "loss") if key in best), None)
+    name = next((key for key in ("top1", "map", "rmse", "loss") if key in best), None)
     return f"{name} {best[name]:.4g} @ {best.get('step', 0):.0f}" if name else ""
 
 

@@ -1,6 +1,7 @@
 """The owner of submitit: from a checked job to sbatch, or to the text that would go there."""
 
 import argparse
+import glob
 import os
 import shlex
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
+from dist_train.errors import ConfigError
 from launch.job import Job
-from launch.options import environment_pythonpath
+from launch.options import environment_pythonpath, last_line
 from launch.snapshot import Snapshot
 from launch.supervise import Task, supervise
 
@@ -51,7 +54,11 @@ def script(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> str:
 
 
 def submit(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Submitted]:
-    """Hand the runs to SLURM: one as a job, several as an array."""
+    """Hand the runs to SLURM: one as a job, several as an array.
+
+    Raises:
+        ConfigError: SLURM does not take them, and why.
+    """
     executor = SlurmExecutor(job.home.absolute(), python=args.python)
     executor.update_parameters(**_parameters(args, job, snapshot))
     tasks = make_tasks(args, job, snapshot)
@@ -59,13 +66,16 @@ def submit(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Submi
     # In an allocation the shell's own SLURM_ variables (CPU binding, task counts) would leak into the job.
     with submitit.helpers.clean_env():
         os.environ.update(conf)
-        if job.sweep:
-            with executor.batch(allow_implicit_submissions=False):
-                jobs = [executor.submit(supervise, task) for task in tasks]
-            jobs = list(jobs)
-        else:
-            jobs = [executor.submit(supervise, tasks[0])]
-    return [Submitted(j.job_id, str(job.home.absolute() / f"{j.job_id}_*_log.out")) for j in jobs]
+        try:
+            if job.sweep:
+                with executor.batch(allow_implicit_submissions=False):
+                    jobs = [executor.submit(supervise, task) for task in tasks]
+            else:
+                jobs = [executor.submit(supervise, tasks[0])]
+        except FailedJobError as error:
+            raise ConfigError(f"sbatch refuses the job, which --dry-run shows: {last_line(str(error))}") from None
+    folder = glob.escape(str(job.home.absolute()))
+    return [Submitted(j.job_id, f"{folder}/{j.job_id}_*_log.out") for j in jobs]
 
 
 def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[str, Any]:
@@ -76,7 +86,7 @@ def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[
         for key in ("mem", "partition", "account", "qos", "constraint", "exclude")
         if getattr(args, key)
     }
-    extra |= {key.removeprefix("--"): value for key, value in args.sbatch}
+    extra |= dict(args.sbatch)
     parameters = {
         "job_name": job.name,
         "nodes": job.nodes,
@@ -88,8 +98,9 @@ def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[
         "wckey": None,
         "array_parallelism": args.max_parallel,
         "additional_parameters": extra,
-        # srun does not take the CPUs from sbatch (since 22.05), and would truncate the log at a requeue.
-        "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", f"--cpus-per-task={job.cpus}"],
+        # srun does not take the CPUs from sbatch (since 22.05), and would truncate the log at a requeue. Where jobs are
+        # submitted with --export=NONE it would give the supervisors nothing of what `_setup` exports.
+        "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL", f"--cpus-per-task={job.cpus}"],
         "setup": _setup(args, snapshot),
         "teardown": _teardown(args, snapshot),
     }
@@ -97,9 +108,10 @@ def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[
 
 
 def _setup(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
-    env = {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"}
-    env |= dict(args.env)
-    return [*args.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    # What `module load` has put into PYTHONPATH on the node stays in it.
+    path = f"export PYTHONPATH={shlex.quote(environment_pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    env = {"PYTHONSAFEPATH": "1"} | dict(args.env)
+    return [*args.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
 
 
 def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
@@ -109,6 +121,6 @@ def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
     return [
         "status=$?",
         choice,
-        f"eval exec {args.python} -m launch.last_resort $status --max-requeues {args.max_requeues} "
+        f"eval exec {shlex.quote(args.python)} -m launch.last_resort $status --max-requeues {args.max_requeues} "
         '"${runs[${SLURM_ARRAY_TASK_ID:-0}]}"',
     ]

@@ -68,7 +68,10 @@ class Supervisor:
         self.walltime = False
         self.workers: set[int] = set()
         self.earlier_result = read_result(self.run)
-        self.end_time = scontrol.show_job(place.job_id).end_time if place.slurm else None
+        job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
+        self.end_time = job.end_time
+        if job.state == "UNKNOWN":
+            self.say("warning: scontrol does not answer here (is it in the container?), so the job cannot be requeued")
 
     def __call__(self) -> int:
         """Run the workers to their end, then act on it. Returns the exit code of this task."""
@@ -216,7 +219,7 @@ class Supervisor:
 
     def _act(self, verdict: Verdict) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
-        if self.place.node == 0:
+        if self.place.node == 0 or verdict.action == "fail":  # which srun has the others killed for
             progress.record_end(self.run, verdict.action, verdict.why)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
@@ -267,13 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", required=True, metavar="FILE")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value")
     parser.add_argument("--procs-per-node", type=int, default=1, metavar="P", help="workers on this node")
-    parser.add_argument(
-        "--max-restarts", type=int, default=2, metavar="R", help="restarts of crashed workers in the job"
-    )
+    parser.add_argument("--max-restarts", type=int, default=2, metavar="R", help="restarts of workers in the job")
     parser.add_argument("--max-requeues", type=int, default=20, metavar="R", help="requeues of the job")
-    parser.add_argument(
-        "--signal-delay", type=int, default=90, metavar="S", help="stop so many seconds before the walltime"
-    )
+    parser.add_argument("--signal-delay", type=int, default=90, metavar="S", help="seconds before the walltime to stop")
     local = parser.add_argument_group("without SLURM")
     local.add_argument("--node", type=int, default=0)
     local.add_argument("--nodes", type=int, default=1)
@@ -283,7 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task = Task(
         args.config, args.overrides, args.procs_per_node, args.max_restarts, args.max_requeues, args.signal_delay
     )
-    if rendezvous.in_slurm_task():
+    # A launcher on this machine gives the port. It may itself be in an allocation, whose job is not the run's to requeue.
+    if args.port is None and rendezvous.in_slurm_task():
         return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
     place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)
     return _supervise(task, lambda: place, signals)

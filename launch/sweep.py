@@ -32,7 +32,12 @@ def expand(specs: list[str], base: str) -> list[Combination]:
             raise ConfigError("--sweep takes one file, or key=v1,v2 once for each key")
         rows = _from_file(Path(files[0]))
     else:
-        rows = _grid({key: _split(values) for key, _, values in (spec.partition("=") for spec in specs)})
+        axes = [(key, _split(values)) for key, _, values in (spec.partition("=") for spec in specs)]
+        keys = [key for key, _ in axes]
+        again = next((key for key in keys if keys.count(key) > 1), None)
+        if again:
+            raise ConfigError(f"--sweep {again} is given twice; write all its values in one: --sweep {again}=v1,v2")
+        rows = _grid(dict(axes))
     combinations = [(_name(base, row), [f"{key}={value}" for key, value in row.items()]) for row in rows]
     names = [name for name, _ in combinations]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -47,7 +52,7 @@ def _from_file(path: Path) -> list[dict[str, str]]:
     """``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay as they are written."""
     try:
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --sweep {path}: {' '.join(str(error).split())}") from None
     match tree:
         case {"grid": dict(axes), **rest} if not rest and all(
@@ -67,7 +72,8 @@ def _grid(axes: dict[str, list[str]]) -> list[dict[str, str]]:
 
 def _split(values: str) -> list[str]:
     """Commas separate values, except inside brackets."""
-    parts = re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|[^,])+", values)
+    found = re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|[^,])+", values)
+    parts = [part.strip() for part in found if part.strip()]  # `v1, v2` is `v1,v2`
     if not parts:
         raise ConfigError("--sweep key=v1,v2 needs at least one value")
     return parts

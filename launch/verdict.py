@@ -45,8 +45,8 @@ def judge(facts: Facts) -> Verdict:
         return Verdict("done", f"done at step {step}")
     if status == "failed" and error in HOPELESS:
         return Verdict("fail", f"{error} error at step {step}, which would come again: {facts.result.get('message')}")
-    if facts.slurm and facts.job_state != "RUNNING":
-        # After scancel a requeue would bring the job back to life; after `scontrol requeue` SLURM does it itself.
+    if facts.slurm and facts.job_state not in ("RUNNING", "UNKNOWN"):
+        # UNKNOWN: nobody answers; then the attempt to requeue fails, and says so. After scancel a requeue would bring the job back to life; after `scontrol requeue` SLURM does it itself.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
     verdict = _interrupted(facts) or _crashed(facts)

@@ -40,11 +40,18 @@ def sync(run: RunDir, timeout_s: float) -> bool:
         print(f"{run.path}: no such folder", file=sys.stderr)
         return False
     if not session_path(run).exists():
+        if any(session_path(RunDir(inside)).exists() for inside in run.path.iterdir()):
+            print(f"{run.path}: a folder of runs; name them, as {run.path}/*", file=sys.stderr)
+            return False
         print(f"{run.path}: no W&B data, skipped")
         return True
-    if is_live(run):
-        print(f"{run.path}: live, skipped")
-        return True
+    try:
+        if is_live(run):
+            print(f"{run.path}: live, skipped")
+            return True
+    except OSError as error:
+        print(f"{run.path}: not uploaded, because its folder cannot be written ({error})", file=sys.stderr)
+        return False
     command = [sys.executable, "-m", "dist_train.wandb_resync", str(run.path)]
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0

@@ -26,8 +26,9 @@ def test_rows_beyond_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
         sink.row(_row(step, "train", float(step)))
     sink.row(_row(4, "val", 0.5))
     sink.close("failed", 1)
-    with open(path, "a") as file:
-        file.write('{"step": 8, "split": "tr')  # a kill cut this one short
+    with open(path, "ab") as file:
+        file.write(b'\xff\0\0\n{"step": null, "split": "train"}\n')  # what a disk may leave after a power loss
+        file.write(b'{"step": 8, "split": "tr')  # a kill cut this one short
     sink = JsonlSink(path, Progress(step=4, evaluated=-1))  # saved at 4, before the evaluation of step 4
     sink.row(_row(4, "val", 0.25))
     sink.close("done", 0)

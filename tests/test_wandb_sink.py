@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,28 @@ def test_a_killed_uploader_is_replaced_and_given_up_after_a_few_times(run: RunDi
             os.kill(pid, signal.SIGKILL)
     _, seen = finish(trainer)
     assert "died 4 times; training goes on without it" in seen
+
+
+def test_under_a_sweeps_agent_it_is_the_agents_run_and_nothing_leads_elsewhere(run: RunDir, server: WandbStub) -> None:
+    agent = {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "trial7", "WANDB_FORK_FROM": "other?_step=3"}
+    train(run, 0, 5, "stopped", env=server.env() | agent)
+    train(run, 5, 10, "done", env=server.env())
+    assert (server.run.name, server.run.project) == ("trial7", "tests")
+    assert server_rows(server) == expected(10)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_wandb_itself_judges_a_servers_certificate(run: RunDir, server: WandbStub, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server.use_tls(certificate, key)
+    _, seen = train(run, 0, 5, "stopped", env=server.env())
+    assert "W&B: offline, because" in seen
+    assert "failed to verify certificate" in seen
+    train(run, 5, 10, "done", env=server.env() | {"WANDB_INSECURE_DISABLE_SSL": "true"})
+    assert server_rows(server) == expected(10)
 
 
 def test_signals_to_every_process_do_not_stop_the_uploader(run: RunDir, server: WandbStub) -> None:

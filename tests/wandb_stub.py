@@ -8,10 +8,12 @@ import contextlib
 import gzip
 import json
 import re
+import ssl
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Literal
 
 ENTITY = "tester"
@@ -54,6 +56,7 @@ class WandbStub:
         self.requests: list[str] = []
         self.unknown: list[str] = []
         self.mood: Mood = "ok"
+        self._scheme = "http"
         self._released = threading.Event()
         stub = self
 
@@ -65,7 +68,14 @@ class WandbStub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_port}"
+
+    def use_tls(self, certificate: Path, key: Path) -> None:
+        """From now on speak https, as a company's own server does."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
+        self._scheme = "https"
 
     @property
     def run(self) -> StoredRun:

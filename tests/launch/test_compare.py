@@ -107,6 +107,9 @@ def test_no_torch_and_no_wandb_is_imported(tmp_path: Path) -> None:
         (lambda run: run.config.write_text("words"), "config.yaml holds no sections"),
         (lambda run: run.result.write_text('{"status": "do'), "result.json cannot be read"),
         (lambda run: run.metrics.write_bytes(b"\0\0\0\n"), "metrics.jsonl holds no row"),
+        (lambda run: run.result.write_text("[1]"), "its files do not hold what a run's do (AttributeError"),
+        (lambda run: run.provenance.write_text('{"attempts": 3}'), "its files do not hold what a run's do (TypeError"),
+        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "its files do not hold"),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason: str) -> None:
@@ -116,6 +119,25 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason
     assert [row["name"] for row in table_of(done.stdout)] == ["good"]
     assert f"left out: {tmp_path / 'bad'}: {reason}" in done.stderr
     assert done.returncode == 0
+
+
+def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    wild = make_run(tmp_path, "b", top1=float("nan"))
+    wild.config.write_text(wild.config.read_text().replace("clip_grad: null", "clip_grad: .inf"))
+    wild.metrics.write_text('{"step": 1, "epoch": NaN, "split": "train", "loss": Infinity}\n')
+    done = run_script(tmp_path / "*", "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = page_data(tmp_path / "page.html")["runs"][1]
+    assert page["settings"]["train.clip_grad"] == "inf"
+    assert page["curves"]["train/loss"] == [[1, None, None]]
+
+
+def test_a_folder_of_runs_is_told_from_a_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", "a")
+    done = run_script(tmp_path / "runs")
+    assert done.returncode == 1
+    assert f"it is a folder of runs: name them, as {tmp_path}/runs/*" in done.stderr
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
@@ -217,6 +239,14 @@ def test_the_page_stands_alone_and_no_name_can_break_it(tmp_path: Path) -> None:
     assert curves["a"]["train/loss"][-1] == [5, 2.5, None]
 
 
+def test_a_reader_that_leaves_early_costs_no_file(tmp_path: Path) -> None:
+    run, page = make_run(tmp_path, "a"), tmp_path / "page.html"
+    command = f"{sys.executable} {SCRIPT} {run.path} --html {page} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert page.exists()
+
+
 def test_png(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     make_run(tmp_path, "a")
@@ -255,6 +285,14 @@ class TestDisagreement:
         ]
         assert pair["classes"] == [["cat", 2, 1.0, 0.5, -0.5]]
         assert pair["shown"] == [["val/1.png", "cat", "cat", "dog"]]
+
+    def test_without_names_a_class_is_its_number(self, tmp_path: Path) -> None:
+        a, b = make_run(tmp_path, "a"), make_run(tmp_path, "b")
+        self.save(a, [0, 1], [0, 1], [])
+        self.save(b, [0, 5], [0, 1], [])  # a class that the first run never says
+        a.classes.unlink()
+        (pair,) = pairs_of([read_run(a.path), read_run(b.path)])
+        assert pair.shown == [["#1", "class 1", "class 1", "class 5"]]
 
     def test_other_images_are_not_compared(self, tmp_path: Path) -> None:
         a, b, c = (make_run(tmp_path, name) for name in "abc")

@@ -36,6 +36,20 @@ def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path
     assert requeued == ["7"]
 
 
+def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
+    make_config: Callable[..., Path], requeued: list[str]
+) -> None:
+    config = make_config()
+    run = RunDir.of(load_config(config))
+    progress.record_start(run, "7", 1)
+    write_result(run, Result(status="failed", error="oom", step=5))
+    progress.record_end(run, "fail", "oom error")
+    assert last_resort.main(["143", "--config", str(config)], TASK | {"SLURM_RESTART_COUNT": "1"}) == 143
+    assert requeued == []
+    assert last_resort.main(["143", "--config", str(config)], TASK | {"SLURM_RESTART_COUNT": "2"}) == 0
+    assert requeued == ["7"], "a later start has been judged by nobody yet"
+
+
 def test_killed_twice_without_progress_it_ends(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
     run = RunDir.of(load_config(config))

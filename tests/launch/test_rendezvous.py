@@ -1,5 +1,7 @@
 """Ids, ports and addresses of a task."""
 
+from pathlib import Path
+
 import pytest
 
 from dist_train.errors import ConfigError
@@ -45,6 +47,14 @@ def test_a_name_that_does_not_resolve_gives_the_launch_node(cluster: dict[str, s
 def test_a_name_that_resolves_to_loopback_is_not_believed(cluster: dict[str, str]) -> None:
     cluster["n1"] = "localhost"
     assert rendezvous.slurm_place(TASK).host == "10.0.0.9"
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="this machine has no IPv6")
+def test_an_address_of_version_6(cluster: dict[str, str]) -> None:
+    cluster["n1"] = "::1"
+    place = rendezvous.slurm_place(TASK)
+    assert (place.host, place.own) == ("::1", "::1")
+    assert rendezvous.interface_of(place.own) is None  # gloo finds it by itself
 
 
 def test_two_tasks_on_a_node_are_refused(cluster: dict[str, str]) -> None:

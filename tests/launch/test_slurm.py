@@ -17,10 +17,10 @@ from launch import options
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launch(*args: str, path: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run the script from the root of the repository, as a user does; ``path`` replaces PATH."""
+def launch(*args: str, path: str | None = None, pythonpath: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run the script from the root of the repository, as a user does; ``path`` and ``pythonpath`` replace PATH, PYTHONPATH."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PYTHONPATH"))}
-    env |= {"PATH": path} if path else {}
+    env |= ({"PATH": path} if path else {}) | ({"PYTHONPATH": pythonpath} if pythonpath else {})
     command = [sys.executable, "launch/slurm.py", *args]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -71,9 +71,10 @@ def test_dry_run_prints_script_command_and_plan(make_config: Callable[..., Path]
         "export PYTHONSAFEPATH=1",
     ):
         assert line in done.stdout.splitlines()
+    assert re.search(r"^export PYTHONPATH=\S*/code-[\d-]+\${PYTHONPATH:\+:\$PYTHONPATH}$", done.stdout, re.MULTILINE)
     assert "2 node(s) x 2 worker(s) = 4 rank(s)" in done.stdout
     assert "torch.distributed.run --nnodes=2" in done.stdout
-    assert "--kill-on-bad-exit=1" in done.stdout
+    assert "--kill-on-bad-exit=1 --open-mode=append --export=ALL" in done.stdout
     assert not (tmp_path / "runs").exists()
     assert seconds < 3  # below 1 s on a quiet machine; torch alone would take longer
 
@@ -108,6 +109,8 @@ def test_without_sbatch_one_line_and_2(make_config: Callable[..., Path]) -> None
         (["--env", "A"], "must be KEY=VALUE"),
         (["--node", "2"], "--node"),
         (["--sweep", "optim.lr=1,1"], "two runs would be called"),
+        (["--sweep", "optim.lr=1", "--sweep", "optim.lr=2"], "--sweep optim.lr is given twice"),
+        (["--sbatch", "=1"], "must be KEY=VALUE, or KEY"),
     ],
 )
 def test_errors_come_at_once(args: list[str], message: str, make_config: Callable[..., Path]) -> None:
@@ -115,6 +118,50 @@ def test_errors_come_at_once(args: list[str], message: str, make_config: Callabl
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_sbatch_says_is_told_without_a_traceback(make_config: Callable[..., Path], tmp_path: Path) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid account or account/partition' >&2\nexit 1\n")
+    (tools / "sbatch").chmod(0o755)
+    config, path = make_config(), f"{tools}:{os.environ['PATH']}"
+    for _ in range(2):  # the second in the same second, or nearly
+        done = launch("--config", str(config), "--no-check", path=path)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert done.stderr.endswith("which --dry-run shows: sbatch: error: Invalid account or account/partition\n")
+
+
+def test_a_run_folder_that_cannot_be_made(make_config: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    args = ("--cluster=local", "--no-check", f"run.output_dir={tmp_path}/file")
+    done = launch("--config", str(make_config()), *args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: [Errno 20] Not a directory")
+
+
+def test_a_check_that_breaks_is_told_by_its_error(make_config: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libcudart.so.13 is not here')\n")
+    done = launch("--config", str(make_config()), "--dry-run", pythonpath=str(tmp_path / "broken"))
+    assert done.returncode == 2
+    assert done.stderr.endswith("failed: ImportError: libcudart.so.13 is not here\n")
+
+
+@pytest.mark.parametrize("option", ["exclusive", "exclusive=", "--exclusive=true"])
+def test_an_sbatch_option_without_a_value(option: str, make_config: Callable[..., Path]) -> None:
+    done = launch("--config", str(make_config()), "--dry-run", "--no-check", f"--sbatch={option}")
+    assert "#SBATCH --exclusive" in done.stdout.splitlines()
+
+
+def test_the_users_sbatch_variables_are_defaults(
+    make_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    monkeypatch.setenv("SBATCH_QOS", "long")
+    done = launch("--config", str(make_config()), "--dry-run", "--no-check", "--qos=short")
+    assert {"#SBATCH --account=mine", "#SBATCH --qos=short"} <= set(done.stdout.splitlines())
 
 
 def test_without_checks_the_data_may_be_elsewhere(make_config: Callable[..., Path]) -> None:

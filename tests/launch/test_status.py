@@ -53,7 +53,45 @@ def test_one_line_for_each_run(tmp_path: Path, jobs: dict[str, scontrol.Job]) ->
     assert len(table.splitlines()) == 5
 
 
+def test_a_damaged_run_is_one_line_and_the_others_are_shown(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    make_run(tmp_path, "a", "1", status="done", step=4, total_steps=4)
+    write_json(make_run(tmp_path, "b", "2", status="done").result, [1])
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:3] == ["a", "done", "4/4"]
+    assert line_of(table, "b")[:2] == ["b", "damaged"]
+
+
+def test_what_slurm_has_forgotten_is_not_called_queued_or_running(
+    tmp_path: Path, jobs: dict[str, scontrol.Job]
+) -> None:
+    make_run(tmp_path, "a", "1")
+    run = make_run(tmp_path, "b", "2", status="running", step=4, total_steps=9)
+    write_json(run.result, {"status": "running", "updated": "2026-01-01T00:00:00+0000"})
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:2] == ["a", "unknown"]
+    assert line_of(table, "b")[:4] == ["b", "running,", "silent", "for"]
+
+
 def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
     run = make_run(tmp_path, "a", "local", status="failed", step=3, total_steps=9, error="oom", message="too big")
     assert "failed" in status.table(run.path)
     assert "too big" in status.table(run.path)
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "code"),
+    [
+        ("COMPLETED", "done", 0),
+        ("CANCELLED", "stopped", 75),
+        ("CANCELLED", "running", 1),
+        ("FAILED", "failed", 1),
+        ("FAILED", "done", 1),  # the result of an earlier job: this one broke before it began
+        ("TIMEOUT", "stopped", 1),
+    ],
+)
+def test_follow_ends_with_the_jobs_outcome(
+    state: str, result: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job(state))
+    run = make_run(tmp_path, "a", "7", status=result)
+    assert status.follow(run, "7", f"{tmp_path}/7_*_log.out") == code

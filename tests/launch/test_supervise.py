@@ -20,7 +20,7 @@ def start(standin_code: Path, tmp_path: Path) -> Iterator[Callable[..., "subproc
     """Start ``launch/slurm.py --cluster local`` in a process group of its own."""
     begun = []
 
-    def go(config: Path, *args: str) -> "subprocess.Popen[str]":
+    def go(config: Path, *args: str, **variables: str) -> "subprocess.Popen[str]":
         command = [
             sys.executable,
             "launch/slurm.py",
@@ -32,6 +32,7 @@ def start(standin_code: Path, tmp_path: Path) -> Iterator[Callable[..., "subproc
             *args,
         ]
         env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PYTHONPATH"))}
+        env |= variables
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         begun.append(subprocess.Popen(command, cwd=standin_code, env=env, start_new_session=True, **pipes))
         return begun[-1]
@@ -83,10 +84,13 @@ def _wait_for_step(tmp_path: Path, step: int) -> None:
 
 
 def test_two_nodes_to_the_end(start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path) -> None:
-    process = start(make_config(steps=5), "--nodes", "2")
+    # As in a shell that `srun --pty` opened: that allocation's job is not the run's, and must not be requeued for it.
+    allocation = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NODELIST": "n1"}
+    process = start(make_config(steps=5), "--nodes", "2", **allocation)
     output = process.communicate(timeout=90)[0]
     assert process.returncode == 0, output
     assert _result(tmp_path)["status"] == "done"
+    assert [begun["job"] for begun in _starts(tmp_path)] == ["local"]
     assert "node 1 of 2" in output
     snapshots = list((tmp_path / "runs" / "tiny" / "slurm").glob("code-*"))
     assert [(path / "dist_train" / "train.py").exists() for path in snapshots] == [True]

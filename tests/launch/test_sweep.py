@@ -21,6 +21,10 @@ def test_commas_inside_brackets_belong_to_the_value() -> None:
     assert runs[0][0] == "vit-betas_0.9_0.99_"
 
 
+def test_spaces_after_commas_are_no_part_of_a_value() -> None:
+    assert expand(["optim.lr=1e-4, 3e-4"], "vit") == expand(["optim.lr=1e-4,3e-4"], "vit")
+
+
 def test_file_with_a_list(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("list:\n- {optim.lr: 1e-4, run.seed: 0}\n- {optim.lr: 3e-4, run.name: best}\n")

@@ -32,6 +32,7 @@ CASES = {
     "walltime, not saved": (Facts(result("running"), MOVED, walltime=True, agent_code=-9, max_requeues=9), "requeue"),
     "scancel": (Facts(result("stopped"), MOVED, job_state="COMPLETING", signals=["SIGTERM"], max_requeues=9), "leave"),
     "scancel before it saved": (Facts(result("running"), MOVED, job_state="COMPLETING", max_requeues=9), "leave"),
+    "SLURM does not answer": (Facts(result("stopped"), MOVED, job_state="UNKNOWN", max_requeues=9), "requeue"),
     "lost rank, progress": (Facts(result("failed", "comm"), MOVED, agent_code=1, max_requeues=9), "requeue"),
     "lost rank, no progress": (Facts(result("failed", "comm"), IDLE, agent_code=1, max_requeues=9), "fail"),
     "bug, progress": (Facts(result("failed", "other"), MOVED, agent_code=1, max_requeues=9), "requeue"),

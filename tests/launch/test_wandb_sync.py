@@ -126,3 +126,23 @@ def test_a_server_that_does_not_tell_what_it_has_gets_nothing_twice(run: RunDir,
 
 def test_a_folder_without_wandb_data_is_no_error(run: RunDir, server: WandbStub) -> None:
     assert (sync(server, run.path).returncode, sync(server, run.path / "none").returncode) == (0, 1)
+
+
+def test_a_folder_of_runs_is_not_taken_for_one_that_is_synced(run: RunDir, server: WandbStub) -> None:
+    (run.path / "wandb").mkdir()
+    (run.path / "wandb" / "session.json").write_text("{}")
+    done = sync(server, run.path.parent)
+    assert done.returncode == 1
+    assert f"name them, as {run.path.parent}/*" in done.stderr
+
+
+def test_folders_that_are_damaged_or_cannot_be_written_are_named(run: RunDir, server: WandbStub) -> None:
+    (run.path / "wandb" / "lock").mkdir(parents=True)
+    (run.path / "wandb" / "session.json").write_text("{")
+    done = sync(server, run.path)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "its folder cannot be written" in done.stderr
+    (run.path / "wandb" / "lock").rmdir()
+    done = sync(server, run.path)
+    assert done.returncode == 1
+    assert "session.json is damaged" in done.stderr
