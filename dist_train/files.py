@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,10 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of ``path`` for writing; rename it into place if the block succeeds.
 
     A reader sees the old file or the new one, never a part. With ``durable`` the bytes and the name
-    are fsynced first, so that this also holds after a power loss.
+    are fsynced first, so that this also holds after a power loss. An error of the disk names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # process ids repeat from host to host
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -36,8 +37,17 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         if durable:
             fsync_dir(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # writing to an open file does not tell which
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of ``path`` have left beside it; for the only process that writes it."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dist_train.config import Config, dump_config
 from dist_train.errors import ErrorKind
-from dist_train.files import atomic_write, read_json, write_json
+from dist_train.files import atomic_write, read_json, remove_leftovers, write_json
 
 Status = Literal["running", "stopped", "done", "failed"]
 
@@ -124,11 +124,13 @@ def read_result(run: RunDir) -> dict[str, Any]:
 
 
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:
-    """Write ``config.yaml`` and add an entry to ``provenance.json``.
+    """Write ``config.yaml`` and add an entry to ``provenance.json``; remove what killed attempts left half written.
 
     Returns:
         The number of this attempt, from 1.
     """
+    for path in (run.best, run.last, run.predictions, run.metrics, run.config, run.provenance):
+        remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
     attempts = read_json(run.provenance, default={"attempts": []})["attempts"]
