@@ -22,6 +22,10 @@ class ConfigError(DistTrainError):
     kind: ErrorKind = "config"
 
 
+class TakenError(ConfigError):
+    """Somebody alive works on this run: nothing in its folder is ours to write."""
+
+
 class DataError(DistTrainError):
     """The data set is missing, malformed, or not the one the run began with."""
 
