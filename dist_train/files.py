@@ -38,7 +38,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         if durable:
             fsync_dir(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # writing to an open file does not tell which
+        error.filename, error.filename2 = str(path), None  # rather than the neighbour, or nothing
         raise
     finally:
         temporary.unlink(missing_ok=True)

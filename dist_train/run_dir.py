@@ -44,6 +44,11 @@ class RunDir:
         return self.path / "result.json"
 
     @property
+    def refusal(self) -> Path:
+        """Why the last start under a supervisor was turned away."""
+        return self.path / "refusal.json"
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 
@@ -121,6 +126,23 @@ def read_result(run: RunDir) -> dict[str, Any]:
     """The content of ``result.json``; empty if there is none yet."""
     result: dict[str, Any] = read_json(run.result, default={})
     return result
+
+
+START_NAME = "DIST_TRAIN_START"
+"""The variable by which a supervisor names a start to its ranks."""
+
+
+def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:
+    """Tell this start's supervisor, if it has one, why it was turned away; ``result.json`` is not ours to write."""
+    if START_NAME in os.environ:
+        start = os.environ[START_NAME]
+        write_json(run.refusal, {"start": start, "status": "failed", "error": error, "message": message})
+
+
+def read_refusal(run: RunDir, start: str) -> dict[str, Any]:
+    """What a result would say of a start that was turned away; empty if it was not."""
+    refusal: dict[str, Any] = read_json(run.refusal, default={})
+    return refusal if refusal.get("start") == start else {}
 
 
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:

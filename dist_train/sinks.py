@@ -46,7 +46,11 @@ class JsonlSink:
         self._file = open(path, "a", buffering=1)  # noqa: SIM115 - closed by close()
 
     def row(self, row: Row) -> None:
-        self._file.write(json.dumps(row) + "\n")
+        try:
+            self._file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = self._file.name  # writing to an open file does not tell which
+            raise
 
     def close(self, status: Status, exit_code: int) -> None:
         self._file.close()

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import traceback
+from pathlib import Path
 
 from torch.nn.utils import get_total_norm
 
@@ -17,7 +18,9 @@ from dist_train.errors import (
     EXIT_USER,
     ConfigError,
     DistTrainError,
+    ErrorKind,
     NonFiniteError,
+    TakenError,
 )
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
@@ -26,7 +29,7 @@ from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
-from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
+from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_refusal, write_result
 from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.step import train_step
 
@@ -177,21 +180,15 @@ def main(cfg: Config) -> int:
 
 
 def fail(cfg: Config, error: Exception) -> int:
-    """Tell of a failure: a message for a user's error, a traceback with the rank for any other.
-
-    ``result.json`` names the cause: a rank that merely lost another does not write over that rank's report.
-    """
-    error = explained(error)
+    """Tell of a failure: a message for a user's error, a traceback with the rank for any other."""
+    run = RunDir.of(cfg)
+    error = explained(error, run)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
-    run = RunDir.of(cfg)
-    known = read_result(run)
-    if run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        fields = {
-            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
-        }
-        message = f"rank {rank}: {error}"
-        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+    try:
+        note_failure(run, kind, f"rank {rank}: {error}", taken=isinstance(error, TakenError))
+    except OSError as trouble:
+        log.error("the failure could not be noted: %s", trouble)
     if isinstance(error, DistTrainError) and kind != "comm":
         report(error)
     elif kind == "comm":
@@ -201,8 +198,36 @@ def fail(cfg: Config, error: Exception) -> int:
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
-def explained(error: Exception) -> Exception:
-    """``error``, or for torch's refusal to compute at random one that names our key."""
+def note_failure(run: RunDir, kind: ErrorKind, message: str, taken: bool) -> None:
+    """Write the cause to ``result.json``, if that is ours to write.
+
+    It is not where another start works on the run, or has finished it: then nothing of the run has failed. And a rank
+    that merely lost another does not write over that rank's report.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    known = read_result(run)
+    if taken or known.get("status") == "done":
+        write_refusal(run, kind, message)
+    elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
+        fields = {
+            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
+        }
+        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+
+
+def explained(error: Exception, run: RunDir) -> Exception:
+    """``error``, or a user's error in its place: for a disk that fails the run, and for torch's refusal to compute
+    at random, which names our key.
+    """
+    if isinstance(error, OSError) and error.filename and _belongs_to(Path(os.fsdecode(error.filename)), run):
+        plain = DistTrainError(
+            f"{error.filename}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
+            "`run.output_dir`, and start the same command again"
+        )
+        plain.of_one_rank = True
+        return plain
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:
         return error
@@ -210,3 +235,8 @@ def explained(error: Exception) -> Exception:
         f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
         "form; set it to false, or choose another model"
     )
+
+
+def _belongs_to(path: Path, run: RunDir) -> bool:
+    """Whether a path lies in the run's folder, or the folder in it."""
+    return path.is_relative_to(run.path) or run.path.is_relative_to(path)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,10 @@ from safetensors.torch import load_file
 from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
-from tests.ranks import run_ranks
+from dist_train.faults import Traces, wait_until
+from dist_train.run_dir import START_NAME, RunDir, read_refusal
+from tests.fuzz import ForkedStart
+from tests.ranks import collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
 
 
@@ -153,6 +157,49 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_is_told(
     result = _result(tree)
     assert (result["status"], result["error"]) == ("failed", "other")
     assert result["step"] < 10, "it was told at once, not at the end"
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_disk_that_fails_is_told_in_a_sentence(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str], world_size: int
+) -> None:
+    """A folder in the way of a file stands for a disk that takes nothing; it is also in the way of result.json."""
+    for name in ("metrics.jsonl", "result.json"):
+        (folder(tree) / name).mkdir(parents=True)
+    assert _run(tree, world_size) == [1] * world_size
+    output = capsys.readouterr().out
+    assert f"error: {folder(tree) / 'metrics.jsonl'}: Is a directory; what the run has saved is intact" in output
+    assert "the failure could not be noted: [Errno 21] Is a directory" in output
+    assert "Traceback" not in output
+    assert not (folder(tree) / "run.lock").exists()
+
+
+def test_a_second_start_leaves_the_result_of_the_first_alone(tree: dict[str, Any]) -> None:
+    """A supervisor would take a failure there for its own, and end the run that goes on."""
+    first = start_ranks(1, _main, changed(tree, train__epochs=10**4, eval__every_steps=10**6, log__every_steps=1))
+    assert wait_until(lambda: Traces(RunDir(folder(tree))).reached() > 1, ForkedStart(first), 60)
+    before = _result(tree)
+    assert before["status"] == "running"
+    assert _run(tree, 2) == [2, 2]
+    assert _result(tree) == before
+    os.kill(first[0][0].pid, signal.SIGTERM)
+    assert collect(first) == [75]
+
+
+def test_a_finished_run_stays_done_when_a_start_is_refused(tree: dict[str, Any]) -> None:
+    run = train(tree, train__epochs=1)
+    before = _result(tree)
+    assert _run(changed(tree, train__epochs=1, optim__lr=1.0)) == [2]
+    assert _result(tree) == before
+    assert read_refusal(RunDir(run), "7.0") == {}
+    assert run_ranks(1, _main_under_a_supervisor, changed(tree, train__epochs=1, optim__lr=1.0)) == [2]
+    assert read_refusal(RunDir(run), "7.0")["error"] == "config"
+    assert _result(tree) == before
+
+
+def _main_under_a_supervisor(tree: dict[str, Any]) -> int:
+    os.environ[START_NAME] = "7.0"
+    return _main(tree)
 
 
 def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
