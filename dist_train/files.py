@@ -1,13 +1,37 @@
 """Files that are whole or absent: atomic writes, digests, small JSON documents. No torch here."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+"""Errors that a network file system may get over."""
+PAUSES_S = (1.0, 5.0, 15.0)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do ``work``; after a transient error wait and do it again.
+
+    Raises:
+        OSError: the disk does not get over it.
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise
+        time.sleep(pause_s)
+    return work()
 
 
 def fsync_dir(path: Path) -> None:

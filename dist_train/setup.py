@@ -112,9 +112,13 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
-def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> Path | None:
-    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0."""
-    found = checkpoints.newest()
+def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, only_look: bool = False) -> Path | None:
+    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
+
+    Args:
+        only_look: leave damaged ones where they are.
+    """
+    found = checkpoints.newest(only_look)
     if found is None:
         if cfg.run.resume == "must":
             raise ConfigError(

@@ -5,27 +5,22 @@ touches) and sends a job over a pipe; the answer comes back when the checkpoint 
 than a thread because a thread would hold the trainer's interpreter lock. It imports no torch: it moves bytes.
 """
 
-import errno
 import json
 import mmap
 import os
 import pickle
 import shutil
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dist_train.files import fsync_dir
+from dist_train.files import fsync_dir, patiently
 from dist_train.manifest import MANIFEST, STATE, Job, Manifest
 from dist_train.processes import die_with_parent
 
-TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
-"""Errors that a network file system may get over."""
-PAUSES_S = (1.0, 5.0, 15.0)
 CHUNK = 16 * 2**20
 
 
@@ -40,14 +35,7 @@ def write_checkpoint(folder: Path, manifest: Manifest, keep: int, content: list[
     Raises:
         OSError: the disk does not take it. Earlier checkpoints are as they were.
     """
-    for pause_s in (*PAUSES_S, None):
-        try:
-            _write_once(folder, manifest, content)
-            break
-        except OSError as error:
-            if error.errno not in TRANSIENT or pause_s is None:
-                raise
-            time.sleep(pause_s)
+    patiently(lambda: _write_once(folder, manifest, content))
     for old in sorted(folder.glob("step_*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from dist_train import writer
-from dist_train.checkpoint import Checkpoints, SaveError, load
+from dist_train import files, writer
+from dist_train.checkpoint import Checkpoints, ReadError, SaveError, load
 from dist_train.errors import ConfigError
 from dist_train.manifest import Manifest
 from dist_train.processes import alive
@@ -97,6 +97,36 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
     assert again[0].name == "step_00000001"
     assert "checkpoint step_00000002 is damaged" in caplog.text
     assert (found[0].parent / "damaged-step_00000002").is_dir()
+
+
+@pytest.mark.parametrize("unreadable", ["manifest.json", "."])
+def test_what_cannot_be_read_now_is_not_given_up(checkpoints: Checkpoints, tmp_path: Path, unreadable: str) -> None:
+    """A path that leads in circles stands for a disk that is away for a moment, or that is another user's."""
+    for step in (1, 2):
+        checkpoints.save(_state(step), _manifest(step))
+    checkpoints.wait()
+    path = tmp_path / "checkpoints" if unreadable == "." else tmp_path / "checkpoints" / "step_00000002" / unreadable
+    path.rename(tmp_path / "kept")
+    path.symlink_to(path)
+    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; mend the disk"):
+        checkpoints.newest()
+    path.unlink()
+    (tmp_path / "kept").rename(path)
+    found = checkpoints.newest()
+    assert found is not None
+    assert found[1].step == 2
+
+
+def test_a_look_sets_nothing_aside(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """``--check`` writes nothing, also beside a run that goes on."""
+    for step in (1, 2):
+        checkpoints.save(_state(step), _manifest(step))
+    checkpoints.wait()
+    os.truncate(tmp_path / "checkpoints" / "step_00000002" / "state.safetensors", 10)
+    found = checkpoints.newest(only_look=True)
+    assert found is not None
+    assert found[1].step == 1
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000001", "step_00000002"]
 
 
 def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> None:
@@ -187,7 +217,7 @@ def test_an_error_that_a_disk_gets_over_is_retried(tmp_path: Path, monkeypatch: 
         file.flush()
 
     monkeypatch.setattr(writer, "_sync", sync)
-    monkeypatch.setattr(writer, "PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(files, "PAUSES_S", (0.01, 0.01))
     writer.write_checkpoint(tmp_path, _manifest(1), 2, [memoryview(b"content")])
     assert not failures
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
