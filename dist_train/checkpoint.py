@@ -108,6 +108,11 @@ class Checkpoints:
                 f"earlier checkpoints in {self._folder} are intact: mend the disk and start the same command again"
             )
 
+    def finish(self, limit_s: float) -> None:
+        """Give the write in flight so long to come to its end, after an error elsewhere."""
+        if self._in_flight:
+            self._answer_is_there(limit_s)
+
     def close(self) -> None:
         """Wait for the write in flight and end the writer.
 
@@ -172,10 +177,10 @@ class Checkpoints:
             )
         return self._writer
 
-    def _answer_is_there(self) -> bool:
+    def _answer_is_there(self, limit_s: float = 0.0) -> bool:
         assert self._writer is not None
         assert self._writer.stdout is not None
-        return bool(select.select([self._writer.stdout.fileno()], [], [], 0)[0])
+        return bool(select.select([self._writer.stdout.fileno()], [], [], limit_s)[0])
 
 
 def load(path: Path) -> Any:

@@ -35,6 +35,9 @@ from dist_train.step import train_step
 
 log = logging.getLogger(__name__)
 
+LAST_WRITE_S = 20.0
+"""How long a run that fails waits for the checkpoint in flight. torchrun leaves a rank 30 s after another has died."""
+
 
 def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
     """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
@@ -127,7 +130,10 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
 
 
 def attempt(cfg: Config, group: Dist) -> Status:
-    """One attempt at a run: lock it, build, resume, train, tell how it ended."""
+    """One attempt at a run: lock it, build, resume, train, tell how it ended.
+
+    The state that was saved before an error is sound: it gets the time to reach the disk.
+    """
     log_to_console(group.rank)
     stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
     lock = RunLock(RunDir.of(cfg).lock)
@@ -139,7 +145,11 @@ def attempt(cfg: Config, group: Dist) -> Status:
         journal = Journal(setup, number, hosts)
         if finished(setup):
             log.info("%s is finished already", setup.run.path)
-        status = fit(setup, journal, stop)
+        try:
+            status = fit(setup, journal, stop)
+        except Exception:
+            setup.checkpoints.finish(LAST_WRITE_S)
+            raise
         setup.checkpoints.close()
         journal.close(status)
         stop.close()

@@ -242,6 +242,26 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert "not finite in 1 of the steps 3 to 4" in message
 
 
+def _main_that_fails_at(tree: dict[str, Any], step: int) -> int:
+    original = step_module.train_step
+
+    def failing(stepper: Any, state: Any) -> None:
+        if state.progress.step == step:
+            raise RuntimeError("not the disk's fault")
+        original(stepper, state)
+
+    from dist_train import train as train_module
+
+    train_module.train_step = failing
+    return _main(tree)
+
+
+def test_a_checkpoint_in_flight_survives_an_error_elsewhere(tree: dict[str, Any]) -> None:
+    """The writer of the first one takes longer to start than a step does."""
+    assert run_ranks(1, _main_that_fails_at, changed(tree, checkpoint__every_steps=3), 3) == [1]
+    assert [path.name for path in (folder(tree) / "checkpoints").iterdir()] == ["step_00000003"]
+
+
 @pytest.fixture
 def broken(tree: dict[str, Any], tmp_path: Path) -> Path:
     """An image of the training set that is none; ``tree`` reads the set in a loader process."""
