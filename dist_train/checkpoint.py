@@ -42,10 +42,13 @@ class Checkpoints:
 
     ``save`` returns when the state is copied; the write itself goes on in a process of its own. There is at most
     one write in flight, and ``wait`` ends it. ``write_s`` is how long the last one took, from ``save`` on.
+
+    Args:
+        rows: ``metrics.jsonl``, which must outlive a power loss as far as a checkpoint goes.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int, rows: Path | None = None) -> None:
+        self._folder, self._keep, self._rows = folder, keep, rows
         self._memory: mmap.mmap | None = None
         self._memory_fd = -1
         self._writer: subprocess.Popen[bytes] | None = None
@@ -65,7 +68,7 @@ class Checkpoints:
         copy_into(self._shared_memory(layout.payload_bytes), layout)
         writer = self._running_writer()
         assert writer.stdin is not None
-        job = Job(self._folder, manifest, self._keep, layout.header, layout.payload_bytes)
+        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes)
         try:
             pickle.dump(job, writer.stdin)
             writer.stdin.flush()

@@ -67,7 +67,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     run = RunDir.of(cfg)
     index = group.from_main(lambda: scan(cfg.data))
     plan = make_plan(cfg, len(index.train), group.world_size)
-    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.

@@ -39,7 +39,7 @@ class JsonlSink:
     """
 
     def __init__(self, path: Path, progress: Progress) -> None:
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_bytes().splitlines() if path.exists() else []
         self.kept = [row for row in map(_parse, lines) if row is not None and _precedes(row, progress)]
         with atomic_write(path) as file:
             file.write("".join(json.dumps(row) + "\n" for row in self.kept).encode())
@@ -56,13 +56,13 @@ class JsonlSink:
         self._file.close()
 
 
-def _parse(line: str) -> Row | None:
-    """A row; None for one that was cut short by a kill."""
+def _parse(line: bytes) -> Row | None:
+    """A row; None for one that was cut short by a kill, or is not ours."""
     try:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and "step" in row else None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) and "split" in row else None
 
 
 def _precedes(row: Row, progress: Progress) -> bool:

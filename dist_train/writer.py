@@ -12,7 +12,9 @@ import pickle
 import shutil
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,12 @@ def _write_once(folder: Path, manifest: Manifest, content: list[memoryview]) -> 
         raise
 
 
+def _make_durable(path: Path) -> None:
+    """Have on disk what another process has written to a file, if there is one."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def _chunks(content: list[memoryview]) -> Iterable[memoryview]:
     for piece in content:
         for start in range(0, len(piece), CHUNK):
@@ -93,6 +101,8 @@ def main(memory_fd: int) -> None:
         if job is None:
             return
         try:
+            if job.rows is not None:
+                patiently(partial(_make_durable, job.rows))
             payload = memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ))
             write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
             answer = ""

@@ -1,10 +1,15 @@
 """Checkpoints are whole, verified, few; and a failing disk is told."""
 
 import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
+import struct
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,8 @@ from dist_train.checkpoint import Checkpoints, ReadError, SaveError, load
 from dist_train.errors import ConfigError
 from dist_train.manifest import Manifest
 from dist_train.processes import alive
+from dist_train.sinks import JsonlSink
+from dist_train.state import Progress
 from tests.ranks import RankFailure, run_ranks
 
 
@@ -141,6 +148,45 @@ def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> No
     assert found[0].is_dir()
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which can lose its power."""
+    image, mounted = tmp_path / "image", tmp_path / "disk"
+    mounted.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(16 * 2**20)
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(mounted)]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting an image needs root")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+def _lose_power(disk: Path) -> None:
+    """Forget what the disk has not been told to keep."""
+    shutdown, without_flushing = 0x8004587D, 2  # ext4's ioctl
+    fd = os.open(disk, os.O_RDONLY)
+    fcntl.ioctl(fd, shutdown, struct.pack("I", without_flushing))
+    os.close(fd)
+    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(disk.with_name("image")), str(disk)], check=True)
+
+
+def test_after_a_power_loss_there_are_the_rows_up_to_the_checkpoint(disk: Path) -> None:
+    rows = disk / "metrics.jsonl"
+    checkpoints = Checkpoints(disk / "checkpoints", keep=2, rows=rows)
+    sink = JsonlSink(rows, Progress())
+    sink.row({"step": 1, "split": "train", "loss": 0.5})
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.close()
+    sink.close("running", 0)
+    _lose_power(disk)
+    found = Checkpoints(disk / "checkpoints", keep=2).newest()
+    assert found is not None
+    assert found[1].step == 1
+    assert rows.read_text() == '{"step": 1, "split": "train", "loss": 0.5}\n'
+
+
 def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
@@ -157,8 +203,6 @@ def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     """A real full disk: a tmpfs of 1 MB, where the machine lets us mount one."""
-    import subprocess
-
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:

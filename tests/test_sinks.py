@@ -36,6 +36,15 @@ def test_rows_beyond_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert _rows(path) == [(2, "train", 2.0), (4, "train", 4.0), (4, "val", 0.25)]
 
 
+def test_what_is_no_row_does_not_keep_a_run_from_coming_back(tmp_path: Path) -> None:
+    """Somebody's edits, and what a power loss leaves of a page."""
+    path = tmp_path / "metrics.jsonl"
+    good = json.dumps(_row(2, "train", 2.0)).encode()
+    path.write_bytes(b'{"step": 1}\n{"step": null, "split": "val"}\n\xff\xfe\x00\n7\n\n' + good + b"\n")
+    JsonlSink(path, Progress(step=4)).close("done", 0)
+    assert path.read_bytes() == good + b"\n"
+
+
 def test_numbers_survive_json(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     sink = JsonlSink(path, Progress())
