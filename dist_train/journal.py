@@ -13,7 +13,7 @@ from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
 from dist_train.pace import CONSPICUOUS, straggler
 from dist_train.reports import write_predictions
-from dist_train.run_dir import Result, Status, write_result
+from dist_train.run_dir import Result, Status, read_result, write_result
 from dist_train.scores import Evaluation
 from dist_train.setup import Setup
 from dist_train.sinks import Sinks, open_sinks
@@ -33,6 +33,7 @@ class Journal:
         self._attempt = attempt
         self._hosts = hosts
         self._suspects: set[int] = set()
+        self._earlier = read_result(setup.run)
         self._began = time.monotonic()
         self._first_step = setup.state.progress.step
         self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
@@ -153,6 +154,10 @@ class Journal:
             return
         wall = time.monotonic() - self._began
         steps = progress.step - self._first_step
+        pace: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
+        if steps:
+            pace["images_per_s"] = steps * setup.plan.global_batch / (wall - self._paused_s)
+            pace |= {"data_wait": self._data_wait.share, "advice": self._data_wait.advice}
         write_result(
             setup.run,
             Result(
@@ -164,9 +169,7 @@ class Journal:
                 last=progress.last,
                 weights="raw" if setup.state.evaluated_model is setup.state.model else "ema",
                 wall_s=round(wall, 3),
-                images_per_s=steps * setup.plan.global_batch / (wall - self._paused_s) if steps else None,
-                data_wait=self._data_wait.share,
-                advice=self._data_wait.advice,
+                **pace,
                 error=error,
                 message=message,
             ),

@@ -95,9 +95,9 @@ class Result:
     """``result.json``: how the run stands, for people, launchers and ``compare``.
 
     ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
-    average as ``weights`` says; ``wall_s`` and
-    ``images_per_s`` are of this attempt, and so is ``data_wait``, the share of time spent on waiting for data, with
-    ``advice`` where it is too much; ``error`` and ``message`` say why it failed.
+    average as ``weights`` says; ``wall_s`` is of this attempt; ``images_per_s`` is of the last one that made a step, and so is
+    ``data_wait``, the share of time spent on waiting for data, with ``advice`` where it is too much; ``error`` and
+    ``message`` say why it failed.
     """
 
     status: Status = "running"
