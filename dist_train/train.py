@@ -182,7 +182,10 @@ def main(cfg: Config) -> int:
         with joined(cfg.distributed) as group:
             status = attempt(cfg, group)
     except KeyboardInterrupt:
-        raise
+        error = DistTrainError(
+            "interrupted twice: left at once, without saving; the same command goes on from what is saved"
+        )
+        return fail(cfg, error)
     except Exception as error:  # noqa: BLE001 - every failure is told in result.json
         return fail(cfg, error)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ

@@ -69,10 +69,13 @@ def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
 
 def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tree, schedule__name="constant", train__epochs=1)
-    digest = state_digest(run)
+    digest, before = state_digest(run), _result(tree)
     capsys.readouterr()
     assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
     assert "is finished already" in capsys.readouterr().out
+    assert {key: _result(tree)[key] for key in ("status", "best", "images_per_s")} == {
+        key: before[key] for key in ("status", "best", "images_per_s")
+    }
     assert state_digest(run) == digest
     longer = train(tree, schedule__name="constant", train__epochs=2)
     straight = train(tree, schedule__name="constant", train__epochs=2, run__name="straight")
