@@ -150,7 +150,7 @@ class Journal:
     def write(self, status: Status, error: ErrorKind | None = None, message: str | None = None) -> None:
         """Bring ``result.json`` up to date."""
         setup, progress = self._setup, self._setup.state.progress
-        if not setup.group.is_main:
+        if not setup.group.is_main or (status == "running" and self._another_rank_failed()):
             return
         wall = time.monotonic() - self._began
         steps = progress.step - self._first_step
@@ -174,6 +174,11 @@ class Journal:
                 message=message,
             ),
         )
+
+    def _another_rank_failed(self) -> bool:
+        """Whether the cause of a failure that this rank is yet to meet stands in ``result.json``."""
+        known = read_result(self._setup.run)
+        return known.get("status") == "failed" and known.get("attempt") == self._attempt
 
     def close(self, status: Status) -> None:
         """The end of the attempt, well or otherwise planned: weights, ``result.json``, sinks."""

@@ -294,6 +294,32 @@ def test_a_data_error_of_one_rank_ends_all_ranks_soon_and_is_told(
     assert time.monotonic() - began < 60, "nobody waited for distributed.timeout_s"
 
 
+def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
+    """Rank 1 fails while rank 0 is at the best weights, and notes afterwards that the run goes on."""
+    from dist_train import journal
+    from dist_train import train as train_module
+
+    original = journal.save_weights
+
+    def slow(*args: Any) -> None:
+        time.sleep(1)
+        original(*args)
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError("the cause")
+
+    if os.environ["RANK"] == "0":
+        journal.save_weights = slow
+    else:
+        train_module.save_now = failing
+    return _main(tree)
+
+
+def test_the_cause_stays_told_while_rank_0_is_busy(tree: dict[str, Any]) -> None:
+    assert run_ranks(2, _main_with_a_slow_rank_0, tree) == [1, 1]
+    assert (_result(tree)["error"], _result(tree)["message"]) == ("other", "rank 1: the cause")
+
+
 def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]) -> None:
     """4 -> 2 -> 3 ranks: the same samples in the same order at the same learning rate, to float tolerance."""
     plain = changed(tree, augment__hflip=0.0, train__micro_batch=1, log__every_steps=1, schedule__name="constant")
