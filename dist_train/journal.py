@@ -123,10 +123,11 @@ class Journal:
         progress.evaluated = progress.step
         progress.last = {"step": progress.step, **scores}
         gain = progress.best is None or better(metric, scores[metric], progress.best[metric])
-        enough = progress.best is None or better(
-            metric, scores[metric], progress.best[metric], stopping.min_delta if stopping else 0.0
-        )
-        progress.evaluations_without_gain = 0 if enough else progress.evaluations_without_gain + 1
+        by = stopping.min_delta if stopping else 0.0
+        if progress.to_beat is None or better(metric, scores[metric], progress.to_beat, by):
+            progress.to_beat, progress.evaluations_without_gain = scores[metric], 0
+        else:
+            progress.evaluations_without_gain += 1
         if gain:
             progress.best = progress.last
             if setup.group.is_main:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,28 @@ def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
     assert _result(tree)["step"] < 40, "it stopped early"
     assert [row["step"] for row in rows(run, "val")] == [5, 10, 12, 15] or _result(tree)["step"] == 20
     assert _result(tree)["best"]["loss"] == min(row["loss"] for row in rows(run, "val"))
+
+
+def _main_with_scores(tree: dict[str, Any], top1: list[float]) -> int:
+    from dist_train import train as train_module
+
+    original = train_module.evaluate
+
+    def scored(*args: Any) -> Any:
+        found = original(*args)
+        assert found is not None
+        return replace(found, scores=found.scores | {"top1": top1.pop(0)})
+
+    train_module.evaluate = scored
+    return _main(tree)
+
+
+def test_small_gains_add_up_before_a_run_is_stopped_early(tree: dict[str, Any]) -> None:
+    """As in Keras and Lightning: `min_delta` must be gained on the last score that counted, not on the best one."""
+    patient = changed(tree, train__epochs=9, train__early_stopping={"patience": 2, "min_delta": 1.0})
+    scores = [10.0, 10.6, 11.2, 11.8, 12.4, 12.5, 12.6, 99.0, 99.0]
+    assert run_ranks(1, _main_with_scores, patient, scores) == [0]
+    assert (_result(tree)["step"], _result(tree)["best"]["top1"]) == (35, 12.6)
 
 
 def test_an_earlier_better_best_is_not_overwritten_after_a_resume(tree: dict[str, Any]) -> None:
