@@ -14,6 +14,8 @@ class DistTrainError(Exception):
     kind: ErrorKind = "other"
     of_one_rank = False
     """Met by one rank only, which then has to tell it, whichever it is."""
+    of_this_start = False
+    """Turns this start away; the run itself has not failed, and its ``result.json`` stays as it is."""
 
 
 class ConfigError(DistTrainError):
@@ -24,6 +26,8 @@ class ConfigError(DistTrainError):
 
 class TakenError(ConfigError):
     """Somebody alive works on this run: nothing in its folder is ours to write."""
+
+    of_this_start = True
 
 
 class DataError(DistTrainError):

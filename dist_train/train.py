@@ -20,7 +20,6 @@ from dist_train.errors import (
     DistTrainError,
     ErrorKind,
     NonFiniteError,
-    TakenError,
 )
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
@@ -199,7 +198,7 @@ def fail(cfg: Config, error: Exception) -> int:
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
     try:
-        note_failure(run, kind, f"rank {rank}: {error}", taken=isinstance(error, TakenError))
+        note_failure(run, kind, f"rank {rank}: {error}", isinstance(error, DistTrainError) and error.of_this_start)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
     if isinstance(error, DistTrainError) and kind != "comm":
@@ -211,17 +210,17 @@ def fail(cfg: Config, error: Exception) -> int:
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
-def note_failure(run: RunDir, kind: ErrorKind, message: str, taken: bool) -> None:
+def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool) -> None:
     """Write the cause to ``result.json``, if that is ours to write.
 
-    It is not where another start works on the run, or has finished it: then nothing of the run has failed. And a rank
-    that merely lost another does not write over that rank's report.
+    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed. And a
+    rank that merely lost another does not write over that rank's report.
 
     Raises:
         OSError: the disk does not take it.
     """
     known = read_result(run)
-    if taken or known.get("status") == "done":
+    if known and (of_this_start or known.get("status") == "done"):
         write_refusal(run, kind, message)
     elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
         fields = {

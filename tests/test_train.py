@@ -223,6 +223,21 @@ def test_a_finished_run_stays_done_when_a_start_is_refused(tree: dict[str, Any])
     assert _result(tree) == before
 
 
+@pytest.mark.parametrize("status", ["done", "stopped"])
+def test_a_run_that_has_lost_its_checkpoints_is_not_begun_anew(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    """Somebody made room on the disk: the scores and weights of the run are all that is left of it."""
+    run = train(tree, train__epochs=1)
+    shutil.rmtree(run / "checkpoints")
+    (run / "result.json").write_text(json.dumps(_result(tree) | {"status": status}))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for _ in range(2):
+        assert _run(changed(tree, train__epochs=1)) == [2]
+        assert f"is {status} at step 5, and " in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
 def _main_under_a_supervisor(tree: dict[str, Any]) -> int:
     os.environ[START_NAME] = "7.0"
     return _main(tree)
