@@ -137,7 +137,9 @@ def _may_begin(cfg: Config, run: RunDir) -> None:
     if cfg.run.resume == "must":
         raise ConfigError(f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin anew")
     known = read_result(run)
-    if known.get("status") in ("done", "stopped"):  # a run that was killed before its first checkpoint is neither
+    # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
+    removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
+    if removed or known.get("status") == "done":
         raise ConfigError(
             f"{run.path} is {known['status']} at step {known['step']}, and {run.checkpoints} holds no valid checkpoint: to "
             "begin anew would overwrite its results; restore a checkpoint, remove the run, or choose another `run.name`"
