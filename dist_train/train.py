@@ -233,7 +233,7 @@ def explained(error: Exception, run: RunDir) -> Exception:
     """``error``, or a user's error in its place: for a disk that fails the run, and for torch's refusal to compute
     at random, which names our key.
     """
-    if isinstance(error, OSError) and error.filename and _belongs_to(Path(os.fsdecode(error.filename)), run):
+    if isinstance(error, OSError) and isinstance(error.filename, str) and _belongs_to(Path(error.filename), run):
         plain = DistTrainError(
             f"{error.filename}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
             "`run.output_dir`, and start the same command again"
