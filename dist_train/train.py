@@ -4,6 +4,7 @@ import logging
 import os
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch.nn.utils import get_total_norm
@@ -128,7 +129,14 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
     journal.paused(time.monotonic() - began)
 
 
-def attempt(cfg: Config, group: Dist) -> Status:
+@dataclass
+class Number:
+    """Which attempt this is; None until it has begun."""
+
+    value: int | None = None
+
+
+def attempt(cfg: Config, group: Dist, number: Number) -> Status:
     """One attempt at a run: lock it, build, resume, train, tell how it ended.
 
     The state that was saved before an error is sound: it gets the time to reach the disk.
@@ -140,8 +148,8 @@ def attempt(cfg: Config, group: Dist) -> Status:
     try:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
-        number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
-        journal = Journal(setup, number, hosts)
+        number.value = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
+        journal = Journal(setup, number.value, hosts)
         if finished(setup):
             log.info("%s is finished already", setup.run.path)
         try:
@@ -177,28 +185,30 @@ def main(cfg: Config) -> int:
         The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
         anything else; ``result.json`` tells.
     """
+    number = Number()
     try:
         with joined(cfg.distributed) as group:
-            status = attempt(cfg, group)
+            status = attempt(cfg, group, number)
     except KeyboardInterrupt:
         error = DistTrainError(
             "interrupted twice: left at once, without saving; the same command goes on from what is saved"
         )
-        return fail(cfg, error)
+        return fail(cfg, error, number)
     except Exception as error:  # noqa: BLE001 - every failure is told in result.json
-        return fail(cfg, error)
+        return fail(cfg, error, number)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
 
 
-def fail(cfg: Config, error: Exception) -> int:
+def fail(cfg: Config, error: Exception, number: Number) -> int:
     """Tell of a failure: a message for a user's error, a traceback with the rank for any other."""
     run = RunDir.of(cfg)
     error = explained(error, run)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
+    of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
-        note_failure(run, kind, f"rank {rank}: {error}", isinstance(error, DistTrainError) and error.of_this_start)
+        note_failure(run, kind, f"rank {rank}: {error}", of_this_start, number)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
     if isinstance(error, DistTrainError) and kind != "comm":
@@ -210,16 +220,19 @@ def fail(cfg: Config, error: Exception) -> int:
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
-def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool) -> None:
+def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, number: Number) -> None:
     """Write the cause to ``result.json``, if that is ours to write.
 
-    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed. And a
-    rank that merely lost another does not write over that rank's report.
+    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed; nor where a
+    later attempt is at work, while this rank has waited for a lost node. And a rank that merely lost another does
+    not write over that rank's report.
 
     Raises:
         OSError: the disk does not take it.
     """
     known = read_result(run)
+    if number.value is not None and known.get("attempt", 0) > number.value:
+        return
     if known and (of_this_start or known.get("status") == "done"):
         write_refusal(run, kind, message)
     elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):

@@ -21,7 +21,8 @@ from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
 from dist_train.faults import Traces, wait_until
-from dist_train.run_dir import START_NAME, RunDir, read_refusal
+from dist_train.run_dir import START_NAME, Result, RunDir, read_refusal, write_result
+from dist_train.train import Number, note_failure
 from tests.fuzz import ForkedStart
 from tests.ranks import collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
@@ -210,6 +211,16 @@ def test_a_second_start_leaves_the_result_of_the_first_alone(tree: dict[str, Any
     assert _result(tree) == before
     os.kill(first[0][0].pid, signal.SIGTERM)
     assert collect(first) == [75]
+
+
+def test_a_rank_of_an_earlier_attempt_leaves_the_result_of_a_later_one_alone(tree: dict[str, Any]) -> None:
+    """One that has waited for a lost node, while the run was started again elsewhere."""
+    run = RunDir(folder(tree))
+    write_result(run, Result(attempt=2))
+    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(1))
+    assert _result(tree)["status"] == "running"
+    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(2))
+    assert _result(tree)["status"] == "failed"
 
 
 def test_a_finished_run_stays_done_when_a_start_is_refused(tree: dict[str, Any]) -> None:
