@@ -96,7 +96,7 @@ def test_an_earlier_start_of_the_same_slurm_job_is_dead(tmp_path: Path, monkeypa
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock_module, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(lock_module, "DEAD_AFTER_S", 0.6)
+    monkeypatch.setattr(lock_module, "DEAD_AFTER_S", 1.5)  # a busy machine lets a heartbeat wait
 
 
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
