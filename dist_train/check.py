@@ -56,7 +56,7 @@ def check(cfg: Config, world_size: int) -> None:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
     run = RunDir.of(cfg)
-    saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)
+    saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, alone, network)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")

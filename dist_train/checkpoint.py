@@ -5,6 +5,7 @@ what its SHA-256 is. The folder appears under its name by one rename, when both 
 """
 
 import contextlib
+import json
 import logging
 import mmap
 import os
@@ -14,11 +15,12 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dist_train.errors import ConfigError, DistTrainError
-from dist_train.files import read_json, sha256_of
+from dist_train.files import patiently, sha256_of
 from dist_train.manifest import FORMAT, MANIFEST, STATE, Job, Manifest
 from dist_train.preempt import ignore_stop_signals
 from dist_train.snapshot import copy_into, lay_out, put_together
@@ -31,15 +33,22 @@ class SaveError(DistTrainError):
     """A checkpoint could not be written. Earlier ones are intact."""
 
 
+class ReadError(DistTrainError):
+    """A checkpoint may be whole, but the disk does not let us see."""
+
+
 class Checkpoints:
     """The checkpoints of one run; for rank 0 alone.
 
     ``save`` returns when the state is copied; the write itself goes on in a process of its own. There is at most
     one write in flight, and ``wait`` ends it. ``write_s`` is how long the last one took, from ``save`` on.
+
+    Args:
+        rows: ``metrics.jsonl``, which must outlive a power loss as far as a checkpoint goes.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int, rows: Path | None = None) -> None:
+        self._folder, self._keep, self._rows = folder, keep, rows
         self._memory: mmap.mmap | None = None
         self._memory_fd = -1
         self._writer: subprocess.Popen[bytes] | None = None
@@ -59,7 +68,7 @@ class Checkpoints:
         copy_into(self._shared_memory(layout.payload_bytes), layout)
         writer = self._running_writer()
         assert writer.stdin is not None
-        job = Job(self._folder, manifest, self._keep, layout.header, layout.payload_bytes)
+        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes)
         try:
             pickle.dump(job, writer.stdin)
             writer.stdin.flush()
@@ -102,6 +111,11 @@ class Checkpoints:
                 f"earlier checkpoints in {self._folder} are intact: mend the disk and start the same command again"
             )
 
+    def finish(self, limit_s: float) -> None:
+        """Give the write in flight so long to come to its end, after an error elsewhere."""
+        if self._in_flight:
+            self._answer_is_there(limit_s)
+
     def close(self) -> None:
         """Wait for the write in flight and end the writer.
 
@@ -124,20 +138,26 @@ class Checkpoints:
                 writer.wait()
                 writer.stdout.close()
 
-    def newest(self) -> tuple[Path, Manifest] | None:
-        """The newest checkpoint that verifies; damaged ones are set aside and told.
+    def newest(self, only_look: bool = False) -> tuple[Path, Manifest] | None:
+        """The newest checkpoint that verifies; damaged ones are told and, unless we ``only_look``, set aside.
 
         Raises:
             ConfigError: it was written by a version of this program that we cannot read.
+            ReadError: the disk fails. That is no damage: what cannot be read now is not given up.
         """
-        for path in sorted(self._folder.glob("step_*"), reverse=True):
-            fault = _fault(path)
-            if fault is None:
-                return path, Manifest(**read_json(path / MANIFEST))
-            aside = path.with_name(f"damaged-{path.name}")
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
-            log.warning("checkpoint %s is damaged (%s): set aside as %s", path.name, fault, aside.name)
+        try:
+            for path in reversed(patiently(partial(_stored, self._folder))):
+                found = patiently(partial(_look, path))
+                if isinstance(found, Manifest):
+                    return path, found
+                log.warning("checkpoint %s is damaged (%s)", path.name, found)
+                if not only_look:
+                    _set_aside(path)
+        except OSError as error:
+            raise ReadError(
+                f"{error.filename} cannot be read: {error.strerror}; mend the disk and start the same command again, or "
+                "move this checkpoint away: then the one before it is used"
+            ) from None
         return None
 
     def _shared_memory(self, size: int) -> mmap.mmap:
@@ -160,10 +180,10 @@ class Checkpoints:
             )
         return self._writer
 
-    def _answer_is_there(self) -> bool:
+    def _answer_is_there(self, limit_s: float = 0.0) -> bool:
         assert self._writer is not None
         assert self._writer.stdout is not None
-        return bool(select.select([self._writer.stdout.fileno()], [], [], 0)[0])
+        return bool(select.select([self._writer.stdout.fileno()], [], [], limit_s)[0])
 
 
 def load(path: Path) -> Any:
@@ -171,19 +191,44 @@ def load(path: Path) -> Any:
     return put_together(*read_safetensors(path / STATE))
 
 
-def _fault(path: Path) -> str | None:
-    """Why a checkpoint cannot be used; None if it can."""
-    manifest = read_json(path / MANIFEST)
-    if not isinstance(manifest, dict) or "sha256" not in manifest:
+def _stored(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first. ``glob`` would find none in a folder that cannot be read."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.startswith("step_"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(f"damaged-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    log.warning("checkpoint %s is set aside as %s", path.name, aside.name)
+
+
+def _look(path: Path) -> Manifest | str:
+    """A checkpoint's manifest, or why it cannot be used.
+
+    Raises:
+        OSError: the disk does not let us see.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or not {"sha256", "format"} <= manifest.keys():
         return "its manifest is missing or unreadable"
     if manifest["format"] != FORMAT:
         raise ConfigError(
             f"{path} has format {manifest['format']}, and this version reads {FORMAT}; use the version that wrote it"
         )
     state = path / STATE
-    size = state.stat().st_size if state.is_file() else -1
+    try:
+        size = state.stat().st_size
+    except FileNotFoundError:
+        size = -1
     if size != manifest["bytes"]:
         return f"{STATE} has {size} bytes, the manifest says {manifest['bytes']}"
     if sha256_of(state) != manifest["sha256"]:
         return f"the SHA-256 of {STATE} is not the manifest's"
-    return None
+    return Manifest(**manifest)

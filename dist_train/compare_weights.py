@@ -34,7 +34,9 @@ def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, pi
     """
     outcomes: list[tuple[str, Evaluation]] = []
     first: DataIndex | None = None
-    with joined(run_config(runs[0]).distributed) as group:
+    # How the run was trained does not matter here: one process is enough, and several may share the work.
+    distributed = run_config(runs[0]).distributed.model_copy(update={"strategy": "auto"})
+    with joined(distributed) as group:
         log_to_console(group.rank)
         for path in runs:
             found = score(path, which, group, first, keep=len(runs) > 1)

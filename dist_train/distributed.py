@@ -241,7 +241,9 @@ def _device(local_rank: int) -> torch.device:
         keep_freed_memory()
         return torch.device("cpu")
     if local_rank >= gpus:
-        raise ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
+        error = ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
+        error.of_one_rank = local_rank == gpus  # rank 0 has one and waits; of the others the first tells
+        raise error
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 

@@ -61,10 +61,19 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
-    parser.add_argument("--ranks", type=int, default=1, metavar="N", help="ranks on this machine, under torchrun (1)")
+    parser.add_argument(
+        "--ranks", type=_positive, default=1, metavar="N", help="ranks on this machine, under torchrun (1)"
+    )
     parser.add_argument("--limit", type=float, default=900, metavar="S", help="longest that one start may take (900)")
     parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
 
 
 def main(argv: list[str]) -> int:

@@ -14,12 +14,20 @@ class DistTrainError(Exception):
     kind: ErrorKind = "other"
     of_one_rank = False
     """Met by one rank only, which then has to tell it, whichever it is."""
+    of_this_start = False
+    """Turns this start away; the run itself has not failed, and its ``result.json`` stays as it is."""
 
 
 class ConfigError(DistTrainError):
     """The configuration, or a file it names, is wrong. Trying again cannot help."""
 
     kind: ErrorKind = "config"
+
+
+class TakenError(ConfigError):
+    """Somebody alive works on this run: nothing in its folder is ours to write."""
+
+    of_this_start = True
 
 
 class DataError(DistTrainError):

@@ -1,12 +1,37 @@
 """Files that are whole or absent: atomic writes, digests, small JSON documents. No torch here."""
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
+"""Errors that a network file system may get over."""
+PAUSES_S = (1.0, 5.0, 15.0)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do ``work``; after a transient error wait and do it again.
+
+    Raises:
+        OSError: the disk does not get over it.
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise
+        time.sleep(pause_s)
+    return work()
 
 
 def fsync_dir(path: Path) -> None:
@@ -23,11 +48,10 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of ``path`` for writing; rename it into place if the block succeeds.
 
     A reader sees the old file or the new one, never a part. With ``durable`` the bytes and the name
-    are fsynced first, so that this also holds after a power loss.
+    are fsynced first, so that this also holds after a power loss. An error of the disk names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not by the process id: two nodes, or two containers, may have the same one and write to the same folder.
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # process ids repeat from host to host
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -37,8 +61,17 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         if durable:
             fsync_dir(path.parent)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # rather than the neighbour, or nothing
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of ``path`` have left beside it; for the only process that writes it."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:

@@ -13,7 +13,7 @@ from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
 from dist_train.pace import CONSPICUOUS, straggler
 from dist_train.reports import write_predictions
-from dist_train.run_dir import Result, Status, write_result
+from dist_train.run_dir import Result, Status, read_result, write_result
 from dist_train.scores import Evaluation
 from dist_train.setup import Setup
 from dist_train.sinks import Sinks, open_sinks
@@ -33,6 +33,7 @@ class Journal:
         self._attempt = attempt
         self._hosts = hosts
         self._suspects: set[int] = set()
+        self._earlier = read_result(setup.run)
         self._began = time.monotonic()
         self._first_step = setup.state.progress.step
         self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
@@ -122,10 +123,11 @@ class Journal:
         progress.evaluated = progress.step
         progress.last = {"step": progress.step, **scores}
         gain = progress.best is None or better(metric, scores[metric], progress.best[metric])
-        enough = progress.best is None or better(
-            metric, scores[metric], progress.best[metric], stopping.min_delta if stopping else 0.0
-        )
-        progress.evaluations_without_gain = 0 if enough else progress.evaluations_without_gain + 1
+        by = stopping.min_delta if stopping else 0.0
+        if progress.to_beat is None or better(metric, scores[metric], progress.to_beat, by):
+            progress.to_beat, progress.evaluations_without_gain = scores[metric], 0
+        else:
+            progress.evaluations_without_gain += 1
         if gain:
             progress.best = progress.last
             if setup.group.is_main:
@@ -149,10 +151,14 @@ class Journal:
     def write(self, status: Status, error: ErrorKind | None = None, message: str | None = None) -> None:
         """Bring ``result.json`` up to date."""
         setup, progress = self._setup, self._setup.state.progress
-        if not setup.group.is_main:
+        if not setup.group.is_main or (status == "running" and self._another_rank_failed()):
             return
         wall = time.monotonic() - self._began
         steps = progress.step - self._first_step
+        pace: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
+        if steps:
+            pace["images_per_s"] = steps * setup.plan.global_batch / (wall - self._paused_s)
+            pace |= {"data_wait": self._data_wait.share, "advice": self._data_wait.advice}
         write_result(
             setup.run,
             Result(
@@ -164,13 +170,16 @@ class Journal:
                 last=progress.last,
                 weights="raw" if setup.state.evaluated_model is setup.state.model else "ema",
                 wall_s=round(wall, 3),
-                images_per_s=steps * setup.plan.global_batch / (wall - self._paused_s) if steps else None,
-                data_wait=self._data_wait.share,
-                advice=self._data_wait.advice,
+                **pace,
                 error=error,
                 message=message,
             ),
         )
+
+    def _another_rank_failed(self) -> bool:
+        """Whether the cause of a failure that this rank is yet to meet stands in ``result.json``."""
+        known = read_result(self._setup.run)
+        return known.get("status") == "failed" and known.get("attempt") == self._attempt
 
     def close(self, status: Status) -> None:
         """The end of the attempt, well or otherwise planned: weights, ``result.json``, sinks."""

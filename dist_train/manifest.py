@@ -35,9 +35,13 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to write: ``header`` and then the first ``payload_bytes`` of the shared memory."""
+    """One checkpoint to write: ``header`` and then the first ``payload_bytes`` of the shared memory.
+
+    ``rows`` is the file that a run goes on writing after this checkpoint: what it holds so far must be as durable.
+    """
 
     folder: Path
+    rows: Path | None
     manifest: Manifest
     keep: int
     header: bytes

@@ -29,7 +29,7 @@ class Predictions:
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
     """Write the file atomically: about 2 bytes an image and the compressed paths."""
-    with atomic_write(path, durable=False) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(
             file,
             step=np.int64(predictions.step),

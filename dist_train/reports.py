@@ -28,7 +28,7 @@ def write_predictions(path: Path, outcome: Evaluation, index: DataIndex, step: i
         save_predictions(path, Predictions(step, pred, label, paths))
         return
     assert outcome.outputs is not None
-    with atomic_write(path, durable=False) as file:
+    with atomic_write(path) as file:
         np.savez_compressed(
             file,
             step=np.int64(step),

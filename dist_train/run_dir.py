@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from dist_train.config import Config, dump_config
 from dist_train.errors import ErrorKind
-from dist_train.files import atomic_write, read_json, write_json
+from dist_train.files import atomic_write, read_json, remove_leftovers, write_json
 
 Status = Literal["running", "stopped", "done", "failed"]
 
@@ -42,6 +42,11 @@ class RunDir:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def refusal(self) -> Path:
+        """Why the last start under a supervisor was turned away."""
+        return self.path / "refusal.json"
 
     @property
     def lock(self) -> Path:
@@ -90,9 +95,9 @@ class Result:
     """``result.json``: how the run stands, for people, launchers and ``compare``.
 
     ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
-    average as ``weights`` says; ``wall_s`` and
-    ``images_per_s`` are of this attempt, and so is ``data_wait``, the share of time spent on waiting for data, with
-    ``advice`` where it is too much; ``error`` and ``message`` say why it failed.
+    average as ``weights`` says; ``wall_s`` is of this attempt; ``images_per_s`` is of the last one that made a step, and so is
+    ``data_wait``, the share of time spent on waiting for data, with ``advice`` where it is too much; ``error`` and
+    ``message`` say why it failed.
     """
 
     status: Status = "running"
@@ -123,12 +128,33 @@ def read_result(run: RunDir) -> dict[str, Any]:
     return result
 
 
+START_NAME = "DIST_TRAIN_START"
+"""The variable by which a supervisor names a start to its ranks."""
+
+
+def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:
+    """Tell this start's supervisor, if it has one, why it was turned away; ``result.json`` is not ours to write."""
+    if START_NAME in os.environ:
+        start = os.environ[START_NAME]
+        write_json(run.refusal, {"start": start, "status": "failed", "error": error, "message": message})
+
+
+def read_refusal(run: RunDir, start: str) -> dict[str, Any]:
+    """What a result would say of a start that was turned away; empty if it was not."""
+    refusal: dict[str, Any] = read_json(run.refusal, default={})
+    return refusal if refusal.get("start") == start else {}
+
+
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:
-    """Write ``config.yaml`` and add an entry to ``provenance.json``.
+    """Write ``config.yaml`` and add an entry to ``provenance.json``; remove what killed attempts left half written.
 
     Returns:
         The number of this attempt, from 1.
     """
+    for path in (run.best, run.last, run.predictions, run.metrics, run.listing, run.bad_images, run.classes):
+        remove_leftovers(path)
+    for path in (run.config, run.provenance, run.result):
+        remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
     attempts = read_json(run.provenance, default={"attempts": []})["attempts"]

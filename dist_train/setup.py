@@ -32,7 +32,7 @@ from dist_train.optim import build_optimizer, replace_optimizer
 from dist_train.pace import ForwardClock
 from dist_train.plan import Plan, fold_in, make_plan
 from dist_train.precision import Precision
-from dist_train.run_dir import RunDir
+from dist_train.run_dir import RunDir, read_result
 from dist_train.state import Progress, TrainState
 from dist_train.step import Stepper, reseed
 from dist_train.sync_bn import synchronise
@@ -67,7 +67,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
     run = RunDir.of(cfg)
     index = group.from_main(lambda: scan(cfg.data))
     plan = make_plan(cfg, len(index.train), group.world_size)
-    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
@@ -112,23 +112,47 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
-def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex) -> Path | None:
-    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0."""
-    found = checkpoints.newest()
-    if found is None:
-        if cfg.run.resume == "must":
-            raise ConfigError(
-                f"`run.resume` (must): {RunDir.of(cfg).checkpoints} holds no valid checkpoint; use auto to begin anew"
-            )
-        return None
-    path, manifest = found
+def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, only_look: bool = False) -> Path | None:
+    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
+
+    Args:
+        only_look: leave damaged ones where they are.
+
+    Raises:
+        ConfigError, DataError: the run may not go on like this; it is left as it is.
+    """
+    found = checkpoints.newest(only_look)
+    try:
+        if found is None:
+            _may_begin(cfg, RunDir.of(cfg))
+            return None
+        _may_go_on(cfg, index, *found)
+    except (ConfigError, DataError) as error:
+        error.of_this_start = True
+        raise
+    return found[0]
+
+
+def _may_begin(cfg: Config, run: RunDir) -> None:
+    if cfg.run.resume == "must":
+        raise ConfigError(f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin anew")
+    known = read_result(run)
+    # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
+    removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
+    if removed or known.get("status") == "done":
+        raise ConfigError(
+            f"{run.path} is {known['status']} at step {known['step']}, and {run.checkpoints} holds no valid checkpoint: to "
+            "begin anew would overwrite its results; restore a checkpoint, remove the run, or choose another `run.name`"
+        )
+
+
+def _may_go_on(cfg: Config, index: DataIndex, path: Path, manifest: Manifest) -> None:
     if cfg.run.resume == "never":
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
     _same_arithmetic(manifest, arithmetic(cfg), path)
     _same_data(manifest, index, RunDir.of(cfg))
-    return path
 
 
 def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> None:

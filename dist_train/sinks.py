@@ -46,7 +46,11 @@ class JsonlSink:
         self._file = open(path, "a", buffering=1)  # noqa: SIM115 - closed by close()
 
     def row(self, row: Row) -> None:
-        self._file.write(json.dumps(row) + "\n")
+        try:
+            self._file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            error.filename = self._file.name  # writing to an open file does not tell which
+            raise
 
     def close(self, status: Status, exit_code: int) -> None:
         self._file.close()
@@ -74,16 +78,21 @@ class TensorBoardSink:
     def __init__(self, folder: Path, step: int, rows_so_far: list[Row]) -> None:
         from torch.utils.tensorboard import SummaryWriter  # a tenth of a second, which other ranks need not spend
 
+        self._folder = folder
         self._writer = SummaryWriter(str(folder), purge_step=step)
         for row in rows_so_far:
             if row["step"] == step:
                 self.row(row)
 
     def row(self, row: Row) -> None:
-        for name, value in row.items():
-            if isinstance(value, float) and name != "epoch":
-                self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
-        self._writer.flush()
+        try:
+            for name, value in row.items():
+                if isinstance(value, float) and name != "epoch":
+                    self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
+            self._writer.flush()
+        except OSError as error:
+            error.filename = str(self._folder)
+            raise
 
     def close(self, status: Status, exit_code: int) -> None:
         self._writer.close()

@@ -21,7 +21,8 @@ class Progress:
         step: optimizer steps done.
         evaluated: the step of the last evaluation; -1 before the first.
         best: the best validation row so far, with its step.
-        evaluations_without_gain: since ``best``; early stopping counts them.
+        to_beat: the last score that was better than the one before it by ``train.early_stopping.min_delta``.
+        evaluations_without_gain: since then; early stopping counts them.
         skipped: steps left out because the gradient was not finite.
     """
 
@@ -29,6 +30,7 @@ class Progress:
     evaluated: int = -1
     best: dict[str, float] | None = None
     last: dict[str, float] | None = None
+    to_beat: float | None = None
     evaluations_without_gain: int = 0
     skipped: int = 0
 

@@ -4,6 +4,8 @@ import logging
 import os
 import time
 import traceback
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch.nn.utils import get_total_norm
 
@@ -17,6 +19,7 @@ from dist_train.errors import (
     EXIT_USER,
     ConfigError,
     DistTrainError,
+    ErrorKind,
     NonFiniteError,
 )
 from dist_train.evaluation import evaluate
@@ -26,11 +29,14 @@ from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
-from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
+from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_refusal, write_result
 from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.step import train_step
 
 log = logging.getLogger(__name__)
+
+LAST_WRITE_S = 20.0
+"""How long a run that fails waits for the checkpoint in flight. torchrun leaves a rank 30 s after another has died."""
 
 
 def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
@@ -123,8 +129,18 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
     journal.paused(time.monotonic() - began)
 
 
-def attempt(cfg: Config, group: Dist) -> Status:
-    """One attempt at a run: lock it, build, resume, train, tell how it ended."""
+@dataclass
+class Number:
+    """Which attempt this is; None until it has begun."""
+
+    value: int | None = None
+
+
+def attempt(cfg: Config, group: Dist, number: Number) -> Status:
+    """One attempt at a run: lock it, build, resume, train, tell how it ended.
+
+    The state that was saved before an error is sound: it gets the time to reach the disk.
+    """
     log_to_console(group.rank)
     stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
     lock = RunLock(RunDir.of(cfg).lock)
@@ -132,11 +148,15 @@ def attempt(cfg: Config, group: Dist) -> Status:
     try:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
-        number = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
-        journal = Journal(setup, number, hosts)
+        number.value = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
+        journal = Journal(setup, number.value, hosts)
         if finished(setup):
             log.info("%s is finished already", setup.run.path)
-        status = fit(setup, journal, stop)
+        try:
+            status = fit(setup, journal, stop)
+        except Exception:
+            setup.checkpoints.finish(LAST_WRITE_S)
+            raise
         setup.checkpoints.close()
         journal.close(status)
         stop.close()
@@ -165,33 +185,32 @@ def main(cfg: Config) -> int:
         The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
         anything else; ``result.json`` tells.
     """
+    number = Number()
     try:
         with joined(cfg.distributed) as group:
-            status = attempt(cfg, group)
+            status = attempt(cfg, group, number)
     except KeyboardInterrupt:
-        raise
+        error = DistTrainError(
+            "interrupted twice: left at once, without saving; the same command goes on from what is saved"
+        )
+        return fail(cfg, error, number)
     except Exception as error:  # noqa: BLE001 - every failure is told in result.json
-        return fail(cfg, error)
+        return fail(cfg, error, number)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
 
 
-def fail(cfg: Config, error: Exception) -> int:
-    """Tell of a failure: a message for a user's error, a traceback with the rank for any other.
-
-    ``result.json`` names the cause: a rank that merely lost another does not write over that rank's report.
-    """
-    error = explained(error)
+def fail(cfg: Config, error: Exception, number: Number) -> int:
+    """Tell of a failure: a message for a user's error, a traceback with the rank for any other."""
+    run = RunDir.of(cfg)
+    error = explained(error, run)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
-    run = RunDir.of(cfg)
-    known = read_result(run)
-    if run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        fields = {
-            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
-        }
-        message = f"rank {rank}: {error}"
-        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+    of_this_start = isinstance(error, DistTrainError) and error.of_this_start
+    try:
+        note_failure(run, kind, f"rank {rank}: {error}", of_this_start, number)
+    except OSError as trouble:
+        log.error("the failure could not be noted: %s", trouble)
     if isinstance(error, DistTrainError) and kind != "comm":
         report(error)
     elif kind == "comm":
@@ -201,8 +220,39 @@ def fail(cfg: Config, error: Exception) -> int:
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
-def explained(error: Exception) -> Exception:
-    """``error``, or for torch's refusal to compute at random one that names our key."""
+def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, number: Number) -> None:
+    """Write the cause to ``result.json``, if that is ours to write.
+
+    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed; nor where a
+    later attempt is at work, while this rank has waited for a lost node. And a rank that merely lost another does
+    not write over that rank's report.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    known = read_result(run)
+    if number.value is not None and known.get("attempt", 0) > number.value:
+        return
+    if known and (of_this_start or known.get("status") == "done"):
+        write_refusal(run, kind, message)
+    elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
+        fields = {
+            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
+        }
+        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+
+
+def explained(error: Exception, run: RunDir) -> Exception:
+    """``error``, or a user's error in its place: for a disk that fails the run, and for torch's refusal to compute
+    at random, which names our key.
+    """
+    if isinstance(error, OSError) and isinstance(error.filename, str) and _belongs_to(Path(error.filename), run):
+        plain = DistTrainError(
+            f"{error.filename}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
+            "`run.output_dir`, and start the same command again"
+        )
+        plain.of_one_rank = True
+        return plain
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:
         return error
@@ -210,3 +260,8 @@ def explained(error: Exception) -> Exception:
         f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
         "form; set it to false, or choose another model"
     )
+
+
+def _belongs_to(path: Path, run: RunDir) -> bool:
+    """Whether a path lies in the run's folder, or the folder in it."""
+    return path.is_relative_to(run.path) or run.path.is_relative_to(path)

@@ -5,27 +5,24 @@ touches) and sends a job over a pipe; the answer comes back when the checkpoint 
 than a thread because a thread would hold the trainer's interpreter lock. It imports no torch: it moves bytes.
 """
 
-import errno
 import json
 import mmap
 import os
 import pickle
 import shutil
 import sys
-import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dist_train.files import fsync_dir
+from dist_train.files import fsync_dir, patiently
 from dist_train.manifest import MANIFEST, STATE, Job, Manifest
 from dist_train.processes import die_with_parent
 
-TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
-"""Errors that a network file system may get over."""
-PAUSES_S = (1.0, 5.0, 15.0)
 CHUNK = 16 * 2**20
 
 
@@ -40,14 +37,7 @@ def write_checkpoint(folder: Path, manifest: Manifest, keep: int, content: list[
     Raises:
         OSError: the disk does not take it. Earlier checkpoints are as they were.
     """
-    for pause_s in (*PAUSES_S, None):
-        try:
-            _write_once(folder, manifest, content)
-            break
-        except OSError as error:
-            if error.errno not in TRANSIENT or pause_s is None:
-                raise
-            time.sleep(pause_s)
+    patiently(lambda: _write_once(folder, manifest, content))
     for old in sorted(folder.glob("step_*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -80,6 +70,12 @@ def _write_once(folder: Path, manifest: Manifest, content: list[memoryview]) -> 
         raise
 
 
+def _make_durable(path: Path) -> None:
+    """Have on disk what another process has written to a file, if there is one."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def _chunks(content: list[memoryview]) -> Iterable[memoryview]:
     for piece in content:
         for start in range(0, len(piece), CHUNK):
@@ -105,6 +101,8 @@ def main(memory_fd: int) -> None:
         if job is None:
             return
         try:
+            if job.rows is not None:
+                patiently(partial(_make_durable, job.rows))
             payload = memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ))
             write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
             answer = ""

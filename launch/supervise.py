@@ -22,7 +22,7 @@ from typing import Any
 
 from dist_train.config import load_config
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
-from dist_train.run_dir import RunDir, read_result
+from dist_train.run_dir import START_NAME, RunDir, read_refusal, read_result
 from launch import processes, progress, rendezvous, scontrol
 from launch.verdict import HOPELESS, Facts, Verdict, judge
 
@@ -67,6 +67,7 @@ class Supervisor:
         self.run = RunDir.of(load_config(task.config, task.overrides))
         self.walltime = False
         self.workers: set[int] = set()
+        self.name = f"{place.start} at {place.host}:{place.port}"
         self.earlier_result = read_result(self.run)
         job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
         self.end_time = job.end_time
@@ -93,7 +94,10 @@ class Supervisor:
         print(f"[supervisor {datetime.now():%H:%M:%S.%f} node {self.place.node}] {text}", flush=True)
 
     def result(self) -> dict[str, Any]:
-        """``result.json`` if this start wrote it."""
+        """``result.json`` if this start wrote it, or why this start was turned away."""
+        refusal = read_refusal(self.run, self.name)
+        if refusal:
+            return refusal
         result = read_result(self.run)
         return result if result != self.earlier_result else {}
 
@@ -105,6 +109,7 @@ class Supervisor:
         env.setdefault("OMP_NUM_THREADS", str(max(1, cpus // self.task.procs)))
         if cpus < self.task.procs:
             self.say(f"warning: {self.task.procs} workers share {cpus} CPU(s); ask for more with --cpus-per-gpu")
+        env[START_NAME] = self.name
         interface = rendezvous.interface_of(self.place.own)
         if interface:
             env.setdefault("GLOO_SOCKET_IFNAME", interface)

@@ -1,21 +1,28 @@
 """Checkpoints are whole, verified, few; and a failing disk is told."""
 
 import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
+import struct
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dist_train import writer
-from dist_train.checkpoint import Checkpoints, SaveError, load
+from dist_train import files, writer
+from dist_train.checkpoint import Checkpoints, ReadError, SaveError, load
 from dist_train.errors import ConfigError
 from dist_train.manifest import Manifest
 from dist_train.processes import alive
+from dist_train.sinks import JsonlSink
+from dist_train.state import Progress
 from tests.ranks import RankFailure, run_ranks
 
 
@@ -99,6 +106,36 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(
     assert (found[0].parent / "damaged-step_00000002").is_dir()
 
 
+@pytest.mark.parametrize("unreadable", ["manifest.json", "."])
+def test_what_cannot_be_read_now_is_not_given_up(checkpoints: Checkpoints, tmp_path: Path, unreadable: str) -> None:
+    """A path that leads in circles stands for a disk that is away for a moment, or that is another user's."""
+    for step in (1, 2):
+        checkpoints.save(_state(step), _manifest(step))
+    checkpoints.wait()
+    path = tmp_path / "checkpoints" if unreadable == "." else tmp_path / "checkpoints" / "step_00000002" / unreadable
+    path.rename(tmp_path / "kept")
+    path.symlink_to(path)
+    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; mend the disk"):
+        checkpoints.newest()
+    path.unlink()
+    (tmp_path / "kept").rename(path)
+    found = checkpoints.newest()
+    assert found is not None
+    assert found[1].step == 2
+
+
+def test_a_look_sets_nothing_aside(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """``--check`` writes nothing, also beside a run that goes on."""
+    for step in (1, 2):
+        checkpoints.save(_state(step), _manifest(step))
+    checkpoints.wait()
+    os.truncate(tmp_path / "checkpoints" / "step_00000002" / "state.safetensors", 10)
+    found = checkpoints.newest(only_look=True)
+    assert found is not None
+    assert found[1].step == 1
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step_00000001", "step_00000002"]
+
+
 def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> None:
     checkpoints.save(_state(1), _manifest(1))
     checkpoints.wait()
@@ -109,6 +146,45 @@ def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> No
     with pytest.raises(ConfigError, match="has format 99, and this version reads 1"):
         checkpoints.newest()
     assert found[0].is_dir()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, which can lose its power."""
+    image, mounted = tmp_path / "image", tmp_path / "disk"
+    mounted.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(16 * 2**20)
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(mounted)]):
+        if shutil.which(command[0]) is None or subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("mounting an image needs root")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+def _lose_power(disk: Path) -> None:
+    """Forget what the disk has not been told to keep."""
+    shutdown, without_flushing = 0x8004587D, 2  # ext4's ioctl
+    fd = os.open(disk, os.O_RDONLY)
+    fcntl.ioctl(fd, shutdown, struct.pack("I", without_flushing))
+    os.close(fd)
+    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(disk.with_name("image")), str(disk)], check=True)
+
+
+def test_after_a_power_loss_there_are_the_rows_up_to_the_checkpoint(disk: Path) -> None:
+    rows = disk / "metrics.jsonl"
+    checkpoints = Checkpoints(disk / "checkpoints", keep=2, rows=rows)
+    sink = JsonlSink(rows, Progress())
+    sink.row({"step": 1, "split": "train", "loss": 0.5})
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.close()
+    sink.close("running", 0)
+    _lose_power(disk)
+    found = Checkpoints(disk / "checkpoints", keep=2).newest()
+    assert found is not None
+    assert found[1].step == 1
+    assert rows.read_text() == '{"step": 1, "split": "train", "loss": 0.5}\n'
 
 
 def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:
@@ -127,8 +203,6 @@ def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
     """A real full disk: a tmpfs of 1 MB, where the machine lets us mount one."""
-    import subprocess
-
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True).returncode:
@@ -187,7 +261,7 @@ def test_an_error_that_a_disk_gets_over_is_retried(tmp_path: Path, monkeypatch: 
         file.flush()
 
     monkeypatch.setattr(writer, "_sync", sync)
-    monkeypatch.setattr(writer, "PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(files, "PAUSES_S", (0.01, 0.01))
     writer.write_checkpoint(tmp_path, _manifest(1), 2, [memoryview(b"content")])
     assert not failures
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]

@@ -96,6 +96,9 @@ def test_help_and_errors_need_no_torch(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "bad.yaml").write_text("run: {nam: x}")
     assert main(["--config", str(tmp_path / "bad.yaml")]) == 2
     assert "`run.nam`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--config", str(tmp_path / "bad.yaml"), "--ranks", "0"])
+    assert "argument --ranks: 0 is not 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -49,6 +49,13 @@ def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path)
         assert len(set(image.convert("L").tobytes())) > 50
 
 
+def test_how_a_run_was_trained_does_not_matter(tree: dict[str, Any]) -> None:
+    run = train(tree, 2, train__epochs=1, distributed__strategy="ddp")
+    code, out, err = call(main, run)
+    assert (code, err) == (0, "")
+    assert out.startswith("loss ")
+
+
 def _probabilities(run: Path) -> tuple[Any, Any]:
     from dist_train.compare_weights import score
     from dist_train.distributed import joined

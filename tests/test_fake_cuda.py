@@ -215,8 +215,10 @@ def _joined(port: int) -> tuple[Any, ...]:
         dist.all_reduce(on_gpu)
         told: list[Any] = [None]
         dist.all_gather_object(told, "object", group=group.control)
-        with pytest.raises(ConfigError, match="local rank 1 has no GPU: this node shows 1"):
-            _device(1)
+        for rank in (1, 2):
+            with pytest.raises(ConfigError, match=f"local rank {rank} has no GPU: this node shows 1") as raised:
+                _device(rank)
+            assert raised.value.of_one_rank == (rank == 1), "rank 0 has a GPU: another one must tell, once"
         return group.device, group.strategy, dist.get_backend(group.control), on_gpu.device, told
 
 

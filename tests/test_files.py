@@ -1,10 +1,12 @@
 """Files are whole or absent."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from dist_train.files import atomic_write, fingerprint, read_json, sha256_of, write_json
+from dist_train.files import atomic_write, fingerprint, read_json, remove_leftovers, sha256_of, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -18,16 +20,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_two_writers_with_one_process_id_do_not_share_a_part(tmp_path: Path) -> None:
-    """As in containers of several nodes, which write to one folder."""
-    target = tmp_path / "a.bin"
-    with atomic_write(target) as first:
+def test_two_who_write_at_once_do_not_meet(tmp_path: Path) -> None:
+    """As ranks on two hosts that fail together: in containers their process ids are often the same."""
+    target = tmp_path / "result.json"
+    with atomic_write(target) as first, atomic_write(target) as second:
         first.write(b"first")
-        with atomic_write(target) as second:
-            second.write(b"2")
-        assert target.read_bytes() == b"2"
-    assert target.read_bytes() == b"first"
+        second.write(b"second")
+    assert target.read_bytes() == b"first", "the one that was renamed last"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_killed_writer_leaves_nothing_for_long(tmp_path: Path) -> None:
+    target, other = tmp_path / "best.safetensors", tmp_path / ".last.safetensors.0a1b2c3d.tmp"
+    pid = os.fork()
+    if pid == 0:
+        with atomic_write(target) as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    other.touch()
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(target)
+    assert list(tmp_path.iterdir()) == [other]
 
 
 def test_json_comes_back_and_damage_is_the_default(tmp_path: Path) -> None:

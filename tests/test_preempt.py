@@ -66,6 +66,22 @@ def test_the_second_interrupt_means_now() -> None:
     assert run_ranks(1, _two_interrupts) == ["at once"]
 
 
+def _interrupted_twice(tree: dict[str, Any]) -> int:
+    _patch("train_step", lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    return train_module.main(parse_config(tree))
+
+
+def test_a_run_that_is_interrupted_twice_says_how_it_ended(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_ranks(1, _interrupted_twice, tree) == [1]
+    result = json.loads((folder(tree) / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "other")
+    output = capsys.readouterr().out
+    assert "error: interrupted twice: left at once, without saving" in output
+    assert "Traceback" not in output
+
+
 def _ends_in_time() -> float:
     stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=3.0)
     stop.reserve(2.5)

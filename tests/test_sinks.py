@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dist_train.sinks import JsonlSink, TensorBoardSink, describe_row
 from dist_train.state import Progress
+from tests.ranks import run_ranks
 
 
 def _row(step: int, split: str, loss: float) -> dict[str, object]:
@@ -37,6 +40,15 @@ def test_rows_beyond_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert _rows(path) == [(2, "train", 2.0), (4, "train", 4.0), (4, "val", 0.25)]
 
 
+def test_what_is_no_row_does_not_keep_a_run_from_coming_back(tmp_path: Path) -> None:
+    """Somebody's edits, and what a power loss leaves of a page."""
+    path = tmp_path / "metrics.jsonl"
+    good = json.dumps(_row(2, "train", 2.0)).encode()
+    path.write_bytes(b'{"step": 1}\n{"step": null, "split": "val"}\n\xff\xfe\x00\n7\n\n' + good + b"\n")
+    JsonlSink(path, Progress(step=4)).close("done", 0)
+    assert path.read_bytes() == good + b"\n"
+
+
 def test_numbers_survive_json(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     sink = JsonlSink(path, Progress())
@@ -60,6 +72,34 @@ def test_tensorboard_has_every_step_once_after_a_resume(tmp_path: Path) -> None:
     events = EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [(2, 2), (4, 4), (6, 6), (8, 8)]
+
+
+def _errors_on_a_full_disk(disk: Path) -> list[str]:
+    sinks = JsonlSink(disk / "metrics.jsonl", Progress()), TensorBoardSink(disk / "tensorboard", 0, [])
+    with suppress(OSError), open(disk / "fill", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    errors = []
+    for sink in sinks:
+        try:
+            for step in range(1000):
+                sink.row(_row(step, "train", 0.5))
+        except OSError as error:
+            errors.append(str(error))
+    return errors
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        [errors] = run_ranks(1, _errors_on_a_full_disk, tmp_path)
+        full = "[Errno 28] No space left on device: "
+        assert errors == [f"{full}'{tmp_path / name}'" for name in ("metrics.jsonl", "tensorboard")]
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_a_row_reads_well() -> None:

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ from safetensors.torch import load_file
 from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
-from tests.ranks import run_ranks
+from dist_train.faults import Traces, wait_until
+from dist_train.run_dir import START_NAME, Result, RunDir, read_refusal, write_result
+from dist_train.train import Number, note_failure
+from tests.fuzz import ForkedStart
+from tests.ranks import collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
 
 
@@ -65,10 +71,13 @@ def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
 
 def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tree, schedule__name="constant", train__epochs=1)
-    digest = state_digest(run)
+    digest, before = state_digest(run), _result(tree)
     capsys.readouterr()
     assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
     assert "is finished already" in capsys.readouterr().out
+    assert {key: _result(tree)[key] for key in ("status", "best", "images_per_s")} == {
+        key: before[key] for key in ("status", "best", "images_per_s")
+    }
     assert state_digest(run) == digest
     longer = train(tree, schedule__name="constant", train__epochs=2)
     straight = train(tree, schedule__name="constant", train__epochs=2, run__name="straight")
@@ -131,6 +140,28 @@ def test_early_stopping_and_best_survive_a_resume(tree: dict[str, Any]) -> None:
     assert _result(tree)["best"]["loss"] == min(row["loss"] for row in rows(run, "val"))
 
 
+def _main_with_scores(tree: dict[str, Any], top1: list[float]) -> int:
+    from dist_train import train as train_module
+
+    original = train_module.evaluate
+
+    def scored(*args: Any) -> Any:
+        found = original(*args)
+        assert found is not None
+        return replace(found, scores=found.scores | {"top1": top1.pop(0)})
+
+    train_module.evaluate = scored
+    return _main(tree)
+
+
+def test_small_gains_add_up_before_a_run_is_stopped_early(tree: dict[str, Any]) -> None:
+    """As in Keras and Lightning: `min_delta` must be gained on the last score that counted, not on the best one."""
+    patient = changed(tree, train__epochs=9, train__early_stopping={"patience": 2, "min_delta": 1.0})
+    scores = [10.0, 10.6, 11.2, 11.8, 12.4, 12.5, 12.6, 99.0, 99.0]
+    assert run_ranks(1, _main_with_scores, patient, scores) == [0]
+    assert (_result(tree)["step"], _result(tree)["best"]["top1"]) == (35, 12.6)
+
+
 def test_an_earlier_better_best_is_not_overwritten_after_a_resume(tree: dict[str, Any]) -> None:
     tree = changed(tree, schedule__name="constant")
     run = train(tree, train__epochs=1)
@@ -153,6 +184,74 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_is_told(
     result = _result(tree)
     assert (result["status"], result["error"]) == ("failed", "other")
     assert result["step"] < 10, "it was told at once, not at the end"
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_disk_that_fails_is_told_in_a_sentence(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str], world_size: int
+) -> None:
+    """A folder in the way of a file stands for a disk that takes nothing; it is also in the way of result.json."""
+    for name in ("metrics.jsonl", "result.json"):
+        (folder(tree) / name).mkdir(parents=True)
+    assert _run(tree, world_size) == [1] * world_size
+    output = capsys.readouterr().out
+    assert f"error: {folder(tree) / 'metrics.jsonl'}: Is a directory; what the run has saved is intact" in output
+    assert "the failure could not be noted: [Errno 21] Is a directory" in output
+    assert "Traceback" not in output
+    assert not (folder(tree) / "run.lock").exists()
+
+
+def test_a_second_start_leaves_the_result_of_the_first_alone(tree: dict[str, Any]) -> None:
+    """A supervisor would take a failure there for its own, and end the run that goes on."""
+    first = start_ranks(1, _main, changed(tree, train__epochs=10**4, eval__every_steps=10**6, log__every_steps=1))
+    assert wait_until(lambda: Traces(RunDir(folder(tree))).reached() > 1, ForkedStart(first), 60)
+    before = _result(tree)
+    assert before["status"] == "running"
+    assert _run(tree, 2) == [2, 2]
+    assert _result(tree) == before
+    os.kill(first[0][0].pid, signal.SIGTERM)
+    assert collect(first) == [75]
+
+
+def test_a_rank_of_an_earlier_attempt_leaves_the_result_of_a_later_one_alone(tree: dict[str, Any]) -> None:
+    """One that has waited for a lost node, while the run was started again elsewhere."""
+    run = RunDir(folder(tree))
+    write_result(run, Result(attempt=2))
+    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(1))
+    assert _result(tree)["status"] == "running"
+    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(2))
+    assert _result(tree)["status"] == "failed"
+
+
+def test_a_finished_run_stays_done_when_a_start_is_refused(tree: dict[str, Any]) -> None:
+    run = train(tree, train__epochs=1)
+    before = _result(tree)
+    assert _run(changed(tree, train__epochs=1, optim__lr=1.0)) == [2]
+    assert _result(tree) == before
+    assert read_refusal(RunDir(run), "7.0") == {}
+    assert run_ranks(1, _main_under_a_supervisor, changed(tree, train__epochs=1, optim__lr=1.0)) == [2]
+    assert read_refusal(RunDir(run), "7.0")["error"] == "config"
+    assert _result(tree) == before
+
+
+@pytest.mark.parametrize("status", ["done", "stopped"])
+def test_a_run_that_has_lost_its_checkpoints_is_not_begun_anew(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    """Somebody made room on the disk: the scores and weights of the run are all that is left of it."""
+    run = train(tree, train__epochs=1)
+    shutil.rmtree(run / "checkpoints")
+    (run / "result.json").write_text(json.dumps(_result(tree) | {"status": status}))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for _ in range(2):
+        assert _run(changed(tree, train__epochs=1)) == [2]
+        assert f"is {status} at step 5, and " in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def _main_under_a_supervisor(tree: dict[str, Any]) -> int:
+    os.environ[START_NAME] = "7.0"
+    return _main(tree)
 
 
 def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
@@ -195,6 +294,26 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert "not finite in 1 of the steps 3 to 4" in message
 
 
+def _main_that_fails_at(tree: dict[str, Any], step: int) -> int:
+    original = step_module.train_step
+
+    def failing(stepper: Any, state: Any) -> None:
+        if state.progress.step == step:
+            raise RuntimeError("not the disk's fault")
+        original(stepper, state)
+
+    from dist_train import train as train_module
+
+    train_module.train_step = failing
+    return _main(tree)
+
+
+def test_a_checkpoint_in_flight_survives_an_error_elsewhere(tree: dict[str, Any]) -> None:
+    """The writer of the first one takes longer to start than a step does."""
+    assert run_ranks(1, _main_that_fails_at, changed(tree, checkpoint__every_steps=3), 3) == [1]
+    assert [path.name for path in (folder(tree) / "checkpoints").iterdir()] == ["step_00000003"]
+
+
 @pytest.fixture
 def broken(tree: dict[str, Any], tmp_path: Path) -> Path:
     """An image of the training set that is none; ``tree`` reads the set in a loader process."""
@@ -222,6 +341,32 @@ def test_a_data_error_of_one_rank_ends_all_ranks_soon_and_is_told(
         assert _result(tree)["error"] == "data"
         assert str(broken) in capsys.readouterr().out
     assert time.monotonic() - began < 60, "nobody waited for distributed.timeout_s"
+
+
+def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
+    """Rank 1 fails while rank 0 is at the best weights, and notes afterwards that the run goes on."""
+    from dist_train import journal
+    from dist_train import train as train_module
+
+    original = journal.save_weights
+
+    def slow(*args: Any) -> None:
+        time.sleep(1)
+        original(*args)
+
+    def failing(*_: Any) -> None:
+        raise RuntimeError("the cause")
+
+    if os.environ["RANK"] == "0":
+        journal.save_weights = slow
+    else:
+        train_module.save_now = failing
+    return _main(tree)
+
+
+def test_the_cause_stays_told_while_rank_0_is_busy(tree: dict[str, Any]) -> None:
+    assert run_ranks(2, _main_with_a_slow_rank_0, tree) == [1, 1]
+    assert (_result(tree)["error"], _result(tree)["message"]) == ("other", "rank 1: the cause")
 
 
 def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dist_train.config import Config
 from dist_train.files import read_json, write_json
-from dist_train.run_dir import Result, RunDir, begin_attempt, read_result, write_result
+from dist_train.run_dir import Result, RunDir, begin_attempt, read_result, write_refusal, write_result
 
 
 def main(cfg: Config) -> int:
@@ -61,6 +61,9 @@ def _fail_if_asked(run: RunDir, plan: dict, result: Result) -> None:
     if plan["fault"] == "kill_agent":
         os.kill(os.getppid(), signal.SIGKILL)
         return
+    if plan["fault"] == "refused":
+        write_refusal(run, "config", "another start works on it")
+        sys.exit(2)
     result.status, result.error, result.message = "failed", plan["fault"], f"asked to fail with {plan['fault']}"
     write_result(run, result)
     sys.exit(1)

@@ -156,3 +156,15 @@ def test_a_hopeless_error_ends_the_job_without_restarts(
     assert [entry["verdict"] for entry in _starts(tmp_path)] == ["fail"]
     assert "oom error at step 7" in output
     assert _result(tmp_path)["attempt"] == 1
+
+
+def test_a_start_that_is_turned_away_ends_the_job_without_restarts(
+    start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    """``result.json`` belongs to the start that works on the run: it says ``running`` all the time."""
+    process = start(make_config(steps=10, fault="refused", fault_step=2, startup_s=3), "--max-restarts", "5")
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == 1, output
+    assert [entry["verdict"] for entry in _starts(tmp_path)] == ["fail"]
+    assert "config error at step 0, which would come again: another start works on it" in output
+    assert _result(tmp_path)["status"] == "running"
