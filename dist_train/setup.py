@@ -175,6 +175,10 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
     if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
+    if cfg.model.compile and group.strategy == "dp":  # every replica would compute with the first one's weights
+        raise ConfigError(
+            "`model.compile` (true) does not work with DataParallel; start with torchrun, or set it to false"
+        )
     wrapped = group.wrap(precision.to_train(model))
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:

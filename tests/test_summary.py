@@ -120,6 +120,8 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
     assert not [name for name in setup.state.state_dict(group)["model"] if name.startswith("module.")]
     with pytest.raises(ConfigError, match=r"`train.precision` \(fp16\) does not work with DataParallel"):
         build_setup(parse_config(changed(tree, train__precision="fp16")), group)
+    with pytest.raises(ConfigError, match=r"`model.compile` \(true\) does not work with DataParallel"):
+        build_setup(parse_config(changed(tree, model__compile=True)), group)
     alone = Dist(0, 0, 1, torch.device("cpu"), "none")
     with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
         build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
