@@ -1,5 +1,6 @@
 """What only a GPU shows: loss scaling, no waiting, exact resumes, NCCL, compilation, SyncBN between two ranks."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -93,24 +94,66 @@ def _main(tree: dict[str, Any]) -> int:
     return main(parse_config(tree))
 
 
-def _as_torchrun(tree: dict[str, Any], world_size: int, port: int) -> int:
-    os.environ.update(
-        RANK="0", LOCAL_RANK="0", WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    return _main(tree)
+def _as_torchrun(tree: dict[str, Any], rank: int, world_size: int, port: int) -> tuple[int, list[str]]:
+    """A rank of a run; its exit code, and the backends of the groups that were made."""
+    import torch.distributed as dist
+
+    def init(backend: str, **options: Any) -> None:
+        backends.append(backend)
+        real(backend=backend, **options)
+
+    backends: list[str] = []
+    real, dist.init_process_group = dist.init_process_group, init
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in place.items()}, MASTER_ADDR="127.0.0.1")
+    return _main(tree), backends
 
 
 def test_ddp_over_nccl(tree: dict[str, Any]) -> None:
     """With one rank: NCCL refuses two ranks on one GPU."""
     alone = train(changed(tree, **HARD))
-    tree = changed(tree, **HARD, run__name="nccl")
-    assert run_ranks(1, _as_torchrun, tree, 1, free_port()) == [0]
+    tree = changed(tree, **HARD, run__name="nccl", distributed__strategy="ddp")
+    assert run_ranks(1, _as_torchrun, tree, 0, 1, free_port()) == [(0, ["nccl"])]
     assert rows(folder(tree), "val")[-1]["loss"] == pytest.approx(rows(alone, "val")[-1]["loss"], rel=1e-3)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="needs a machine with one GPU")
-def test_more_ranks_than_gpus_are_an_error(tree: dict[str, Any]) -> None:
-    assert 2 in run_ranks(2, _main, changed(tree, distributed__timeout_s=20))
+def test_a_rank_without_a_gpu_is_an_error(tree: dict[str, Any]) -> None:
+    """Found before it waits for the others."""
+    assert run_ranks(1, _as_torchrun, tree, 1, 2, free_port()) == [(2, [])]
+    assert "local rank 1 has no GPU" in json.loads((folder(tree) / "result.json").read_text())["message"]
+
+
+def _sharing_one_gpu(tree: dict[str, Any]) -> int:
+    """A rank of a run whose ranks have one GPU between them, and gloo in place of NCCL, which refuses that."""
+    import torch.distributed as dist
+
+    from dist_train import distributed
+
+    def init(backend: str, device_id: torch.device | None, **options: Any) -> None:
+        real(backend="gloo", **options)
+
+    def first_gpu(_local_rank: int) -> torch.device:
+        torch.cuda.set_device(0)
+        return torch.device("cuda", 0)
+
+    real, dist.init_process_group = dist.init_process_group, init  # type: ignore[assignment]
+    distributed._device = first_gpu
+    return _main(tree)
+
+
+@pytest.mark.parametrize(("precision", "close"), [("fp32", 1e-3), ("amp_bf16", 5e-2)])
+def test_two_ranks_on_one_gpu_are_the_run_on_one(tree: dict[str, Any], precision: str, close: float) -> None:
+    """DDP, accumulation, BatchNorm over ranks, evaluation and checkpoints."""
+    model = {"name": "test_resnet", "pretrained": False, "sync_bn": True, "channels_last": True}
+    tree = changed(tree, model=model, optim__lr=0.002, log__every_steps=1)
+    tree = changed(tree, train__precision=precision, train__tf32=False, train__ema=0.9)
+    one = train(tree, run__name="one", train__micro_batch=6)
+    tree = changed(tree, run__name="two", train__micro_batch=3)
+    assert run_ranks(2, _sharing_one_gpu, tree) == [0, 0]
+    for split in ("train", "val"):
+        alone, together = ([row["loss"] for row in rows(run, split)] for run in (one, folder(tree)))
+        assert together == pytest.approx(alone, rel=close)
 
 
 def _images() -> torch.Tensor:
