@@ -97,7 +97,7 @@ def ours(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[in
 def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
     """timm's training step in our words, as fast as its options make it; the loss is read at every step."""
     model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05, fused=True)  # an --opt-kwargs
     ema = ModelEmaV3(model, decay=0.999)
     trained: Any = torch.compile(model) if compiled else model
     dtype = DTYPES[precision]

@@ -5,6 +5,7 @@ import os
 import time
 import traceback
 
+import torch
 from torch.nn.utils import get_total_norm
 
 from dist_train.cli import report
@@ -18,6 +19,7 @@ from dist_train.errors import (
     ConfigError,
     DistTrainError,
     NonFiniteError,
+    TooBigError,
 )
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
@@ -181,7 +183,7 @@ def fail(cfg: Config, error: Exception) -> int:
 
     ``result.json`` names the cause: a rank that merely lost another does not write over that rank's report.
     """
-    error = explained(error)
+    error = explained(error, cfg)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
     run = RunDir.of(cfg)
@@ -201,8 +203,14 @@ def fail(cfg: Config, error: Exception) -> int:
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
-def explained(error: Exception) -> Exception:
-    """``error``, or for torch's refusal to compute at random one that names our key."""
+def explained(error: Exception, cfg: Config) -> Exception:
+    """``error``, or one that names our key where torch runs out of memory or refuses to compute at random."""
+    if isinstance(error, torch.OutOfMemoryError):
+        images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
+        return TooBigError(
+            f"`train.micro_batch` ({images}) is too much for the GPU's memory: lower it, the global batch stays; in an "
+            f"evaluation it is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {str(error).splitlines()[0]}"
+        )
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:
         return error

@@ -156,6 +156,16 @@ def test_two_ranks_on_one_gpu_are_the_run_on_one(tree: dict[str, Any], precision
         assert together == pytest.approx(alone, rel=close)
 
 
+def _in_little_memory(tree: dict[str, Any]) -> int:
+    torch.cuda.set_per_process_memory_fraction(1e-4)
+    return _main(tree)
+
+
+def test_too_little_memory_names_the_key(tree: dict[str, Any]) -> None:
+    assert run_ranks(1, _in_little_memory, tree) == [1]
+    assert "`train.micro_batch` (12) is too much" in json.loads((folder(tree) / "result.json").read_text())["message"]
+
+
 def _images() -> torch.Tensor:
     return torch.randn(8, 4, 5, 3, generator=torch.Generator().manual_seed(0)) * 3 + 1
 

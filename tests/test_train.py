@@ -195,6 +195,25 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert "not finite in 1 of the steps 3 to 4" in message
 
 
+def _main_in_little_memory(tree: dict[str, Any]) -> int:
+    from dist_train import train as trainer
+
+    def step(stepper: Any, state: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    trainer.train_step = step
+    return _main(tree)
+
+
+def test_too_little_memory_on_the_gpu_names_the_key(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_ranks(1, _main_in_little_memory, changed(tree, train__micro_batch=6)) == [1]
+    assert _result(tree)["error"] == "oom"
+    assert "`train.micro_batch` (6) is too much for the GPU's memory: lower it" in _result(tree)["message"]
+    printed = capsys.readouterr().out
+    assert "Tried to allocate 2.00 GiB" in printed
+    assert "Traceback" not in printed
+
+
 @pytest.fixture
 def broken(tree: dict[str, Any], tmp_path: Path) -> Path:
     """An image of the training set that is none; ``tree`` reads the set in a loader process."""
