@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu --json FILE              # on a GPU with 80 GB; at most ten minutes
     python -m benchmarks.gpu --device cpu --quick     # a tiny model: see that it works
+    timeout 170 python -m pytest -n 6 tests/test_gpu.py; python -m benchmarks.gpu --json FILE --seconds 370    # all in ten
 
 Needs torch, torchvision, timm, numpy, pillow, pydantic, pyyaml, safetensors, simplejpeg, tqdm and opencv-python-headless, a C compiler
 for torch.compile, 20 GB of main memory, and nothing from a network.
@@ -55,6 +56,8 @@ SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (
     ("ours", ours, "fp32", False),
     ("timm", timms, "fp32", False),
     ("ours", ours, "fp32", True),
+    ("timm", timms, "amp_fp16", False),
+    ("timm", timms, "fp32", True),
 )
 PART_S = 90
 """What is set aside for a compiled side."""
