@@ -12,12 +12,11 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu_sides import FirstSteps, Job, syncs_a_step
 from benchmarks.loop import Enough
-from tests.ranks import run_ranks
 
 QUICK = Job(torch.device("cpu"), "test_vit", 32, 8, 4, steps=2, rounds=1, workers=1)
 
 
-def _counted() -> float | None:
+def test_waits_for_the_gpu_are_counted_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """By torch's own mode, which has something to say of itself too when it is first used."""
 
     def two_waits_a_step(steps: int) -> float:
@@ -25,12 +24,8 @@ def _counted() -> float | None:
             warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
         return 0.0
 
-    torch.cuda._lazy_init = lambda: None
-    return syncs_a_step(Job(torch.device("cuda", 0)), two_waits_a_step)
-
-
-def test_waits_for_the_gpu_are_counted_and_nothing_else() -> None:
-    assert run_ranks(1, _counted) == [2.0]
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    assert syncs_a_step(Job(torch.device("cuda", 0)), two_waits_a_step) == 2.0
 
 
 class _SlowToRest(Job):
