@@ -179,7 +179,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
         raise ConfigError(
             "`model.compile` (true) does not work with DataParallel; start with torchrun, or set it to false"
         )
-    wrapped = group.wrap(precision.to_train(model))
+    wrapped = group.wrap(precision.to_train(model, in_threads=group.strategy == "dp"))
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
@@ -196,7 +196,7 @@ def train_everything(cfg: Config, plan: Plan, group: Dist, network: Network, sta
         The new module to train through: DDP knows only the parameters that train when it wraps.
     """
     unfreeze(network.module, network.frozen)
-    wrapped = group.wrap(state.precision.to_train(state.model))
+    wrapped = group.wrap(state.precision.to_train(state.model, in_threads=group.strategy == "dp"))
     _settle(plan, group, network, state.precision, wrapped)
     state.optimizer = replace_optimizer(state.optimizer, build_optimizer(cfg.optim, state.model, network.head))
     log.info("unfrozen: %s", describe(network.module))

@@ -118,6 +118,8 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
     train_step(setup.stepper, setup.state)
     assert not torch.equal(setup.state.model.state_dict()["head.weight"], before)
     assert not [name for name in setup.state.state_dict(group)["model"] if name.startswith("module.")]
+    half = build_setup(parse_config(changed(tree, run__name="half", train__precision="amp_bf16")), group)
+    assert half.stepper.wrapped.module.module is half.state.model, "under an autocast of its own"
     with pytest.raises(ConfigError, match=r"`train.precision` \(fp16\) does not work with DataParallel"):
         build_setup(parse_config(changed(tree, train__precision="fp16")), group)
     with pytest.raises(ConfigError, match=r"`model.compile` \(true\) does not work with DataParallel"):
