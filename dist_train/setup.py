@@ -183,7 +183,7 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
-    _settle(plan, group, network, precision, wrapped)
+    _settle(cfg, plan, group, network, precision, wrapped)
     optimizer = build_optimizer(cfg.optim, model, network.head)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
     return wrapped, TrainState(model, optimizer, ema, published, precision, StepSums(group.device), Progress())
@@ -197,14 +197,17 @@ def train_everything(cfg: Config, plan: Plan, group: Dist, network: Network, sta
     """
     unfreeze(network.module, network.frozen)
     wrapped = group.wrap(state.precision.to_train(state.model, in_threads=group.strategy == "dp"))
-    _settle(plan, group, network, state.precision, wrapped)
+    _settle(cfg, plan, group, network, state.precision, wrapped)
     state.optimizer = replace_optimizer(state.optimizer, build_optimizer(cfg.optim, state.model, network.head))
     log.info("unfrozen: %s", describe(network.module))
     return wrapped
 
 
-def _settle(plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
+def _settle(cfg: Config, plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
     train_mode(network.module)
     size = network.image_size
+    images = torch.zeros((plan.micro_batch, 3, size, size), device=group.device)
+    if cfg.model.channels_last:  # another layout would be compiled, and its convolutions tried, for this alone
+        images = images.contiguous(memory_format=torch.channels_last)
     with precision.autocast():
-        settle_buckets(wrapped, torch.zeros((plan.micro_batch, 3, size, size), device=group.device))
+        settle_buckets(wrapped, images)

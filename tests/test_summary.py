@@ -129,6 +129,20 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
         build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_what_settles_the_buckets_looks_as_a_batch_does(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch, channels_last: bool
+) -> None:
+    """Otherwise the model would be compiled for it alone."""
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr("dist_train.setup.settle_buckets", lambda wrapped, images: seen.append(images))
+    tree = changed(tree, model={"name": "test_resnet", "pretrained": False, "channels_last": channels_last})
+    stepper = build_setup(parse_config(tree), Dist(0, 0, 1, torch.device("cpu"), "none")).stepper
+    images, labels, _ = next(stepper.batches)
+    batch, _ = stepper.augment(images, labels, 0)
+    assert (seen[0].shape, seen[0].stride(), seen[0].dtype) == (batch.shape, batch.stride(), batch.dtype)
+
+
 def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, Any]) -> None:
     cfg = parse_config(tree)
     try:
