@@ -93,6 +93,56 @@ def _main(tree: dict[str, Any]) -> int:
     return main(parse_config(tree))
 
 
+def _beside_work() -> list[float]:
+    """The means of batches that are copied while either stream is far behind the other."""
+    from dist_train.data.loader import _copy_stream, on_device
+
+    gpu, numbers = torch.device("cuda", 0), torch.arange(4).pin_memory()
+    torch.cuda.set_device(gpu)
+    batches = [(torch.full((2**22,), number, dtype=torch.uint8).pin_memory(), numbers, numbers) for number in range(40)]
+    means = []
+    for number, (images, *_) in enumerate(on_device(batches, gpu)):  # type: ignore[arg-type]
+        means.append(images.float().mean())
+        with torch.cuda.stream(_copy_stream(gpu) if number // 10 % 2 else torch.cuda.current_stream()):
+            torch.cuda._sleep(5_000_000)
+    return torch.stack(means).tolist()
+
+
+def test_batches_are_whole_when_they_are_used() -> None:
+    assert run_ranks(1, _beside_work) == [list(range(40))]
+
+
+def _augmented_here_and_there(keys: dict[str, Any]) -> tuple[float, float]:
+    """The share of pixels that are not torchvision's on the GPU, and the mean distance to those of the CPU."""
+    from tests.data.test_augment import augment
+    from tests.data.test_device_ops import augmented, by_torchvision, photographs
+
+    gpu, cfg, images = torch.device("cuda", 0), augment(**keys), photographs(96)
+    found = augmented(cfg, images, 40, gpu).cpu()
+    expected = [by_torchvision(cfg, image.to(gpu), key, 40).cpu() for key, image in enumerate(images)]
+    away = (found.int() - augmented(cfg, images, 40).int()).abs()
+    return (found != torch.stack(expected)).float().mean().item(), away.float().mean().item()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_augmented_images_are_torchvisions(interpolation: str) -> None:
+    keys = {"crop": "random_resized", "interpolation": "bilinear", "randaugment": {"interpolation": interpolation}}
+    [(other, away)] = run_ranks(1, _augmented_here_and_there, keys)
+    assert other < 1e-3, "a sum over a batch may be rounded otherwise than over one image"
+    assert away < 1
+
+
+def _used(run: Path, images: Path) -> tuple[int, int]:
+    from dist_train import evaluate, predict
+
+    return evaluate.main([str(run)]), predict.main([str(run), str(images / "val")])
+
+
+def test_a_run_is_evaluated_and_used(tree: dict[str, Any]) -> None:
+    run = train(changed(tree, **HARD, train__precision="amp_fp16"))
+    assert run_ranks(1, _used, run, Path(tree["data"]["root"])) == [(0, 0)]
+
+
 def _as_torchrun(tree: dict[str, Any], rank: int, world_size: int, port: int) -> tuple[int, list[str]]:
     """A rank of a run; its exit code, and the backends of the groups that were made."""
     import torch.distributed as dist
