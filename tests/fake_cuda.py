@@ -1,11 +1,11 @@
 """A GPU that is not there, so that what is written for one can be run: ``pretend_gpu()`` in a process of its own.
 
 Tensors on ``cuda:0`` are torch's fake tensors: they know shape, layout, type and device, and hold no values; tensors on the
-host are real. Each operation checks, as a GPU would, that its tensors are on one device. Noted is what makes the host wait
-for the device, and what torch has no deterministic kernel for raises where the run asked for one. Numbers read
-from the device are 0, truths true, copied arrays full of ones.
+host are real. Each operation checks, as a GPU would, that its tensors are on one device, and, as no GPU would, that its
+stream waited for what others make. Noted is what makes the host wait for the device, and what torch has no deterministic
+kernel for raises where the run asked for one. Numbers read from the device are 0, truths true, copied arrays full of ones.
 
-Replaced in torch is what asks the driver: the questions after devices, generators, events, pinned memory, and the
+Replaced in torch is what asks the driver: the questions after devices, generators, streams, events, pinned memory, and the
 engine of the backward pass, which wants streams; ``backward`` calls the same nodes in its place.
 """
 
