@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu --json FILE              # on a GPU with 80 GB; at most ten minutes
     python -m benchmarks.gpu --device cpu --quick     # a tiny model: see that it works
+    timeout 170 python -m pytest -n 6 tests/test_gpu.py; python -m benchmarks.gpu --json FILE --seconds 370    # all in ten
 
 Needs torch, torchvision, timm, numpy, pillow, pydantic, pyyaml, safetensors, simplejpeg, tqdm and opencv-python-headless, a C compiler
 for torch.compile, 20 GB of main memory, and nothing from a network.
@@ -27,6 +28,7 @@ from benchmarks.gpu_sides import (
     RECIPE,
     FirstSteps,
     Job,
+    about,
     flops_per_image,
     free,
     matmul_flops,
@@ -34,7 +36,6 @@ from benchmarks.gpu_sides import (
     our_tree,
     ours,
     syncs_a_step,
-    synthetic,
     timms,
 )  # fmt: skip
 from benchmarks.images import small_folder
@@ -55,6 +56,8 @@ SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (
     ("ours", ours, "fp32", False),
     ("timm", timms, "fp32", False),
     ("ours", ours, "fp32", True),
+    ("timm", timms, "amp_fp16", False),
+    ("timm", timms, "fp32", True),
 )
 PART_S = 90
 """What is set aside for a compiled side."""
@@ -64,55 +67,43 @@ EPOCH = 100_000
 
 
 def measure_side(job: Job, make: Callable[..., Any], folder: Path, precision: str, compiled: bool) -> dict[str, Any]:
-    """Images/s, peak memory and host syncs of one side; ``failed`` says why not."""
-    free()
-    try:
-        began = time.perf_counter()
-        seconds = make(job, folder, precision, compiled)
-        seconds(3)
-        ready_s = time.perf_counter() - began
-        found = medians({"step": [seconds(job.steps) for _ in range(job.rounds)]})["step"]
-        peak = torch.cuda.max_memory_allocated() / 2**30 if job.device.type == "cuda" else 0.0
-        return {"images_per_s": job.batch / found, "step_ms": found * 1e3, "peak_gb": peak, "ready_s": ready_s,
-                "host_syncs": syncs_a_step(job, seconds)}  # fmt: skip
-    except Exception as error:  # noqa: BLE001 - one side must not cost the others their figures
-        return failed(error)
-
-
-def failed(error: Exception) -> dict[str, Any]:
-    return {"failed": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+    """Images/s, peak memory and host syncs of one side."""
+    began = time.perf_counter()
+    seconds = make(job, folder, precision, compiled)
+    seconds(3)
+    ready_s = time.perf_counter() - began
+    found = medians({"step": [seconds(job.steps) for _ in range(job.rounds)]})["step"]
+    peak = torch.cuda.max_memory_allocated() / 2**30 if job.device.type == "cuda" else 0.0
+    return {"images_per_s": job.batch / found, "step_ms": found * 1e3, "peak_gb": peak, "ready_s": ready_s,
+            "host_syncs": syncs_a_step(job, seconds)}  # fmt: skip
 
 
 def measure_real(job: Job, folder: Path, precision: str, compiled: bool, **augment: Any) -> dict[str, Any]:
     """Images/s and the share of waiting of the whole trainer, loader processes and augmentation included."""
-    free()
     side = Ours(our_tree(job, folder, precision, compiled, **augment), job.group, job.clock)
-    stepper = side.setup.stepper
-    batches = FirstSteps(stepper.batches, job, 5, stepper)
+    stepper, data = side.setup.stepper, side.setup.cfg.data
+    # First go the batches that the loader processes made while the model was compiled.
+    batches = FirstSteps(stepper.batches, job, data.workers * data.prefetch + 5, stepper)
     stepper.batches = batches  # type: ignore[assignment]
     try:
         fit(side.setup, side.journal, side.stop)
     except Enough:
         return {"images_per_s": batches.images_per_s, "data_wait": batches.waited}
-    except Exception as error:  # noqa: BLE001 - as above
-        return failed(error)
     finally:
         side.close()
     raise AssertionError("the run ended by itself")
 
 
-def augment_ms(job: Job, folder: Path) -> dict[str, Any]:
-    """What normalising, erasing and mixing a batch on the device takes."""
-    free()
-    config = our_tree(job, folder, "amp_bf16", False, **RECIPE)
+def augment_ms(job: Job, folder: Path, **augment: Any) -> dict[str, Any]:
+    """What the device does to a batch before the model sees it."""
+    config = our_tree(job, folder, "amp_bf16", False, **RECIPE, **augment)
     config["data"]["workers"] = 0
-    stepper = Ours(config, job.group, job.clock).setup.stepper
-    images, labels, _ = synthetic(job)
-    labels = labels % 2
-    stepper.augment(images, labels, 0)
+    side = Ours(config, job.group, job.clock)
+    images, labels, _, *drawn = side.batch
+    side.setup.stepper.augment(images, labels, 0, *drawn)
     began = job.clock()
     for key in range(10):
-        stepper.augment(images, labels, key)
+        side.setup.stepper.augment(images, labels, key, *drawn)
     return {"ms": (job.clock() - began) * 100}
 
 
@@ -120,7 +111,7 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
     """All figures, the most important first; ``keep`` is given what there is after each."""
     began = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    side = 256 if quick else 8192
+    side = 64 if quick else 8192
     formats = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp32": torch.float32}
     ceiling = {name: matmul_flops(job.device, dtype, side) for name, dtype in formats.items()}
     flops = flops_per_image(job)
@@ -133,17 +124,20 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
 
     def part(into: dict[str, Any], label: str, needs_s: float, run: Callable[[], dict[str, Any]]) -> None:
         started = time.monotonic()
-        in_time = started - began + needs_s <= seconds
-        into[label] = run() if in_time else {"failed": "left out, for lack of time"}
+        into[label] = {"failed": "left out, for lack of time"}
+        if started - began + needs_s <= seconds:
+            free()
+            try:
+                into[label] = run()
+            except Exception as error:  # noqa: BLE001 - a part must not cost the others their figures
+                into[label] = {"failed": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
         into[label]["took_s"] = round(time.monotonic() - started, 1)
         print(f"{time.monotonic() - began:.0f} s: {label}: {into[label]}", flush=True)
         keep(found)
 
     def a_side(who: str, make: Callable[..., Any], precision: str, compiled: bool) -> dict[str, Any]:
         figures = measure_side(job, make, folder, precision, compiled)
-        if "images_per_s" in figures:
-            figures["mfu"] = figures["images_per_s"] * flops / ceiling[precision]
-        return figures
+        return figures | {"mfu": figures["images_per_s"] * flops / ceiling[precision]}
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -159,6 +153,7 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
             label = f"{who}, {precision}, {'compiled' if compiles else 'eager'}"
             part(sides, label, PART_S if compiles else PART_S / 3, partial(a_side, *chosen))
         part(found, "augment", PART_S / 3, partial(augment_ms, job, folder))
+        part(found, "augment.device", PART_S / 3, partial(augment_ms, job, folder, device=True))
         free()  # the last one's loader processes, before its files go
     return found
 
@@ -190,9 +185,19 @@ def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
     for label, side in sides.items():
         what = f"{label}: MFU {side['mfu']:.1%}, peak {side['peak_gb']:.1f} GiB, host syncs a step {side['host_syncs']}"
         rows.append(Row(what, "images/s", side["images_per_s"]))
-    if "ms" in found.get("augment", {}):
-        rows.append(Row("normalise, erase and mix a batch on the device", "ms", found["augment"]["ms"]))
+    for label, what in (
+        ("augment", "normalise, erase and mix"),
+        ("augment.device", "resize, RandAugment and all that"),
+    ):
+        if "ms" in found.get(label, {}):
+            rows.append(Row(f"{what} a batch on the device", "ms", found[label]["ms"]))
     return rows
+
+
+def failures(found: dict[str, Any]) -> list[str]:
+    """A line for each part that has no figures, and so for each target that was not judged."""
+    parts = found["sides"] | {label: part for label, part in found.items() if isinstance(part, dict)}
+    return [f"no figures of {label}: {part['failed']}" for label, part in parts.items() if "failed" in part]
 
 
 def main() -> None:
@@ -208,14 +213,16 @@ def main() -> None:
     if args.quick:
         job = Job(device, "test_vit", 32, 8, 4, steps=2, rounds=1, workers=1)
         globals()["SIDES"] = tuple(side for side in SIDES if not side[3])
-    name = torch.cuda.get_device_name() if args.device == "cuda" else "CPU"
-    facts = {"device": name, "job": {key: str(value) for key, value in vars(job).items()}}
+    facts = {**about(device), "job": {key: str(value) for key, value in vars(job).items()}}
 
     def keep(found: dict[str, Any]) -> None:
         if args.json:
             write_json(args.json, rows_of(found, job), **facts, **found)
 
-    print_table(rows_of(measure(job, args.quick, args.seconds, keep), job))
+    found = measure(job, args.quick, args.seconds, keep)
+    print_table(rows_of(found, job))
+    for line in failures(found):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,10 @@ class FirstSteps:
 
     def __next__(self) -> Batch:
         if self._skip == 0:
-            self._began, self._waited, self._first = self._job.clock(), self._stepper.waited_s, self._left
+            asked, self._first = time.perf_counter(), self._left
+            self._began = self._job.clock()
+            # The stepper takes for waiting what the device needs here to come to rest.
+            self._waited = self._stepper.waited_s + time.perf_counter() - asked
         self._skip -= 1
         if self._left == 0:
             seconds = self._job.clock() - self._began
@@ -94,7 +97,7 @@ def ours(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[in
 def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
     """timm's training step in our words, as fast as its options make it; the loss is read at every step."""
     model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05, fused=True)  # an --opt-kwargs
     ema = ModelEmaV3(model, decay=0.999)
     trained: Any = torch.compile(model) if compiled else model
     dtype = DTYPES[precision]
@@ -139,14 +142,15 @@ def naive(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[i
 
 def _timed(job: Job, step: Callable[[Tensor, Tensor], float]) -> Callable[[int], float]:
     mean = torch.full((1, 3, 1, 1), 127.5, device=job.device)
-    batch, losses = synthetic(job), AverageMeter()
+    images, *others = synthetic(job)
+    batch, losses = (images.permute(0, 3, 1, 2).contiguous(), *others), AverageMeter()  # as their loaders give it
 
     def seconds(steps: int) -> float:
         timed = Timed(batch, steps, job.clock)
         try:
             while True:
                 images, labels, _ = next(timed)
-                losses.update(step(images.permute(0, 3, 1, 2).float().sub_(mean).div_(mean).contiguous(), labels))
+                losses.update(step(images.float().sub_(mean).div_(mean), labels))
         except Enough:
             return timed.seconds_a_step
 
@@ -165,7 +169,17 @@ def syncs_a_step(job: Job, seconds: Callable[[int], float]) -> float | None:
             seconds(steps)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in caught) / steps
+    # Not the warning that this mode is new, which comes once.
+    return sum("called a synchronizing" in str(warning.message) for warning in caught) / steps
+
+
+def about(device: torch.device) -> dict[str, Any]:
+    """The device and its libraries, beside the packages that every result names."""
+    if device.type != "cuda":
+        return {"device": "CPU"}
+    found = torch.cuda.get_device_properties(device)
+    return {"device": found.name, "device_gib": round(found.total_memory / 2**30, 1), "multiprocessors": found.multi_processor_count,
+            "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}  # fmt: skip
 
 
 def free() -> None:
@@ -178,17 +192,19 @@ def free() -> None:
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    """FLOP/s of a large matrix product of random numbers: the ceiling that MFU is measured against."""
+    """FLOP/s of a large matrix product of random numbers: the ceiling that MFU is measured against.
+
+    The best of several rounds: the first ones find the device at the clock at which it rests.
+    """
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     job = Job(device)
-    a @ b
     found = []
-    for _ in range(5):
+    for _ in range(20):
         began = job.clock()
         for _ in range(10):
             a @ b
         found.append((job.clock() - began) / 10)
-    return 2 * side**3 / sorted(found)[2]
+    return 2 * side**3 / min(found)
 
 
 def flops_per_image(job: Job) -> float:

@@ -14,7 +14,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-VERSIONS = ("torch", "torchvision", "timm", "numpy", "pillow", "simplejpeg", "turbojpeg", "opencv-python-headless")
+VERSIONS = (
+    "torch",
+    "triton",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "turbojpeg",
+    "opencv-python-headless",
+)
 
 
 @dataclass(frozen=True)

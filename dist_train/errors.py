@@ -36,6 +36,13 @@ class DataError(DistTrainError):
     kind: ErrorKind = "data"
 
 
+class TooBigError(DistTrainError):
+    """A step needs more memory than the GPU has. Trying again cannot help."""
+
+    kind: ErrorKind = "oom"
+    of_one_rank = True
+
+
 class NonFiniteError(DistTrainError):
     """The loss or the gradient became NaN or infinite."""
 

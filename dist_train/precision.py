@@ -33,9 +33,15 @@ class Precision:
         torch.backends.cuda.matmul.allow_tf32 = cfg.tf32
         torch.backends.cudnn.allow_tf32 = cfg.tf32
 
-    def to_train(self, model: nn.Module) -> nn.Module:
-        """The module to train through: ``model`` itself, or for pure fp16 its forward pass in half precision."""
-        return HalfForward(model) if self._pure else model
+    def to_train(self, model: nn.Module, in_threads: bool = False) -> nn.Module:
+        """The module to train through: ``model`` itself, or for pure fp16 its forward pass in half precision.
+
+        Args:
+            in_threads: replicas run in threads, as DataParallel's do; those know nothing of ``autocast``'s format.
+        """
+        if self._pure:
+            return HalfForward(model)
+        return AutocastForward(model, self) if in_threads and self._dtype is not None else model
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for a forward pass."""
@@ -67,6 +73,22 @@ class Precision:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scaler.load_state_dict(state)
+
+
+class AutocastForward(nn.Module):
+    """``module`` under the autocast of ``precision``, in whichever thread it runs.
+
+    In a new thread torch's DataParallel enters autocast in torch's own default format: fp16 where bf16 was asked for.
+    """
+
+    def __init__(self, module: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.module = module
+        self._precision = precision
+
+    def forward(self, images: Tensor) -> Any:
+        with self._precision.autocast():
+            return self.module(images)
 
 
 class HalfForward(nn.Module):

@@ -199,11 +199,15 @@ def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple
     if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
         other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
-    wrapped = group.wrap(precision.to_train(model))
+    if cfg.model.compile and group.strategy == "dp":  # every replica would compute with the first one's weights
+        raise ConfigError(
+            "`model.compile` (true) does not work with DataParallel; start with torchrun, or set it to false"
+        )
+    wrapped = group.wrap(precision.to_train(model, in_threads=group.strategy == "dp"))
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:
         model.compile()
-    _settle(plan, group, network, precision, wrapped)
+    _settle(cfg, plan, group, network, precision, wrapped)
     optimizer = build_optimizer(cfg.optim, model, network.head)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
     return wrapped, TrainState(model, optimizer, ema, published, precision, StepSums(group.device), Progress())
@@ -216,15 +220,18 @@ def train_everything(cfg: Config, plan: Plan, group: Dist, network: Network, sta
         The new module to train through: DDP knows only the parameters that train when it wraps.
     """
     unfreeze(network.module, network.frozen)
-    wrapped = group.wrap(state.precision.to_train(state.model))
-    _settle(plan, group, network, state.precision, wrapped)
+    wrapped = group.wrap(state.precision.to_train(state.model, in_threads=group.strategy == "dp"))
+    _settle(cfg, plan, group, network, state.precision, wrapped)
     state.optimizer = replace_optimizer(state.optimizer, build_optimizer(cfg.optim, state.model, network.head))
     log.info("unfrozen: %s", describe(network.module))
     return wrapped
 
 
-def _settle(plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
+def _settle(cfg: Config, plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
     train_mode(network.module)
     size = network.image_size
+    images = torch.zeros((plan.micro_batch, 3, size, size), device=group.device)
+    if cfg.model.channels_last:  # another layout would be compiled, and its convolutions tried, for this alone
+        images = images.contiguous(memory_format=torch.channels_last)
     with precision.autocast():
-        settle_buckets(wrapped, torch.zeros((plan.micro_batch, 3, size, size), device=group.device))
+        settle_buckets(wrapped, images)

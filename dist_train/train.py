@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.nn.utils import get_total_norm
 
 from dist_train.cli import report
@@ -21,6 +22,7 @@ from dist_train.errors import (
     DistTrainError,
     ErrorKind,
     NonFiniteError,
+    TooBigError,
 )
 from dist_train.evaluation import evaluate
 from dist_train.freeze import train_mode
@@ -203,7 +205,7 @@ def main(cfg: Config) -> int:
 def fail(cfg: Config, error: Exception, number: Number) -> int:
     """Tell of a failure: a message for a user's error, a traceback with the rank for any other."""
     run = RunDir.of(cfg)
-    error = explained(error, run)
+    error = explained(error, cfg, run)
     kind = kind_of(error)
     rank = int(os.environ.get("RANK", "0"))
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
@@ -242,9 +244,9 @@ def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool
         write_result(run, Result(**fields, status="failed", error=kind, message=message))
 
 
-def explained(error: Exception, run: RunDir) -> Exception:
-    """``error``, or a user's error in its place: for a disk that fails the run, and for torch's refusal to compute
-    at random, which names our key.
+def explained(error: Exception, cfg: Config, run: RunDir) -> Exception:
+    """``error``, or a user's error in its place: for a disk that fails the run, for memory that is full, and for torch's
+    refusal to compute at random.
     """
     if isinstance(error, OSError) and isinstance(error.filename, str) and _belongs_to(Path(error.filename), run):
         plain = DistTrainError(
@@ -253,6 +255,12 @@ def explained(error: Exception, run: RunDir) -> Exception:
         )
         plain.of_one_rank = True
         return plain
+    if isinstance(error, torch.OutOfMemoryError):
+        images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
+        return TooBigError(
+            f"`train.micro_batch` ({images}) is too much for the GPU's memory: lower it, the global batch stays; in an "
+            f"evaluation it is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {str(error).splitlines()[0]}"
+        )
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:
         return error

@@ -1,11 +1,11 @@
 """A GPU that is not there, so that what is written for one can be run: ``pretend_gpu()`` in a process of its own.
 
 Tensors on ``cuda:0`` are torch's fake tensors: they know shape, layout, type and device, and hold no values; tensors on the
-host are real. Each operation checks, as a GPU would, that its tensors are on one device. Noted is what makes the host wait
-for the device, and what torch has no deterministic kernel for raises where the run asked for one. Numbers read
-from the device are 0, truths true, copied arrays full of ones.
+host are real. Each operation checks, as a GPU would, that its tensors are on one device, and, as no GPU would, that its
+stream waited for what others make. Noted is what makes the host wait for the device, and what torch has no deterministic
+kernel for raises where the run asked for one. Numbers read from the device are 0, truths true, copied arrays full of ones.
 
-Replaced in torch is what asks the driver: the questions after devices, generators, events, pinned memory, and the
+Replaced in torch is what asks the driver: the questions after devices, generators, streams, events, pinned memory, and the
 engine of the backward pass, which wants streams; ``backward`` calls the same nodes in its place.
 """
 
@@ -46,6 +46,7 @@ class FakeGpu(TorchDispatchMode):
         on: whether waiting is noted in ``waits``.
         ran: the names of all operators that the device was given.
         seeds: what its generator was seeded with.
+        stream: the queue of work that operations join.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class FakeGpu(TorchDispatchMode):
         self.waits: list[str] = []
         self.ran: set[str] = set()
         self.seeds: list[int] = []
+        self.stream = _Stream()
         self._fake = FakeTensorMode()
         self._pinned: dict[int, Tensor] = {}
 
@@ -64,6 +66,15 @@ class FakeGpu(TorchDispatchMode):
             yield
         finally:
             self.on = before
+
+    @contextmanager
+    def on_stream(self, stream: "_Stream") -> Iterator[None]:
+        """``torch.cuda.stream``."""
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
 
     def note(self, reason: str) -> None:
         if self.on:
@@ -83,6 +94,8 @@ class FakeGpu(TorchDispatchMode):
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
         self.ran.add(name)
+        for value in values if func.namespace == "aten" else ():
+            self.stream.check(value)
         if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
             raise RuntimeError(f"{name} does not have a deterministic implementation, as torch says on a GPU")
         reason = self._why_wait(name, args, kwargs, [v for v in values if isinstance(v, Tensor) and not _is_fake(v)])
@@ -97,7 +110,7 @@ class FakeGpu(TorchDispatchMode):
         with self._fake:
             args, kwargs = pytree.tree_map(self._as_fake, (args, kwargs))
             out = func(*args, **kwargs)
-        return pytree.tree_map(_as_real, out)
+        return pytree.tree_map(self.stream.made, pytree.tree_map(_as_real, out))
 
     def _as_fake(self, value: Any) -> Any:
         return self._fake.from_tensor(value) if isinstance(value, Tensor) and not _is_fake(value) else value
@@ -162,13 +175,15 @@ def pretend_gpu() -> FakeGpu:
             "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,
             "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
             "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
+            "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
             "max_memory_allocated": lambda *_: 0, "synchronize": lambda *_: gpu.note("synchronize"),
         },
         torch.accelerator: {
             "is_available": lambda: True, "set_device_index": lambda index: None,
             "current_accelerator": lambda **_: torch.device("cuda"), "current_device_index": lambda: 0, "current_stream": lambda *_: SimpleNamespace(is_capturing=lambda: False),
         },
-        Tensor: {"pin_memory": lambda tensor: gpu.pin(tensor), "backward": lambda root: backward(root)},
+        Tensor: {"pin_memory": lambda tensor: gpu.pin(tensor), "backward": lambda root: backward(root),
+                 "record_stream": lambda tensor, stream: setattr(tensor, "used_by", stream)},
         fake_tensor: {"init_gpu_context": lambda device: None},  # it would allocate on the device
         FakeTensorMode: {"__deepcopy__": lambda mode, memo: mode},  # a copied tensor is on the same device
     }.items():  # fmt: skip
@@ -178,6 +193,32 @@ def pretend_gpu() -> FakeGpu:
     # Has torch.tensor(..., device="cuda") copy from the host by an operator, which can be seen.
     torch._C._set_only_lift_cpu_tensors(True)
     return gpu
+
+
+class _Stream:
+    """A queue of work. What another queue makes must be waited for, and be told as used here, before it is used here."""
+
+    def __init__(self) -> None:
+        self._operations = 0
+        self._waited_for: dict[_Stream, int] = {}
+
+    def __deepcopy__(self, memo: object) -> "_Stream":
+        return self  # a copied tensor's maker is the same
+
+    def wait_stream(self, other: "_Stream") -> None:
+        self._waited_for[other] = other._operations
+
+    def made(self, value: Any) -> Any:
+        if _is_fake(value):
+            self._operations += 1
+            value.made_by = self, self._operations
+        return value
+
+    def check(self, value: Any) -> None:
+        maker, number = getattr(value, "made_by", (self, 0))
+        if maker is not self:
+            assert self._waited_for.get(maker, 0) >= number, "used before the stream that makes it was waited for"
+            assert getattr(value, "used_by", None) is self, "used by a stream that its memory's owner does not know of"
 
 
 class _Event:

@@ -248,7 +248,21 @@ ERRORS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     ),
     "a moment in another layout": (lambda x: _fused(x, torch.zeros_like(x).contiguous()), "another layout"),
     "a moment on the host": (lambda x: _fused(x, torch.zeros_like(x, device="cpu")), "device of"),
+    "a copy that is not waited for": (lambda x: _beside(record=True) + x, "waited for"),
+    "a copy whose memory may be given away": (lambda x: _beside(wait=True) + x, "does not know of"),
 }
+
+
+def _beside(wait: bool = False, record: bool = False) -> Tensor:
+    """A tensor made on another stream."""
+    beside, here = torch.cuda.Stream(), torch.cuda.current_stream()
+    with torch.cuda.stream(beside):
+        made = torch.ones((), device=GPU)
+    if wait:
+        here.wait_stream(beside)
+    if record:
+        made.record_stream(here)
+    return made
 
 
 def _fused(x: Tensor, moment: Tensor) -> None:

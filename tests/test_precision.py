@@ -1,6 +1,7 @@
 """What each number format changes: dtypes, skipped steps, master weights, the switch for TF32."""
 
 from collections.abc import Iterator
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -66,6 +67,22 @@ def test_what_is_computed_in_which_format(name: str, weights: torch.dtype, produ
     assert spy.seen["product"] == product
     assert norm is None or spy.seen["norm"] == norm
     assert all(p.dtype == FULL for p in spy.parameters()), "the weights that are trained stay float32"
+
+
+@pytest.mark.parametrize(("name", "product"), [("fp32", FULL), ("amp_bf16", BF16), ("amp_fp16", HALF), ("fp16", HALF)])
+def test_a_replica_in_a_thread_computes_in_the_same_format(name: str, product: torch.dtype) -> None:
+    """Entered as DataParallel enters it there, which names no format."""
+    number_format, spy = precision(precision=name), Spy()
+    replica, images = number_format.to_train(spy, in_threads=True), torch.randn(2, 4)
+
+    def run() -> None:
+        with torch.amp.autocast("cpu", enabled=name != "fp32"):
+            replica(images)
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    assert spy.seen["product"] == product
 
 
 def test_pure_fp16_keeps_small_updates_in_its_master_weights() -> None:

@@ -314,6 +314,25 @@ def test_a_checkpoint_in_flight_survives_an_error_elsewhere(tree: dict[str, Any]
     assert [path.name for path in (folder(tree) / "checkpoints").iterdir()] == ["step_00000003"]
 
 
+def _main_in_little_memory(tree: dict[str, Any]) -> int:
+    from dist_train import train as trainer
+
+    def step(stepper: Any, state: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    trainer.train_step = step
+    return _main(tree)
+
+
+def test_too_little_memory_on_the_gpu_names_the_key(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_ranks(1, _main_in_little_memory, changed(tree, train__micro_batch=6)) == [1]
+    assert _result(tree)["error"] == "oom"
+    assert "`train.micro_batch` (6) is too much for the GPU's memory: lower it" in _result(tree)["message"]
+    printed = capsys.readouterr().out
+    assert "Tried to allocate 2.00 GiB" in printed
+    assert "Traceback" not in printed
+
+
 @pytest.fixture
 def broken(tree: dict[str, Any], tmp_path: Path) -> Path:
     """An image of the training set that is none; ``tree`` reads the set in a loader process."""

@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,6 +61,8 @@ def evaluation_loader(
 def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
     """Copy batches to the device, but for draws; from pinned memory, so that the copy does not hold up the host.
 
+    A batch travels to a GPU while the steps before it are computed there.
+
     Raises:
         DataError: as the loader process raised it, without that process's traceback.
     """
@@ -76,9 +79,32 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
             plain = DataError(str(error).strip().rsplit("DataError: ", 1)[-1])
             plain.of_one_rank = True
             raise plain from None
-        yield tuple(
-            tensor if place == DRAWS else tensor.to(device, non_blocking=True) for place, tensor in enumerate(batch)
-        )
+        yield _copied(batch, device) if device.type != "cuda" else _copied_beside(batch, device)
+
+
+def _copied(batch: Batch, device: torch.device) -> Batch:
+    return tuple(
+        tensor if place == DRAWS else tensor.to(device, non_blocking=True) for place, tensor in enumerate(batch)
+    )
+
+
+def _copied_beside(batch: Batch, gpu: torch.device) -> Batch:
+    """Copied on a stream of its own, which waits for nothing; what is computed from here on waits for the copy."""
+    copying, computing = _copy_stream(gpu), torch.cuda.current_stream(gpu)
+    with torch.cuda.stream(copying):
+        batch = _copied(batch, gpu)
+    computing.wait_stream(copying)
+    for tensor in batch:
+        if tensor.is_cuda:
+            # Freed memory goes back to the copying stream, but not before the computing one has done with it.
+            tensor.record_stream(computing)
+    return batch
+
+
+@lru_cache(maxsize=1)
+def _copy_stream(gpu: torch.device) -> torch.cuda.Stream:
+    """One for the whole process: each stream keeps freed memory of its own."""
+    return torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
 
 
 def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
