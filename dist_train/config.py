@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    BaseModel,
     Field,
     ValidationError,
 )
@@ -210,20 +211,22 @@ NOT_ARITHMETIC = (
 def arithmetic(cfg: Config) -> dict[str, Any]:
     """What of a config decides the weights that a run arrives at, by dotted key: it must not change on a resume.
 
-    Left out are conveniences, the length of the run, and what the data's fingerprint stands for.
+    Left out are conveniences, the length of the run, and what the data's fingerprint stands for. Keys are the same for
+    every config: what may be absent, or has names of the user's own, is one value.
     """
     flat: dict[str, Any] = {}
 
-    def add(prefix: str, value: Any) -> None:
-        if prefix in NOT_ARITHMETIC:
-            return
-        if isinstance(value, dict):
-            for key, item in value.items():
-                add(f"{prefix}.{key}" if prefix else key, item)
-        else:
-            flat[prefix] = value
+    def add(prefix: str, section: type[BaseModel], values: dict[str, Any]) -> None:
+        for name, field in section.model_fields.items():
+            key, kind = f"{prefix}{name}", field.annotation
+            if key in NOT_ARITHMETIC:
+                continue
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                add(f"{key}.", kind, values[name])
+            else:
+                flat[key] = values[name]
 
-    add("", cfg.model_dump(mode="json"))
+    add("", Config, cfg.model_dump(mode="json"))
     return flat
 
 

@@ -110,3 +110,21 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
         {"train__global_batch": 6},
     ):
         assert arithmetic(parse_config(changed(tree, **other))) != base
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "key"),
+    [
+        ({}, {"augment__randaugment": {}}, "augment.randaugment"),
+        ({"augment__randaugment": {}}, {}, "augment.randaugment"),
+        ({}, {"loss__class_weights": {"a": 2.0}}, "loss.class_weights"),
+        ({"loss__class_weights": {"a": 2.0}}, {"loss__class_weights": {"b": 2.0}}, "loss.class_weights"),
+        ({"loss__name": "m:L"}, {"loss__name": "m:L", "loss__options": {"x": 1}}, "loss.options"),
+    ],
+)
+def test_what_comes_or_goes_as_a_whole_is_arithmetic_too(
+    tree: dict[str, Any], then: dict[str, Any], now: dict[str, Any], key: str
+) -> None:
+    before, after = arithmetic(parse_config(changed(tree, **then))), arithmetic(parse_config(changed(tree, **now)))
+    assert before.keys() == after.keys(), "a resume compares the keys that both have"
+    assert [name for name in before if before[name] != after[name]] == [key]
