@@ -7,7 +7,6 @@ the fix. The module knows nothing of torch, so that errors answer at once and a 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -16,8 +15,9 @@ from pydantic import (
 
 from dist_train.config_data import AugmentConfig, CsvConfig, DataConfig, RandAugmentConfig
 from dist_train.config_model import HeadConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
-from dist_train.config_text import apply_override, explain, parse_yaml, tuples
+from dist_train.config_text import apply_override, explain, parse_yaml, to_yaml, tuples
 from dist_train.config_types import (
+    FilePath,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -59,7 +59,7 @@ __all__ = [
 class RunConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Names the run folder `<output_dir>/<name>`."""
-    output_dir: str = "runs"
+    output_dir: FilePath = "runs"
     seed: NonNegativeInt = 0
     """Data order, augmentation, head initialisation and dropout all follow from it."""
     deterministic: bool = False
@@ -168,12 +168,13 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         ConfigError: the file or an override cannot be read, or some keys are wrong: all are reported.
     """
     try:
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the config file {path}: {error}") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold sections such as `model:` and `data:`, not {tree!r}")
+        found = "is empty: it" if tree is None else f"holds {type(tree).__name__} {tree!r:.40}, and"
+        raise ConfigError(f"{path} {found} must hold sections such as `model:` and `data:`; configs/ has examples")
     for override in overrides or []:
         apply_override(tree, override)
     return parse_config(tree)
@@ -187,10 +188,13 @@ def parse_config(tree: dict[str, Any]) -> Config:
     """
     try:
         cfg = Config.model_validate(tuples(tree))
+    except RecursionError:
+        raise ConfigError("the config holds itself: an anchor (&) around its own alias (*)") from None
     except ValidationError as error:
         lines = [explain(item, Config) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
     faults = disagreements(cfg.data.format, cfg.data.task, cfg.eval.metric, cfg.loss.name, _mixing(cfg.augment))
+    faults += _beyond(cfg)
     if faults:
         raise ConfigError("\n".join(faults))
     return cfg
@@ -199,6 +203,22 @@ def parse_config(tree: dict[str, Any]) -> Config:
 def _mixing(cfg: AugmentConfig) -> str | None:
     """The key that has images mixed, if any."""
     return next((name for name in ("mixup", "cutmix") if getattr(cfg, name)), None)
+
+
+def _beyond(cfg: Config) -> list[str]:
+    """Values that are possible each for itself, and not together."""
+    faults, schedule = [], cfg.schedule
+    if schedule.min_lr > cfg.optim.lr:
+        faults.append(
+            f"`schedule.min_lr` ({schedule.min_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}), so that the rate would "
+            "rise; use a smaller one"
+        )
+    if schedule.warmup_epochs > cfg.train.epochs:
+        faults.append(
+            f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
+            "warm-up would never end; use fewer"
+        )
+    return faults
 
 
 NOT_ARITHMETIC = (
@@ -232,4 +252,4 @@ def arithmetic(cfg: Config) -> dict[str, Any]:
 
 def dump_config(cfg: Config) -> str:
     """The resolved configuration as YAML that ``load_config`` reads back to an equal one."""
-    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
+    return to_yaml(cfg.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from pydantic import (
 )
 
 from dist_train.config_types import (
+    FilePath,
     Fraction,
     Level,
     NonNegativeFloat,
@@ -16,6 +17,7 @@ from dist_train.config_types import (
     PositiveInt,
     Probability,
     Section,
+    Share,
 )
 from dist_train.tasks import Task, data_format
 
@@ -43,7 +45,7 @@ class CsvConfig(Section):
 class DataConfig(Section):
     format: Annotated[str, AfterValidator(data_format)] = "imagefolder"
     """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
-    root: str
+    root: FilePath
     task: Task = "classification"
     """What the targets are: one class, any number of labels, or numbers."""
     name: str | None = None
@@ -57,9 +59,9 @@ class DataConfig(Section):
     """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
     image_size: PositiveInt | None = None
     """Side of the square input in pixels; the model's own if not given."""
-    mean: tuple[float, float, float] | None = None
+    mean: tuple[Probability, Probability, Probability] | None = None
     """Of each channel of images in [0, 1]; the model's own if not given."""
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    std: tuple[Share, Share, Share] | None = None
     workers: NonNegativeInt = 4
     """Loader processes per rank; 0 loads in the training process."""
     prefetch: PositiveInt = 4
@@ -68,7 +70,7 @@ class DataConfig(Section):
     """Copy to the GPU from page-locked memory, beside the computation."""
     persistent_workers: bool = True
     """Keep the loader processes of the validation set from one evaluation to the next."""
-    cache: str | None = None
+    cache: FilePath | None = None
     """Folder of the decoded images that `augment.device` reads; `dist_train-<user id>` in the system's temporary folder
     if not given."""
     bad_images: Literal["error", "skip"] = "error"
@@ -91,7 +93,7 @@ class AugmentConfig(Section):
     """Crop, flip and RandAugment on the device, by torchvision's functions of tensors; needs images of one size."""
     crop: Literal["center", "random_resized"] = "center"
     """center: resize the shorter side, cut the middle. random_resized: Inception-style random crop."""
-    crop_scale: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.08, 1.0)
+    crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
     """Range of the area that a random_resized crop keeps."""
     crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
     """Range of its width over its height."""
@@ -101,7 +103,7 @@ class AugmentConfig(Section):
     randaugment: RandAugmentConfig | None = None
     erasing: Probability = 0.0
     """Probability that a rectangle of an image is erased."""
-    erasing_scale: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.02, 1 / 3)
+    erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
     """Range of the rectangle's share of the image."""
     erasing_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.3, 10 / 3)
     """Range of its height over its width."""

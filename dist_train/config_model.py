@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from dist_train.config_types import (
+    FilePath,
     Fraction,
     NonNegativeFloat,
     PositiveFloat,
@@ -20,7 +21,7 @@ from dist_train.config_types import (
 
 
 def _freeze(value: Any) -> Any:
-    if value in ("none", "backbone") or (isinstance(value, tuple) and value):
+    if value in ("none", "backbone") or (isinstance(value, tuple) and value and all(isinstance(p, str) for p in value)):
         return value
     raise ValueError(
         f"{value!r} must be none, backbone, or a list of patterns such as [conv1, 'layer1.*', 'type:Conv2d', 'all_but_last:2']"
@@ -43,7 +44,7 @@ class ModelConfig(Section):
     """A name that the source knows (--list-models), or `package.module:callable` for a model of your own."""
     pretrained: bool = True
     """Load the published weights of the model (from the hub's cache, or over the network)."""
-    weights: str | None = None
+    weights: FilePath | None = None
     """A .safetensors or .pth file to start from; wins over `pretrained`."""
     drop_path: Fraction = 0.0
     """Stochastic depth rate, handed to the model's own constructor."""
