@@ -96,7 +96,7 @@ def cross_entropy(logits_BK: Tensor, targets: Tensor, weights_K: Tensor | None, 
 def focal(logits_BK: Tensor, targets: Tensor, gamma: float, weights_K: Tensor | None, smoothing: float) -> Tensor:
     """Focal loss (Lin et al., 2017) over a softmax: what is already right, p near 1, counts by (1 - p) ** gamma."""
     log_p = logits_BK.log_softmax(1)
-    loss_BK = -soft_labels(logits_BK, targets, smoothing) * (1 - log_p.exp()) ** gamma * log_p
+    loss_BK = -soft_labels(logits_BK, targets, smoothing) * _power(1 - log_p.exp(), gamma) * log_p
     return _weighted(loss_BK, weights_K).sum(1).mean()
 
 
@@ -106,8 +106,13 @@ def binary(logits_BK: Tensor, targets: Tensor, gamma: float, weights_K: Tensor |
     loss_BK = F.binary_cross_entropy_with_logits(logits_BK, y, reduction="none")
     if gamma:
         p = logits_BK.sigmoid()
-        loss_BK = loss_BK * (p * (1 - y) + (1 - p) * y) ** gamma
+        loss_BK = loss_BK * _power(p * (1 - y) + (1 - p) * y, gamma)
     return _weighted(loss_BK, weights_K).mean()
+
+
+def _power(wrong_BK: Tensor, gamma: float) -> Tensor:
+    """``wrong_BK ** gamma``; 0 counts as next to nothing, for below 1 the power's slope there is infinite."""
+    return wrong_BK.clamp_min(1e-8) ** gamma
 
 
 def soft_f1(logits_BK: Tensor, targets: Tensor, group: Dist) -> Tensor:

@@ -82,6 +82,14 @@ def test_focal() -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "targets"), [("focal", torch.tensor([0])), ("binary_focal", torch.tensor([[1.0, 0.0, 0.0]]))])  # fmt: skip
+def test_what_is_all_right_has_a_finite_gradient(name: str, targets: Tensor) -> None:
+    logits = torch.tensor([[100.0, -100.0, -100.0]], requires_grad=True)
+    loss_of(name=name, gamma=0.5)(logits, targets).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all(), "the slope of p ** 0.5 at 0 is infinite"
+
+
 def test_binary_focal_is_torchvisions() -> None:
     assert loss_of(name="binary_focal", gamma=2.0)(LOGITS, MANY) == pytest.approx(
         sigmoid_focal_loss(LOGITS, MANY, alpha=-1, gamma=2, reduction="mean")
