@@ -57,7 +57,7 @@ __all__ = [
 
 
 class RunConfig(Section):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
     """Names the run folder `<output_dir>/<name>`."""
     output_dir: FilePath = "runs"
     seed: NonNegativeInt = 0
@@ -217,6 +217,11 @@ def _beyond(cfg: Config) -> list[str]:
         faults.append(
             f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
             "warm-up would never end; use fewer"
+        )
+    if cfg.loss.label_smoothing and cfg.data.task == "multilabel":
+        faults.append(
+            f"`loss.label_smoothing` ({cfg.loss.label_smoothing:g}) is for one class an image, and `data.task` is "
+            "multilabel; set it to 0"
         )
     return faults
 

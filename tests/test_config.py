@@ -67,6 +67,7 @@ def test_overrides_replace_values_of_the_file(tree: dict[str, Any], tmp_path: Pa
         ({"train__time_limit": "1:2:3:4"}, "write [days-]hours:minutes:seconds"),
         ({"train__time_limit": "0:00:00"}, "is no time at all"),
         ({"run__name": "a/b"}, "`run.name` ('a/b') must begin with a letter or digit"),
+        ({"run__name": "a" * 201}, "must have at most 200 characters"),
         ({"run__name": 2024}, "`run.name` (2024) must be a valid string; write it in quotes"),
         ({"model__head__name": "lineer"}, "did you mean linear?"),
         ({"train__precision": "bf16"}, "did you mean amp_bf16?"),
@@ -170,6 +171,12 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
         {"train__global_batch": 6},
     ):
         assert arithmetic(parse_config(changed(tree, **other))) != base
+
+
+def test_label_smoothing_of_several_labels_is_refused(tree: dict[str, Any]) -> None:
+    several = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", "eval__metric": "map"}
+    with pytest.raises(ConfigError, match=r"`loss.label_smoothing` \(0.1\) is for one class an image"):
+        parse_config(changed(tree, **several, loss__label_smoothing=0.1))
 
 
 @pytest.mark.parametrize(
