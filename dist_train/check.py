@@ -1,5 +1,6 @@
 """``--check``: everything that can go wrong before the first step, tried without taking one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dist_train.distributed import Dist, choose_strategy
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 from dist_train.freeze import describe
 from dist_train.logs import log_to_console
+from dist_train.losses import build_loss
 from dist_train.plan import make_plan
 from dist_train.run_dir import RunDir
 from dist_train.setup import build_network, build_state, find_checkpoint
@@ -59,6 +61,7 @@ def check(cfg: Config, world_size: int) -> None:
     saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, alone, network)
+    build_loss(cfg.loss, index.classes, alone, network.module)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
@@ -77,6 +80,8 @@ def _bytes(value: object) -> int:
 def _disk_space(path: Path, needed: int) -> None:
     while not path.exists():
         path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"`run.output_dir`: {path} is no folder that you can write to; choose another place")
     free = shutil.disk_usage(path).free
     print(f"disk: about {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free at {path}")
     if free < needed:

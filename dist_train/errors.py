@@ -34,6 +34,13 @@ class NonFiniteError(DistTrainError):
     kind: ErrorKind = "nonfinite"
 
 
+class MemoryShort(DistTrainError):
+    """A rank's device has no memory left for a step."""
+
+    kind: ErrorKind = "oom"
+    of_one_rank = True
+
+
 class CommError(DistTrainError):
     """Another rank was lost. Trying again may well help."""
 

@@ -5,6 +5,7 @@ import os
 import time
 import traceback
 
+import torch
 from torch.nn.utils import get_total_norm
 
 from dist_train.cli import report
@@ -17,6 +18,7 @@ from dist_train.errors import (
     EXIT_USER,
     ConfigError,
     DistTrainError,
+    MemoryShort,
     NonFiniteError,
 )
 from dist_train.evaluation import evaluate
@@ -26,7 +28,7 @@ from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
-from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_result
+from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, told_as_config, write_result
 from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.step import train_step
 
@@ -128,7 +130,7 @@ def attempt(cfg: Config, group: Dist) -> Status:
     log_to_console(group.rank)
     stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
     lock = RunLock(RunDir.of(cfg).lock)
-    group.from_main(lock.acquire)
+    group.from_main(lambda: _take(RunDir.of(cfg), lock))
     try:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
@@ -144,6 +146,11 @@ def attempt(cfg: Config, group: Dist) -> Status:
         if group.is_main:
             lock.release()
     return status
+
+
+def _take(run: RunDir, lock: RunLock) -> None:
+    with told_as_config(run):
+        lock.acquire()
 
 
 def seconds_allowed(cfg: Config, now: float) -> float | None:
@@ -202,7 +209,13 @@ def fail(cfg: Config, error: Exception) -> int:
 
 
 def explained(error: Exception) -> Exception:
-    """``error``, or for torch's refusal to compute at random one that names our key."""
+    """``error``, or one that names our keys for torch's refusal to compute at random and for memory that is full."""
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        words = str(error).partition("DefaultCPUAllocator: ")
+        return MemoryShort(
+            f"out of memory: {(words[2] or words[0]).splitlines()[0].split('. ')[0]}; use a smaller `train.micro_batch` (the batch of a "
+            "step stays, by accumulation), `model.grad_checkpointing`, `train.precision=amp_bf16` or a smaller `data.image_size`"
+        )
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:
         return error

@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from torch import Tensor, nn
 
 from dist_train import check
 from dist_train.config import load_config, parse_config
 from dist_train.errors import ConfigError, DataError
 from tests.runs import changed, folder
+
+
+class Wide(nn.Module):
+    """A model that does not do what it is asked for."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.cat((self.head(images.mean((2, 3))), images.new_zeros(len(images), 2)), dim=1)
+
 
 WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('dist_train', run_name='__main__', alter_sys=True)"
 
@@ -64,6 +78,20 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
         ({}, 5, ConfigError, r"`train\.global_batch` \(12\) must be a multiple of the world size \(5\); use 10 or 15"),
         ({"train__global_batch": 64}, 1, DataError, "use at most 60"),
         ({"run__resume": "must"}, 1, ConfigError, r"`run\.resume` \(must\)"),
+        (
+            {"data__image_size": 33},
+            1,
+            ConfigError,
+            r"`data\.image_size` \(33\): test_vit cannot take images of 33 x 33",
+        ),
+        (
+            {"model__name": "tests.test_cli:Wide"},
+            1,
+            ConfigError,
+            r"returns a tensor of shape \[1, 5\].* needs \[1, 3\]",
+        ),
+        ({"loss__class_weights": {"dog": 2.0}}, 1, ConfigError, r"`loss\.class_weights` \(dog\) names no class"),
+        ({"run__output_dir": __file__}, 1, ConfigError, r"`run\.output_dir`: .*test_cli\.py is no folder"),
     ],
 )
 def test_check_finds_what_is_wrong(
