@@ -20,7 +20,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write scores, table and confusion matrix here")
     parser.add_argument(
-        "--picture", metavar="FILE", type=Path, help="draw the confusion matrix here (.png, .svg, .pdf)"
+        "--picture",
+        metavar="FILE",
+        type=Path,
+        help="draw the confusion matrix here (.png, .svg, .pdf; needs matplotlib)",
     )
     return parser
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dist_train.cli import told_as_output
 from dist_train.data.augment import kept_share
 from dist_train.data.device import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
@@ -40,7 +41,8 @@ def export_run(run: Path, which: Which, folder: Path) -> int:
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_as_output("--out", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(trained)
     write_json(folder / "model.json", description)

@@ -12,6 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from dist_train import check
+from dist_train.cli import Actions, main
 from dist_train.config import load_config, parse_config
 from dist_train.errors import ConfigError, DataError
 from tests.runs import changed, folder
@@ -58,6 +59,23 @@ def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
     missing = _command("optim.lr=1")
     assert missing.returncode == 2
     assert "--config FILE is missing" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--check", "--world-size", "0"], "'0' must be a whole number above 0"),
+        (["--check", "--world-size=-2"], "'-2' must be a whole number above 0"),
+        (["--world-size", "4"], "--world-size goes with --check"),
+    ],
+)
+def test_a_world_size_that_says_nothing_is_refused(
+    file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--config", str(file), *arguments], Actions(*[lambda *_: 0] * 4))  # type: ignore[arg-type]
+    assert left.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

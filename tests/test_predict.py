@@ -1,7 +1,10 @@
 """``python -m dist_train.predict``: CSV with names and probabilities that agree with the evaluation."""
 
 import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,23 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     assert (code, err) == (2, f"error: there is no file or folder {tmp_path / 'nowhere'}\n")
     (tmp_path / "empty").mkdir()
     assert call(main, run, tmp_path / "empty")[2] == "error: the folders hold no images\n"
+
+
+def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no utf-8 \xff.png"))
+    shutil.copy(image_folder / "val" / "class_a" / "000.png", odd)
+    out = tmp_path / "new" / "folder" / "out.csv"
+    assert call(main, run, odd, "--out", out)[0] == 0
+    assert os.fsencode(odd) in out.read_bytes()
+    code, _, err = call(main, run, odd, "--out", tmp_path)
+    assert (code, err) == (2, f"error: --out ({tmp_path}) cannot be written: Is a directory\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "dist_train.predict", run, odd],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.fsencode(odd) in done.stdout
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
