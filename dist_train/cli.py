@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.config import Config, dump_config, load_config
-from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 
 EPILOG = """\
 examples:
@@ -123,6 +123,21 @@ def print_any_name() -> None:
     """Have stdout take names of files that are not UTF-8, as the bytes that they are."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def piped(command: Callable[[], int]) -> int:
+    """Run a command whose reader may leave before the end, as ``head`` does: that is no error.
+
+    Returns:
+        The command's exit code.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return EXIT_DONE
 
 
 def report(error: DistTrainError) -> int:

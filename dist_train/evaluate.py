@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import report
+from dist_train.cli import piped, report
 from dist_train.errors import DistTrainError
 
 
@@ -44,4 +44,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(piped(lambda: main(sys.argv[1:])))

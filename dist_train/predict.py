@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import positive, report
+from dist_train.cli import piped, positive, report
 from dist_train.errors import DistTrainError
 
 
@@ -40,4 +40,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(piped(lambda: main(sys.argv[1:])))
