@@ -12,6 +12,7 @@ from dist_train.config import Config
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed import Dist, choose_strategy
+from dist_train.doubts import doubts
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 from dist_train.freeze import describe
 from dist_train.logs import log_to_console
@@ -64,6 +65,8 @@ def check(cfg: Config, world_size: int) -> None:
     build_loss(cfg.loss, index.classes, alone, network.module)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
+    for doubt in doubts(cfg, plan):
+        print(f"note: {doubt}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
     needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))

@@ -71,7 +71,8 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         )
     if (cfg.augment.mixup or cfg.augment.cutmix) and micro % 2:
         raise ConfigError(
-            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in pairs"
+            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in "
+            f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and no odd micro-batch"
         )
     if cfg.loss.name == "soft_f1" and accumulate > 1:
         raise ConfigError(

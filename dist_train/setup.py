@@ -21,6 +21,7 @@ from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, training_batches
 from dist_train.distributed import Dist, settle_buckets
+from dist_train.doubts import doubts
 from dist_train.ema import Ema
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
@@ -100,6 +101,8 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
+        for doubt in doubts(cfg, plan):
+            log.warning("%s", doubt)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
