@@ -60,6 +60,7 @@ class RunConfig(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
     """Names the run folder `<output_dir>/<name>`."""
     output_dir: FilePath = "runs"
+    """Folder of the run folders."""
     seed: NonNegativeInt = 0
     """Data order, augmentation, head initialisation and dropout all follow from it."""
     deterministic: bool = False
@@ -72,10 +73,12 @@ class EarlyStoppingConfig(Section):
     patience: PositiveInt
     """Evaluations without an improvement before the run ends."""
     min_delta: NonNegativeFloat = 0.0
+    """How much better than the best an evaluation must be to count."""
 
 
 class TrainConfig(Section):
     epochs: PositiveInt = 10
+    """Times that the run goes through the training images."""
     max_steps: PositiveInt | None = None
     """Ends the run earlier than `epochs`, and the schedule with it."""
     global_batch: PositiveInt
@@ -91,6 +94,7 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights; `eval.weights` says whether it is what is evaluated."""
     early_stopping: EarlyStoppingConfig | None = None
+    """Off if not given."""
     time_limit: Walltime | None = None
     """`[days-]hours:minutes:seconds` after which the run saves and stops."""
     nonfinite: Literal["error", "skip"] = "error"
@@ -99,6 +103,7 @@ class TrainConfig(Section):
 
 class EvalConfig(Section):
     every_epochs: PositiveInt = 1
+    """Epochs between two evaluations; one is made at the end in any case."""
     every_steps: PositiveInt | None = None
     """Wins over `every_epochs`."""
     batch_size: PositiveInt = 64
@@ -113,6 +118,7 @@ class CheckpointConfig(Section):
     every_steps: PositiveInt | None = None
     """One epoch if not given."""
     keep: PositiveInt = 2
+    """The newest so many checkpoints stay."""
 
 
 class WandbConfig(Section):
@@ -127,13 +133,18 @@ class WandbConfig(Section):
     group: str | None = None
     """The experiment that this run belongs to."""
     job_type: str | None = None
+    """What kind of run it is in its group."""
     tags: tuple[str, ...] = ()
+    """To find and filter runs by."""
     notes: str | None = None
+    """Free text."""
 
 
 class LogConfig(Section):
     every_steps: PositiveInt = 50
+    """Steps between two rows of training metrics."""
     tensorboard: bool = True
+    """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
 
 

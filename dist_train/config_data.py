@@ -38,6 +38,7 @@ class CsvConfig(Section):
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
     """Columns of the label or the targets."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between two columns: one character."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Between the labels of an image, where one column holds them all (multilabel)."""
 
@@ -46,6 +47,7 @@ class DataConfig(Section):
     format: Annotated[str, AfterValidator(data_format)] = "imagefolder"
     """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
     root: FilePath
+    """Folder of the images; what it must look like depends on `format`."""
     task: Task = "classification"
     """What the targets are: one class, any number of labels, or numbers."""
     name: str | None = None
@@ -62,6 +64,7 @@ class DataConfig(Section):
     mean: tuple[Probability, Probability, Probability] | None = None
     """Of each channel of images in [0, 1]; the model's own if not given."""
     std: tuple[Share, Share, Share] | None = None
+    """Standard deviation of each channel of images in [0, 1]; the model's own if not given."""
     workers: NonNegativeInt = 4
     """Loader processes per rank; 0 loads in the training process."""
     prefetch: PositiveInt = 4
@@ -83,7 +86,9 @@ class RandAugmentConfig(Section):
     num_ops: PositiveInt = 2
     """Operations applied to each image, drawn anew for each."""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Strength of the operations, of at most 30."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
+    """How sheared, shifted and turned images are sampled; bilinear is slower."""
     fill: tuple[Level, Level, Level] = (0, 0, 0)
     """Colour of what a shifted or turned image leaves bare; RGB, 0 to 255."""
 
@@ -100,7 +105,9 @@ class AugmentConfig(Section):
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     """How training images are resized; evaluation is always bicubic."""
     hflip: Probability = 0.5
+    """Probability of a flip, left to right."""
     randaugment: RandAugmentConfig | None = None
+    """Off if not given; `{}` for the defaults."""
     erasing: Probability = 0.0
     """Probability that a rectangle of an image is erased."""
     erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
@@ -112,6 +119,7 @@ class AugmentConfig(Section):
     mixup: NonNegativeFloat = 0.0
     """Alpha of Mixup's Beta distribution; 0 is off."""
     cutmix: NonNegativeFloat = 0.0
+    """Alpha of CutMix's Beta distribution; 0 is off."""
     mix_prob: Probability = 1.0
     """Probability that a batch is mixed at all."""
     mix_switch_prob: Probability = 0.5

@@ -51,6 +51,9 @@ def test_help_config_and_schema_need_no_torch(file: Path, tmp_path: Path) -> Non
     assert load_config(tmp_path / "printed.yaml").optim.lr == 0.5
     schema = json.loads(_command("--schema").stdout)
     assert {"run", "model", "data", "train"} <= schema["properties"].keys()
+    for section, content in schema["$defs"].items():
+        for key, field in content["properties"].items():
+            assert "description" in field or "$ref" in field, f"{section}.{key} has no words"
 
 
 def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
