@@ -146,7 +146,8 @@ def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -
         case "linear":
             return floor + (1 - floor) * (1 - done)
         case "step":
-            return max(floor, math.pow(schedule.gamma, epoch // schedule.step_epochs))
+            steps = math.floor(epoch / schedule.step_epochs + 1e-9)  # 0.3 // 0.1 is 2
+            return max(floor, math.pow(schedule.gamma, steps))
         case "multistep":
             return max(floor, math.pow(schedule.gamma, sum(epoch >= milestone for milestone in schedule.milestones)))
         case "exponential":
