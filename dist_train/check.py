@@ -65,7 +65,7 @@ def check(cfg: Config, world_size: int) -> None:
     build_loss(cfg.loss, index.classes, alone, network.module)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
-    for doubt in doubts(cfg, plan):
+    for doubt in doubts(cfg, plan, index.outputs):
         print(f"note: {doubt}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
     needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step

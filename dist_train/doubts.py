@@ -43,9 +43,15 @@ IDLE: dict[str, tuple[Callable[[Config], bool], str]] = {
 """Keys that need another one to do anything: whether it is there, and which."""
 
 
-def doubts(cfg: Config, plan: Plan) -> list[str]:
-    """A sentence each; none of them ends a run."""
+def doubts(cfg: Config, plan: Plan, outputs: int) -> list[str]:
+    """A sentence each; none of them ends a run.
+
+    Args:
+        outputs: classes, or targets of a regression.
+    """
     idle = [f"`{key}` does nothing here: it needs {wanted}" for key, (used, wanted) in IDLE.items() if _set(cfg, key) and not used(cfg)]  # fmt: skip
+    if cfg.eval.metric == "top5" and outputs <= 5:
+        idle.append(f"`eval.metric` (top5) is always 100 with {outputs} classes; use top1")
     return [*idle, *_lengths(cfg, plan)]
 
 

@@ -83,17 +83,23 @@ def _description(trained: Trained) -> dict[str, Any]:
 def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict[str, Any]) -> None:
     import onnx
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            module,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["outputs"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["outputs"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "no reason given")
+        raise DistTrainError(
+            f"{path}: torch cannot express this model as ONNX: {reason.strip()}; the other files beside it are whole"
+        ) from error
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"dist_train": json.dumps(description)})

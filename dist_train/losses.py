@@ -6,8 +6,10 @@ batch instead, and sums its parts over ranks.
 """
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -174,10 +176,13 @@ def _class_weights(cfg: LossConfig, classes: list[str], device: torch.device) ->
 def _own(cfg: LossConfig, device: torch.device) -> Criterion:
     """The user's class, called with ``loss.options``, or a function that takes outputs and targets."""
     found = load_callable(cfg.name, "loss.name")
-    if not inspect.isclass(found):
-        return lambda x, y: found(x, y, **cfg.options)
     try:
-        criterion: Any = found(**cfg.options)
+        if inspect.isclass(found):
+            criterion: Any = found(**cfg.options)
+        else:
+            with suppress(ValueError):  # a function of C has no signature
+                inspect.signature(found).bind(None, None, **cfg.options)
+            criterion = functools.partial(found, **cfg.options)
     except TypeError as error:
         raise ConfigError(f"`loss.options` ({cfg.options}) do not fit {cfg.name}: {error}") from None
     if isinstance(criterion, nn.Module):
@@ -186,4 +191,11 @@ def _own(cfg: LossConfig, device: torch.device) -> Criterion:
                 f"`loss.name` ({cfg.name}) has parameters to train, which no optimizer holds; use buffers"
             )
         criterion.to(device)
-    return criterion  # type: ignore[no-any-return]
+    return lambda x, y: _scalar(cfg.name, criterion(x, y))
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim:
+        found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(f"`loss.name` ({name}) must return one number, the mean over the batch, and returned {found}")
+    return value

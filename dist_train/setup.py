@@ -101,7 +101,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
-        for doubt in doubts(cfg, plan):
+        for doubt in doubts(cfg, plan, index.outputs):
             log.warning("%s", doubt)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)

@@ -13,7 +13,7 @@ from tests.runs import changed, train
 
 
 def told(cfg: Config, images: int = 60) -> list[str]:
-    return doubts(cfg, make_plan(cfg, images, 1))
+    return doubts(cfg, make_plan(cfg, images, 1), 3)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def told(cfg: Config, images: int = 60) -> list[str]:
         ({"optim__nesterov": True, "optim__name": "AdamW"}, "`optim.nesterov` does nothing here"),
         ({"schedule__milestones": [1.0]}, "`schedule.milestones` does nothing here"),
         ({"data__csv": {"separator": ";"}}, "`data.csv` does nothing here: it needs `data.format` csv"),
+        ({"eval__metric": "top5"}, "`eval.metric` (top5) is always 100 with 3 classes; use top1"),
         ({"train__ema": 0.999}, "`train.ema` (0.999) averages over about 1000 steps, and the run has 10"),
         ({"schedule__warmup_epochs": 2.0}, "all 10 steps of the run are warm-up"),
         ({"schedule__name": "step"}, "the first step would be at epoch 30, and the run ends at 2"),

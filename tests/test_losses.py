@@ -213,6 +213,7 @@ def test_a_loss_of_your_own() -> None:
         ({"class_weights": {"bb": 2.0}}, r"`loss.class_weights` \(bb\) names no class of the data; there are b, "),
         ({"options": {"x": 1}}, r"`loss.options` .* are for a loss of your own, and `loss.name` is cross_entropy"),
         ({"name": "tests.test_losses:Scaled"}, "do not fit tests.test_losses:Scaled: .*factor"),
+        ({"name": "tests.test_losses:halved", "options": {"x": 1}}, "do not fit tests.test_losses:halved: .*'x'"),
         ({"name": "tests.test_losses:Learned"}, "has parameters to train, which no optimizer holds"),
         ({"name": "tests.test_losses:Missing"}, "tests.test_losses has no Missing"),
         (
@@ -225,6 +226,17 @@ def test_a_loss_of_your_own() -> None:
 def test_a_loss_that_cannot_be_built_is_an_error(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         loss_of(**options)
+
+
+def test_a_loss_of_your_own_returns_one_number() -> None:
+    with pytest.raises(
+        ConfigError, match=r"`loss.name` \(tests.test_losses:of_each\) must return one number, .* \[8\]"
+    ):
+        loss_of(name="tests.test_losses:of_each")(LOGITS, LABELS)
+
+
+def of_each(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def test_an_unknown_loss_names_the_nearest(tree: dict[str, Any]) -> None:
