@@ -180,8 +180,10 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error}; save it as UTF-8 text") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         found = "is empty: it" if tree is None else f"holds {type(tree).__name__} {tree!r:.40}, and"

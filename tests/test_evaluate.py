@@ -110,6 +110,12 @@ def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) 
     code, _, err = call(main, tmp_path)
     assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
     run = train(tree, train__epochs=1)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text + "old: 1\n")
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"{run / 'config.yaml'} is none that this version writes: `old` is not a key" in err
+    (run / "config.yaml").write_text(text)
     (run / "best.safetensors").unlink()
     code, _, err = call(main, run)
     assert code == 2
