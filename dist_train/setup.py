@@ -173,13 +173,19 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Net
 
 @torch.no_grad()
 def _try(cfg: Config, network: Network, device: torch.device, outputs: int) -> None:
-    module, size, name = network.module.eval(), network.image_size, cfg.model.name
-    images = torch.zeros((1, 3, size, size), device=device)
-    # cuDNN need not look for the fastest way to take a single image.
+    """Blank images through the model, as in training and as in evaluation; it is left as it was."""
+    module, size, name = network.module, network.image_size, cfg.model.name
+    images = torch.zeros((min(2, cfg.train.micro_batch or 2), 3, size, size), device=device)
+    # cuDNN need not look for the fastest way to take two images.
     flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
     try:
         with torch.backends.cudnn.flags(**flags):
-            found = module(images)
+            buffers = [buffer.clone() for buffer in module.buffers()]
+            train_mode(module)
+            module(images)
+            for buffer, before in zip(module.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            found = module.eval()(images[:1])
     except (AssertionError, RuntimeError, ValueError) as error:
         if is_own(name) or isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error):
             raise
