@@ -40,13 +40,13 @@ def _check(cfg: Config, world_size: int) -> int:
 def _summary(cfg: Config) -> int:
     from dist_train.summary import main
 
-    return main(cfg)
+    return cli.piped(lambda: main(cfg))
 
 
 def _list_models(pattern: str) -> int:
     from dist_train.summary import list_names
 
-    return list_names(pattern)
+    return cli.piped(lambda: list_names(pattern))
 
 
 if __name__ == "__main__":

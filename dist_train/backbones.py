@@ -15,6 +15,12 @@ from dist_train.errors import ConfigError
 from dist_train.heads import last_layer
 from dist_train.own_code import load_callable
 
+DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
+"""timm's and torchvision's argument for ``model.drop_path``."""
+
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm takes in front of a name, for models that it fetches from elsewhere."""
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -45,7 +51,7 @@ def create(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict
     Raises:
         ConfigError: there is no such model, it refuses an option, or its head cannot be found.
     """
-    if ":" in cfg.name:
+    if is_own(cfg.name):
         backbone = _own(cfg, outputs, image_size)
     elif cfg.source == "timm":
         backbone = _timm(cfg, outputs, image_size, overlay)
@@ -54,6 +60,11 @@ def create(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict
     if cfg.grad_checkpointing:
         _checkpoint_gradients(cfg, backbone.module)
     return backbone
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is the user's, ``package.module:callable``."""
+    return ":" in name and not name.startswith(HUBS)
 
 
 def list_models(pattern: str) -> list[tuple[str, str]]:
@@ -80,13 +91,32 @@ def torchvision_weights(name: str) -> Any:
     return published[tag or "DEFAULT"]
 
 
+def timm_weights(name: str) -> Any:
+    """What timm knows of the published weights of a model: ``NAME`` means its default ones, ``NAME.TAG`` others.
+
+    Raises:
+        ConfigError: there is no such model or tag.
+    """
+    if name.startswith(HUBS):
+        raise ConfigError(
+            f"`model.name` ({name}): models of a hub are not known by address; take timm's name of the model, and its "
+            "weights as a file with `model.weights`"
+        )
+    if not timm.is_model(name):
+        raise _unknown(name, timm.list_models(), f"timm {timm.__version__}")
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        stem = name.split(".")[0]
+        known = ", ".join(timm.list_pretrained(f"{stem}.*")) or f"no published weights; use {stem}"
+        raise ConfigError(f"`model.name` ({name}): timm {timm.__version__} has {known}") from None
+
+
 def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
-    if not timm.is_model(cfg.name):
-        raise _unknown(cfg.name, timm.list_models(), f"timm {timm.__version__}")
-    published = timm.get_pretrained_cfg(cfg.name)
+    published = timm_weights(cfg.name)
     options: dict[str, Any] = {"num_classes": outputs}
     if cfg.drop_path:
-        options["drop_path_rate"] = cfg.drop_path
+        options[DROP_PATH[0]] = cfg.drop_path
     if image_size is not None and published is not None and published.fixed_input_size:
         options["img_size"] = image_size
     if overlay:
@@ -138,7 +168,7 @@ def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Back
     name = cfg.name.partition(".")[0]
     options: dict[str, Any] = {"weights": None, "num_classes": outputs}
     if cfg.drop_path:
-        options["stochastic_depth_prob"] = cfg.drop_path
+        options[DROP_PATH[1]] = cfg.drop_path
     if name.startswith("vit_"):
         options["image_size"] = size
     elif name.startswith("maxvit"):
@@ -165,6 +195,10 @@ def _call(build: Callable[..., Any], cfg: ModelConfig, *args: Any, **options: An
     try:
         return build(*args, **options)
     except (TypeError, ValueError, AssertionError) as error:
+        if cfg.drop_path and any(f"unexpected keyword argument '{option}'" in str(error) for option in DROP_PATH):
+            raise ConfigError(
+                f"`model.drop_path` ({cfg.drop_path:g}): {cfg.name} has no stochastic depth; set it to 0"
+            ) from None
         given = ", ".join(f"{key}={value}" for key, value in options.items() if key != "pretrained_cfg_overlay")
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"`model.name` ({cfg.name}) cannot be built with {given}: {reason}") from error
@@ -184,4 +218,8 @@ def _unknown(name: str, known: list[str], source: str) -> ConfigError:
     stem = name.split(".")[0]
     near = difflib.get_close_matches(stem, known, n=3) or [other for other in known if stem[:8] in other][:3]
     hint = f"; close to it: {', '.join(near)}" if near else ""
+    if source == "torchvision" and timm.is_model(name):
+        hint = "; timm has it: set `model.source` to timm"
+    elif source != "torchvision" and stem in tv.list_models(module=tv):
+        hint = "; torchvision has it: set `model.source` to torchvision"
     return ConfigError(f"`model.name` ({name}) is not a {source} model{hint}; --list-models PATTERN lists them")

@@ -1,5 +1,6 @@
 """``--check``: everything that can go wrong before the first step, tried without taking one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from dist_train.config import Config
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed import Dist, choose_strategy
+from dist_train.doubts import doubts
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 from dist_train.freeze import describe
 from dist_train.logs import log_to_console
+from dist_train.losses import build_loss
 from dist_train.plan import make_plan
 from dist_train.run_dir import RunDir
 from dist_train.setup import build_network, build_state, find_checkpoint
@@ -59,8 +62,11 @@ def check(cfg: Config, world_size: int) -> None:
     saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, alone, network)
+    build_loss(cfg.loss, index.classes, alone, network.module)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
+    for doubt in doubts(cfg, plan, index.outputs):
+        print(f"note: {doubt}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
     needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
@@ -77,6 +83,8 @@ def _bytes(value: object) -> int:
 def _disk_space(path: Path, needed: int) -> None:
     while not path.exists():
         path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"`run.output_dir`: {path} is no folder that you can write to; choose another place")
     free = shutil.disk_usage(path).free
     print(f"disk: about {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free at {path}")
     if free < needed:

@@ -1,14 +1,18 @@
 """The command line that all commands share. Answers ``--help`` and configuration errors without torch."""
 
 import argparse
+import errno
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from dist_train.config import Config, dump_config, load_config
-from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 
 EPILOG = """\
 examples:
@@ -33,12 +37,21 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check everything short of training, print the plan")
-    parser.add_argument("--world-size", type=int, metavar="N", help="with --check: the number of ranks to plan for (1)")
+    parser.add_argument(
+        "--world-size", type=positive, metavar="N", help="with --check: the number of ranks to plan for (1)"
+    )
     modes.add_argument("--summary", action="store_true", help="print the model, what of it trains, and its FLOPs")
     modes.add_argument("--list-models", metavar="PATTERN", help="names for model.source and model.name; '*' for all")
     modes.add_argument("--print-config", action="store_true", help="print the resolved config")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
     return parser
+
+
+def positive(text: str) -> int:
+    """A number of ranks or images on the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,8 @@ def main(argv: Sequence[str], actions: Actions) -> int:
         return 0
     if args.list_models is not None:
         return actions.list_models(args.list_models)
+    if args.world_size is not None and not args.check:
+        parser.error("--world-size goes with --check; torchrun --nproc_per_node=N starts N ranks")
     if args.config is None:
         parser.error("--config FILE is missing; configs/ has some to start from")
     try:
@@ -76,6 +91,53 @@ def main(argv: Sequence[str], actions: Actions) -> int:
     if args.check:
         return actions.check(cfg, args.world_size or 1)
     return actions.summary(cfg) if args.summary else actions.train(cfg)
+
+
+@contextmanager
+def told_as_output(option: str, path: Path) -> Iterator[None]:
+    """A file or folder that cannot be written is a mistake in the command.
+
+    Raises:
+        ConfigError: naming the option, the path and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} ({path}) cannot be written: {error.strerror or error}") from None
+
+
+def can_write(option: str, path: Path) -> None:
+    """Make the folder of a file that is written at the end of the work.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    with told_as_output(option, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fault = errno.EISDIR if path.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
+        if fault:
+            raise OSError(fault, os.strerror(fault))
+
+
+def print_any_name() -> None:
+    """Have stdout take names of files that are not UTF-8, as the bytes that they are."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
+def piped(command: Callable[[], int]) -> int:
+    """Run a command whose reader may leave before the end, as ``head`` does: that is no error.
+
+    Returns:
+        The command's exit code.
+    """
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return EXIT_DONE
 
 
 def report(error: DistTrainError) -> int:

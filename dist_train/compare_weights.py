@@ -1,11 +1,13 @@
 """What ``python -m dist_train.evaluate`` does: each run's evaluation, and that of all together."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dist_train.cli import can_write, print_any_name
 from dist_train.data.bad import BadImages
 from dist_train.data.device import Normalise
 from dist_train.data.index import DataIndex, scan
@@ -20,7 +22,10 @@ from dist_train.preempt import StopRequest
 from dist_train.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.scores import Evaluation, SampleScores
 from dist_train.setup import set_algorithms
+from dist_train.tasks import Task
 from dist_train.trained import Which, load_trained, run_config
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, picture: Path | None) -> int:
@@ -34,9 +39,15 @@ def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, pi
     """
     outcomes: list[tuple[str, Evaluation]] = []
     first: DataIndex | None = None
+    cfg = run_config(runs[0])
+    if picture:
+        _can_draw(picture, cfg.data.task)
+    for option, path in (("--json", json_file), ("--picture", picture)):
+        if path:
+            can_write(option, path)  # told now, not after the work
+    print_any_name()
     # How the run was trained does not matter here: one process is enough, and several may share the work.
-    distributed = run_config(runs[0]).distributed.model_copy(update={"strategy": "auto"})
-    with joined(distributed) as group:
+    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
             found = score(path, which, group, first, keep=len(runs) > 1)
@@ -51,6 +62,15 @@ def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, pi
         if group.is_main:
             _tell(outcomes, first, json_file, picture)
     return EXIT_DONE
+
+
+def _can_draw(picture: Path, task: Task) -> None:
+    if task != "classification":
+        raise ConfigError(f"--picture draws a confusion matrix, and a {task} task has none")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--picture needs matplotlib: pip install matplotlib")
+    if picture.suffix not in PICTURES:
+        raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
 
 
 def score(
@@ -110,8 +130,6 @@ def _tell(
         documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
         write_json(json_file, documents[0] if len(documents) == 1 else documents)
     if picture:
-        if outcome.classes is None:
-            raise ConfigError(f"--picture draws a confusion matrix, and a {outcome.task} task has none")
         draw_confusion(picture, confusion(outcome, index.outputs), index.classes, name)
         print(f"confusion matrix: {picture}")
 

@@ -7,16 +7,17 @@ the fix. The module knows nothing of torch, so that errors answer at once and a 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
+    BaseModel,
     Field,
     ValidationError,
 )
 
 from dist_train.config_data import AugmentConfig, CsvConfig, DataConfig, RandAugmentConfig
 from dist_train.config_model import HeadConfig, LossConfig, ModelConfig, OptimConfig, ScheduleConfig
-from dist_train.config_text import apply_override, explain, parse_yaml, tuples
+from dist_train.config_text import apply_override, explain, parse_yaml, to_yaml, tuples
 from dist_train.config_types import (
+    FilePath,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -56,9 +57,10 @@ __all__ = [
 
 
 class RunConfig(Section):
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
     """Names the run folder `<output_dir>/<name>`."""
-    output_dir: str = "runs"
+    output_dir: FilePath = "runs"
+    """Folder of the run folders."""
     seed: NonNegativeInt = 0
     """Data order, augmentation, head initialisation and dropout all follow from it."""
     deterministic: bool = False
@@ -71,10 +73,12 @@ class EarlyStoppingConfig(Section):
     patience: PositiveInt
     """Evaluations without an improvement before the run ends."""
     min_delta: NonNegativeFloat = 0.0
+    """How much better than the best an evaluation must be to count."""
 
 
 class TrainConfig(Section):
     epochs: PositiveInt = 10
+    """Times that the run goes through the training images."""
     max_steps: PositiveInt | None = None
     """Ends the run earlier than `epochs`, and the schedule with it."""
     global_batch: PositiveInt
@@ -90,6 +94,7 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights; `eval.weights` says whether it is what is evaluated."""
     early_stopping: EarlyStoppingConfig | None = None
+    """Off if not given."""
     time_limit: Walltime | None = None
     """`[days-]hours:minutes:seconds` after which the run saves and stops."""
     nonfinite: Literal["error", "skip"] = "error"
@@ -98,6 +103,7 @@ class TrainConfig(Section):
 
 class EvalConfig(Section):
     every_epochs: PositiveInt = 1
+    """Epochs between two evaluations; one is made at the end in any case."""
     every_steps: PositiveInt | None = None
     """Wins over `every_epochs`."""
     batch_size: PositiveInt = 64
@@ -112,6 +118,7 @@ class CheckpointConfig(Section):
     every_steps: PositiveInt | None = None
     """One epoch if not given."""
     keep: PositiveInt = 2
+    """The newest so many checkpoints stay."""
 
 
 class WandbConfig(Section):
@@ -126,13 +133,18 @@ class WandbConfig(Section):
     group: str | None = None
     """The experiment that this run belongs to."""
     job_type: str | None = None
+    """What kind of run it is in its group."""
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """To find and filter runs by."""
     notes: str | None = None
+    """Free text."""
 
 
 class LogConfig(Section):
     every_steps: PositiveInt = 50
+    """Steps between two rows of training metrics."""
     tensorboard: bool = True
+    """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
 
 
@@ -167,12 +179,15 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         ConfigError: the file or an override cannot be read, or some keys are wrong: all are reported.
     """
     try:
-        text = Path(path).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the config file {path}: {error}") from None
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error}; save it as UTF-8 text") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold sections such as `model:` and `data:`, not {tree!r}")
+        found = "is empty: it" if tree is None else f"holds {type(tree).__name__} {tree!r:.40}, and"
+        raise ConfigError(f"{path} {found} must hold sections such as `model:` and `data:`; configs/ has examples")
     for override in overrides or []:
         apply_override(tree, override)
     return parse_config(tree)
@@ -186,10 +201,13 @@ def parse_config(tree: dict[str, Any]) -> Config:
     """
     try:
         cfg = Config.model_validate(tuples(tree))
+    except RecursionError:
+        raise ConfigError("the config holds itself: an anchor (&) around its own alias (*)") from None
     except ValidationError as error:
         lines = [explain(item, Config) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
     faults = disagreements(cfg.data.format, cfg.data.task, cfg.eval.metric, cfg.loss.name, _mixing(cfg.augment))
+    faults += _beyond(cfg)
     if faults:
         raise ConfigError("\n".join(faults))
     return cfg
@@ -198,6 +216,27 @@ def parse_config(tree: dict[str, Any]) -> Config:
 def _mixing(cfg: AugmentConfig) -> str | None:
     """The key that has images mixed, if any."""
     return next((name for name in ("mixup", "cutmix") if getattr(cfg, name)), None)
+
+
+def _beyond(cfg: Config) -> list[str]:
+    """Values that are possible each for itself, and not together."""
+    faults, schedule = [], cfg.schedule
+    if schedule.min_lr > cfg.optim.lr:
+        faults.append(
+            f"`schedule.min_lr` ({schedule.min_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}), so that the rate would "
+            "rise; use a smaller one"
+        )
+    if schedule.warmup_epochs > cfg.train.epochs:
+        faults.append(
+            f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
+            "warm-up would never end; use fewer"
+        )
+    if cfg.loss.label_smoothing and cfg.data.task == "multilabel":
+        faults.append(
+            f"`loss.label_smoothing` ({cfg.loss.label_smoothing:g}) is for one class an image, and `data.task` is "
+            "multilabel; set it to 0"
+        )
+    return faults
 
 
 NOT_ARITHMETIC = (
@@ -210,23 +249,25 @@ NOT_ARITHMETIC = (
 def arithmetic(cfg: Config) -> dict[str, Any]:
     """What of a config decides the weights that a run arrives at, by dotted key: it must not change on a resume.
 
-    Left out are conveniences, the length of the run, and what the data's fingerprint stands for.
+    Left out are conveniences, the length of the run, and what the data's fingerprint stands for. Keys are the same for
+    every config: what may be absent, or has names of the user's own, is one value.
     """
     flat: dict[str, Any] = {}
 
-    def add(prefix: str, value: Any) -> None:
-        if prefix in NOT_ARITHMETIC:
-            return
-        if isinstance(value, dict):
-            for key, item in value.items():
-                add(f"{prefix}.{key}" if prefix else key, item)
-        else:
-            flat[prefix] = value
+    def add(prefix: str, section: type[BaseModel], values: dict[str, Any]) -> None:
+        for name, field in section.model_fields.items():
+            key, kind = f"{prefix}{name}", field.annotation
+            if key in NOT_ARITHMETIC:
+                continue
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                add(f"{key}.", kind, values[name])
+            else:
+                flat[key] = values[name]
 
-    add("", cfg.model_dump(mode="json"))
+    add("", Config, cfg.model_dump(mode="json"))
     return flat
 
 
 def dump_config(cfg: Config) -> str:
     """The resolved configuration as YAML that ``load_config`` reads back to an equal one."""
-    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False)
+    return to_yaml(cfg.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from pydantic import (
 )
 
 from dist_train.config_types import (
+    FilePath,
     Fraction,
     Level,
     NonNegativeFloat,
@@ -16,6 +17,7 @@ from dist_train.config_types import (
     PositiveInt,
     Probability,
     Section,
+    Share,
 )
 from dist_train.tasks import Task, data_format
 
@@ -36,6 +38,7 @@ class CsvConfig(Section):
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
     """Columns of the label or the targets."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between two columns: one character."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Between the labels of an image, where one column holds them all (multilabel)."""
 
@@ -43,7 +46,8 @@ class CsvConfig(Section):
 class DataConfig(Section):
     format: Annotated[str, AfterValidator(data_format)] = "imagefolder"
     """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
-    root: str
+    root: FilePath
+    """Folder of the images; what it must look like depends on `format`."""
     task: Task = "classification"
     """What the targets are: one class, any number of labels, or numbers."""
     name: str | None = None
@@ -57,9 +61,10 @@ class DataConfig(Section):
     """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
     image_size: PositiveInt | None = None
     """Side of the square input in pixels; the model's own if not given."""
-    mean: tuple[float, float, float] | None = None
+    mean: tuple[Probability, Probability, Probability] | None = None
     """Of each channel of images in [0, 1]; the model's own if not given."""
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    std: tuple[Share, Share, Share] | None = None
+    """Standard deviation of each channel of images in [0, 1]; the model's own if not given."""
     workers: NonNegativeInt = 4
     """Loader processes per rank; 0 loads in the training process."""
     prefetch: PositiveInt = 4
@@ -68,7 +73,7 @@ class DataConfig(Section):
     """Copy to the GPU from page-locked memory, beside the computation."""
     persistent_workers: bool = True
     """Keep the loader processes of the validation set from one evaluation to the next."""
-    cache: str | None = None
+    cache: FilePath | None = None
     """Folder of the decoded images that `augment.device` reads; `dist_train-<user id>` in the system's temporary folder
     if not given."""
     bad_images: Literal["error", "skip"] = "error"
@@ -81,7 +86,9 @@ class RandAugmentConfig(Section):
     num_ops: PositiveInt = 2
     """Operations applied to each image, drawn anew for each."""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Strength of the operations, of at most 30."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
+    """How sheared, shifted and turned images are sampled; bilinear is slower."""
     fill: tuple[Level, Level, Level] = (0, 0, 0)
     """Colour of what a shifted or turned image leaves bare; RGB, 0 to 255."""
 
@@ -91,17 +98,19 @@ class AugmentConfig(Section):
     """Crop, flip and RandAugment on the device, by torchvision's functions of tensors; needs images of one size."""
     crop: Literal["center", "random_resized"] = "center"
     """center: resize the shorter side, cut the middle. random_resized: Inception-style random crop."""
-    crop_scale: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.08, 1.0)
+    crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
     """Range of the area that a random_resized crop keeps."""
     crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
     """Range of its width over its height."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     """How training images are resized; evaluation is always bicubic."""
     hflip: Probability = 0.5
+    """Probability of a flip, left to right."""
     randaugment: RandAugmentConfig | None = None
+    """Off if not given; `{}` for the defaults."""
     erasing: Probability = 0.0
     """Probability that a rectangle of an image is erased."""
-    erasing_scale: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.02, 1 / 3)
+    erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
     """Range of the rectangle's share of the image."""
     erasing_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.3, 10 / 3)
     """Range of its height over its width."""
@@ -110,6 +119,7 @@ class AugmentConfig(Section):
     mixup: NonNegativeFloat = 0.0
     """Alpha of Mixup's Beta distribution; 0 is off."""
     cutmix: NonNegativeFloat = 0.0
+    """Alpha of CutMix's Beta distribution; 0 is off."""
     mix_prob: Probability = 1.0
     """Probability that a batch is mixed at all."""
     mix_switch_prob: Probability = 0.5

@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from dist_train.config_types import (
+    FilePath,
     Fraction,
     NonNegativeFloat,
     PositiveFloat,
@@ -20,7 +21,7 @@ from dist_train.config_types import (
 
 
 def _freeze(value: Any) -> Any:
-    if value in ("none", "backbone") or (isinstance(value, tuple) and value):
+    if value in ("none", "backbone") or (isinstance(value, tuple) and value and all(isinstance(p, str) for p in value)):
         return value
     raise ValueError(
         f"{value!r} must be none, backbone, or a list of patterns such as [conv1, 'layer1.*', 'type:Conv2d', 'all_but_last:2']"
@@ -29,6 +30,7 @@ def _freeze(value: Any) -> Any:
 
 class HeadConfig(Section):
     name: Literal["linear", "mlp"] = "linear"
+    """linear: one layer. mlp: hidden layers in front of it."""
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512,)
     """Widths of the hidden layers of an mlp."""
     activation: Literal["relu", "gelu", "silu", "tanh"] = "gelu"
@@ -39,11 +41,12 @@ class HeadConfig(Section):
 
 class ModelConfig(Section):
     source: Literal["timm", "torchvision"] = "timm"
+    """Whose models `name` means."""
     name: str
     """A name that the source knows (--list-models), or `package.module:callable` for a model of your own."""
     pretrained: bool = True
     """Load the published weights of the model (from the hub's cache, or over the network)."""
-    weights: str | None = None
+    weights: FilePath | None = None
     """A .safetensors or .pth file to start from; wins over `pretrained`."""
     drop_path: Fraction = 0.0
     """Stochastic depth rate, handed to the model's own constructor."""
@@ -55,7 +58,9 @@ class ModelConfig(Section):
     sync_bn: bool = False
     """BatchNorm over the images of all ranks instead of each rank's own; on GPUs and on CPUs."""
     compile: bool = False
+    """torch.compile: a slow start, then faster steps."""
     channels_last: bool = False
+    """Memory layout that convolutions are faster with."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
 
@@ -100,25 +105,32 @@ class OptimConfig(Section):
     name: str = "sgd"
     """sgd, adam, adamw or rmsprop (torch's), or any other name that timm's create_optimizer_v2 knows."""
     lr: PositiveFloat
+    """The schedule's highest learning rate; layers may have a share of it."""
     momentum: Fraction = 0.9
+    """For sgd, rmsprop, and those of timm that have one."""
     nesterov: bool = False
     """For sgd."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """For adam, adamw, and those of timm that have two."""
     eps: PositiveFloat | None = None
     """The optimizer's own if not given."""
     alpha: Fraction = 0.99
     """Smoothing of rmsprop's squares."""
     weight_decay: NonNegativeFloat = 0.0
+    """L2; decoupled with adamw, and where timm's optimizer decouples it."""
     decay_norm_and_bias: bool = True
     """Apply weight decay to norms and biases as well, as torch's optimizers do."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate factor from each layer to the one below it (BEiT); 1 is off."""
     head_lr_scale: PositiveFloat = 1.0
+    """Factor on the learning rate of the head."""
 
 
 class ScheduleConfig(Section):
     name: Literal["cosine", "constant", "linear", "step", "multistep", "onecycle", "exponential"] = "cosine"
+    """How the learning rate goes on after the warm-up, step by step."""
     warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs, or a part of one, in which the rate rises to `optim.lr`."""
     min_lr: NonNegativeFloat = 0.0
     """No schedule falls below it after the warm-up."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1

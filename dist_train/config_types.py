@@ -1,5 +1,6 @@
 """The kinds of values that a config holds."""
 
+import os
 import re
 from typing import Annotated
 
@@ -16,7 +17,16 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=255)]
+
+
+def _path(value: str) -> str:
+    return os.path.expanduser(os.path.expandvars(value))
+
+
+FilePath = Annotated[str, AfterValidator(_path)]
+"""A path in which ``~`` and ``$VARIABLE`` stand for what they stand for in a shell."""
 
 
 def seconds_of(walltime: str) -> int:
@@ -39,7 +49,8 @@ def seconds_of(walltime: str) -> int:
 
 
 def _walltime(value: str) -> str:
-    seconds_of(value)
+    if seconds_of(value) == 0:
+        raise ValueError(f"{value!r} is no time at all; write [days-]hours:minutes:seconds, such as 0:30:00")
     return value
 
 
@@ -47,6 +58,13 @@ Walltime = Annotated[str, AfterValidator(_walltime)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys and wrong types are errors, and nothing can be changed."""
+    """A part of the configuration: unknown keys, wrong types, inf and NaN are errors, and nothing can be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        defer_build=True,
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.cli import report
+from dist_train.cli import positive, report
 from dist_train.config import Config, dump_config, load_config, parse_config
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, ConfigError, DistTrainError
 from dist_train.faults import FAULTS, CommandStart, Fault, Started, Traces, strike, wait_for_end, wait_until
@@ -62,18 +62,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
     parser.add_argument(
-        "--ranks", type=_positive, default=1, metavar="N", help="ranks on this machine, under torchrun (1)"
+        "--ranks", type=positive, default=1, metavar="N", help="ranks on this machine, under torchrun (1)"
     )
     parser.add_argument("--limit", type=float, default=900, metavar="S", help="longest that one start may take (900)")
     parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
 
 
 def main(argv: list[str]) -> int:
@@ -240,8 +233,10 @@ class Drill:
         """A run that ended by itself must have ended well."""
         if traces.status() != "done":
             log = self._log(name)
-            last = log.read_text(errors="replace").strip().splitlines()[-15:] if log.exists() else []
-            raise DrillError("\n".join([f"a run that nobody had disturbed failed; the end of {log}:", *last]))
+            lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+            # torchrun has much to say of an exit code, after the run itself has said why.
+            told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            raise DrillError("\n".join([f"a run that nobody had disturbed failed, see {log}:", *(told or lines[-15:])]))
 
 
 def weight_distance(run: RunDir, other: RunDir) -> float:

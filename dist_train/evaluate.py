@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import report
+from dist_train.cli import piped, report
 from dist_train.errors import DistTrainError
 
 
@@ -20,7 +20,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write scores, table and confusion matrix here")
     parser.add_argument(
-        "--picture", metavar="FILE", type=Path, help="draw the confusion matrix here (.png, .svg, .pdf)"
+        "--picture",
+        metavar="FILE",
+        type=Path,
+        help="draw the confusion matrix here (.png, .svg, .pdf; needs matplotlib)",
     )
     return parser
 
@@ -41,4 +44,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(piped(lambda: main(sys.argv[1:])))

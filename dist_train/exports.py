@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dist_train.cli import told_as_output
 from dist_train.data.augment import kept_share, shorter_side
 from dist_train.data.device import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
@@ -40,7 +41,8 @@ def export_run(run: Path, which: Which, folder: Path) -> int:
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
-    folder.mkdir(parents=True, exist_ok=True)
+    with told_as_output("--out", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(trained)
     write_json(folder / "model.json", description)
@@ -81,17 +83,23 @@ def _description(trained: Trained) -> dict[str, Any]:
 def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict[str, Any]) -> None:
     import onnx
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
-        program = torch.onnx.export(
-            module,
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["outputs"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["outputs"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "no reason given")
+        raise DistTrainError(
+            f"{path}: torch cannot express this model as ONNX: {reason.strip()}; the other files beside it are whole"
+        ) from error
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"dist_train": json.dumps(description)})

@@ -6,8 +6,10 @@ batch instead, and sums its parts over ranks.
 """
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -96,7 +98,7 @@ def cross_entropy(logits_BK: Tensor, targets: Tensor, weights_K: Tensor | None, 
 def focal(logits_BK: Tensor, targets: Tensor, gamma: float, weights_K: Tensor | None, smoothing: float) -> Tensor:
     """Focal loss (Lin et al., 2017) over a softmax: what is already right, p near 1, counts by (1 - p) ** gamma."""
     log_p = logits_BK.log_softmax(1)
-    loss_BK = -soft_labels(logits_BK, targets, smoothing) * (1 - log_p.exp()) ** gamma * log_p
+    loss_BK = -soft_labels(logits_BK, targets, smoothing) * _power(1 - log_p.exp(), gamma) * log_p
     return _weighted(loss_BK, weights_K).sum(1).mean()
 
 
@@ -106,8 +108,13 @@ def binary(logits_BK: Tensor, targets: Tensor, gamma: float, weights_K: Tensor |
     loss_BK = F.binary_cross_entropy_with_logits(logits_BK, y, reduction="none")
     if gamma:
         p = logits_BK.sigmoid()
-        loss_BK = loss_BK * (p * (1 - y) + (1 - p) * y) ** gamma
+        loss_BK = loss_BK * _power(p * (1 - y) + (1 - p) * y, gamma)
     return _weighted(loss_BK, weights_K).mean()
+
+
+def _power(wrong_BK: Tensor, gamma: float) -> Tensor:
+    """``wrong_BK ** gamma``; 0 counts as next to nothing, for below 1 the power's slope there is infinite."""
+    return wrong_BK.clamp_min(1e-8) ** gamma
 
 
 def soft_f1(logits_BK: Tensor, targets: Tensor, group: Dist) -> Tensor:
@@ -169,10 +176,13 @@ def _class_weights(cfg: LossConfig, classes: list[str], device: torch.device) ->
 def _own(cfg: LossConfig, device: torch.device) -> Criterion:
     """The user's class, called with ``loss.options``, or a function that takes outputs and targets."""
     found = load_callable(cfg.name, "loss.name")
-    if not inspect.isclass(found):
-        return lambda x, y: found(x, y, **cfg.options)
     try:
-        criterion: Any = found(**cfg.options)
+        if inspect.isclass(found):
+            criterion: Any = found(**cfg.options)
+        else:
+            with suppress(ValueError):  # a function of C has no signature
+                inspect.signature(found).bind(None, None, **cfg.options)
+            criterion = functools.partial(found, **cfg.options)
     except TypeError as error:
         raise ConfigError(f"`loss.options` ({cfg.options}) do not fit {cfg.name}: {error}") from None
     if isinstance(criterion, nn.Module):
@@ -181,4 +191,11 @@ def _own(cfg: LossConfig, device: torch.device) -> Criterion:
                 f"`loss.name` ({cfg.name}) has parameters to train, which no optimizer holds; use buffers"
             )
         criterion.to(device)
-    return criterion  # type: ignore[no-any-return]
+    return lambda x, y: _scalar(cfg.name, criterion(x, y))
+
+
+def _scalar(name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.ndim:
+        found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ConfigError(f"`loss.name` ({name}) must return one number, the mean over the batch, and returned {found}")
+    return value

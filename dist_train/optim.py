@@ -31,7 +31,7 @@ def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -
     common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
     fused = {"fused": all(p.device.type in FUSED_ON and p.is_floating_point() for g in groups for p in g["params"])}
     try:
-        match cfg.name:
+        match cfg.name.lower():  # timm's own sgd, which has Nesterov's momentum, must not be a matter of case
             case "sgd":
                 return _sgd(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
             case "adam":

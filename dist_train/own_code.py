@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dist_train.errors import ConfigError
+from dist_train.tasks import CALLABLE
 
 
 def load_callable(spec: str, key: str) -> Callable[..., Any]:
@@ -17,6 +18,8 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
         ConfigError: there is no such module or name, or it cannot be called.
     """
     module_name, _, name = spec.partition(":")
+    if not CALLABLE.fullmatch(spec):
+        raise ConfigError(f"`{key}` ({spec}) must be package.module:name, such as my_code.parts:{key.split('.')[0]}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -25,8 +28,6 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
         raise ConfigError(
             f"`{key}` ({spec}): there is no module {error.name}; start from its folder or add that to PYTHONPATH"
         ) from None
-    except ValueError as error:
-        raise ConfigError(f"`{key}` ({spec}) must be package.module:name ({error})") from None
     try:
         found = getattr(module, name)
     except AttributeError:

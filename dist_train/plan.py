@@ -71,7 +71,8 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         )
     if (cfg.augment.mixup or cfg.augment.cutmix) and micro % 2:
         raise ConfigError(
-            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in pairs"
+            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in "
+            f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and no odd micro-batch"
         )
     if cfg.loss.name == "soft_f1" and accumulate > 1:
         raise ConfigError(
@@ -145,7 +146,8 @@ def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -
         case "linear":
             return floor + (1 - floor) * (1 - done)
         case "step":
-            return max(floor, math.pow(schedule.gamma, epoch // schedule.step_epochs))
+            steps = math.floor(epoch / schedule.step_epochs + 1e-9)  # 0.3 // 0.1 is 2
+            return max(floor, math.pow(schedule.gamma, steps))
         case "multistep":
             return max(floor, math.pow(schedule.gamma, sum(epoch >= milestone for milestone in schedule.milestones)))
         case "exponential":

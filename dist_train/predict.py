@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import report
+from dist_train.cli import piped, positive, report
 from dist_train.errors import DistTrainError
 
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the CSV here instead of to stdout")
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="images in one forward pass (32)")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
     return parser
 
 
@@ -40,4 +40,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(piped(lambda: main(sys.argv[1:])))

@@ -1,10 +1,9 @@
 """What ``python -m dist_train.predict`` does: images to lines of CSV."""
 
 import csv
-import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dist_train.cli import can_write, print_any_name, told_as_output
 from dist_train.data.augment import evaluation_transform, kept_share
 from dist_train.data.decode import read_rgb
 from dist_train.data.device import Normalise
@@ -33,22 +33,23 @@ def predict_images(run: Path, images: Sequence[Path], which: Which, out: Path | 
     paths = list(_files(images))
     trained = load_trained(run, which, own_device())
     unreadable: list[str] = []
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # paths are bytes, which need not be UTF-8; they are written as they are
-        sys.stdout.reconfigure(errors="surrogateescape")
-    with _table(out) if out else nullcontext(sys.stdout) as file:
+    with _opened(out) as file:
         table = csv.writer(file)
         table.writerow(_header(trained))
-        for path, output in _outputs(trained, paths, max(1, batch_size), unreadable):
+        for path, output in _outputs(trained, paths, batch_size, unreadable):
             table.writerow([path, *_fields(trained, output)])
     for reason in unreadable:
         print(f"error: {reason}", file=sys.stderr)
     return EXIT_USER if unreadable else EXIT_DONE
 
 
-def _table(path: Path) -> TextIO:
-    return open(path, "w", newline="", encoding="utf-8", errors="surrogateescape")
+def _opened(out: Path | None) -> AbstractContextManager[TextIO]:
+    if out is None:
+        print_any_name()
+        return nullcontext(sys.stdout)
+    can_write("--out", out)
+    with told_as_output("--out", out):
+        return open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
 def _files(images: Iterable[Path]) -> Iterator[Path]:

@@ -16,7 +16,7 @@ import timm
 import torch
 from huggingface_hub import constants
 
-from dist_train.backbones import torchvision_weights
+from dist_train.backbones import is_own, timm_weights, torchvision_weights
 from dist_train.config import ModelConfig
 from dist_train.errors import ConfigError
 
@@ -67,14 +67,14 @@ def published(cfg: ModelConfig) -> Published:
     Raises:
         ConfigError: there are none.
     """
-    if ":" in cfg.name:
+    if is_own(cfg.name):
         raise ConfigError(
             f"`model.pretrained` (true): {cfg.name} is your own, with no published weights; set it to false, "
             "and `model.weights=FILE` if you have some"
         )
     if cfg.source == "torchvision":
         return Published("", None, (torchvision_weights(cfg.name).url,))
-    known = timm.get_pretrained_cfg(cfg.name)
+    known = timm_weights(cfg.name)
     if known is not None and known.hf_hub_id:
         repo, _, revision = known.hf_hub_id.partition("@")
         if known.hf_hub_filename:

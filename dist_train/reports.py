@@ -92,12 +92,14 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
     from matplotlib.figure import Figure  # for this picture only
 
     count = len(names)
+    names = [name.encode(errors="backslashreplace").decode() for name in names]  # bytes that are no UTF-8
     shares = 100 * matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     side = min(16.0, 4 + 0.3 * count)
     figure = Figure(figsize=(side, side * 0.9), layout="constrained")
     axes = figure.add_subplot()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    axes.set(title=title, xlabel="predicted", ylabel="label")
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, parse_math=False)
     if count <= 40:
         # Names of folders may hold bytes that are no UTF-8, and dollar signs that are no formulas.
         words = [name.encode(errors="surrogateescape").decode(errors="replace") for name in names]

@@ -3,6 +3,7 @@
 The folder is the whole contract between the trainer and the programs that start, watch or compare runs.
 """
 
+import errno
 import importlib.metadata
 import os
 import platform
@@ -10,12 +11,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dist_train.config import Config, dump_config
-from dist_train.errors import ErrorKind
+from dist_train.errors import ConfigError, ErrorKind
 from dist_train.files import atomic_write, read_json, remove_leftovers, write_json
 
 Status = Literal["running", "stopped", "done", "failed"]
@@ -88,6 +91,29 @@ class RunDir:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+
+PERMANENT = (
+    errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
+)  # fmt: skip
+"""Errors of a file system that trying again does not cure."""
+
+
+@contextmanager
+def told_as_config(run: RunDir) -> Iterator[None]:
+    """A run folder that cannot be made or written is a mistake in the config.
+
+    Raises:
+        ConfigError: naming the folder and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in PERMANENT:
+            raise
+        raise ConfigError(
+            f"`run.output_dir` ({run.path.parent}): cannot make or write {run.path}: {error.strerror}; choose another place"
+        ) from None
 
 
 @dataclass

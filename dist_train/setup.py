@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from dist_train.backbones import is_own
 from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import Config, arithmetic
 from dist_train.data.bad import BadImages
@@ -20,6 +21,7 @@ from dist_train.data.device import DeviceAugment, Normalise
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, training_batches
 from dist_train.distributed import Dist, settle_buckets
+from dist_train.doubts import doubts
 from dist_train.ema import Ema
 from dist_train.errors import ConfigError, DataError
 from dist_train.files import write_json
@@ -99,6 +101,8 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
+        for doubt in doubts(cfg, plan, index.outputs):
+            log.warning("%s", doubt)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 
@@ -178,12 +182,47 @@ def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
 
 
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Network:
-    """The model on this rank's device, frozen as the config says."""
+    """The model on this rank's device, frozen as the config says, and tried on one blank image.
+
+    Raises:
+        ConfigError: it cannot be built, or cannot take images of this size.
+    """
     with group.together():
         reseed(fold_in(cfg.run.seed, "init"), group)
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load)
     network.module.to(group.device)
+    _try(cfg, network, group.device, index.outputs)
     return network
+
+
+@torch.no_grad()
+def _try(cfg: Config, network: Network, device: torch.device, outputs: int) -> None:
+    """Blank images through the model, as in training and as in evaluation; it is left as it was."""
+    module, size, name = network.module, network.image_size, cfg.model.name
+    images = torch.zeros((min(2, cfg.train.micro_batch or 2), 3, size, size), device=device)
+    # cuDNN need not look for the fastest way to take two images.
+    flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
+    try:
+        with torch.backends.cudnn.flags(**flags):
+            buffers = [buffer.clone() for buffer in module.buffers()]
+            train_mode(module)
+            module(images)
+            for buffer, before in zip(module.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            found = module.eval()(images[:1])
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if is_own(name) or isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error):
+            raise
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"`data.image_size` ({size}): {name} cannot take images of {size} x {size} px: {reason}; choose another "
+            "size, or leave it out for the model's own"
+        ) from error
+    if not isinstance(found, torch.Tensor) or found.shape != (1, outputs):
+        kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+        raise ConfigError(
+            f"`model.name` ({name}) returns {kind} for one image in eval mode, and the data needs [1, {outputs}]"
+        )
 
 
 def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple[nn.Module, TrainState]:

@@ -1,5 +1,7 @@
 """``--summary`` and ``--list-models``: what a model is made of, what of it trains, what it costs; and which there are."""
 
+import sys
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,7 +41,7 @@ def list_names(pattern: str) -> int:
     for source, name in names:
         print(f"{source:12}{name}")
     if not names:
-        print(f"no model of timm or torchvision matches {pattern!r}")
+        print(f"error: no model of timm or torchvision matches {pattern!r}; try a shorter one, or '*'", file=sys.stderr)
     return EXIT_DONE if names else EXIT_USER
 
 

@@ -31,7 +31,7 @@ LOSSES: dict[str, tuple[Task, ...]] = {
 
 FORMATS = ("imagefolder", "tiny_imagenet", "csv", "torchvision")
 CLASSES_ONLY = ("imagefolder", "tiny_imagenet", "torchvision")
-CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def data_format(value: str) -> str:

@@ -1,6 +1,5 @@
 """Tensors on disk. The only owner of ``torch.load`` and safetensors."""
 
-import pickle
 from pathlib import Path
 
 import safetensors
@@ -32,16 +31,21 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         ConfigError: the file is missing or unreadable, or is no state dict.
     """
     if not path.is_file():
-        raise ConfigError(f"the weights file {path} does not exist; check `model.weights`")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise ConfigError(f"the weights file {path} {fault}; check `model.weights`")
     try:
         content = (
             safetensors.torch.load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - unpicklers raise whatever other bytes lead them to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ConfigError(f"the weights file {path} cannot be read safely as tensors: {reason}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"the weights file {path} holds a {type(content).__name__}, and no tensors under names")
     for key in ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema"):
         if isinstance(content.get(key), dict):
             content = content[key]

@@ -31,7 +31,16 @@ from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
-from dist_train.run_dir import Result, RunDir, Status, begin_attempt, read_result, write_refusal, write_result
+from dist_train.run_dir import (
+    Result,
+    RunDir,
+    Status,
+    begin_attempt,
+    read_result,
+    told_as_config,
+    write_refusal,
+    write_result,
+)
 from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.step import train_step
 
@@ -146,7 +155,7 @@ def attempt(cfg: Config, group: Dist, number: Number) -> Status:
     log_to_console(group.rank)
     stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
     lock = RunLock(RunDir.of(cfg).lock)
-    group.from_main(lock.acquire)
+    group.from_main(lambda: _take(RunDir.of(cfg), lock))
     try:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
@@ -166,6 +175,11 @@ def attempt(cfg: Config, group: Dist, number: Number) -> Status:
         if group.is_main:
             lock.release()
     return status
+
+
+def _take(run: RunDir, lock: RunLock) -> None:
+    with told_as_config(run):
+        lock.acquire()
 
 
 def seconds_allowed(cfg: Config, now: float) -> float | None:
@@ -255,11 +269,13 @@ def explained(error: Exception, cfg: Config, run: RunDir) -> Exception:
         )
         plain.of_one_rank = True
         return plain
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
+        words = str(error).partition("DefaultCPUAllocator: ")
         return TooBigError(
-            f"`train.micro_batch` ({images}) is too much for the GPU's memory: lower it, the global batch stays; in an "
-            f"evaluation it is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {str(error).splitlines()[0]}"
+            f"`train.micro_batch` ({images}) is too much for the memory: lower it (the batch of a step stays, by "
+            "accumulation), or use `model.grad_checkpointing`, `train.precision=amp_bf16` or a smaller `data.image_size`; in an "
+            f"evaluation it is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {(words[2] or words[0]).splitlines()[0]}"
         )
     operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
     if not refused:

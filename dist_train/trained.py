@@ -35,7 +35,10 @@ def run_config(path: Path) -> Config:
     """
     if not RunDir(path).config.is_file():
         raise ConfigError(f"{path} is no run folder: it has no {RunDir(path).config.name}")
-    return load_config(RunDir(path).config)
+    try:
+        return load_config(RunDir(path).config)
+    except ConfigError as error:
+        raise ConfigError(f"{RunDir(path).config} is none that this version writes: {error}") from None
 
 
 def load_trained(path: Path, which: Which, device: torch.device) -> Trained:

@@ -83,6 +83,15 @@ def test_a_run_that_fails_by_itself_ends_the_drill(tree: dict[str, Any]) -> None
         drill(_faults("SIGKILL of everything"))
 
 
+def test_the_reason_that_a_run_gave_is_told_and_not_torchruns_report(tree: dict[str, Any]) -> None:
+    drill = Drill(parse_config(tree), 1, 100, _start)
+    noise = "\n".join(["======", *["  exitcode  : 2"] * 20])
+    drill._log("straight").write_text(f"error: `train.global_batch` (6) must be\n{noise}\n")
+    with pytest.raises(DrillError) as error:
+        drill._check("straight", drill._traces("straight"))
+    assert str(error.value).splitlines()[1:] == ["`train.global_batch` (6) must be"]
+
+
 def test_the_folder_of_somebody_else_is_left_alone(tree: dict[str, Any]) -> None:
     folder = Path(tree["run"]["output_dir"]) / "drill-test"
     folder.mkdir(parents=True)
@@ -98,7 +107,7 @@ def test_help_and_errors_need_no_torch(tmp_path: Path, capsys: pytest.CaptureFix
     assert "`run.nam`" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["--config", str(tmp_path / "bad.yaml"), "--ranks", "0"])
-    assert "argument --ranks: 0 is not 1 or more" in capsys.readouterr().err
+    assert "'0' must be a whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

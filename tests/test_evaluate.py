@@ -1,5 +1,6 @@
 """``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,36 @@ def test_a_regression_has_a_table_of_its_targets(tree: dict[str, Any], image_fol
     assert (code, err) == (2, "error: --picture draws a confusion matrix, and a regression task has none\n")
 
 
+def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    (tmp_path / "file").touch()
+    for option, path, words in (
+        ("--picture", tmp_path / "a.foo", "must end in one of .png, .svg, .pdf"),
+        ("--picture", tmp_path / "file" / "a.png", "cannot be written"),
+        ("--json", tmp_path, "cannot be written: Is a directory"),
+    ):
+        code, out, err = call(main, run, option, path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {option} ({path})"), err
+        assert words in err
+
+
+def test_a_picture_takes_any_name(tmp_path: Path) -> None:
+    names = [r"a $\foo$ b", os.fsdecode(b"\xff"), "two\nlines"]
+    draw_confusion(tmp_path / "a.png", np.eye(3, dtype=np.int64), names, r"runs/$\bad$")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
 def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:
     code, _, err = call(main, tmp_path)
     assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
     run = train(tree, train__epochs=1)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text + "old: 1\n")
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"{run / 'config.yaml'} is none that this version writes: `old` is not a key" in err
+    (run / "config.yaml").write_text(text)
     (run / "best.safetensors").unlink()
     code, _, err = call(main, run)
     assert code == 2

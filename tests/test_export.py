@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from torch import Tensor, nn
 
 from dist_train import exports
 from dist_train.errors import DistTrainError
@@ -58,6 +59,21 @@ def test_a_file_that_computes_something_else_is_an_error(tmp_path: Path) -> None
     for bad in (good + 0.1, good * torch.nan):
         with pytest.raises(DistTrainError, match=r"model.onnx does not compute what the model does: outputs differ by"):
             exports._compare(file, good, bad)
+
+
+class Choosing(nn.Module):
+    """A model whose way depends on the values of its images, which no graph can express."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = images.mean((2, 3))
+        return outputs * 2 if outputs.sum().item() > 0 else outputs
+
+
+def test_a_model_that_is_no_graph_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        DistTrainError, match=r"model.onnx: torch cannot express this model as ONNX: .*; the other files"
+    ):
+        exports._write_onnx(tmp_path / "model.onnx", Choosing(), torch.zeros((2, 3, 8, 8)), {})
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -84,7 +84,14 @@ class Bomb:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("w.pth", "cannot be read safely"), ("w.safetensors", "cannot be read safely")]
+    ("name", "words"),
+    [
+        ("w.pth", "cannot be read safely"),
+        ("w.safetensors", "cannot be read safely"),
+        ("text.bin", "cannot be read safely"),
+        ("list.bin", "holds a list, and no tensors under names"),
+        ("folder", "is a folder; check `model.weights`"),
+    ],
 )
 def test_code_and_garbage_are_refused(
     tmp_path: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]
@@ -92,8 +99,12 @@ def test_code_and_garbage_are_refused(
     path = tmp_path / name
     if name.endswith("pth"):
         torch.save({"state_dict": {"a": torch.zeros(1)}, "bomb": Bomb()}, path)
+    elif name == "list.bin":
+        torch.save([torch.zeros(1)], path)
+    elif name == "folder":
+        path.mkdir()
     else:
-        path.write_bytes(b"no tensors here")
+        path.write_bytes(b"run: {name: base}\n")
     with pytest.raises(ConfigError, match=words):
         load_weights(path)
     assert "executed" not in capsys.readouterr().out

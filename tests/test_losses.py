@@ -82,6 +82,14 @@ def test_focal() -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "targets"), [("focal", torch.tensor([0])), ("binary_focal", torch.tensor([[1.0, 0.0, 0.0]]))])  # fmt: skip
+def test_what_is_all_right_has_a_finite_gradient(name: str, targets: Tensor) -> None:
+    logits = torch.tensor([[100.0, -100.0, -100.0]], requires_grad=True)
+    loss_of(name=name, gamma=0.5)(logits, targets).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all(), "the slope of p ** 0.5 at 0 is infinite"
+
+
 def test_binary_focal_is_torchvisions() -> None:
     assert loss_of(name="binary_focal", gamma=2.0)(LOGITS, MANY) == pytest.approx(
         sigmoid_focal_loss(LOGITS, MANY, alpha=-1, gamma=2, reduction="mean")
@@ -205,6 +213,7 @@ def test_a_loss_of_your_own() -> None:
         ({"class_weights": {"bb": 2.0}}, r"`loss.class_weights` \(bb\) names no class of the data; there are b, "),
         ({"options": {"x": 1}}, r"`loss.options` .* are for a loss of your own, and `loss.name` is cross_entropy"),
         ({"name": "tests.test_losses:Scaled"}, "do not fit tests.test_losses:Scaled: .*factor"),
+        ({"name": "tests.test_losses:halved", "options": {"x": 1}}, "do not fit tests.test_losses:halved: .*'x'"),
         ({"name": "tests.test_losses:Learned"}, "has parameters to train, which no optimizer holds"),
         ({"name": "tests.test_losses:Missing"}, "tests.test_losses has no Missing"),
         (
@@ -217,6 +226,17 @@ def test_a_loss_of_your_own() -> None:
 def test_a_loss_that_cannot_be_built_is_an_error(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         loss_of(**options)
+
+
+def test_a_loss_of_your_own_returns_one_number() -> None:
+    with pytest.raises(
+        ConfigError, match=r"`loss.name` \(tests.test_losses:of_each\) must return one number, .* \[8\]"
+    ):
+        loss_of(name="tests.test_losses:of_each")(LOGITS, LABELS)
+
+
+def of_each(logits: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(logits, labels, reduction="none")
 
 
 def test_an_unknown_loss_names_the_nearest(tree: dict[str, Any]) -> None:

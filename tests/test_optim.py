@@ -58,6 +58,13 @@ def test_every_timm_optimizer_can_be_built_or_says_why_not() -> None:
     assert all(f"`optim.name` ({name})" in message for name, message in refused.items())
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_a_capital_letter_makes_no_other_optimizer(name: str) -> None:
+    ours, theirs = (build_optimizer(OptimConfig(name=n, lr=0.1), two_layers(), HEAD) for n in (name, name.lower()))
+    assert type(ours) is type(theirs)
+    assert ours.defaults == theirs.defaults, "timm's sgd has Nesterov's momentum"
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -69,6 +69,23 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     assert printed.stdout.splitlines()[1].startswith(latin + b",")
 
 
+def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no utf-8 \xff.png"))
+    shutil.copy(image_folder / "val" / "class_a" / "000.png", odd)
+    out = tmp_path / "new" / "folder" / "out.csv"
+    assert call(main, run, odd, "--out", out)[0] == 0
+    assert os.fsencode(odd) in out.read_bytes()
+    code, _, err = call(main, run, odd, "--out", tmp_path)
+    assert (code, err) == (2, f"error: --out ({tmp_path}) cannot be written: Is a directory\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "dist_train.predict", run, odd],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.fsencode(odd) in done.stdout
+
+
 @pytest.mark.parametrize("task", ["multilabel", "regression"])
 def test_other_tasks(tree: dict[str, Any], image_folder: Path, tmp_path: Path, task: str) -> None:
     keys: dict[str, Any] = {"data__format": "csv", "data__task": task, "train__epochs": 1}

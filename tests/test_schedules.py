@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -45,6 +46,12 @@ def torchs(make: Any) -> list[float]:
         optimizer.step()
         schedule.step()
     return values
+
+
+def test_steps_of_a_part_of_an_epoch_are_not_late_by_a_rounding() -> None:
+    tenths = Plan(**{**asdict(plan()), "steps_per_epoch": 10})
+    cfg = ScheduleConfig(name="step", step_epochs=0.1, gamma=0.5)
+    assert [lr_factor(cfg, 0.5, tenths, step) for step in range(STEPS)] == [0.5**step for step in range(STEPS)]
 
 
 def test_constant() -> None:

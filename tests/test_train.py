@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,9 +21,10 @@ from safetensors.torch import load_file
 from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
+from dist_train.distributed import kind_of
 from dist_train.faults import Traces, wait_until
 from dist_train.run_dir import START_NAME, Result, RunDir, read_refusal, write_result
-from dist_train.train import Number, note_failure
+from dist_train.train import Number, explained, note_failure
 from tests.fuzz import ForkedStart
 from tests.ranks import collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
@@ -116,6 +118,35 @@ def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capsy
     next((moved / "train" / "class_a").iterdir()).unlink()
     assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
     assert "is not what the run began with: 1 file removed (train/class_a/" in capsys.readouterr().out
+
+
+def test_a_run_folder_that_cannot_be_is_told(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert _run(changed(tree, run__output_dir=str(tmp_path / "file"))) == [2]
+    told = capsys.readouterr().out
+    assert f"`run.output_dir` ({tmp_path / 'file'}): cannot make or write" in told
+
+
+def test_an_image_size_that_the_model_cannot_take_is_told_once(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(changed(tree, data__image_size=33), 2) == [2, 2]
+    assert capsys.readouterr().out.count("error: `data.image_size` (33): test_vit cannot take images") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+    ],
+)
+def test_full_memory_names_the_keys_that_help(error: Exception) -> None:
+    told = explained(error)
+    assert kind_of(told) == "oom"
+    assert re.search(r"^out of memory: (CUDA out|can't allocate).*`train.micro_batch`", str(told))
 
 
 def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,8 +88,18 @@ def scan(cfg: DataConfig) -> DataIndex:
             "remove the key, or the set"
         )
     for name, entries in (("training", train), ("validation", val)):
+        if train and not entries and found.val is None:
+            raise DataError(
+                f"`data.val_fraction` ({cfg.val_fraction}): no class of `data.root` ({cfg.root}) has the two images that it "
+                "takes to give one away"
+            )
         if not entries:
             raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(IMAGE_SUFFIXES)})")
+    if cfg.task == "classification" and len(found.classes) < 2:
+        raise DataError(
+            f"`data.root` ({cfg.root}) holds a single class ({found.classes[0]}), so that there is nothing to tell apart; "
+            "is it a folder too high or too low?"
+        )
     val = _spread(val, cfg.max_val_images)
     fingerprint = _fingerprint(cfg, found, train, val)
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, _split(train), _split(val), fingerprint)

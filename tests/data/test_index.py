@@ -74,6 +74,21 @@ def test_an_image_folder_is_read_in_the_order_of_names(image_folder: Path) -> No
     assert index.images.open(index.train.name(0)).pixels().shape[2] == 3
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["photos/1.png", "photos/2.png"], r"holds a single class \(photos\).*a folder too high"),
+        (["a/1.png", "b/1.png"], r"`data.val_fraction` \(0.3\): no class .* has the two images"),
+    ],
+)
+def test_a_folder_with_nothing_to_learn_or_to_validate_on(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    with pytest.raises(DataError, match=words):
+        scan(data(tmp_path, val_fraction=0.3))
+
+
 def test_the_fingerprint_follows_content_and_not_place(image_folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(image_folder, copy)
