@@ -98,7 +98,7 @@ class TrainConfig(Section):
     time_limit: Walltime | None = None
     """`[days-]hours:minutes:seconds` after which the run saves and stops."""
     nonfinite: Literal["error", "skip"] = "error"
-    """What a NaN or infinite gradient does: end the run, or skip the step (at most 10 in a row)."""
+    """What a NaN or infinite gradient does: end the run, or skip the step (at most 25 in a row)."""
 
 
 class EvalConfig(Section):

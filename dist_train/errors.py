@@ -37,7 +37,7 @@ class DataError(DistTrainError):
 
 
 class TooBigError(DistTrainError):
-    """A step needs more memory than the GPU has. Trying again cannot help."""
+    """A step needs more memory than there is. Trying again cannot help."""
 
     kind: ErrorKind = "oom"
     of_one_rank = True

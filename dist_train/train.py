@@ -3,44 +3,22 @@
 import logging
 import os
 import time
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
 from torch.nn.utils import get_total_norm
 
-from dist_train.cli import report
 from dist_train.config import Config, arithmetic, seconds_of
-from dist_train.distributed import Dist, hosts_of, joined, kind_of
-from dist_train.errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_STOPPED,
-    EXIT_USER,
-    ConfigError,
-    DistTrainError,
-    ErrorKind,
-    NonFiniteError,
-    TooBigError,
-)
+from dist_train.distributed import Dist, hosts_of, joined
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, NonFiniteError
 from dist_train.evaluation import evaluate
+from dist_train.failure import fail
 from dist_train.freeze import train_mode
 from dist_train.journal import Journal
 from dist_train.lock import RunLock
 from dist_train.logs import log_to_console
 from dist_train.manifest import Manifest
 from dist_train.preempt import StopRequest
-from dist_train.run_dir import (
-    Result,
-    RunDir,
-    Status,
-    begin_attempt,
-    read_result,
-    told_as_config,
-    write_refusal,
-    write_result,
-)
+from dist_train.run_dir import RunDir, Status, begin_attempt, told_as_config
 from dist_train.setup import Setup, build_setup, train_everything
 from dist_train.step import train_step
 
@@ -209,83 +187,8 @@ def main(cfg: Config) -> int:
         error = DistTrainError(
             "interrupted twice: left at once, without saving; the same command goes on from what is saved"
         )
-        return fail(cfg, error, number)
+        return fail(cfg, error, number.value)
     except Exception as error:  # noqa: BLE001 - every failure is told in result.json
-        return fail(cfg, error, number)
+        return fail(cfg, error, number.value)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
-
-
-def fail(cfg: Config, error: Exception, number: Number) -> int:
-    """Tell of a failure: a message for a user's error, a traceback with the rank for any other."""
-    run = RunDir.of(cfg)
-    error = explained(error, cfg, run)
-    kind = kind_of(error)
-    rank = int(os.environ.get("RANK", "0"))
-    of_this_start = isinstance(error, DistTrainError) and error.of_this_start
-    try:
-        note_failure(run, kind, f"rank {rank}: {error}", of_this_start, number)
-    except OSError as trouble:
-        log.error("the failure could not be noted: %s", trouble)
-    if isinstance(error, DistTrainError) and kind != "comm":
-        report(error)
-    elif kind == "comm":
-        log.error("rank %d lost another rank: %s", rank, str(error).splitlines()[0])
-    else:
-        log.error("rank %d failed:\n%s", rank, traceback.format_exc())
-    return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
-
-
-def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, number: Number) -> None:
-    """Write the cause to ``result.json``, if that is ours to write.
-
-    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed; nor where a
-    later attempt is at work, while this rank has waited for a lost node. And a rank that merely lost another does
-    not write over that rank's report.
-
-    Raises:
-        OSError: the disk does not take it.
-    """
-    known = read_result(run)
-    if number.value is not None and known.get("attempt", 0) > number.value:
-        return
-    if known and (of_this_start or known.get("status") == "done"):
-        write_refusal(run, kind, message)
-    elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        fields = {
-            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
-        }
-        write_result(run, Result(**fields, status="failed", error=kind, message=message))
-
-
-def explained(error: Exception, cfg: Config, run: RunDir) -> Exception:
-    """``error``, or a user's error in its place: for a disk that fails the run, for memory that is full, and for torch's
-    refusal to compute at random.
-    """
-    if isinstance(error, OSError) and isinstance(error.filename, str) and _belongs_to(Path(error.filename), run):
-        plain = DistTrainError(
-            f"{error.filename}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
-            "`run.output_dir`, and start the same command again"
-        )
-        plain.of_one_rank = True
-        return plain
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
-        words = str(error).partition("DefaultCPUAllocator: ")
-        return TooBigError(
-            f"`train.micro_batch` ({images}) is too much for the memory: lower it (the batch of a step stays, by "
-            "accumulation), or use `model.grad_checkpointing`, `train.precision=amp_bf16` or a smaller `data.image_size`; in an "
-            f"evaluation it is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {(words[2] or words[0]).splitlines()[0]}"
-        )
-    operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
-    if not refused:
-        return error
-    return ConfigError(
-        f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
-        "form; set it to false, or choose another model"
-    )
-
-
-def _belongs_to(path: Path, run: RunDir) -> bool:
-    """Whether a path lies in the run's folder, or the folder in it."""
-    return path.is_relative_to(run.path) or run.path.is_relative_to(path)

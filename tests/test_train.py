@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,10 +20,8 @@ from safetensors.torch import load_file
 from dist_train import step as step_module
 from dist_train.checkpoint import load
 from dist_train.config import parse_config
-from dist_train.distributed import kind_of
 from dist_train.faults import Traces, wait_until
-from dist_train.run_dir import START_NAME, Result, RunDir, read_refusal, write_result
-from dist_train.train import Number, explained, note_failure
+from dist_train.run_dir import START_NAME, RunDir, read_refusal
 from tests.fuzz import ForkedStart
 from tests.ranks import collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
@@ -136,19 +133,6 @@ def test_an_image_size_that_the_model_cannot_take_is_told_once(
     assert capsys.readouterr().out.count("error: `data.image_size` (33): test_vit cannot take images") == 1
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
-    ],
-)
-def test_full_memory_names_the_keys_that_help(error: Exception) -> None:
-    told = explained(error)
-    assert kind_of(told) == "oom"
-    assert re.search(r"^out of memory: (CUDA out|can't allocate).*`train.micro_batch`", str(told))
-
-
 def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(changed(tree, run__resume="must")) == [2]
     assert "`run.resume` (must)" in capsys.readouterr().out
@@ -244,16 +228,6 @@ def test_a_second_start_leaves_the_result_of_the_first_alone(tree: dict[str, Any
     assert collect(first) == [75]
 
 
-def test_a_rank_of_an_earlier_attempt_leaves_the_result_of_a_later_one_alone(tree: dict[str, Any]) -> None:
-    """One that has waited for a lost node, while the run was started again elsewhere."""
-    run = RunDir(folder(tree))
-    write_result(run, Result(attempt=2))
-    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(1))
-    assert _result(tree)["status"] == "running"
-    note_failure(run, "comm", "rank 1: lost", of_this_start=False, number=Number(2))
-    assert _result(tree)["status"] == "failed"
-
-
 def test_a_finished_run_stays_done_when_a_start_is_refused(tree: dict[str, Any]) -> None:
     run = train(tree, train__epochs=1)
     before = _result(tree)
@@ -343,25 +317,6 @@ def test_a_checkpoint_in_flight_survives_an_error_elsewhere(tree: dict[str, Any]
     """The writer of the first one takes longer to start than a step does."""
     assert run_ranks(1, _main_that_fails_at, changed(tree, checkpoint__every_steps=3), 3) == [1]
     assert [path.name for path in (folder(tree) / "checkpoints").iterdir()] == ["step_00000003"]
-
-
-def _main_in_little_memory(tree: dict[str, Any]) -> int:
-    from dist_train import train as trainer
-
-    def step(stepper: Any, state: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
-
-    trainer.train_step = step
-    return _main(tree)
-
-
-def test_too_little_memory_on_the_gpu_names_the_key(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_ranks(1, _main_in_little_memory, changed(tree, train__micro_batch=6)) == [1]
-    assert _result(tree)["error"] == "oom"
-    assert "`train.micro_batch` (6) is too much for the GPU's memory: lower it" in _result(tree)["message"]
-    printed = capsys.readouterr().out
-    assert "Tried to allocate 2.00 GiB" in printed
-    assert "Traceback" not in printed
 
 
 @pytest.fixture
