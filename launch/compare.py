@@ -7,6 +7,7 @@ runs; a damaged run is named and left out. No torch, no network.
 import argparse
 import difflib
 import glob
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> int:
         "--sort", metavar="KEY", help="a column, such as optim.lr; --sort=-KEY descends; best first if not given"
     )
     args = parser.parse_args(argv)
+    if args.png and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--png needs matplotlib: pip install matplotlib")
     runs, left_out = read_runs(args.runs)
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)

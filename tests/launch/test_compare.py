@@ -255,6 +255,16 @@ def test_png(tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_png_without_matplotlib_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as left:
+        compare.main([str(tmp_path), "--png", str(tmp_path / "p.png")])
+    assert left.value.code == 2
+    assert "--png needs matplotlib: pip install matplotlib" in capsys.readouterr().err
+
+
 def test_two_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs, _ = compare.read_runs([str(make_run(tmp_path / side, "same").path) for side in "xy"])
     assert [run.name for run in runs] == [str(tmp_path / side / "same") for side in "xy"]
