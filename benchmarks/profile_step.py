@@ -73,7 +73,7 @@ def attach(stepper: Any, state: Any) -> None:
     stepper.loss = named("loss", stepper.loss)
     state.precision.backward = named("backward", state.precision.backward)
     precision_module.clip = named("gradient norm and clipping", precision_module.clip)
-    state.optimizer.step = named("optimizer", state.optimizer.step)
+    precision_module.update_weights = named("optimizer", precision_module.update_weights)
     state.ema.update = named("EMA", state.ema.update)
 
 

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dist_train.config import TrainConfig
+from dist_train.optim import update_weights
 
 AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
 
@@ -65,7 +66,7 @@ class Precision:
             self.scaler.step(optimizer)
             self.scaler.update(None if self.scales else 1.0)
         else:
-            optimizer.step()
+            update_weights(optimizer)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
