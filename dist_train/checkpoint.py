@@ -21,12 +21,16 @@ from typing import Any
 
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.files import patiently, sha256_of
-from dist_train.manifest import FORMAT, MANIFEST, STATE, Job, Manifest
+from dist_train.manifest import FORMAT, MANIFEST, STATE, Companion, Job, Manifest
 from dist_train.preempt import ignore_stop_signals
-from dist_train.snapshot import copy_into, lay_out, put_together
+from dist_train.snapshot import copy_into, excerpt, lay_out, put_together
 from dist_train.tensor_files import read_safetensors
 
 log = logging.getLogger(__name__)
+
+
+Beside = dict[Path, bytes | str]
+"""Files that belong to a checkpoint: their bytes, or which part of the state they hold as weights, ``"model"`` or ``"ema"``."""
 
 
 class SaveError(DistTrainError):
@@ -56,8 +60,11 @@ class Checkpoints:
         self._began = 0.0
         self.write_s = 0.0
 
-    def save(self, state: dict[str, Any], manifest: Manifest) -> None:
+    def save(self, state: dict[str, Any], manifest: Manifest, beside: Beside | None = None) -> None:
         """Copy ``state`` and start writing it.
+
+        Args:
+            beside: files that take their place when the checkpoint is on disk.
 
         Raises:
             SaveError: the write before this one failed.
@@ -68,7 +75,11 @@ class Checkpoints:
         copy_into(self._shared_memory(layout.payload_bytes), layout)
         writer = self._running_writer()
         assert writer.stdin is not None
-        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes)
+        companions = [
+            Companion(path, content, []) if isinstance(content, bytes) else Companion(path, *excerpt(layout, content))
+            for path, content in (beside or {}).items()
+        ]
+        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, companions)
         try:
             pickle.dump(job, writer.stdin)
             writer.stdin.flush()

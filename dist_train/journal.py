@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from dist_train.checkpoint import Beside
 from dist_train.data_wait import DataWait
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
 from dist_train.files import read_json
 from dist_train.metrics import StepMeans, better
 from dist_train.pace import CONSPICUOUS, straggler
-from dist_train.reports import write_predictions
+from dist_train.reports import pack_outcome
 from dist_train.run_dir import Result, Status, read_result, write_result
 from dist_train.scores import Evaluation
 from dist_train.setup import Setup
@@ -111,11 +112,11 @@ class Journal:
             )
         return means
 
-    def note_evaluation(self, found: Evaluation, seconds: float) -> bool:
-        """A row of validation scores; keeps count of the best. ``best.safetensors`` is written before anything else.
+    def note_evaluation(self, found: Evaluation, seconds: float) -> Beside | None:
+        """A row of validation scores; keeps count of the best.
 
         Returns:
-            Whether this is the best evaluation so far.
+            If this is the best evaluation so far, what this rank publishes of it with the checkpoint of this step.
         """
         setup, progress = self._setup, self._setup.state.progress
         scores = found.scores
@@ -130,14 +131,20 @@ class Journal:
             progress.evaluations_without_gain += 1
         if gain:
             progress.best = progress.last
-            if setup.group.is_main:
-                save_weights(setup.run.best, setup.state.evaluated_model.state_dict())
-                write_predictions(setup.run.predictions, found, setup.index, progress.step)
         self._row("val", {**scores, "seconds": seconds})
         self._row_began += seconds
         self._paused_s += seconds
         self.write("running")
-        return gain
+        return self._best(found) if gain else None
+
+    def _best(self, found: Evaluation) -> Beside:
+        setup = self._setup
+        if not setup.group.is_main:
+            return {}
+        return {
+            setup.run.best: setup.state.evaluated_part,
+            setup.run.predictions: pack_outcome(found, setup.index, setup.state.progress.step),
+        }
 
     def _row(self, split: str, values: dict[str, Any]) -> None:
         step = self._setup.state.progress.step
@@ -168,7 +175,7 @@ class Journal:
                 total_steps=setup.plan.total_steps,
                 best=progress.best,
                 last=progress.last,
-                weights="raw" if setup.state.evaluated_model is setup.state.model else "ema",
+                weights="raw" if setup.state.evaluated_part == "model" else "ema",
                 wall_s=round(wall, 3),
                 **pace,
                 error=error,

@@ -34,6 +34,15 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Companion:
+    """A file that belongs to a checkpoint: ``head``, and then these stretches (from, to) of its payload, in bytes."""
+
+    path: Path
+    head: bytes
+    stretches: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Job:
     """One checkpoint to write: ``header`` and then the first ``payload_bytes`` of the shared memory.
 
@@ -46,3 +55,4 @@ class Job:
     keep: int
     header: bytes
     payload_bytes: int
+    companions: list[Companion]

@@ -1,5 +1,6 @@
 """``predictions.npz``: what the best model said of each validation image, for confusion matrices and ``compare``."""
 
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -7,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from dist_train.files import atomic_write
 
 Ints = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -27,16 +26,17 @@ class Predictions:
     paths: list[str]
 
 
-def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the file atomically: about 2 bytes an image and the compressed paths."""
-    with atomic_write(path) as file:
-        np.savez_compressed(
-            file,
-            step=np.int64(predictions.step),
-            pred=predictions.pred_N.astype(np.int32),
-            label=predictions.label_N.astype(np.int32),
-            paths=np.array(predictions.paths, dtype=np.str_),
-        )
+def pack_predictions(predictions: Predictions) -> bytes:
+    """The file's bytes: about 2 an image, and the compressed paths."""
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        step=np.int64(predictions.step),
+        pred=predictions.pred_N.astype(np.int32),
+        label=predictions.label_N.astype(np.int32),
+        paths=np.array(predictions.paths, dtype=np.str_),
+    )
+    return file.getvalue()
 
 
 def load_predictions(path: Path) -> Predictions | None:

@@ -1,5 +1,6 @@
 """An evaluation in detail: predictions on disk, the table of classes, the confusion matrix and its picture."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from dist_train.data.index import DataIndex
-from dist_train.files import atomic_write
-from dist_train.predictions_file import Predictions, save_predictions
+from dist_train.predictions_file import Predictions, pack_predictions
 from dist_train.scores import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
 
 Table = list[dict[str, Any]]
 """One row a class or output: ``class``, numbers by name."""
 
 
-def write_predictions(path: Path, outcome: Evaluation, index: DataIndex, step: int) -> None:
-    """What the model said of each validation image that could be read, in data-set order.
+def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
+    """``predictions.npz``: what the model said of each validation image that could be read, in data-set order.
 
     Classification: ``pred`` and ``label``, class numbers. Multilabel and regression: ``outputs`` and ``targets``,
     both [N, K].
@@ -25,17 +25,17 @@ def write_predictions(path: Path, outcome: Evaluation, index: DataIndex, step: i
     paths = [index.val.name(int(place)) for place in np.flatnonzero(outcome.counted)]
     if outcome.classes is not None:
         pred, label = (tensor.numpy().astype(np.int32) for tensor in (outcome.classes, outcome.labels))
-        save_predictions(path, Predictions(step, pred, label, paths))
-        return
+        return pack_predictions(Predictions(step, pred, label, paths))
     assert outcome.outputs is not None
-    with atomic_write(path) as file:
-        np.savez_compressed(
-            file,
-            step=np.int64(step),
-            outputs=outcome.outputs.numpy(),
-            targets=outcome.labels.numpy(),
-            paths=np.array(paths, dtype=np.str_),
-        )
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        step=np.int64(step),
+        outputs=outcome.outputs.numpy(),
+        targets=outcome.labels.numpy(),
+        paths=np.array(paths, dtype=np.str_),
+    )
+    return file.getvalue()
 
 
 def class_table(outcome: Evaluation, names: list[str]) -> Table:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from dist_train.backbones import is_own
 from dist_train.checkpoint import Checkpoints, load
+from dist_train.companions import publish
 from dist_train.config import Config, arithmetic
 from dist_train.data.bad import BadImages
 from dist_train.data.cache import open_cache
@@ -98,6 +99,7 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         write_json(run.classes, index.classes)
         if saved is None:
             run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+        publish(run.path, None if saved is None else saved.name)
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())

@@ -42,9 +42,31 @@ def lay_out(state: Any) -> Layout:
         }
         placed.append((end, tensor))
         end += tensor.nbytes
+    return Layout(_encoded(header), placed, end)
+
+
+def excerpt(layout: Layout, part: str) -> tuple[bytes, list[tuple[int, int]]]:
+    """The file of the tensors in one part of a state, under their names there: ``"model"`` gives the model's weights.
+
+    Returns:
+        Its header, and the stretches (from, to) of the whole file's payload that follow it.
+    """
+    prefix, end = f"state.{part}.", 0
+    header: dict[str, Any] = {}
+    stretches = []
+    for name, entry in json.loads(layout.header[8:]).items():
+        if name.startswith(prefix):
+            begin, stop = entry["data_offsets"]
+            header[name.removeprefix(prefix)] = entry | {"data_offsets": [end, end + stop - begin]}
+            stretches.append((begin, stop))
+            end += stop - begin
+    return _encoded(header), stretches
+
+
+def _encoded(header: dict[str, Any]) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return Layout(len(text).to_bytes(8, "little") + text, placed, end)
+    return len(text).to_bytes(8, "little") + text
 
 
 def copy_into(memory: Any, layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """The only thing that training changes, and the only thing that a checkpoint holds."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,11 @@ class TrainState:
     precision: Precision
     sums: StepSums
     progress: Progress
+
+    @property
+    def evaluated_part(self) -> Literal["model", "ema"]:
+        """Where ``state_dict`` has the weights of ``evaluated_model``."""
+        return "model" if self.evaluated_model is self.model else "ema"
 
     def share_buffers(self, group: Dist) -> None:
         """Give all ranks rank 0's buffers; every rank must call it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch.nn.utils import get_total_norm
 
+from dist_train.checkpoint import Beside
 from dist_train.config import Config, arithmetic, seconds_of
 from dist_train.distributed import Dist, hosts_of, joined
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, NonFiniteError
@@ -44,12 +45,12 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
             if plan.due(progress.step, plan.log_every_steps):
                 journal.log_steps()
         stopping = stop.agreed()
-        gain = False
+        best: Beside | None = None
         if plan.due(progress.step, plan.eval_every_steps) and not stopping:
-            gain, stopping = evaluate_now(setup, journal, stop)
+            best, stopping = evaluate_now(setup, journal, stop)
         over = finished(setup)
-        if stopping or gain or over or plan.due(progress.step, plan.save_every_steps):
-            save_now(setup, journal, stop)
+        if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
+            save_now(setup, journal, stop, best)
         if stopping:
             log.info("stopped at step %d: %s", progress.step, stop.reason)
             return "stopped"
@@ -64,11 +65,11 @@ def finished(setup: Setup) -> bool:
     return progress.step >= setup.plan.total_steps or out_of_patience
 
 
-def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[bool, bool]:
+def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[Beside | None, bool]:
     """Evaluate and note the result.
 
     Returns:
-        Whether it is the best so far, and whether the ranks agreed to stop on the way, without a result.
+        What is published if it is the best so far, and whether the ranks agreed to stop on the way, without a result.
     """
     began = time.monotonic()
     state = setup.state
@@ -84,12 +85,13 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[boo
     )
     train_mode(state.model)
     if found is None:
-        return False, True
+        return None, True
     return journal.note_evaluation(found, time.monotonic() - began), False
 
 
-def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
-    """Begin to save a checkpoint. Every rank must call it; rank 0 copies the state, its writer does the rest.
+def save_now(setup: Setup, journal: Journal, stop: StopRequest, beside: Beside | None) -> None:
+    """Begin to save a checkpoint, and the files ``beside`` it. Every rank must call it; rank 0 copies the state, its
+    writer does the rest.
 
     Raises:
         NonFiniteError: the state is not finite. Such a state is never saved.
@@ -113,7 +115,7 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest) -> None:
         config=arithmetic(setup.cfg),
     )
     if setup.group.is_main:
-        setup.checkpoints.save(state, manifest)
+        setup.checkpoints.save(state, manifest, beside)
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
     journal.paused(time.monotonic() - began)
 

@@ -19,11 +19,28 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dist_train.companions import publish, stage
 from dist_train.files import fsync_dir, patiently
 from dist_train.manifest import MANIFEST, STATE, Job, Manifest
 from dist_train.processes import die_with_parent
 
 CHUNK = 16 * 2**20
+
+
+def carry_out(job: Job, payload: memoryview) -> None:
+    """Write a checkpoint, and the files that belong to it.
+
+    Raises:
+        OSError: the disk does not take it. Earlier checkpoints and their files are as they were.
+    """
+    if job.rows is not None:
+        patiently(partial(_make_durable, job.rows))
+    for file in job.companions:
+        content = [memoryview(file.head), *(payload[begin:end] for begin, end in file.stretches)]
+        patiently(partial(stage, file.path, job.manifest.name, content))
+    write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
+    for place in {file.path.parent for file in job.companions}:
+        patiently(partial(publish, place, job.manifest.name))
 
 
 def write_checkpoint(folder: Path, manifest: Manifest, keep: int, content: list[memoryview]) -> None:
@@ -101,10 +118,7 @@ def main(memory_fd: int) -> None:
         if job is None:
             return
         try:
-            if job.rows is not None:
-                patiently(partial(_make_durable, job.rows))
-            payload = memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ))
-            write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
+            carry_out(job, memoryview(mmap.mmap(memory_fd, job.payload_bytes, prot=mmap.PROT_READ)))
             answer = ""
         except OSError as error:
             answer = f"{error.strerror or error} ({error.filename or job.folder})"

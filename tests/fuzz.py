@@ -1,4 +1,4 @@
-"""Kill a run at random, start it again, until it is done; its weights must be the undisturbed ones.
+"""Kill a run at random, start it again, until it is done; weights, rows and published files must be the undisturbed ones.
 
     python -m tests.fuzz --kills 200 --seed 0 --torchrun 0.25 --json benchmarks/results/fuzz.json
 
@@ -28,7 +28,7 @@ from dist_train.processes import alive, send
 from dist_train.run_dir import RunDir
 from tests.images import make_image_folder
 from tests.ranks import RankFailure, Ranks, collect, start_ranks
-from tests.runs import _main, changed, folder, rows, state_digest, train
+from tests.runs import _main, changed, folder, published, rows, state_digest, train
 
 MODELS: tuple[dict[str, Any], ...] = (
     {"name": "test_vit"},
@@ -207,7 +207,7 @@ class Fuzz:
         Raises:
             AssertionError: a run ended with other weights or rows than the undisturbed one, or lost too many steps.
         """
-        straight: dict[tuple[int, int], tuple[str, list[dict[str, Any]], float]] = {}
+        straight: dict[tuple[int, int], tuple[str, list[dict[str, Any]], dict[str, str], float]] = {}
         while self.tally.kills < kills:
             number = self.tally.runs
             world_size, kind = worlds[number % len(worlds)], (number + number // len(worlds)) % len(MODELS)
@@ -215,14 +215,16 @@ class Fuzz:
             if (world_size, kind) not in straight:
                 began = time.monotonic()
                 run = train(changed(base, run__name=f"straight-{kind}-{world_size}"), world_size)
-                straight[world_size, kind] = state_digest(run), rows(run), time.monotonic() - began
-            digest, expected, seconds = straight[world_size, kind]
+                seconds = time.monotonic() - began
+                straight[world_size, kind] = state_digest(run), rows(run), published(run), seconds
+            digest, expected, files, seconds = straight[world_size, kind]
             self.tally.runs += 1
             tree = changed(base, run__name=f"run-{self.tally.runs}")
             run = self.one_run(tree, world_size, seconds, min(most_per_run, kills - self.tally.kills))
             what = f"{run.name}, {MODELS[kind]['name']} with {world_size} ranks,"
             assert state_digest(run) == digest, f"{what} ended with other weights"
             assert rows(run) == expected, f"{what} has other rows"
+            assert published(run) == files, f"{what} published other files"
             print(f"{self.tally.kills} of {kills}: {what} ends the same", flush=True)
         return self.tally.report()
 

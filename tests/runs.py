@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.config import parse_config
+from dist_train.files import sha256_of
 from dist_train.manifest import Manifest
 from tests.ranks import run_ranks
 
@@ -83,6 +84,11 @@ def state_digest(run: Path) -> str:
 
     add(load(newest))
     return digest.hexdigest()
+
+
+def published(run: Path) -> dict[str, str]:
+    """SHA-256 of what a finished run gives to others."""
+    return {name: sha256_of(run / name) for name in ("best.safetensors", "last.safetensors", "predictions.npz")}
 
 
 def move_checkpoint(run: Path, step: int, **progress: Any) -> None:

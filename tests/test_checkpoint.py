@@ -23,6 +23,7 @@ from dist_train.manifest import Manifest
 from dist_train.processes import alive
 from dist_train.sinks import JsonlSink
 from dist_train.state import Progress
+from dist_train.tensor_files import load_weights
 from tests.ranks import RankFailure, run_ranks
 
 
@@ -185,6 +186,33 @@ def test_after_a_power_loss_there_are_the_rows_up_to_the_checkpoint(disk: Path) 
     assert found is not None
     assert found[1].step == 1
     assert rows.read_text() == '{"step": 1, "split": "train", "loss": 0.5}\n'
+
+
+def test_what_belongs_to_a_checkpoint_appears_with_it(disk: Path) -> None:
+    """Weights are the state's as it was when ``save`` was called; after a power loss all of it is there."""
+    checkpoints, state = Checkpoints(disk / "checkpoints", keep=2), _state(1)
+    best, predictions = disk / "best.safetensors", disk / "predictions.npz"
+    checkpoints.save(state, _manifest(1), {best: "model", predictions: b"said"})
+    state["model"]["a"].fill_(99)
+    checkpoints.close()
+    _lose_power(disk)
+    assert (disk / "checkpoints" / "step_00000001").is_dir()
+    torch.testing.assert_close(load_weights(best), _state(1)["model"], rtol=0, atol=0)
+    assert predictions.read_bytes() == b"said"
+    assert not list(disk.glob(".*staged"))
+
+
+def test_what_belongs_to_a_checkpoint_that_cannot_be_written_does_not_appear(tmp_path: Path) -> None:
+    checkpoints, best = Checkpoints(tmp_path / "checkpoints", keep=2), tmp_path / "best.safetensors"
+    checkpoints.save(_state(1), _manifest(1), {best: "model"})
+    checkpoints.wait()
+    before = best.read_bytes()
+    shutil.rmtree(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints").write_text("in the way")
+    checkpoints.save(_state(2), _manifest(2), {best: "model"})
+    with pytest.raises(SaveError, match="step_00000002 could not be written"):
+        checkpoints.close()
+    assert best.read_bytes() == before
 
 
 def test_a_vanished_run_folder_is_told_by_the_next_poll(tmp_path: Path) -> None:

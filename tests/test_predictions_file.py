@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_train.predictions_file import Predictions, confusion_KK, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, confusion_KK, load_predictions, pack_predictions
 
 
 def test_there_and_back(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
-    save_predictions(path, Predictions(7, np.array([1, 0, 2]), np.array([1, 1, 2]), ["a.png", "ü b.png", "c.png"]))
+    path.write_bytes(
+        pack_predictions(Predictions(7, np.array([1, 0, 2]), np.array([1, 1, 2]), ["a.png", "ü b.png", "c.png"]))
+    )
     found = load_predictions(path)
     assert found is not None
     assert (found.step, found.pred_N.tolist(), found.label_N.tolist()) == (7, [1, 0, 2], [1, 1, 2])
@@ -29,7 +31,7 @@ def test_damage_is_no_error(tmp_path: Path, content: bytes) -> None:
 def test_a_flipped_byte_anywhere_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
     label = np.arange(40, dtype=np.int32) % 4
-    save_predictions(path, Predictions(3, label, label, [f"{i}.png" for i in range(40)]))
+    path.write_bytes(pack_predictions(Predictions(3, label, label, [f"{i}.png" for i in range(40)])))
     whole = path.read_bytes()
     for place in range(0, len(whole), 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
@@ -38,7 +40,7 @@ def test_a_flipped_byte_anywhere_is_no_error(tmp_path: Path) -> None:
 
 def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
     path = tmp_path / "predictions.npz"
-    save_predictions(path, Predictions(7, np.array([1, 0]), np.array([1]), []))
+    path.write_bytes(pack_predictions(Predictions(7, np.array([1, 0]), np.array([1]), [])))
     assert load_predictions(path) is None
 
 

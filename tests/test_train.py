@@ -18,12 +18,12 @@ import yaml
 from safetensors.torch import load_file
 
 from dist_train import step as step_module
-from dist_train.checkpoint import load
+from dist_train.checkpoint import Checkpoints, load
 from dist_train.config import parse_config
 from dist_train.faults import Traces, wait_until
 from dist_train.run_dir import START_NAME, RunDir, read_refusal
 from tests.fuzz import ForkedStart
-from tests.ranks import collect, run_ranks, start_ranks
+from tests.ranks import RankFailure, collect, run_ranks, start_ranks
 from tests.runs import changed, folder, move_checkpoint, rows, state_digest, train
 
 
@@ -175,6 +175,33 @@ def test_small_gains_add_up_before_a_run_is_stopped_early(tree: dict[str, Any]) 
     scores = [10.0, 10.6, 11.2, 11.8, 12.4, 12.5, 12.6, 99.0, 99.0]
     assert run_ranks(1, _main_with_scores, patient, scores) == [0]
     assert (_result(tree)["step"], _result(tree)["best"]["top1"]) == (35, 12.6)
+
+
+def _main_killed_instead_of_saving(tree: dict[str, Any]) -> None:
+    Checkpoints.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, method-assign]
+    _main(tree)
+
+
+def test_best_weights_and_the_checkpoint_that_knows_them_stay_together(tree: dict[str, Any]) -> None:
+    """A kill between the two, on either side."""
+    tree = changed(tree, eval__metric="loss")
+    run = train(tree, train__epochs=1)
+    published = [run / "best.safetensors", run / "predictions.npz"]
+    before = [path.read_bytes() for path in published]
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    for path in published:  # killed when the checkpoint had its name, and these had not
+        path.rename(run / f".{path.name}.{checkpoint.name}.staged")
+    (run / ".best.safetensors.step_00000010-evaluated.staged").write_bytes(b"of steps that are done again")
+    train(tree, train__epochs=1)
+    assert [path.read_bytes() for path in published] == before
+    assert not list(run.glob(".*staged"))
+    with pytest.raises(RankFailure):
+        run_ranks(1, _main_killed_instead_of_saving, changed(tree, train__epochs=2))
+    assert _result(tree)["best"]["step"] == 10, "it was the best so far"
+    assert [path.read_bytes() for path in published] == before, "and no checkpoint knows of it"
+    train(tree, train__epochs=2)
+    assert _result(tree)["best"]["step"] == 10
+    assert all(path.read_bytes() != old for path, old in zip(published, before, strict=True))
 
 
 def test_an_earlier_better_best_is_not_overwritten_after_a_resume(tree: dict[str, Any]) -> None:
@@ -353,17 +380,17 @@ def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
     from dist_train import journal
     from dist_train import train as train_module
 
-    original = journal.save_weights
+    original = journal.pack_outcome
 
-    def slow(*args: Any) -> None:
+    def slow(*args: Any) -> bytes:
         time.sleep(1)
-        original(*args)
+        return original(*args)
 
     def failing(*_: Any) -> None:
         raise RuntimeError("the cause")
 
     if os.environ["RANK"] == "0":
-        journal.save_weights = slow
+        journal.pack_outcome = slow
     else:
         train_module.save_now = failing
     return _main(tree)

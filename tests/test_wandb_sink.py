@@ -15,7 +15,7 @@ import pytest
 
 from dist_train import wandb_sink
 from dist_train.errors import ConfigError
-from dist_train.predictions_file import Predictions, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, load_predictions, pack_predictions
 from dist_train.run_dir import RunDir, read_result
 from dist_train.wandb_files import history, records, segments_of
 from dist_train.wandb_sink import CLOSE_LIMITS_S, open_wandb
@@ -69,7 +69,7 @@ def test_offline_segments_of_a_stopped_and_resumed_run_hold_every_row_once(run: 
 
 def test_nothing_of_an_offline_run_is_copied_to_the_home_folder(run: RunDir) -> None:
     run.best.write_bytes(b"weights")
-    save_predictions(run.predictions, Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), []))
+    run.predictions.write_bytes(pack_predictions(Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), [])))
     train(run, 0, 5, "done", 0, "offline")
     session = json.loads((run.path / "wandb" / "session.json").read_text())
     (segment,) = segments_of(run.path / "wandb", session["id"])
@@ -95,7 +95,7 @@ def test_a_kill_of_everything_loses_no_row_and_doubles_none(run: RunDir, steps_p
 
 def test_online_a_stopped_and_resumed_run_is_one_run(run: RunDir, server: WandbStub) -> None:
     run.best.write_bytes(b"weights")
-    save_predictions(run.predictions, Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), []))
+    run.predictions.write_bytes(pack_predictions(Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), [])))
     train(run, 0, 12, "stopped", env=server.env())
     assert (server.run.states, server.run.exit_codes) == (["preempting"], [75])
     train(run, 10, 20, "done", env=server.env())

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.predictions_file import Predictions, load_predictions, save_predictions
+from dist_train.predictions_file import Predictions, load_predictions, pack_predictions
 from dist_train.run_dir import Result, RunDir, begin_attempt, write_result
 from launch import compare
 from launch.disagreement import pairs_of
@@ -272,7 +272,7 @@ def test_two_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 class TestDisagreement:
     def save(self, run: RunDir, pred: list[int], label: list[int], paths: list[str]) -> None:
-        save_predictions(run.predictions, Predictions(2, np.array(pred), np.array(label), paths))
+        run.predictions.write_bytes(pack_predictions(Predictions(2, np.array(pred), np.array(label), paths)))
         run.classes.write_text('["cat", "dog"]')
 
     def test_which_classes_and_images(self, tmp_path: Path) -> None:
