@@ -18,6 +18,13 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="replace a value of the runs' configs, as data.root=FOLDER where the images have moved; may be repeated",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write scores, table and confusion matrix here")
     parser.add_argument(
         "--picture",
@@ -35,10 +42,10 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.compare_weights import evaluate_runs  # imports torch, which --help need not wait for
+    from dist_train.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
 
     try:
-        return evaluate_runs(args.runs, args.weights, args.json, args.picture)
+        return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture)
     except DistTrainError as error:
         return report(error)
 

@@ -1,5 +1,6 @@
 """A run that has weights to show, as ``evaluate``, ``predict`` and ``export`` take it up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,27 +28,31 @@ class Trained:
     device: torch.device
 
 
-def run_config(path: Path) -> Config:
-    """The config that a run folder keeps.
+def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config that a run folder keeps, with ``key.path=value`` replaced.
 
     Raises:
-        ConfigError: it is no run folder.
+        ConfigError: it is no run folder, or an override is wrong.
     """
     if not RunDir(path).config.is_file():
         raise ConfigError(f"{path} is no run folder: it has no {RunDir(path).config.name}")
     try:
-        return load_config(RunDir(path).config)
+        cfg = load_config(RunDir(path).config)
     except ConfigError as error:
         raise ConfigError(f"{RunDir(path).config} is none that this version writes: {error}") from None
+    return load_config(RunDir(path).config, list(overrides)) if overrides else cfg
 
 
-def load_trained(path: Path, which: Which, device: torch.device) -> Trained:
+def load_trained(path: Path, which: Which, device: torch.device, overrides: Sequence[str] = ()) -> Trained:
     """Build the model of a run and give it the run's weights.
+
+    Args:
+        overrides: see ``run_config``.
 
     Raises:
         ConfigError: it is no run folder, or has no such weights, or they do not fit.
     """
-    run, cfg = RunDir(path), run_config(path)
+    run, cfg = RunDir(path), run_config(path, overrides)
     weights = run.best if which == "best" else run.last
     classes = read_json(run.classes)
     if not weights.is_file() or not classes:

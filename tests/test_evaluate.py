@@ -1,6 +1,7 @@
 """``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,12 @@ def test_how_a_run_was_trained_does_not_matter(tree: dict[str, Any]) -> None:
 
 
 def _probabilities(run: Path) -> tuple[Any, Any]:
-    from dist_train.compare_weights import score
     from dist_train.distributed import joined
+    from dist_train.evaluate_runs import score
     from dist_train.trained import run_config
 
     with joined(run_config(run).distributed) as group:
-        found = score(run, "best", group, None, keep=True)
+        found = score(run, "best", [], group, None, keep=True)
     assert found is not None
     assert found[0].outputs is not None
     return found[0].outputs.numpy(), found[0].labels.numpy()
@@ -135,9 +136,32 @@ def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) 
     assert call(main, run, "--weights", "last")[0] == 0
 
 
-def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_data_that_has_moved_and_other_data_of_the_same_classes(
+    tree: dict[str, Any], image_folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(image_folder, root)
+    run = train(tree, data__root=str(root), train__epochs=1)
+    _, before, _ = call(main, run)
+    moved = root.rename(tmp_path / "moved")
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"`data.root` ({root}) " in err
+    code, out, _ = call(main, run, "--set", f"data.root={moved}")
+    assert (code, out) == (0, before)
+    code, out, _ = call(main, run, "--set", f"data.root={moved}", "--set", "data.max_val_images=7")
+    assert code == 0
+    assert sum(int(line.split()[1]) for line in out.splitlines()[4:]) == 7
+    code, _, err = call(main, run, "--set", "data.rot=x")
+    assert (code, err) == (2, "error: `data.rot` is not a key: did you mean `data.root`?\n")
+    (moved / "train" / "class_a").rename(moved / "train" / "another")
+    (moved / "val" / "class_a").rename(moved / "val" / "another")
+    code, _, err = call(main, run, "--set", f"data.root={moved}")
+    assert code == 2
+    assert "learnt other classes than `data.root`" in err
 
+
+def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(image_folder, other)
     (other / "val" / "class_a" / "000.png").unlink()

@@ -27,15 +27,15 @@ TASKS: dict[str, tuple[dict[str, Any], set[str]]] = {
 def _again(run: str) -> dict[str, float]:
     """Evaluate a run's best weights on the ranks that this process belongs to."""
     from dist_train import scores
-    from dist_train.compare_weights import score
     from dist_train.distributed import joined
+    from dist_train.evaluate_runs import score
     from dist_train.trained import run_config
 
     computed: list[Any] = []
     real = scores._metrics
     scores._metrics = lambda *all_of_it: computed.append(all_of_it) or real(*all_of_it)  # type: ignore[func-returns-value]
     with joined(run_config(Path(run)).distributed) as group:
-        found = score(Path(run), "best", group, None, keep=False)
+        found = score(Path(run), "best", [], group, None, keep=False)
     assert found is not None
     assert len(computed) == group.is_main, "torchmetrics costs a second and 90 MB: for one rank, not for each"
     return found[0].scores

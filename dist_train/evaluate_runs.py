@@ -28,8 +28,13 @@ from dist_train.trained import Which, load_trained, run_config
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, picture: Path | None) -> int:
+def evaluate_runs(
+    runs: Sequence[Path], which: Which, overrides: Sequence[str], json_file: Path | None, picture: Path | None
+) -> int:
     """Evaluate runs one after the other, and their ensemble if they are several; rank 0 prints and writes.
+
+    Args:
+        overrides: ``key.path=value``, over every run's own config: for data that has moved, or other data.
 
     Returns:
         The exit code.
@@ -39,7 +44,7 @@ def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, pi
     """
     outcomes: list[tuple[str, Evaluation]] = []
     first: DataIndex | None = None
-    cfg = run_config(runs[0])
+    cfg = run_config(runs[0], overrides)
     if picture:
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
@@ -50,7 +55,7 @@ def evaluate_runs(runs: Sequence[Path], which: Which, json_file: Path | None, pi
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = score(path, which, group, first, keep=len(runs) > 1)
+            found = score(path, which, overrides, group, first, keep=len(runs) > 1)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
@@ -74,7 +79,7 @@ def _can_draw(picture: Path, task: Task) -> None:
 
 
 def score(
-    path: Path, which: Which, group: Dist, expected: DataIndex | None, keep: bool
+    path: Path, which: Which, overrides: Sequence[str], group: Dist, expected: DataIndex | None, keep: bool
 ) -> tuple[Evaluation, DataIndex] | None:
     """One run's evaluation, and its data set; None if a signal stopped it.
 
@@ -82,13 +87,13 @@ def score(
         expected: the data set that it must have been validated on; None for any.
         keep: keep all probabilities of a classification.
     """
-    cfg = run_config(path)
+    cfg = run_config(path, overrides)
     set_algorithms(cfg, group.device)
     index = group.from_main(lambda: scan(cfg.data))
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
         raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
     with group.together():
-        trained = load_trained(path, which, group.device)
+        trained = load_trained(path, which, group.device, overrides)
         if trained.classes != index.classes:
             raise ConfigError(f"{path} learnt other classes than `data.root` ({cfg.data.root}) has now")
     network = trained.network
