@@ -158,13 +158,13 @@ def update_weights(optimizer: torch.optim.Optimizer) -> None:
     a constraint on the weights, torch's way it is.
     """
     step = type(optimizer).step
-    hooked = (
+    hung_in = (
         hooks._global_optimizer_pre_hooks
         or hooks._global_optimizer_post_hooks
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
     )
-    if getattr(step, "hooked", False) and not hooked:
+    if getattr(step, "hooked", False) and not hung_in:  # torch marks its wrapper so
         step = step.__wrapped__  # type: ignore[attr-defined]
     step(optimizer)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-Ints = np.ndarray[Any, np.dtype[np.int32]]
+Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,19 @@ class Predictions:
 
 def pack_predictions(predictions: Predictions) -> bytes:
     """The file's bytes: about 2 an image, and the compressed paths."""
-    file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        step=np.int64(predictions.step),
+    return pack_arrays(
+        predictions.step,
+        predictions.paths,
         pred=predictions.pred_N.astype(np.int32),
         label=predictions.label_N.astype(np.int32),
-        paths=np.array(predictions.paths, dtype=np.str_),
     )
+
+
+def pack_arrays(step: int, paths: list[str], **arrays: NDArray[Any]) -> bytes:
+    """The bytes of a compressed .npz with ``step``, ``paths`` and ``arrays``, one entry an image."""
+    file = io.BytesIO()
+    entries: dict[str, Any] = {"step": np.int64(step), **arrays, "paths": np.array(paths, dtype=np.str_)}
+    np.savez_compressed(file, **entries)
     return file.getvalue()
 
 

@@ -1,6 +1,5 @@
 """An evaluation in detail: predictions on disk, the table of classes, the confusion matrix and its picture."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from dist_train.data.index import DataIndex
-from dist_train.predictions_file import Predictions, pack_predictions
+from dist_train.predictions_file import Predictions, pack_arrays, pack_predictions
 from dist_train.scores import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
 
 Table = list[dict[str, Any]]
@@ -27,15 +26,7 @@ def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
         pred, label = (tensor.numpy().astype(np.int32) for tensor in (outcome.classes, outcome.labels))
         return pack_predictions(Predictions(step, pred, label, paths))
     assert outcome.outputs is not None
-    file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        step=np.int64(step),
-        outputs=outcome.outputs.numpy(),
-        targets=outcome.labels.numpy(),
-        paths=np.array(paths, dtype=np.str_),
-    )
-    return file.getvalue()
+    return pack_arrays(step, paths, outputs=outcome.outputs.numpy(), targets=outcome.labels.numpy())
 
 
 def class_table(outcome: Evaluation, names: list[str]) -> Table:
