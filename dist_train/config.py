@@ -73,7 +73,7 @@ class EarlyStoppingConfig(Section):
     patience: PositiveInt
     """Evaluations without an improvement before the run ends."""
     min_delta: NonNegativeFloat = 0.0
-    """How much better than the best an evaluation must be to count."""
+    """How much better an evaluation must be than the last one that counted, to count itself."""
 
 
 class TrainConfig(Section):
