@@ -22,9 +22,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from benchmarks.measure import Row, print_table, write_json
-from dist_train.checkpoint import Checkpoints
-from dist_train.files import fsync_dir
-from dist_train.manifest import Manifest
+from dist_train.checkpoint.manifest import Manifest
+from dist_train.checkpoint.store import Checkpoints
+from dist_train.system.files import fsync_dir
 
 STEPS_MS = (8, 100)
 

@@ -24,8 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks.images import small_folder
 from benchmarks.loop import Ours, bare_steps, tree
 from benchmarks.measure import Row, medians, run_part
-from dist_train.config import DistributedConfig
-from dist_train.distributed import Dist, joined
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.group import Dist, joined
 
 MODEL, SIZE, BATCH = {"name": "vit_tiny_patch16_224"}, 96, 16
 ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")

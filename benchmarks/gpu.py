@@ -41,7 +41,7 @@ from benchmarks.gpu_sides import (
 from benchmarks.images import small_folder
 from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, medians, print_table, write_json
-from dist_train.train import fit
+from dist_train.training.loop import fit
 
 # The most important first.
 SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.loop import Enough, Ours, Timed, tree
 from dist_train.data.dataset import Batch
-from dist_train.distributed import Dist
+from dist_train.distributed.group import Dist
 
 DTYPES = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp32": None}
 

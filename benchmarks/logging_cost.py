@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.config import parse_config
-from dist_train.run_dir import RunDir
-from dist_train.sinks import JsonlSink, Row, TensorBoardSink
-from dist_train.state import Progress
-from dist_train.wandb_sink import open_wandb
+from dist_train.loggers.base import Row
+from dist_train.loggers.jsonl import JsonlSink
+from dist_train.loggers.tensorboard import TensorBoardSink
+from dist_train.loggers.wandb.sink import open_wandb
+from dist_train.run.folder import RunDir
 
 ROWS = 500
 START_S, WATCH_S = 10, 30
@@ -74,7 +75,7 @@ def measure(folder: Path) -> dict[str, Any]:
     run = RunDir.of(cfg)
     run.path.mkdir(parents=True)
     figures: dict[str, Any] = {"row": "median and worst, in microseconds"}
-    jsonl = JsonlSink(run.metrics, Progress())
+    jsonl = JsonlSink(run.metrics, 0, -1)
     figures["metrics.jsonl, row"] = median_us(jsonl.row)
     figures["TensorBoard, row"] = median_us(TensorBoardSink(run.tensorboard, 0, []).row)
     began = time.perf_counter()

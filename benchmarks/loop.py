@@ -27,12 +27,13 @@ from benchmarks.images import small_folder
 from benchmarks.measure import Row, interleaved, medians, pinned, ratio_of, run_part
 from dist_train.config import parse_config
 from dist_train.data.dataset import Batch
-from dist_train.distributed import Dist
-from dist_train.freeze import train_mode
-from dist_train.journal import Journal
-from dist_train.preempt import STOP_SIGNALS, StopRequest
-from dist_train.setup import build_setup
-from dist_train.train import fit
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stop import StopRequest
+from dist_train.model.freeze import train_mode
+from dist_train.system.signals import STOP_SIGNALS
+from dist_train.training.loop import fit
+from dist_train.training.recorder import Journal
+from dist_train.training.setup import build_setup
 
 LOG_EVERY = 50
 

@@ -57,8 +57,8 @@ def _check_head(source: str, name: str, head: str) -> dict[str, int]:
     import torch
     from torch import nn
 
-    from dist_train.config import HeadConfig, ModelConfig
-    from dist_train.model import build_model
+    from dist_train.config.sections.model import HeadConfig, ModelConfig
+    from dist_train.model.build import build_model
 
     cfg = ModelConfig(
         source=source,  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--per-worker", type=int, default=25, help="models after which a worker is replaced (25)")
     args = parser.parse_args()
-    from dist_train.backbones import list_models
+    from dist_train.model.backbones import list_models
 
     began = time.monotonic()
     rows = sweep(list_models(args.pattern), args.out, args.workers, args.per_worker)

@@ -29,12 +29,13 @@ from torchvision.transforms import v2 as transforms
 from benchmarks import measure
 from benchmarks import pipeline_peers as peers
 from benchmarks.measure import Row
-from dist_train.config import Config, RandAugmentConfig
-from dist_train.data import augment
-from dist_train.data.decode import open_picture
-from dist_train.data.draws import CODES, Drawer, magnitude, operation
-from dist_train.data.folders import names_below
-from dist_train.data.pixel_ops import operations
+from dist_train.config import Config
+from dist_train.config.sections.augment import RandAugmentConfig
+from dist_train.data.augment import on_cpu as augment
+from dist_train.data.augment.draws import CODES, Drawer, magnitude, operation
+from dist_train.data.augment.randaugment_cpu import operations
+from dist_train.data.decoding.decode import open_picture
+from dist_train.data.formats.folders import names_below
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
 JOBS: dict[str, dict[str, peers.Side]] = {

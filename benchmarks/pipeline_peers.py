@@ -15,15 +15,15 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from dist_train.config import Config, parse_config
-from dist_train.data.bad import BadImages
+from dist_train.config.plan import Plan, make_plan
+from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import training_batches
-from dist_train.data.stream import StreamSampler
-from dist_train.distributed import Dist
-from dist_train.model import Network
-from dist_train.plan import Plan, make_plan
+from dist_train.data.sampler import StreamSampler
+from dist_train.distributed.group import Dist
+from dist_train.model.build import Network
 
 BATCH = 32
 ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")

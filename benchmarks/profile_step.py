@@ -19,8 +19,8 @@ from benchmarks.gpu_sides import RECIPE, FirstSteps, Job, our_tree
 from benchmarks.images import small_folder
 from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, circumstances, write_json
-from dist_train import precision as precision_module
-from dist_train.train import fit
+from dist_train.learning import precision as precision_module
+from dist_train.training.loop import fit
 
 PARTS = ("wait for data", "augment on the device", "forward", "loss", "backward", "gradient norm and clipping", "optimizer", "EMA")  # fmt: skip
 

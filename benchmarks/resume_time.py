@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from dist_train.config import parse_config
-from dist_train.data.stream import StreamSampler, epoch_order
-from dist_train.plan import make_plan
-from dist_train.train import main as train
-from tests.images import make_image_folder
-from tests.runs import changed, folder, move_checkpoint
+from dist_train.config.plan import make_plan
+from dist_train.data.sampler import StreamSampler, epoch_order
+from dist_train.training.attempt import main as train
+from tests.support.images import make_image_folder
+from tests.support.runs import changed, folder, move_checkpoint
 
 POSITIONS = (10, 10**6)
 IMAGENET = 1_281_167

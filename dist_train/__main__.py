@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 
-from dist_train.imports import quick_imports
+from dist_train.system.fast_imports import quick_imports
 
 with quick_imports():
     from dist_train import cli
     from dist_train.config import Config
     from dist_train.errors import EXIT_DONE, EXIT_STOPPED
-    from dist_train.processes import die_with_parent, leave_at_once
+    from dist_train.system.processes import die_with_parent, leave_at_once
+    from dist_train.system.terminal import piped
 
 
 def _train(cfg: Config) -> int:
@@ -18,8 +19,8 @@ def _train(cfg: Config) -> int:
         # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
         die_with_parent(signal.SIGUSR2)
     with quick_imports():
-        from dist_train.preempt import ignore_stop_signals
-        from dist_train.train import main
+        from dist_train.system.signals import ignore_stop_signals
+        from dist_train.training.attempt import main
 
     try:
         code = main(cfg)
@@ -40,13 +41,13 @@ def _check(cfg: Config, world_size: int) -> int:
 def _summary(cfg: Config) -> int:
     from dist_train.summary import main
 
-    return cli.piped(lambda: main(cfg))
+    return piped(lambda: main(cfg))
 
 
 def _list_models(pattern: str) -> int:
     from dist_train.summary import list_names
 
-    return cli.piped(lambda: list_names(pattern))
+    return piped(lambda: list_names(pattern))
 
 
 if __name__ == "__main__":

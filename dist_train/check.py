@@ -6,20 +6,20 @@ from pathlib import Path
 
 import torch
 
-from dist_train.checkpoint import Checkpoints
-from dist_train.cli import report
+from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
+from dist_train.config.advice import doubts
+from dist_train.config.plan import make_plan
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
-from dist_train.distributed import Dist, choose_strategy
-from dist_train.doubts import doubts
+from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
-from dist_train.freeze import describe
-from dist_train.logs import log_to_console
-from dist_train.losses import build_loss
-from dist_train.plan import make_plan
-from dist_train.run_dir import RunDir
-from dist_train.setup import build_network, build_state, find_checkpoint
+from dist_train.learning.losses import build_loss
+from dist_train.model.freeze import describe
+from dist_train.run.folder import RunDir
+from dist_train.system.terminal import log_to_console, report
+from dist_train.training.resume import find_checkpoint
+from dist_train.training.setup import build_network, build_state
 
 
 def main(cfg: Config, world_size: int) -> int:

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import piped, report
 from dist_train.errors import DistTrainError
+from dist_train.system.terminal import piped, report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
+    from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
 
     try:
         return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture)

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import report
 from dist_train.errors import DistTrainError
+from dist_train.system.terminal import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.exports import export_run  # imports torch, which --help need not wait for
+    from dist_train.inference.export_run import export_run  # imports torch, which --help need not wait for
 
     try:
         return export_run(args.run, args.weights, args.out or args.run / "export")

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from dist_train.cli import report
 from dist_train.config import Config, load_config
 from dist_train.errors import EXIT_DONE, DistTrainError
+from dist_train.system.terminal import report
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +36,7 @@ def fetch(cfg: Config) -> str:
     Raises:
         ConfigError: there is nothing published, or the download failed.
     """
-    from dist_train.pretrained import obtain, published
+    from dist_train.model.pretrained import obtain, published
 
     if cfg.model.weights is not None:
         return f"nothing to fetch: the run starts from `model.weights` ({cfg.model.weights})"

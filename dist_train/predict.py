@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.cli import piped, positive, report
 from dist_train.errors import DistTrainError
+from dist_train.system.terminal import piped, positive, report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.prediction import predict_images  # imports torch, which --help need not wait for
+    from dist_train.inference.predict_images import predict_images  # imports torch, which --help need not wait for
 
     try:
         return predict_images(args.run, args.images, args.weights, args.out, args.batch_size)

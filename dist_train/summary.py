@@ -6,15 +6,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dist_train.backbones import list_models
-from dist_train.cli import report
 from dist_train.config import Config
 from dist_train.data.index import scan
-from dist_train.distributed import Dist
+from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
-from dist_train.freeze import describe
-from dist_train.model import Network
-from dist_train.setup import build_network
+from dist_train.model.backbones import list_models
+from dist_train.model.build import Network
+from dist_train.model.freeze import describe
+from dist_train.system.terminal import report
+from dist_train.training.setup import build_network
 
 
 def main(cfg: Config) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from anywhere
 
-from launch.run_data import DamagedRun, Run, differing_keys, read_run, result_keys, sort_runs, write_csv
+from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, sort_runs, write_csv
 
 EPILOG = """\
 examples:
@@ -92,10 +92,10 @@ def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) 
     if args.csv:
         write_csv(args.csv, runs)
     if args.html or args.png:
-        from launch.report import write_html, write_png  # numpy and matplotlib: only where needed
+        from launch.compare_page import write_html, write_png  # numpy and matplotlib: only where needed
 
         if args.html:
-            from launch.disagreement import pairs_of
+            from launch.compare_predictions import pairs_of
 
             write_html(args.html, runs, left_out, pairs_of(runs))
         if args.png:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.config import Config, load_config, seconds_of
+from dist_train.config import Config, load_config
+from dist_train.config.plan import make_plan
+from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
-from dist_train.plan import make_plan
-from dist_train.run_dir import RunDir, read_result
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
 from launch import scontrol
 from launch.options import ROOT, environment_pythonpath, last_line
-from launch.progress import read_submissions
+from launch.starts import read_submissions
 
 
 @dataclass(frozen=True)

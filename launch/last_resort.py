@@ -11,8 +11,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from dist_train.config import load_config
-from dist_train.run_dir import RunDir, read_result
-from launch import progress, rendezvous, scontrol
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
+from launch import rendezvous, scontrol
+from launch import starts as progress
 from launch.verdict import Facts, judge
 
 

@@ -8,10 +8,11 @@ import sys
 import time
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
-from launch import processes, rendezvous
+from dist_train.system import processes
+from launch import rendezvous
+from launch.code_copy import Snapshot
 from launch.job import Job
 from launch.options import environment_pythonpath
-from launch.snapshot import Snapshot
 from launch.submit import make_tasks
 from launch.supervise import AGAIN, STOP_SIGNALS, Task
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dist_train.config import seconds_of
+from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent

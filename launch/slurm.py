@@ -14,9 +14,9 @@ if __name__ == "__main__":  # a script's own folder would otherwise offer launch
 from dist_train.config import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 from launch import options, status, sweep
+from launch.code_copy import Snapshot, plan_snapshot, take_snapshot
 from launch.job import Job, check_not_running, check_with_trainer, is_done, make_job
-from launch.progress import record_submission
-from launch.snapshot import Snapshot, plan_snapshot, take_snapshot
+from launch.starts import record_submission
 
 
 def main(argv: Sequence[str] | None = None) -> int:

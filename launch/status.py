@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
-from dist_train.run_dir import RunDir, read_result
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
 from launch import scontrol
-from launch.progress import live_step, read_starts, read_submissions
-from launch.run_data import standing
+from launch.run_reader import standing
+from launch.starts import live_step, read_starts, read_submissions
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 

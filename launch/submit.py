@@ -13,9 +13,9 @@ from submitit.core.utils import FailedJobError
 from submitit.slurm.slurm import SlurmExecutor
 
 from dist_train.errors import ConfigError
+from launch.code_copy import Snapshot
 from launch.job import Job
 from launch.options import environment_pythonpath, last_line
-from launch.snapshot import Snapshot
 from launch.supervise import Task, supervise
 
 

@@ -22,8 +22,11 @@ from typing import Any
 
 from dist_train.config import load_config
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
-from dist_train.run_dir import START_NAME, RunDir, read_refusal, read_result
-from launch import processes, progress, rendezvous, scontrol
+from dist_train.run.folder import RunDir
+from dist_train.run.result import START_NAME, read_refusal, read_result
+from dist_train.system import processes
+from launch import rendezvous, scontrol
+from launch import starts as progress
 from launch.verdict import HOPELESS, Facts, Verdict, judge
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from launch.progress import History
+from launch.starts import History
 
 HOPELESS = ("config", "data", "oom", "nonfinite")
 """Errors that come again whenever the same command runs."""

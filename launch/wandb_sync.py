@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from anywhere
 
-from dist_train.run_dir import RunDir
-from dist_train.wandb_files import client_env, only_uploader_of, session_path
+from dist_train.loggers.wandb.files import client_env, only_uploader_of, session_path
+from dist_train.run.folder import RunDir
 
 LIVE_S = 60.0
 """A trainer on another host touches the run's lock every few seconds; clocks may differ a little."""
@@ -52,7 +52,7 @@ def sync(run: RunDir, timeout_s: float) -> bool:
     except OSError as error:
         print(f"{run.path}: not uploaded, because its folder cannot be written ({error})", file=sys.stderr)
         return False
-    command = [sys.executable, "-m", "dist_train.wandb_resync", str(run.path)]
+    command = [sys.executable, "-m", "dist_train.loggers.wandb.resync", str(run.path)]
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0
     except subprocess.TimeoutExpired:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from launch import processes
+from dist_train.system import processes
 
 
 def main() -> None:

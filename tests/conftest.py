@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.images import make_image_folder
+from tests.support.images import make_image_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -16,7 +16,7 @@ from dist_train import check
 from dist_train.cli import Actions, main
 from dist_train.config import load_config, parse_config
 from dist_train.errors import ConfigError, DataError
-from tests.runs import changed, folder
+from tests.support.runs import changed, folder
 
 
 class Wide(nn.Module):

@@ -12,14 +12,15 @@ import yaml
 
 from benchmarks.model_sweep import check_model
 from dist_train.check import check
-from dist_train.config import ModelConfig, parse_config
-from dist_train.distributed import Dist
+from dist_train.config import parse_config
+from dist_train.config.sections.model import ModelConfig
+from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
-from dist_train.model import build_model
-from dist_train.setup import build_setup, set_algorithms
-from dist_train.step import train_step
+from dist_train.model.build import build_model
 from dist_train.summary import flops, main
-from tests.runs import changed
+from dist_train.training.setup import build_setup, set_algorithms
+from dist_train.training.step import train_step
+from tests.support.runs import changed
 
 ROOT = Path(__file__).parent.parent
 
@@ -135,7 +136,7 @@ def test_what_settles_the_buckets_looks_as_a_batch_does(
 ) -> None:
     """Otherwise the model would be compiled for it alone."""
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr("dist_train.setup.settle_buckets", lambda wrapped, images: seen.append(images))
+    monkeypatch.setattr("dist_train.training.setup.settle_buckets", lambda wrapped, images: seen.append(images))
     tree = changed(tree, model={"name": "test_resnet", "pretrained": False, "channels_last": channels_last})
     stepper = build_setup(parse_config(tree), Dist(0, 0, 1, torch.device("cpu"), "none")).stepper
     images, labels, _ = next(stepper.batches)

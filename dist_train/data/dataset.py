@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dist_train.config import AugmentConfig
-from dist_train.data.augment import Transform
-from dist_train.data.bad import BadImages, SplitName
+from dist_train.config.sections.augment import AugmentConfig
+from dist_train.data.augment.draws import Drawer
+from dist_train.data.augment.on_cpu import Transform
+from dist_train.data.augment.randaugment_device import packed
+from dist_train.data.bad_images import BadImages, SplitName
 from dist_train.data.cache import Cache
-from dist_train.data.decode import BadImage
-from dist_train.data.device_ops import packed
-from dist_train.data.draws import Drawer
+from dist_train.data.decoding.decode import BadImage
+from dist_train.data.decoding.picture import RGB, Picture
 from dist_train.data.index import DataIndex
-from dist_train.data.picture import RGB, Picture
-from dist_train.data.stream import SampleKey
+from dist_train.data.sampler import SampleKey
 from dist_train.errors import DataError
-from dist_train.plan import fold_in
+from dist_train.seeding import fold_in
 
 Batch = tuple[Tensor, ...]
 """Images uint8 [B, H, W, 3], targets int64 [B] or float32 [B, K], and the images' indices in the split int64 [B].

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.config import DataConfig
-from dist_train.data.folders import IMAGE_SUFFIXES, image_folder, tiny_imagenet
-from dist_train.data.images import Images
-from dist_train.data.listing import Entry, Listing
-from dist_train.data.objects import data_set_objects
-from dist_train.data.tables import csv_tables
+from dist_train.config.choices import Task
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.base import Entry, Listing
+from dist_train.data.formats.csv_tables import csv_tables
+from dist_train.data.formats.dataset_objects import data_set_objects
+from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_folder, tiny_imagenet
+from dist_train.data.formats.images import Images
 from dist_train.errors import DataError
-from dist_train.plan import fold_in
-from dist_train.tasks import Task
+from dist_train.seeding import fold_in
 
 READERS: dict[str, Callable[[DataConfig], Listing]] = {
     "imagefolder": image_folder,

@@ -9,19 +9,20 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from dist_train.config import Config, DataConfig
-from dist_train.data.augment import evaluation_transform, kept_share, training_transform, without_draws
-from dist_train.data.bad import BadImages
+from dist_train.config import Config
+from dist_train.config.plan import Plan
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.augment.on_cpu import evaluation_transform, kept_share, training_transform, without_draws
+from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.dataset import DRAWS, Batch, ImageDataset, SmallImages
 from dist_train.data.index import DataIndex
-from dist_train.data.stream import EvaluationBatches, StreamSampler
-from dist_train.distributed import Dist
+from dist_train.data.sampler import EvaluationBatches, StreamSampler
+from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.model import Network
-from dist_train.plan import Plan
-from dist_train.preempt import ignore_stop_signals, say_nothing_of_dead_children
-from dist_train.processes import die_with_parent
+from dist_train.model.build import Network
+from dist_train.system.processes import die_with_parent
+from dist_train.system.signals import ignore_stop_signals, say_nothing_of_dead_children
 
 
 def training_batches(

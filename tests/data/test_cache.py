@@ -15,13 +15,13 @@ from PIL import Image, ImageColor
 
 from dist_train.check import check
 from dist_train.config import parse_config
-from dist_train.data.bad import BadImages
+from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache, cache_path, check_cache, open_cache
 from dist_train.data.index import scan
-from dist_train.distributed import Dist
+from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from tests.data.test_loader import equal, first_batches
-from tests.runs import changed, rows, state_digest, train
+from tests.support.runs import changed, rows, state_digest, train
 
 ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
 DEVICE = {"augment": {"device": True, "crop": "random_resized", "randaugment": {}, "erasing": 0.5, "mixup": 0.8}}

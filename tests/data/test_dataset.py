@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 
 from dist_train.config import parse_config
-from dist_train.data.augment import training_transform
-from dist_train.data.bad import BadImages
+from dist_train.data.augment.on_cpu import training_transform
+from dist_train.data.bad_images import BadImages
 from dist_train.data.dataset import ImageDataset
 from dist_train.data.index import scan
-from dist_train.distributed import Dist
+from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.files import read_json
-from tests.runs import changed
+from dist_train.system.files import read_json
+from tests.support.runs import changed
 
 ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
 

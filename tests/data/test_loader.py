@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from dist_train.config import Config, parse_config
-from dist_train.data.bad import BadImages
+from dist_train.config.plan import make_plan
+from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import evaluation_loader, on_device, training_batches
-from dist_train.distributed import Dist
+from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.model import Network
-from dist_train.plan import make_plan
-from tests.runs import changed
+from dist_train.model.build import Network
+from tests.support.runs import changed
 
 CPU = torch.device("cpu")
 NETWORK = Network(torch.nn.Identity(), frozenset(), frozenset(), 16, (0.5,) * 3, (0.5,) * 3, 0.9)

@@ -17,8 +17,7 @@ def standin_code(tmp_path: Path) -> Path:
     code = tmp_path / "code"
     for package in ("dist_train", "launch"):
         shutil.copytree(ROOT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(Path(__file__).with_name("standin_train.py"), code / "dist_train" / "train.py")
-    shutil.copy(Path(__file__).with_name("standin_preempt.py"), code / "dist_train" / "preempt.py")
+    shutil.copy(Path(__file__).with_name("standin_train.py"), code / "dist_train" / "training" / "attempt.py")
     return code
 
 

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 from dist_train.config import Config
-from dist_train.files import read_json, write_json
-from dist_train.run_dir import Result, RunDir, begin_attempt, read_result, write_refusal, write_result
+from dist_train.run.folder import RunDir
+from dist_train.run.provenance import begin_attempt
+from dist_train.run.result import Result, read_result, write_refusal, write_result
+from dist_train.system.files import read_json, write_json
 
 
 def main(cfg: Config) -> int:

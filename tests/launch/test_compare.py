@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.predictions_file import Predictions, load_predictions, pack_predictions
-from dist_train.run_dir import Result, RunDir, begin_attempt, write_result
+from dist_train.run.folder import RunDir
+from dist_train.run.predictions import Predictions, load_predictions, pack_predictions
+from dist_train.run.provenance import begin_attempt
+from dist_train.run.result import Result, write_result
 from launch import compare
-from launch.disagreement import pairs_of
-from launch.run_data import differing_keys, read_run, sort_runs
+from launch.compare_predictions import pairs_of
+from launch.run_reader import differing_keys, read_run, sort_runs
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "compare.py"
 

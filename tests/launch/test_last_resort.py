@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from dist_train.config import load_config
-from dist_train.run_dir import Result, RunDir, write_result
-from launch import last_resort, progress, scontrol
+from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, write_result
+from launch import last_resort, scontrol
+from launch import starts as progress
 
 TASK = {"SLURM_JOB_ID": "7"}
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.files import write_json
-from dist_train.run_dir import Result, RunDir, write_result
-from launch import progress, scontrol, status
+from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, write_result
+from dist_train.system.files import write_json
+from launch import scontrol, status
+from launch import starts as progress
 
 
 @pytest.fixture

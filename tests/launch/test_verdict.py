@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.progress import History
+from launch.starts import History
 from launch.verdict import Facts, judge
 
 MOVED, IDLE, IDLE_AGAIN = History(True, True, None), History(False, True, None), History(False, False, None)

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.run_dir import RunDir
-from tests.wandb_helpers import expected, finish, isolated_run, offline_rows, server_rows, start, train, wait_for
-from tests.wandb_stub import WandbStub
+from dist_train.run.folder import RunDir
+from tests.support.wandb_helpers import (
+    expected,
+    finish,
+    isolated_run,
+    offline_rows,
+    server_rows,
+    start,
+    train,
+    wait_for,
+)
+from tests.support.wandb_stub import WandbStub
 
 pytest.importorskip("wandb")
 SCRIPT = Path(__file__).parents[2] / "launch" / "wandb_sync.py"

@@ -14,10 +14,10 @@ from typing import Any
 
 from PIL import Image
 
-from dist_train.files import read_json, sha256_of
-from dist_train.run_dir import RunDir
+from dist_train.run.folder import RunDir
+from dist_train.system.files import read_json, sha256_of
 from launch import scontrol
-from launch.progress import live_step
+from launch.starts import live_step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200

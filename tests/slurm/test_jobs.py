@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.run_dir import RunDir
+from dist_train.run.folder import RunDir
 from launch import status
 from tests.slurm import lab
 

@@ -1,0 +1,125 @@
+"""Error messages for wrong keys and values: key, value, rule, fix."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from dist_train.config.yaml_text import NUMBER
+
+RULES = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a section of names and values",
+    "finite_number": "must be a finite number",
+    "string_pattern_mismatch": "must begin with a letter or digit; letters, digits, dots, dashes and underscores may follow",
+    "tuple_type": "must be a list, in square brackets",
+}
+"""In plainer words than pydantic's."""
+
+
+KEYS = {"batch_size": "train.global_batch", "learning_rate": "optim.lr", "warmup": "schedule.warmup_epochs"}
+
+
+VALUES = {"acc": "top1", "accuracy": "top1", "bf16": "amp_bf16"}
+"""What other programs call our keys and values."""
+
+
+def explain(error: Any, root: type[BaseModel]) -> str:
+    """One line for one of pydantic's errors: key, value, rule, fix."""
+    location = [str(part) for part in error["loc"] if part != "[key]"]
+    key, value = ".".join(location), error["input"]
+    given = f"`{key}` ({_listed(value)!r})"
+    match error["type"]:
+        case "extra_forbidden" | "invalid_key":
+            return f"`{key}` is not a key: {_key_meant(location, root)}"
+        case "missing" if location[-1].isdecimal():  # in a list
+            fix = _default(location, root)
+            return f"`{'.'.join(location[:-1])}` ({_listed(value)!r}) has too few values{fix}"
+        case "missing":
+            inner = _section_class(_section(location, root), location[-1])
+            example = f"{key}.{next(iter(_required(inner)), '...')}" if inner else key
+            return f"`{key}` is missing: set it in the file, or give {example}=... on the command line"
+        case "literal_error":
+            valid = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            return f"{given} must be one of {', '.join(valid)}{_value_meant(str(value), valid)}"
+        case "value_error":
+            return f"`{key}`: {error['ctx']['error']}"
+        case "model_type":
+            inner = _section_class(_section(location, root), location[-1])
+            keys = ", ".join(inner.model_fields) if inner else ""
+            return f"{given} must be a section with some of the keys {keys}; or remove it"
+        case kind:
+            rule = RULES.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"]).replace(" after validation", "")
+            return f"{given} {rule}{_quotes(kind, value) or _default(location, root)}"
+
+
+def _listed(value: Any) -> Any:
+    """``value`` as it stands in a file, with lists for tuples."""
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _quotes(kind: str, value: Any) -> str:
+    """The fix where quotes are what is wrong."""
+    if kind == "string_type" and isinstance(value, int | float):
+        return "; write it in quotes"
+    if kind in ("int_type", "float_type") and isinstance(value, str) and NUMBER.match(value):
+        return "; write it without quotes"
+    return ""
+
+
+def _default(location: list[str], root: type[BaseModel]) -> str:
+    section = _section(location, root)
+    names = [part for part in location if part in section.model_fields]
+    field = section.model_fields.get(names[-1]) if names else None
+    if field is None or field.is_required() or field.default is None:
+        return ""
+    return f"; the default is {_listed(field.default)!r}"
+
+
+def _value_meant(value: str, valid: list[str]) -> str:
+    known = [VALUES[value]] if VALUES.get(value) in valid else []
+    near = known or [name for name in valid if value in name] or difflib.get_close_matches(value, valid, 1, 0.7)
+    return f"; did you mean {' or '.join(near[:2])}?" if near and value else ""
+
+
+def _key_meant(location: list[str], root: type[BaseModel]) -> str:
+    """What may have been meant by an unknown key: one of another section, one of a like name, or any of its section."""
+    leaf, section = location[-1], _section(location, root)
+    same = [KEYS[leaf]] if leaf in KEYS else [path for path in _paths(root) if path.split(".")[-1] == leaf]
+    near = [".".join([*location[:-1], name]) for name in difflib.get_close_matches(leaf, section.model_fields, n=1)]
+    if same or near:
+        return f"did you mean {' or '.join(f'`{path}`' for path in (same or near)[:3])}?"
+    name = section.__name__.removesuffix("Config").lower() or "the file"
+    return f"{name} has {', '.join(section.model_fields)}"
+
+
+def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All keys, dotted."""
+    for key in section.model_fields:
+        inner = _section_class(section, key)
+        yield from _paths(inner, f"{prefix}{key}.") if inner else (f"{prefix}{key}",)
+
+
+def _required(section: type[BaseModel]) -> list[str]:
+    return [key for key, field in section.model_fields.items() if field.is_required()]
+
+
+def _section(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
+    """The section that holds ``location``."""
+    section = root
+    for part in location[:-1]:
+        inner = _section_class(section, part)
+        if inner is None:
+            break
+        section = inner
+    return section
+
+
+def _section_class(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    field = section.model_fields.get(key)
+    if field is None:
+        return None
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,57 @@
+"""The section `augment`: crop, flip, RandAugment, erasing, Mixup and CutMix."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from dist_train.config.types import Level, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Section, Share
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{bounds[0]} is more than {bounds[1]}: write the smaller bound first")
+    return bounds
+
+
+class RandAugmentConfig(Section):
+    num_ops: PositiveInt = 2
+    """Operations applied to each image, drawn anew for each."""
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    """Strength of the operations, of at most 30."""
+    interpolation: Literal["nearest", "bilinear"] = "nearest"
+    """How sheared, shifted and turned images are sampled; bilinear is slower."""
+    fill: tuple[Level, Level, Level] = (0, 0, 0)
+    """Colour of what a shifted or turned image leaves bare; RGB, 0 to 255."""
+
+
+class AugmentConfig(Section):
+    device: bool = False
+    """Crop, flip and RandAugment on the device, by torchvision's functions of tensors; needs images of one size."""
+    crop: Literal["center", "random_resized"] = "center"
+    """center: resize the shorter side, cut the middle. random_resized: Inception-style random crop."""
+    crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
+    """Range of the area that a random_resized crop keeps."""
+    crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
+    """Range of its width over its height."""
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    """How training images are resized; evaluation is always bicubic."""
+    hflip: Probability = 0.5
+    """Probability of a flip, left to right."""
+    randaugment: RandAugmentConfig | None = None
+    """Off if not given; `{}` for the defaults."""
+    erasing: Probability = 0.0
+    """Probability that a rectangle of an image is erased."""
+    erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
+    """Range of the rectangle's share of the image."""
+    erasing_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.3, 10 / 3)
+    """Range of its height over its width."""
+    erasing_fill: Literal["mean", "colour", "noise"] = "mean"
+    """mean: the data's mean colour. colour: one random colour. noise: a random colour at every pixel."""
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of Mixup's Beta distribution; 0 is off."""
+    cutmix: NonNegativeFloat = 0.0
+    """Alpha of CutMix's Beta distribution; 0 is off."""
+    mix_prob: Probability = 1.0
+    """Probability that a batch is mixed at all."""
+    mix_switch_prob: Probability = 0.5
+    """Probability of CutMix rather than Mixup, where both are on."""

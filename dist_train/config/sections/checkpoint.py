@@ -1,0 +1,10 @@
+"""The section `checkpoint`: how often to save, and how many to keep."""
+
+from dist_train.config.types import PositiveInt, Section
+
+
+class CheckpointConfig(Section):
+    every_steps: PositiveInt | None = None
+    """One epoch if not given."""
+    keep: PositiveInt = 2
+    """The newest so many checkpoints stay."""

@@ -1,0 +1,62 @@
+"""The section `data`: format, split, size, loader."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from dist_train.config.choices import Task, data_format
+from dist_train.config.types import FilePath, Fraction, NonNegativeInt, PositiveInt, Probability, Section, Share
+
+
+class CsvConfig(Section):
+    train: str = "train.csv"
+    """Table of the training images, with a header line; relative to `data.root`."""
+    val: str | None = "val.csv"
+    """Table of the validation images; null where `data.val_fraction` takes them from `train`."""
+    path: str = "path"
+    """Column of the image's path, relative to `data.root`."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
+    """Columns of the label or the targets."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between two columns: one character."""
+    label_separator: Annotated[str, Field(min_length=1)] = "|"
+    """Between the labels of an image, where one column holds them all (multilabel)."""
+
+
+class DataConfig(Section):
+    format: Annotated[str, AfterValidator(data_format)] = "imagefolder"
+    """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
+    root: FilePath
+    """Folder of the images; what it must look like depends on `format`."""
+    task: Task = "classification"
+    """What the targets are: one class, any number of labels, or numbers."""
+    name: str | None = None
+    """Name of the set where `format` is torchvision, such as FashionMNIST."""
+    csv: CsvConfig = CsvConfig()
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training images that becomes the validation set, where there is none; the same in every class."""
+    val_seed: NonNegativeInt = 0
+    """Decides which images; not `run.seed`, so that runs with other seeds are scored on the same images."""
+    max_val_images: PositiveInt | None = None
+    """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
+    image_size: PositiveInt | None = None
+    """Side of the square input in pixels; the model's own if not given."""
+    mean: tuple[Probability, Probability, Probability] | None = None
+    """Of each channel of images in [0, 1]; the model's own if not given."""
+    std: tuple[Share, Share, Share] | None = None
+    """Standard deviation of each channel of images in [0, 1]; the model's own if not given."""
+    workers: NonNegativeInt = 4
+    """Loader processes per rank; 0 loads in the training process."""
+    prefetch: PositiveInt = 4
+    """Batches that each loader process keeps ready."""
+    pin_memory: bool = True
+    """Copy to the GPU from page-locked memory, beside the computation."""
+    persistent_workers: bool = True
+    """Keep the loader processes of the validation set from one evaluation to the next."""
+    cache: FilePath | None = None
+    """Folder of the decoded images that `augment.device` reads; `dist_train-<user id>` in the system's temporary folder
+    if not given."""
+    bad_images: Literal["error", "skip"] = "error"
+    """An image that cannot be decoded ends the run, or is replaced (in training) or left out (of validation)."""
+    max_bad_share: Fraction = 0.01
+    """With `bad_images: skip`: more than this share of a split is an error all the same."""

@@ -1,0 +1,12 @@
+"""The section `distributed`: strategy and timeout."""
+
+from typing import Literal
+
+from dist_train.config.types import PositiveInt, Section
+
+
+class DistributedConfig(Section):
+    strategy: Literal["auto", "ddp", "dp", "none"] = "auto"
+    """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
+    timeout_s: PositiveInt = 600
+    """How long a rank may keep the others waiting before the job ends with every rank's stack."""

@@ -1,0 +1,34 @@
+"""The section `log`: rows of metrics, TensorBoard, W&B."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dist_train.config.types import PositiveInt, Section
+
+
+class WandbConfig(Section):
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: online if there is a key and the server answers, else offline; off where wandb is not installed."""
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] | None = None
+    """`WANDB_PROJECT` or `dist_train` if not given."""
+    entity: str | None = None
+    """User or team that owns the project; the key's own if not given."""
+    name: str | None = None
+    """`run.name` if not given."""
+    group: str | None = None
+    """The experiment that this run belongs to."""
+    job_type: str | None = None
+    """What kind of run it is in its group."""
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """To find and filter runs by."""
+    notes: str | None = None
+    """Free text."""
+
+
+class LogConfig(Section):
+    every_steps: PositiveInt = 50
+    """Steps between two rows of training metrics."""
+    tensorboard: bool = True
+    """Write TensorBoard files into the run folder."""
+    wandb: WandbConfig = WandbConfig()

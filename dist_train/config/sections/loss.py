@@ -1,0 +1,37 @@
+"""The section `loss`: criterion and its options."""
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from dist_train.config.types import Fraction, NonNegativeFloat, PositiveFloat, Section
+
+LOSSES = ("cross_entropy", "bce", "focal", "binary_focal", "soft_f1", "mse", "l1", "huber")
+
+
+def _loss(value: str) -> str:
+    if value not in LOSSES and ":" not in value:
+        near = difflib.get_close_matches(value, LOSSES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{value!r} must be one of {', '.join(LOSSES)}, or package.module:Class{hint}")
+    return value
+
+
+class LossConfig(Section):
+    name: Annotated[str, AfterValidator(_loss)] = "cross_entropy"
+    """cross_entropy, bce, focal, binary_focal, soft_f1, mse, l1, huber, or `package.module:Class` for your own."""
+    options: dict[str, Any] = {}
+    """Arguments of your own loss."""
+    label_smoothing: Fraction = 0.0
+    """Of class labels, for cross_entropy, bce, focal and binary_focal."""
+    class_weights: dict[str, NonNegativeFloat] = {}
+    """Factor on the loss of a class, by its name; the mean is still over samples. 1 for classes not given."""
+    gamma: NonNegativeFloat = 2.0
+    """How much the focal losses play down what is already right."""
+    delta: PositiveFloat = 1.0
+    """Where huber turns from squares to absolute values."""
+    aux_weight: NonNegativeFloat = 0.3
+    """Factor on the loss of each auxiliary head (GoogLeNet, Inception)."""
+    l1: NonNegativeFloat = 0.0
+    """Factor on the sum of absolute values of all trained parameters."""

@@ -1,0 +1,34 @@
+"""The section `schedule`: learning rate over the run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from dist_train.config.types import NonNegativeFloat, PositiveFloat, Section
+
+
+class ScheduleConfig(Section):
+    name: Literal["cosine", "constant", "linear", "step", "multistep", "onecycle", "exponential"] = "cosine"
+    """How the learning rate goes on after the warm-up, step by step."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """Epochs, or a part of one, in which the rate rises to `optim.lr`."""
+    min_lr: NonNegativeFloat = 0.0
+    """No schedule falls below it after the warm-up."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Factor at each step of step and multistep, and for each epoch of exponential."""
+    step_epochs: PositiveFloat = 30.0
+    """Epochs between two steps of step."""
+    milestones: tuple[PositiveFloat, ...] = ()
+    """Epochs at which multistep steps."""
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of the run in which onecycle rises."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ScheduleConfig":
+        if self.name == "multistep" and not self.milestones:
+            raise ValueError("milestones is empty: multistep needs the epochs at which to step, such as [30, 60]")
+        if self.name == "onecycle" and self.warmup_epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs:g}) must be 0: onecycle warms up itself, see pct_start"
+            )
+        return self

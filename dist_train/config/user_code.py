@@ -1,0 +1,37 @@
+"""The user's own models, losses and data sets, written in a config as ``package.module:name``."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from dist_train.config.choices import CALLABLE
+from dist_train.errors import ConfigError
+
+
+def load_callable(spec: str, key: str) -> Callable[..., Any]:
+    """The function or class that ``spec`` names; modules are found as Python finds them (PYTHONPATH, this folder).
+
+    Args:
+        key: the configuration key that holds ``spec``, for messages.
+
+    Raises:
+        ConfigError: there is no such module or name, or it cannot be called.
+    """
+    module_name, _, name = spec.partition(":")
+    if not CALLABLE.fullmatch(spec):
+        raise ConfigError(f"`{key}` ({spec}) must be package.module:name, such as my_code.parts:{key.split('.')[0]}")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the module is there, and something that it imports is not: its own traceback says it best
+        raise ConfigError(
+            f"`{key}` ({spec}): there is no module {error.name}; start from its folder or add that to PYTHONPATH"
+        ) from None
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        raise ConfigError(f"`{key}` ({spec}): {module_name} has no {name or 'empty name'}") from None
+    if not callable(found):
+        raise ConfigError(f"`{key}` ({spec}) must be a function or a class, and is {type(found).__name__}")
+    return found  # type: ignore[no-any-return]

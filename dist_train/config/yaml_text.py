@@ -1,0 +1,112 @@
+"""YAML text to plain values and back."""
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from dist_train.errors import ConfigError
+
+TAG = "tag:yaml.org,2002:"
+
+
+SCALARS: dict[str, tuple[re.Pattern[str], str]] = {
+    f"{TAG}bool": (re.compile(r"^(?:true|True|false|False)$"), "tTfF"),
+    f"{TAG}int": (re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), "-+0123456789"),
+    f"{TAG}float": (
+        re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf))$"),
+        "-+.0123456789",
+    ),
+}
+"""What is no string: the forms, and the characters that they begin with."""
+
+
+NUMBER = re.compile("|".join(pattern.pattern for name, (pattern, _) in SCALARS.items() if name != f"{TAG}bool"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; and a key
+    written twice is an error.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            key = None if key_node.tag == f"{TAG}merge" else self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} appears twice", key_node.start_mark)
+            if key is not None and isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag in (f"{TAG}null", f"{TAG}merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes quotes around a string that ``_Loader`` or any other YAML reader would take for something else."""
+
+
+for tag, (pattern, first) in SCALARS.items():
+    _Loader.add_implicit_resolver(tag, pattern, list(first))
+    _Dumper.add_implicit_resolver(tag, pattern, list(first))
+
+
+HINTS = {
+    r"'\t'": "indent with spaces, not with tabs",
+    "an alias": "put quotes around text that begins with *",
+    "an anchor": "put quotes around text that begins with &",
+    "escape character": "put such text in single quotes",
+    "mapping values": "put quotes around text that holds a colon",
+}
+"""Where YAML's own words say what is wrong, and not what to do."""
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Values from text.
+
+    Raises:
+        ConfigError: it is not YAML; ``where`` begins the message.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        words = " ".join(filter(None, (error.context, error.problem)))
+        fix = next((f"; {fix}" for sign, fix in HINTS.items() if sign in words), "")
+        raise ConfigError(f"{where} is not valid YAML{place}: {' '.join(words.split())}{fix}") from None
+    except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ConfigError(f"{where} is nested too deeply to be a config; write it in sections") from None
+
+
+def to_yaml(tree: dict[str, Any]) -> str:
+    """The text that ``parse_yaml`` reads back to ``tree``."""
+    text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
+    return text
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"{override!r} is no override: write key.path=value, such as optim.lr=1e-4")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            child = tree[parent] = {}
+        tree = child
+    tree[leaf] = parse_yaml(value, f"the value of {key}")
+
+
+def tuples(value: Any) -> Any:
+    """YAML knows lists only, and strict validation wants tuples where the type is a tuple."""
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(tuples(item) for item in value) if isinstance(value, list) else value

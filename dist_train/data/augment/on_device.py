@@ -1,0 +1,121 @@
+"""What happens to a batch on the device: augment where that is wanted, normalise, erase, mix."""
+
+import inspect
+import random
+
+import numpy as np
+import timm
+import torch
+from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor
+
+from dist_train.config.sections.augment import AugmentConfig
+from dist_train.config.sections.data import DataConfig
+from dist_train.config.sections.loss import LossConfig
+from dist_train.data.augment.randaugment_device import DeviceOperations
+from dist_train.data.index import DataIndex
+from dist_train.errors import ConfigError
+from dist_train.model.build import Network
+from dist_train.seeding import fold_in
+
+
+class Normalise:
+    """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the mean and standard deviation of ``data``, or the model's.
+
+    The result has the memory layout that the model wants.
+    """
+
+    def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
+        mean, std = statistics(cfg, network)
+        self._mean = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
+        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        # Type and layout change in one pass over the images; apart, they take twice the time of all this.
+        images = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
+        return images.sub_(self._mean).mul_(self._scale)
+
+
+def statistics(cfg: DataConfig, network: Network) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the three channels, of images in [0, 1]."""
+    return cfg.mean or network.mean, cfg.std or network.std
+
+
+FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}
+"""timm's names for ``augment.erasing_fill``; a constant 0 is the mean of normalised images."""
+
+
+class DeviceAugment:
+    """Crop, flip and RandAugment as drawn for each sample (``augment.device``); normalise; RandomErasing, Mixup / CutMix
+    (timm's), with random numbers that follow from a key.
+
+    timm draws from Python's and NumPy's global generators, which are seeded here for each micro-batch, and the
+    colours of erased rectangles from the device's generator, which the caller seeds.
+    """
+
+    def __init__(
+        self,
+        cfg: AugmentConfig,
+        loss: LossConfig,
+        normalise: Normalise,
+        index: DataIndex,
+        device: torch.device,
+        size: int,
+    ) -> None:
+        self._operations = DeviceOperations(cfg, size) if cfg.device else None
+        if self._operations is not None:
+            self._operations.prepare(device)
+        self._normalise = normalise
+        self._erase = _erasing(cfg, device) if cfg.erasing else None
+        self._mix = None
+        if cfg.mixup or cfg.cutmix:
+            self._mix = _mixing(cfg, loss, index)
+
+    def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images [B, 3, S, S], and targets: float [B, K] where images are mixed, else as they came.
+
+        Args:
+            drawn: what ``device_ops.packed`` gave, with ``augment.device``.
+        """
+        if self._operations is not None:
+            images_BHWC = self._operations(images_BHWC, *drawn)
+        images = self._normalise(images_BHWC)
+        if self._erase is not None:
+            random.seed(fold_in(key, "erase"))
+            images = self._erase(images)
+        if self._mix is None:
+            return images, labels
+        np.random.seed(fold_in(key, "mix") & 0xFFFFFFFF)
+        return self._mix(images, labels)  # type: ignore[no-any-return]
+
+
+def _mixing(cfg: AugmentConfig, loss: LossConfig, index: DataIndex) -> Mixup:
+    of_sets = index.task == "multilabel"
+    if of_sets and "multi_label" not in inspect.signature(Mixup).parameters:
+        raise ConfigError(
+            f"`augment.mixup` ({cfg.mixup:g}) and `augment.cutmix` ({cfg.cutmix:g}) of label sets need timm 1.0.31, and this is "
+            f"{timm.__version__}; install it, or set both to 0"
+        )
+    return Mixup(
+        mixup_alpha=cfg.mixup,
+        cutmix_alpha=cfg.cutmix,
+        prob=cfg.mix_prob,
+        switch_prob=cfg.mix_switch_prob,
+        label_smoothing=loss.label_smoothing,
+        num_classes=index.outputs,
+        **({"multi_label": True} if of_sets else {}),
+    )
+
+
+def _erasing(cfg: AugmentConfig, device: torch.device) -> RandomErasing:
+    return RandomErasing(
+        cfg.erasing,
+        min_area=cfg.erasing_scale[0],
+        max_area=cfg.erasing_scale[1],
+        min_aspect=cfg.erasing_ratio[0],
+        max_aspect=cfg.erasing_ratio[1],
+        mode=FILLS[cfg.erasing_fill],
+        device=device,
+    )

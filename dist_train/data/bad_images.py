@@ -1,0 +1,89 @@
+"""Images that cannot be decoded: how many are put up with, and which they were."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.decoding.decode import BadImage
+from dist_train.data.index import DataIndex, Split
+from dist_train.distributed.group import Dist
+from dist_train.errors import DataError
+from dist_train.system.files import read_json, write_json
+
+SplitName = Literal["train", "val"]
+
+
+class BadImages:
+    """The bad images that this rank's loader processes have met; they tell the rank through shared memory."""
+
+    def __init__(self, cfg: DataConfig, index: DataIndex) -> None:
+        self._cfg, self._index = cfg, index
+        self._splits: dict[SplitName, Split] = {"train": index.train, "val": index.val}
+        kept = cfg.bad_images == "skip"
+        self._met = {
+            name: torch.zeros(len(split) if kept else 0, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
+            for name, split in self._splits.items()
+        }
+
+    def note(self, split: SplitName, index: int, error: BadImage) -> None:
+        """Count an image, once.
+
+        Raises:
+            DataError: none may be bad, or no more than there have been.
+        """
+        if self._cfg.bad_images == "error":
+            raise DataError(
+                f"{error}; repair or remove it, or let up to `data.max_bad_share` of the images be skipped with "
+                "`data.bad_images=skip`"
+            ) from None
+        self._met[split][index] = 1
+        self._within_share(split, int(self._met[split].sum()), error)
+
+    def _within_share(self, split: SplitName, count: int, example: object) -> None:
+        length, share = len(self._splits[split]), self._cfg.max_bad_share
+        if count > share * length:
+            raise DataError(
+                f"{count} of {length} {split} images cannot be read, more than `data.max_bad_share` ({share}) allows; "
+                f"the last: {example}"
+            )
+
+    def report(self, group: Dist, path: Path) -> int:
+        """Add what all ranks have met to the list at ``path``; every rank must call it.
+
+        Returns:
+            The number of images on the list.
+
+        Raises:
+            DataError: together, the ranks of this attempt and of those before it have met too many.
+        """
+        if self._cfg.bad_images == "error":
+            return 0
+        met: dict[SplitName, list[int]] = {}
+        for split, mine in self._met.items():
+            total = group.sum(mine.sum().double().to(group.device))
+            everywhere = group.sum(mine.clone().to(group.device)) if total else mine
+            met[split] = everywhere.nonzero().flatten().tolist()
+        return group.from_main(lambda: self._add_to_list(path, met))
+
+    def _add_to_list(self, path: Path, met: dict[SplitName, list[int]]) -> int:
+        known: list[dict[str, Any]] = read_json(path, default=[])
+        listed = {(entry["split"], entry["path"]) for entry in known}
+        for split, indices in met.items():
+            for name in map(self._splits[split].name, indices):
+                if (split, name) not in listed:
+                    known.append({"split": split, "path": name, "reason": self._reason(name)})
+        if len(known) > len(listed):
+            write_json(path, sorted(known, key=lambda entry: (entry["split"], entry["path"])))
+        for split in self._splits:
+            paths = [entry["path"] for entry in known if entry["split"] == split]
+            self._within_share(split, len(paths), paths[-1] if paths else "")
+        return len(known)
+
+    def _reason(self, name: str) -> str:
+        try:
+            self._index.images.open(name).pixels()
+        except DataError as error:
+            return str(error)
+        return "it could not be read, and can be now"

@@ -1,0 +1,80 @@
+"""What a data set consisted of when a run began, kept in the run folder to tell what has changed since."""
+
+import gzip
+import json
+from pathlib import Path
+
+from dist_train.data.index import DataIndex, Split
+from dist_train.system.files import atomic_write
+
+NAMED = 3
+"""So many files of each kind of change are named."""
+
+Key = tuple[str, str]
+"""Split, name."""
+
+
+def save_listing(path: Path, index: DataIndex) -> None:
+    """Write the names, sizes and targets of all images to ``path``, atomically; for rank 0."""
+    lines = [json.dumps(index.classes)]
+    for split, images in (("train", index.train), ("val", index.val)):
+        names = map(images.name, range(len(images)))
+        targets = _targets(images, index.classes)
+        lines += [
+            f"{split}\0{name}\0{size}\0{target}"
+            for name, size, target in zip(names, images.sizes.tolist(), targets, strict=True)
+        ]
+    with atomic_write(path) as file:
+        file.write(gzip.compress("\n".join(lines).encode(errors="surrogateescape"), compresslevel=1, mtime=0))
+
+
+def changes_since(path: Path, index: DataIndex) -> str:
+    """What distinguishes ``index`` from the data set at ``path``, for an error message."""
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode(errors="surrogateescape").split("\n")
+        then = {(split, name): (size, target) for split, name, size, target in (line.split("\0") for line in lines[1:])}
+    except (OSError, EOFError, ValueError):
+        return "its files, sizes or labels have changed"
+    now = _entries(index)
+    kept = then.keys() & now.keys()
+    kinds = {
+        "added": _names(now.keys() - then.keys()),
+        "removed": _names(then.keys() - now.keys()),
+        "of another size": _names({key for key in kept if then[key][0] != now[key][0]}),
+        "relabelled": [
+            f"{name}: {then[split, name][1]} -> {now[split, name][1]}"
+            for split, name in sorted(key for key in kept if then[key][1] != now[key][1])
+        ],
+    }
+    told = [_few(len(names), kind, names) for kind, names in kinds.items() if names]
+    if json.loads(lines[0]) != index.classes:
+        told.append(f"the classes were {_short(json.loads(lines[0]))} and are {_short(index.classes)}")
+    return "; ".join(told) or "names, sizes and labels are the same, the content of its images is not"
+
+
+def _entries(index: DataIndex) -> dict[Key, tuple[str, str]]:
+    found: dict[Key, tuple[str, str]] = {}
+    for split, images in (("train", index.train), ("val", index.val)):
+        targets = _targets(images, index.classes)
+        for place, (size, target) in enumerate(zip(images.sizes.tolist(), targets, strict=True)):
+            found[split, images.name(place)] = (str(size), target)
+    return found
+
+
+def _targets(images: Split, classes: list[str]) -> list[str]:
+    if images.labels.ndim == 1:
+        return [classes[label] for label in images.labels.tolist()]
+    return [str(values) for values in images.labels.tolist()]
+
+
+def _names(keys: set[Key]) -> list[str]:
+    return [name for _, name in sorted(keys)]
+
+
+def _few(count: int, kind: str, names: list[str]) -> str:
+    more = ", ..." if count > NAMED else ""
+    return f"{count} {'file' if count == 1 else 'files'} {kind} ({', '.join(names[:NAMED])}{more})"
+
+
+def _short(classes: list[str]) -> str:
+    return f"{', '.join(classes[:NAMED])}{', ...' if len(classes) > NAMED else ''} ({len(classes)})"

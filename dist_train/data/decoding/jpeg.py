@@ -1,0 +1,104 @@
+"""The fast way to decode a JPEG file with nothing odd about it: the same pixels as Pillow's, and only those needed."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import simplejpeg
+from PIL import Image
+
+from dist_train.data.decoding.picture import RGB, Box, part
+from dist_train.data.decoding.turbojpeg import part_decoder
+
+EXIF_ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What puts an image the right way up, by its Exif orientation."""
+
+START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
+"""Baseline, extended and progressive; Pillow decides about rarer ones."""
+
+START_OF_SCAN, APP1, APP2 = 0xDA, 0xE1, 0xE2
+END_OF_IMAGE = b"\xff\xd9"
+
+
+def size_if_plain(content: bytes) -> tuple[int, int] | None:
+    """Height and width of a plain JPEG file; None of all else."""
+    try:
+        return _size_if_plain(content) if content.startswith(b"\xff\xd8\xff") else None
+    except IndexError:
+        return None
+
+
+def decode(content: bytes, box: Box | None = None) -> RGB | None:
+    """uint8 [H, W, 3] of a plain file, or of its part in ``box``; None of whatever a decoder warns about."""
+    if box is not None and content.endswith(END_OF_IMAGE) and (decode_part := part_decoder()):
+        found = decode_part(content, box)
+        if found is not None:
+            return found
+    try:
+        whole: RGB = simplejpeg.decode_jpeg(content, "RGB")
+    except (ValueError, RuntimeError):
+        return None
+    return whole if box is None else part(whole, box)
+
+
+def _size_if_plain(content: bytes) -> tuple[int, int] | None:
+    """The size if the headers tell of 8-bit grey or RGB pixels, the right way up, not too many, in a single picture."""
+    position, size = 2, None
+    while True:
+        if content[position] != 0xFF:
+            return None
+        marker = content[position + 1]
+        if marker == START_OF_SCAN:
+            return size
+        if marker in START_OF_FRAME:
+            height = int.from_bytes(content[position + 5 : position + 7])
+            width = int.from_bytes(content[position + 7 : position + 9])
+            limit = Image.MAX_IMAGE_PIXELS or 0
+            if content[position + 4] != 8 or content[position + 9] not in (1, 3) or not 0 < height * width <= limit:
+                return None
+            size = height, width
+        elif _is_odd(marker, content, position):
+            return None
+        position += 2 + int.from_bytes(content[position + 2 : position + 4])
+
+
+def _is_odd(marker: int, content: bytes, position: int) -> bool:
+    if marker == APP1:  # Exif or XMP, which may tell of an orientation
+        return not _is_upright(content)
+    if marker == APP2:  # of several pictures?
+        return content.startswith(b"MPF", position + 4)
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xCC)  # a rarer frame
+
+
+def _is_upright(content: bytes) -> bool:
+    try:
+        with quiet(), Image.open(io.BytesIO(content)) as image:
+            return image.format == "JPEG" and turn(image) is None
+    except Exception:  # noqa: BLE001 - whatever odd bytes lead Pillow to, the slow way tells of it
+        return False
+
+
+def turn(image: Image.Image) -> Image.Transpose | None:
+    """What puts an image the right way up; None of one that is, or whose metadata are damaged."""
+    try:
+        return TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - Pillow raises whatever odd metadata lead it to; the pixels may be whole
+        return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings about odd metadata, one line for each such file in each epoch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,149 @@
+"""Where pixels come from: files below a folder, or a data set object such as torchvision's."""
+
+import hashlib
+import inspect
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from dist_train.config.user_code import load_callable
+from dist_train.data.decoding.decode import BadImage, open_picture, to_rgb
+from dist_train.data.decoding.picture import Decoded, Picture
+from dist_train.errors import ConfigError, DataError
+
+
+class Images(Protocol):
+    """Opens an image by the name that the index gives it. Small: it travels to every rank and loader process."""
+
+    def open(self, name: str) -> Picture: ...
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Names are paths below ``root``, or absolute."""
+
+    root: str
+
+    def open(self, name: str) -> Picture:
+        return open_picture(os.path.join(self.root, name))
+
+
+@dataclass(frozen=True)
+class DatasetImages:
+    """Names are ``<split>/<number>`` in data sets that every process opens for itself (or inherits, opened)."""
+
+    maker: str
+    root: str
+
+    def open(self, name: str) -> Picture:
+        """Raises ``BadImage`` and ``DataError`` as ``open_picture`` does, where the set reads its image from a file."""
+        split, number = name.split("/")
+        dataset = open_dataset(self.maker, self.root, split)
+        try:
+            image = dataset[int(number)][0]
+            return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+        except (OSError, SyntaxError) as error:  # Pillow's, of broken files; the system's have a number
+            kind = BadImage if getattr(error, "errno", None) is None else DataError
+            raise kind(f"cannot read image {name} of {self.maker}: {error}") from None
+
+    def _from_array(self, name: str, image: Any) -> Image.Image:
+        try:
+            return Image.fromarray(np.asarray(image))
+        except (TypeError, ValueError):
+            what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(np.shape(image))}"
+            raise DataError(
+                f"image {name} of {self.maker} is a {what}; it must be a PIL image, or uint8 [H, W] or [H, W, 3]: "
+                "return it without transforms, which follow from `augment`"
+            ) from None
+
+
+@lru_cache(maxsize=4)
+def open_dataset(maker: str, root: str, split: str) -> Any:
+    """The split ``train`` or ``val`` of a data set object.
+
+    Args:
+        maker: ``torchvision:<name>``, or ``package.module:callable``, which is called with root and split.
+
+    Raises:
+        ConfigError: there is no such set or callable.
+        DataError: its files are not there.
+    """
+    module, _, name = maker.partition(":")
+    if module == "torchvision":
+        return _torchvision(name, root, split)
+    return load_callable(maker, "data.format")(root, split)
+
+
+def _torchvision(name: str, root: str, split: str) -> Any:
+    from torchvision import datasets  # slow to import, and needed for this format only
+
+    if not name.isidentifier() or name not in datasets.__all__:
+        raise ConfigError(f"`data.name` ({name}) is no data set of torchvision's, such as FashionMNIST or CIFAR10")
+    made = getattr(datasets, name)
+    if "train" in inspect.signature(made).parameters:
+        choices: list[dict[str, Any]] = [{"train": split == "train"}]
+    else:
+        names = ("train", "trainval") if split == "train" else ("val", "valid", "test")
+        choices = [{"split": value} for value in names]
+    return _first_that_opens(made, name, root, choices)
+
+
+def _first_that_opens(made: Callable[..., Any], name: str, root: str, choices: list[dict[str, Any]]) -> Any:
+    for options in choices:
+        try:
+            return made(root, **options)
+        except ValueError:  # the set has no split of that name
+            continue
+        except TypeError as error:
+            raise ConfigError(
+                f"`data.name` ({name}) cannot be opened by its name alone: {error}; write a callable and use "
+                "`data.format=package.module:callable`"
+            ) from None
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"`data.root` ({root}) does not hold {name}: {str(error).splitlines()[0]} On a machine with network run: "
+                f'python -c "from torchvision.datasets import {name} as d; '
+                + "; ".join(f"d('{root}', {_call(value)}, download=True)" for value in _both(options))
+                + '"'
+            ) from None
+    raise ConfigError(f"`data.name` ({name}) has no split for training and validation that can be told by its name")
+
+
+def _both(options: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"train": True}, {"train": False}] if "train" in options else [options]
+
+
+def _call(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
+
+
+def digest_of_pixels(dataset: Any) -> str:
+    """SHA-256 of the pixels that a data set object holds in memory as ``data``; empty if it holds none."""
+    data = getattr(dataset, "data", None)
+    if data is None or not hasattr(data, "__array__"):
+        return ""
+    return hashlib.sha256(np.ascontiguousarray(np.asarray(data)).tobytes()).hexdigest()
+
+
+def file_size(root: str, name: str) -> int:
+    """Bytes in the file of an image.
+
+    Raises:
+        DataError: there is no such file, or it is a folder, or a pipe, which would be read for ever.
+    """
+    path = os.path.join(root, name)
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        broken = "; it is a broken link" if os.path.islink(path) else ""
+        raise DataError(f"cannot read the image {path}: {reason}{broken}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"cannot read the image {path}: it is not a file")
+    return found.st_size

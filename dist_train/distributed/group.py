@@ -1,0 +1,215 @@
+"""Who I am among the ranks, and the few things ranks do together. The only owner of ``torch.distributed``.
+
+The same code runs at world size 1, where every collective is the identity.
+"""
+
+import datetime
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.ddp import _NO_BUFFER_SYNC
+from dist_train.errors import CommError, ConfigError, DistTrainError
+from dist_train.system.memory import keep_freed_memory
+
+T = TypeVar("T")
+
+
+Strategy = Literal["ddp", "dp", "none"]
+
+
+@dataclass(frozen=True)
+class Dist:
+    """This process among ``world_size`` others.
+
+    ``device`` is bound to this rank alone. ``control`` is a gloo group for what lives on the CPU (objects,
+    the stop flag), so that it never waits for the GPU.
+    """
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+    strategy: Strategy
+    control: dist.ProcessGroup | None = None
+
+    def __deepcopy__(self, memo: object) -> "Dist":
+        return self  # so that a model whose layers know their ranks can be copied, as the EMA does
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum ``tensor`` over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def stack(self, tensor: Tensor) -> Tensor:
+        """Every rank's ``tensor`` of shape S, as one of shape [world_size, *S], on every rank."""
+        if self.world_size == 1:
+            return tensor[None].clone()
+        out = tensor.new_empty((self.world_size, *tensor.shape))
+        dist.all_gather(list(out.unbind()), tensor)
+        return out
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Give every rank the buffers of rank 0: BatchNorm's running statistics differ between ranks."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Every rank's ``value``, in the order of ranks, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_main(self, work: Callable[[], T]) -> T:
+        """Do ``work`` on rank 0 and give its result, or its error, to every rank."""
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except DistTrainError as error:
+                outcome[1] = error
+        if self.world_size > 1:
+            dist.broadcast_object_list(outcome, src=0, group=self.control)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]  # type: ignore[no-any-return]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block without collectives, after which all ranks go on or all raise the first rank's user error."""
+        mine: DistTrainError | None = None
+        try:
+            yield
+        except DistTrainError as error:
+            mine = error
+        first = next((error for error in self.gather_objects(mine) if error is not None), None)
+        if first is not None:
+            raise first
+
+    def post_max(self, flag: Tensor) -> dist.Work | None:
+        """Start taking the maximum of a CPU tensor over all ranks, in place; wait on what is returned."""
+        if self.world_size == 1:
+            return None
+        return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The module to train through: DDP, DataParallel, or ``model`` itself.
+
+        All ranks get the weights and buffers of rank 0 here. DDP averages gradients; it does not broadcast buffers
+        at every step, since only rank 0's are used: ``broadcast_buffers`` shares them where they matter.
+        """
+        if self.strategy == "dp":
+            return DataParallel(model)
+        if self.strategy != "ddp":
+            return model
+        self.broadcast_buffers(model)  # DDP itself leaves them alone if it may not broadcast them at every step
+        return DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            **_NO_BUFFER_SYNC,
+        )
+
+
+@contextmanager
+def joined(cfg: DistributedConfig) -> Iterator[Dist]:
+    """Join the other ranks, if torchrun started any, and leave them at the end.
+
+    Raises:
+        ConfigError: the strategy does not fit how the process was started.
+        CommError: the other ranks did not turn up in time.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
+    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if strategy == "ddp" else 0
+    device = _device(local_rank)
+    if strategy != "ddp":
+        yield Dist(0, 0, 1, device, strategy)
+        return
+    timeout = datetime.timedelta(seconds=cfg.timeout_s)
+    try:
+        dist.init_process_group(
+            backend="nccl" if device.type == "cuda" else "gloo",
+            # Later than the control group, whose error can be told; NCCL aborts the process.
+            timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
+            device_id=device if device.type == "cuda" else None,
+            **_meeting_place(timeout),
+        )
+        control = dist.new_group(backend="gloo", timeout=timeout)
+        assert isinstance(control, dist.ProcessGroup)
+    except (RuntimeError, ValueError) as error:
+        raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
+    yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
+    dist.destroy_process_group()  # not after an error: with a rank missing it could wait for ever
+
+
+def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
+    """Where ranks of one node find each other: in the store of torchrun's agent, under keys of this restart's own.
+
+    The agent lends one store to all its restarts. Without such keys, ranks restarted in the job (``--max-restarts``)
+    read the addresses of the dead there and give up. The agents of several nodes count restarts each for itself, so
+    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must be set for torchrun, as our launcher does.
+    """
+    here = os.environ
+    if here.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or here.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    store = dist.TCPStore(here["MASTER_ADDR"], int(here["MASTER_PORT"]), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
+    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}", store)  # type: ignore[attr-defined]
+    return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
+
+
+def choose_strategy(wanted: str, world_size: int, gpus: int) -> Strategy:
+    """The strategy that ``distributed.strategy`` means for a process that sees ``gpus`` devices.
+
+    Raises:
+        ConfigError: the wanted one is impossible.
+    """
+    under_torchrun = "RANK" in os.environ
+    if world_size > 1 and wanted not in ("auto", "ddp"):
+        raise ConfigError(
+            f"`distributed.strategy` ({wanted}) is for one process, but torchrun started {world_size}; "
+            f"use auto, or start plain `python -m dist_train`"
+        )
+    if wanted == "ddp" and not under_torchrun:
+        raise ConfigError("`distributed.strategy` (ddp) needs torchrun: torchrun --nproc_per_node=N -m dist_train ...")
+    if world_size > 1 or wanted == "ddp":
+        return "ddp"
+    if wanted == "dp" and gpus < 2:
+        raise ConfigError(f"`distributed.strategy` (dp) needs at least 2 GPUs, and this process sees {gpus}; use auto")
+    return "dp" if wanted == "dp" or (wanted == "auto" and gpus > 1 and not under_torchrun) else "none"
+
+
+def _device(local_rank: int) -> torch.device:
+    """The device of this rank, bound before anything touches a GPU."""
+    gpus = torch.cuda.device_count()
+    if gpus == 0:
+        keep_freed_memory()
+        return torch.device("cpu")
+    if local_rank >= gpus:
+        error = ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
+        error.of_one_rank = local_rank == gpus  # rank 0 has one and waits; of the others the first tells
+        raise error
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def hosts_of(group: Dist) -> list[str]:
+    """The host name of every rank, in the order of ranks."""
+    return group.gather_objects(socket.gethostname())

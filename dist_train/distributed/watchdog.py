@@ -1,0 +1,25 @@
+"""Print this rank's stacks when it makes no progress."""
+
+import faulthandler
+import time
+
+
+class StackDump:
+    """Prints this rank's Python stacks to stderr when ``beat`` has not been called for ``timeout_s`` seconds.
+
+    Every rank that waits in vain does so, which shows who waits where, and for whom.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._armed = -float("inf")
+
+    def beat(self) -> None:
+        """A sign of life. Arms the timer anew at most ten times in its length: that costs a thread each time."""
+        now = time.monotonic()
+        if now - self._armed > self._timeout_s / 10:
+            faulthandler.dump_traceback_later(self._timeout_s, repeat=False)
+            self._armed = now
+
+    def close(self) -> None:
+        faulthandler.cancel_dump_traceback_later()

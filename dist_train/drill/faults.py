@@ -1,0 +1,256 @@
+"""Ways for a run to die, and what its folder shows of it: shared by the fire drill and the fuzz. No torch."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from dist_train.checkpoint.manifest import MANIFEST, STATE
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
+from dist_train.system.files import read_json
+from dist_train.system.processes import alive, children, die_with_parent, send
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to die: who gets which signal, and when.
+
+    Attributes:
+        target: "agent" is torchrun itself, without its ranks.
+        moment: "step": between two checkpoints. "save": while the writer is at work. "evaluation": during one.
+        damage: the newest checkpoint is spoilt before the next start.
+        needs_ranks: with fewer it is another of the list, or nothing.
+    """
+
+    name: str
+    target: Literal["one rank", "all ranks", "agent", "all"]
+    number: signal.Signals
+    moment: Literal["step", "save", "evaluation"] = "step"
+    damage: bool = False
+    needs_ranks: int = 1
+
+    @property
+    def graceful(self) -> bool:
+        """Whether the run has a chance to save. A torchrun that is killed is a stop signal to its ranks."""
+        return self.number != signal.SIGKILL or self.target == "agent"
+
+
+FAULTS = (
+    Fault("stop signal to one rank", "one rank", signal.SIGUSR2),
+    Fault("stop signal to all ranks", "all ranks", signal.SIGTERM, needs_ranks=2),
+    Fault("stop signal during an evaluation", "one rank", signal.SIGTERM, "evaluation"),
+    Fault("SIGKILL of one rank", "one rank", signal.SIGKILL, needs_ranks=2),
+    Fault("SIGKILL of everything", "all", signal.SIGKILL),
+    Fault("SIGKILL during a save", "all", signal.SIGKILL, "save"),
+    Fault("SIGKILL during an evaluation", "all", signal.SIGKILL, "evaluation"),
+    Fault("SIGKILL, newest checkpoint damaged", "all", signal.SIGKILL, damage=True),
+    Fault("SIGTERM to torchrun", "agent", signal.SIGTERM, needs_ranks=2),
+    Fault("SIGKILL of torchrun", "agent", signal.SIGKILL, needs_ranks=2),
+)
+
+
+class Started(Protocol):
+    """A start of a run: its processes."""
+
+    agent: int | None
+    """torchrun's, if there is one."""
+
+    def ranks(self) -> list[int]:
+        """Process ids in the order of ranks, of those that have been seen alive."""
+        ...
+
+    def running(self) -> bool:
+        """Whether any of its processes is left."""
+        ...
+
+
+class CommandStart:
+    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file.
+
+    Args:
+        options: more of torchrun's.
+    """
+
+    def __init__(self, arguments: Sequence[str], ranks: int, log: Path, options: Sequence[str] = ()) -> None:
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
+        command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        if ranks > 1:
+            env.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, but without its banner
+        with open(log, "ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=env,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; they end with us
+                preexec_fn=die_with_parent,
+            )
+        self.agent = self.process.pid if ranks > 1 else None
+        self._ranks: dict[int, int] = {} if ranks > 1 else {0: self.process.pid}
+
+    def ranks(self) -> list[int]:
+        if self.agent is not None:
+            for pid in children(self.agent):
+                rank = _rank_of(pid)
+                if rank is not None:
+                    self._ranks[rank] = pid
+        return [pid for _, pid in sorted(self._ranks.items())]
+
+    def running(self) -> bool:
+        return self.process.poll() is None or any(map(alive, self._ranks.values()))
+
+
+def _rank_of(pid: int) -> int | None:
+    """The rank of a process, as torchrun told it; None for a process that is none."""
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next((int(word[5:]) for word in words if word.startswith(b"RANK=")), None)
+
+
+def strike(fault: Fault, started: Started, rank: int) -> None:
+    """Send the fault's signal; ``rank`` is which one, where one is meant."""
+    ranks = started.ranks()
+    agent = [] if started.agent is None else [started.agent]
+    match fault.target:
+        case "one rank":
+            send(ranks[rank : rank + 1], fault.number)
+        case "all ranks":
+            send(ranks, fault.number)
+        case "agent":
+            send(agent, fault.number)
+        case "all":
+            send([*agent, *ranks], fault.number)
+
+
+def wait_until(condition: Callable[[], bool], started: Started, limit_s: float, pause_s: float = 0.001) -> bool:
+    """Look often whether ``condition`` holds.
+
+    Returns:
+        Whether it came to hold; False if the processes ended before.
+
+    Raises:
+        TimeoutError: neither happened in time.
+    """
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if not started.running():
+            return condition()
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing happened for {limit_s:.0f} s")
+        time.sleep(pause_s)
+    return True
+
+
+def wait_for_end(started: Started, limit_s: float) -> float:
+    """Wait until all processes are gone; after ``limit_s`` kill them.
+
+    Returns:
+        Seconds that it took.
+    """
+    began = time.monotonic()
+    while started.running():
+        if time.monotonic() - began > limit_s:
+            send(started.ranks(), signal.SIGKILL)
+            if started.agent is not None:
+                send([started.agent], signal.SIGKILL)
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a run folder shows from outside, while the run goes or after it died."""
+
+    run: RunDir
+
+    def rows(self) -> list[tuple[int, str, float]]:
+        """Step, split and loss of every whole row of ``metrics.jsonl``."""
+        found = []
+        text = self.run.metrics.read_text() if self.run.metrics.exists() else ""
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:  # cut short by a kill, or half written
+                continue
+            found.append((row["step"], row["split"], row["loss"]))
+        return found
+
+    def reached(self) -> int:
+        """The last step that was logged."""
+        return max((step for step, _, _ in self.rows()), default=0)
+
+    def evaluating(self, every: int) -> bool:
+        """Whether the last that was heard is a step after which an evaluation is due."""
+        rows = self.rows()
+        return bool(rows) and rows[-1][0] % every == 0 and rows[-1][1] == "train"
+
+    def _names(self, pattern: str = "step_*") -> list[str]:
+        return sorted(path.name for path in self.run.checkpoints.glob(pattern))
+
+    def saved(self) -> list[int]:
+        """The steps of the checkpoints, oldest first."""
+        return [int(name[5:13]) for name in self._names()]
+
+    def flights(self) -> frozenset[int]:
+        """Which checkpoints are being written, or were when their writer died."""
+        found = set()
+        for path in self.run.checkpoints.glob(".step_*.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # it is in its place now
+                found.add(path.stat().st_ino)
+        return frozenset(found)
+
+    def in_flight(self, stale: frozenset[int] = frozenset()) -> bool:
+        """Whether there is one beside those that an earlier start left behind."""
+        return bool(self.flights() - stale)
+
+    def number(self) -> int | None:
+        """Which file ``metrics.jsonl`` is: a start replaces it, as the last thing before its first step."""
+        try:
+            return self.run.metrics.stat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def digest(self) -> str:
+        """SHA-256 of the newest checkpoint's content: weights, optimizer, EMA, scaler, progress."""
+        names = self._names()
+        manifest = read_json(self.run.checkpoints / names[-1] / MANIFEST, default={}) if names else {}
+        return str(manifest.get("sha256", "none"))
+
+    def status(self) -> str:
+        return str(read_result(self.run).get("status", "none"))
+
+    def damage(self, share: float, cut: bool) -> None:
+        """Spoil the newest checkpoint at ``share`` of its length: cut it there, or flip a bit."""
+        state = self.run.checkpoints / self._names()[-1] / STATE
+        place = int(share * (state.stat().st_size - 1))
+        if cut:
+            os.truncate(state, place)
+            return
+        with open(state, "r+b") as file:
+            file.seek(place)
+            (byte,) = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte ^ 1]))
+
+    def loss(self, fault: Fault, save_every: int) -> tuple[int, int]:
+        """Steps that the next start does again after ``fault``, and how many of them are allowed.
+
+        None after a stop. After a kill ``save_every``, and as many again if a checkpoint was in flight (the loop
+        goes on while it is written), and as many again if the newest is spoilt.
+        """
+        saved = self.saved()[: -1 if fault.damage else None]
+        lost = max(0, self.reached() - (saved[-1] if saved else 0))
+        if fault.graceful:
+            return lost, 0
+        return lost, save_every * (1 + self.in_flight() + fault.damage)

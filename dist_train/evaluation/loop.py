@@ -1,0 +1,53 @@
+"""Exact evaluation: every sample once, none padded, the same digits at any world size."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from dist_train.data.augment.on_device import Normalise
+from dist_train.data.dataset import Batch
+from dist_train.data.index import DataIndex
+from dist_train.data.loader import on_device
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stop import StopRequest
+from dist_train.evaluation.metrics import Evaluation, SampleScores
+from dist_train.learning.precision import Precision
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    loader: DataLoader[Batch],
+    index: DataIndex,
+    group: Dist,
+    normalise: Normalise,
+    precision: Precision,
+    stop: StopRequest,
+    keep: bool = False,
+) -> Evaluation | None:
+    """Score ``model``, in eval mode, on all validation samples; every rank works on its own batches.
+
+    Buffers must be the same on all ranks. The result is exact: batches are the same at any world size, and
+    scores are put together in the order of the data set.
+
+    Args:
+        keep: keep all probabilities of a classification.
+
+    Returns:
+        The outcome, the same on every rank; None if the ranks agreed to stop on the way.
+    """
+    model.eval()
+    length = len(index.val)
+    scores = SampleScores(index.val, index.task, index.outputs, group.device, keep)
+    batches = on_device(loader, group.device)
+    batch_size = loader.batch_sampler.batch_size  # type: ignore[union-attr]
+    for _ in range(-(-length // (batch_size * group.world_size))):
+        if stop.agreed():
+            return None
+        batch = next(batches, None)
+        if batch is not None:
+            images, labels, indices = batch
+            with precision.autocast():
+                logits = model(normalise(images))
+            scores.add(logits, labels, indices)
+    return scores.read(group)

@@ -1,0 +1,122 @@
+"""An evaluation in detail: predictions on disk, the table of classes, the confusion matrix and its picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dist_train.data.index import DataIndex
+from dist_train.evaluation.metrics import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
+from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
+
+Table = list[dict[str, Any]]
+"""One row a class or output: ``class``, numbers by name."""
+
+
+def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
+    """``predictions.npz``: what the model said of each validation image that could be read, in data-set order.
+
+    Classification: ``pred`` and ``label``, class numbers. Multilabel and regression: ``outputs`` and ``targets``,
+    both [N, K].
+    """
+    paths = [index.val.name(int(place)) for place in np.flatnonzero(outcome.counted)]
+    if outcome.classes is not None:
+        pred, label = (tensor.numpy().astype(np.int32) for tensor in (outcome.classes, outcome.labels))
+        return pack_predictions(Predictions(step, pred, label, paths))
+    assert outcome.outputs is not None
+    return pack_arrays(step, paths, outputs=outcome.outputs.numpy(), targets=outcome.labels.numpy())
+
+
+def class_table(outcome: Evaluation, names: list[str]) -> Table:
+    """The metrics of each class or output. Shares are in percent, NaN where they are not defined."""
+    if outcome.task == "classification":
+        return _of_classes(outcome, names)
+    assert outcome.outputs is not None
+    if outcome.task == "regression":
+        columns = regression_errors(outcome.outputs, outcome.labels)
+        return [{"class": name, **{k: float(v[i]) for k, v in columns.items()}} for i, name in enumerate(names)]
+    precision, f1 = average_precisions(outcome.outputs, outcome.labels), f1_of_labels(outcome.outputs, outcome.labels)
+    count = outcome.labels.sum(0)
+    return [
+        {"class": name, "images": int(count[i]), "ap": 100 * float(precision[i]), "f1": 100 * float(f1[i])}
+        for i, name in enumerate(names)
+    ]
+
+
+def _of_classes(outcome: Evaluation, names: list[str]) -> Table:
+    classes_N, label_N = _classes(outcome).numpy(), outcome.labels.numpy()
+    counted = (label_N[classes_N == label_N], label_N, classes_N)
+    hits, labelled, predicted = (np.bincount(numbers, minlength=len(names)) for numbers in counted)
+    f1 = f1_of_classes(_classes(outcome), outcome.labels, len(names))
+    with np.errstate(invalid="ignore"):
+        recall, precision = 100 * hits / labelled, 100 * hits / predicted
+    return [
+        {
+            "class": name,
+            "images": int(labelled[i]),
+            "recall": float(recall[i]),
+            "precision": float(precision[i]),
+            "f1": 100 * float(f1[i]),
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _classes(outcome: Evaluation) -> torch.Tensor:
+    assert outcome.classes is not None
+    return outcome.classes
+
+
+def confusion(outcome: Evaluation, count: int) -> NDArray[np.int64]:
+    """Images of each class (rows) that were taken for each class (columns)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second to import
+
+    matrix = multiclass_confusion_matrix(_classes(outcome), outcome.labels, num_classes=max(2, count))
+    found: NDArray[np.int64] = matrix.numpy()[:count, :count]
+    return found
+
+
+def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], title: str) -> None:
+    """The confusion matrix as a picture, each row in percent of its class; names and figures where they can be read."""
+    from matplotlib.figure import Figure  # for this picture only
+
+    count = len(names)
+    names = [name.encode(errors="backslashreplace").decode() for name in names]  # bytes that are no UTF-8
+    shares = 100 * matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    side = min(16.0, 4 + 0.3 * count)
+    figure = Figure(figsize=(side, side * 0.9), layout="constrained")
+    axes = figure.add_subplot()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    axes.set(xlabel="predicted", ylabel="label")
+    axes.set_title(title, parse_math=False)
+    if count <= 40:
+        # Names of folders may hold bytes that are no UTF-8, and dollar signs that are no formulas.
+        words = [name.encode(errors="surrogateescape").decode(errors="replace") for name in names]
+        axes.set_xticks(range(count), words, rotation=90, parse_math=False)
+        axes.set_yticks(range(count), words, parse_math=False)
+    if count <= 20:
+        for (row, column), share in np.ndenumerate(shares):
+            if matrix[row, column]:
+                colour = "white" if share > 50 else "black"
+                axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    figure.colorbar(picture, label="percent of the class's images", shrink=0.8)
+    figure.savefig(path, dpi=120)
+
+
+def describe_table(table: Table, limit: int = 20) -> str:
+    """The table for a terminal, the worst first; the rest is counted."""
+    key = "rmse" if "rmse" in table[0] else "ap" if "ap" in table[0] else "f1"
+    defined = [row for row in table if not np.isnan(row[key])]
+    worst = sorted(defined, key=lambda row: row[key], reverse=key == "rmse")
+    worst += [row for row in table if np.isnan(row[key])]
+    width = max(len(row["class"]) for row in worst[:limit])
+    names = [name for name in table[0] if name != "class"]
+    lines = ["  ".join(["class".ljust(width), *(name.rjust(9) for name in names)])]
+    for row in worst[:limit]:
+        values = (f"{row[name]:9d}" if isinstance(row[name], int) else f"{row[name]:9.4g}" for name in names)
+        lines.append("  ".join([row["class"].ljust(width), *values]))
+    if len(table) > limit:
+        lines.append(f"... and {len(table) - limit} better ones")
+    return "\n".join(lines)

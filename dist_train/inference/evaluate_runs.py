@@ -1,0 +1,145 @@
+"""What ``python -m dist_train.evaluate`` does: each run's evaluation, and that of all together."""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dist_train.config.choices import Task
+from dist_train.data.augment.on_device import Normalise
+from dist_train.data.bad_images import BadImages
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.loader import evaluation_loader
+from dist_train.distributed.group import Dist, joined
+from dist_train.distributed.stop import StopRequest
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.evaluation.loop import evaluate
+from dist_train.evaluation.metrics import Evaluation, SampleScores
+from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
+from dist_train.inference.load_run import Which, load_trained, run_config
+from dist_train.learning.precision import Precision
+from dist_train.system.files import write_json
+from dist_train.system.terminal import can_write, log_to_console, print_any_name
+from dist_train.training.setup import set_algorithms
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def evaluate_runs(
+    runs: Sequence[Path], which: Which, overrides: Sequence[str], json_file: Path | None, picture: Path | None
+) -> int:
+    """Evaluate runs one after the other, and their ensemble if they are several; rank 0 prints and writes.
+
+    Args:
+        overrides: ``key.path=value``, over every run's own config: for data that has moved, or other data.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError, DataError: weights or data are not what a run's config describes.
+    """
+    outcomes: list[tuple[str, Evaluation]] = []
+    first: DataIndex | None = None
+    cfg = run_config(runs[0], overrides)
+    if picture:
+        _can_draw(picture, cfg.data.task)
+    for option, path in (("--json", json_file), ("--picture", picture)):
+        if path:
+            can_write(option, path)  # told now, not after the work
+    print_any_name()
+    # How the run was trained does not matter here: one process is enough, and several may share the work.
+    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+        log_to_console(group.rank)
+        for path in runs:
+            found = score(path, which, overrides, group, first, keep=len(runs) > 1)
+            if found is None:
+                return EXIT_STOPPED
+            outcome, index = found
+            first = first or index
+            outcomes.append((str(path), outcome))
+        assert first is not None
+        if len(runs) > 1:
+            outcomes.append((f"ensemble of {len(runs)}", ensemble([outcome for _, outcome in outcomes], first)))
+        if group.is_main:
+            _tell(outcomes, first, json_file, picture)
+    return EXIT_DONE
+
+
+def _can_draw(picture: Path, task: Task) -> None:
+    if task != "classification":
+        raise ConfigError(f"--picture draws a confusion matrix, and a {task} task has none")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--picture needs matplotlib: pip install matplotlib")
+    if picture.suffix not in PICTURES:
+        raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
+
+
+def score(
+    path: Path, which: Which, overrides: Sequence[str], group: Dist, expected: DataIndex | None, keep: bool
+) -> tuple[Evaluation, DataIndex] | None:
+    """One run's evaluation, and its data set; None if a signal stopped it.
+
+    Args:
+        expected: the data set that it must have been validated on; None for any.
+        keep: keep all probabilities of a classification.
+    """
+    cfg = run_config(path, overrides)
+    set_algorithms(cfg, group.device)
+    index = group.from_main(lambda: scan(cfg.data))
+    if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
+        raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
+    with group.together():
+        trained = load_trained(path, which, group.device, overrides)
+        if trained.classes != index.classes:
+            raise ConfigError(f"{path} learnt other classes than `data.root` ({cfg.data.root}) has now")
+    network = trained.network
+    normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
+    loader = evaluation_loader(cfg, group, index, network, BadImages(cfg.data, index))
+    precision = Precision(cfg.train, group.device)
+    outcome = evaluate(network.module, loader, index, group, normalise, precision, StopRequest(group), keep)
+    return None if outcome is None else (outcome, index)
+
+
+def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
+    """The evaluation of the mean probability (or number) of several models."""
+    kept = [outcome.outputs for outcome in outcomes if outcome.outputs is not None]
+    assert len(kept) == len(outcomes)
+    mean = torch.stack(kept).double().mean(0).float()
+    if index.task == "classification":
+        mean = mean.clamp_min(torch.finfo(torch.float32).tiny).log()
+    elif index.task == "multilabel":
+        mean = mean.logit(eps=1e-7)
+    scores = SampleScores(index.val, index.task, index.outputs, torch.device("cpu"), keep=True)
+    scores.add(mean, outcomes[0].labels, torch.from_numpy(outcomes[0].counted).nonzero().flatten())
+    return scores.read(Dist(0, 0, 1, torch.device("cpu"), "none"))
+
+
+def _tell(
+    outcomes: list[tuple[str, Evaluation]], index: DataIndex, json_file: Path | None, picture: Path | None
+) -> None:
+    """Scores in full digits, a line a run; then the last one's classes."""
+    for name, outcome in outcomes:
+        scores = "  ".join(f"{metric} {value!r}" for metric, value in outcome.scores.items())
+        print(scores if len(outcomes) == 1 else f"{name}: {scores}")
+    left_out = len(index.val) - int(outcomes[0][1].counted.sum())
+    if left_out:
+        print(f"{left_out} of {len(index.val)} images cannot be read and are left out")
+    name, outcome = outcomes[-1]
+    if len(index.classes) > 1:
+        print(f"\n{name}\n{describe_table(class_table(outcome, index.classes))}")
+    if json_file:
+        documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
+        write_json(json_file, documents[0] if len(documents) == 1 else documents)
+    if picture:
+        draw_confusion(picture, confusion(outcome, index.outputs), index.classes, name)
+        print(f"confusion matrix: {picture}")
+
+
+def _document(name: str, outcome: Evaluation, classes: list[str]) -> dict[str, Any]:
+    document: dict[str, Any] = {"run": name, **outcome.scores, "classes": class_table(outcome, classes)}
+    if outcome.classes is not None:
+        document["confusion"] = confusion(outcome, len(classes)).tolist()
+    return document

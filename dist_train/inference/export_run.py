@@ -1,0 +1,135 @@
+"""What ``python -m dist_train.export`` does: files that other programs load, and proof that they compute the same."""
+
+import importlib.util
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dist_train.data.augment.on_cpu import kept_share, shorter_side
+from dist_train.data.augment.on_device import statistics
+from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.inference.load_run import Trained, Which, load_trained
+from dist_train.model.build import build_model
+from dist_train.model.weights import load_weights, save_weights
+from dist_train.system.files import atomic_write, write_json
+from dist_train.system.terminal import told_as_output
+
+TOLERANCE = 1e-3
+"""Largest difference of an output that passes, relative to the largest output; float32 gives about 1e-6."""
+
+
+def export_run(run: Path, which: Which, folder: Path) -> int:
+    """Write both files and the description, and compare.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: the run has no weights, or ONNX is not installed.
+        DistTrainError: a file computes something else.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    trained = load_trained(run, which, torch.device("cpu"))
+    module, size = trained.network.module, trained.network.image_size
+    images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = module(images)
+    with told_as_output("--out", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    save_weights(folder / "model.safetensors", module.state_dict())
+    description = _description(trained)
+    write_json(folder / "model.json", description)
+    _write_onnx(folder / "model.onnx", module, images, description)
+    _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", trained, images))
+    # Other images and another batch size than those that the graph was made from.
+    more = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        _compare(folder / "model.onnx", module(more), _run_onnx(folder / "model.onnx", more))
+    return EXIT_DONE
+
+
+def _description(trained: Trained) -> dict[str, Any]:
+    """What a program must know to use the model."""
+    mean, std = statistics(trained.cfg.data, trained.network)
+    size = trained.network.image_size
+    activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
+    return {
+        "model": trained.cfg.model.name,
+        "source": trained.cfg.model.source,
+        "task": trained.cfg.data.task,
+        "classes": trained.classes,
+        "input": {
+            "name": "images",
+            "shape": ["batch", 3, size, size],
+            "resize_shorter_side_to": shorter_side(size, kept_share(trained.cfg.augment, trained.network.crop_pct)),
+            "interpolation": "bicubic, antialiased",
+            "crop_middle": size,
+            "order": "RGB, scaled to 0..1, then (value - mean) / std",
+            "mean": list(mean),
+            "std": list(std),
+        },
+        "output": {"name": "outputs", "shape": ["batch", len(trained.classes)]},
+        "activation": activation[trained.cfg.data.task],
+    }
+
+
+def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict[str, Any]) -> None:
+    import onnx
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                (images,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["outputs"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "no reason given")
+        raise DistTrainError(
+            f"{path}: torch cannot express this model as ONNX: {reason.strip()}; the other files beside it are whole"
+        ) from error
+    assert program is not None
+    proto = program.model_proto
+    onnx.helper.set_model_props(proto, {"dist_train": json.dumps(description)})
+    with atomic_write(path) as file:
+        file.write(proto.SerializeToString())
+
+
+def _run_safetensors(path: Path, trained: Trained, images: Tensor) -> Tensor:
+    """Outputs of a model that is built anew and gets the file's weights."""
+    cfg = trained.cfg
+    fresh = build_model(cfg.model, len(trained.classes), cfg.data.image_size, load=False).module.eval()
+    fresh.load_state_dict(load_weights(path))
+    with torch.no_grad():
+        outputs: Tensor = fresh(images)
+    return outputs
+
+
+def _run_onnx(path: Path, images: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (outputs,) = session.run(["outputs"], {"images": images.numpy()})
+    return torch.from_numpy(np.asarray(outputs))
+
+
+def _compare(path: Path, expected: Tensor, found: Tensor) -> None:
+    difference = float((expected - found).abs().max())
+    largest = float(expected.abs().max())
+    print(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, outputs differ by at most {difference:.2g} (they go up to {largest:.3g})"
+    )
+    if not difference <= TOLERANCE * max(1.0, largest):
+        raise DistTrainError(f"{path} does not compute what the model does: outputs differ by {difference:.2g}")

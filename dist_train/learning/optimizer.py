@@ -1,0 +1,176 @@
+"""Parameter groups and the optimizer."""
+
+import difflib
+from typing import Any
+
+import torch
+from timm.optim import (
+    create_optimizer_v2,
+    get_optimizer_info,
+    list_optimizers,
+    param_groups_layer_decay,
+    param_groups_weight_decay,
+)
+from torch import nn
+from torch.optim import optimizer as hooks
+
+from dist_train.config.sections.optim import OptimConfig
+from dist_train.errors import ConfigError
+
+FUSED_ON = ("cpu", "cuda")
+"""Devices on which torch's SGD, Adam and AdamW update all parameters in one kernel."""
+
+
+def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> torch.optim.Optimizer:
+    """The optimizer over all that can train; each group carries its ``lr_scale``.
+
+    Raises:
+        ConfigError: no such optimizer, or it or the model refuses an option.
+    """
+    groups = param_groups(cfg, module, head)
+    eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
+    common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
+    fused = {"fused": all(p.device.type in FUSED_ON and p.is_floating_point() for g in groups for p in g["params"])}
+    try:
+        match cfg.name.lower():  # timm's own sgd, which has Nesterov's momentum, must not be a matter of case
+            case "sgd":
+                return _sgd(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
+            case "adam":
+                return torch.optim.Adam(groups, betas=cfg.betas, **eps, **common, **fused)
+            case "adamw":
+                return torch.optim.AdamW(groups, betas=cfg.betas, **eps, **common, **fused)
+            case "rmsprop":
+                return torch.optim.RMSprop(groups, momentum=cfg.momentum, alpha=cfg.alpha, **eps, **common)
+            case _:
+                return _timm(cfg, groups, {**eps, **common})
+    except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
+
+
+def _sgd(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
+    """torch's SGD, its momentum zero from the start, which makes the same first step.
+
+    The fused one makes its buffers in the first step and leaves them as they came from the allocator if the loss scaler has
+    that step skipped; and it does not take buffers that only some parameters have, as after ``model.unfreeze_epoch``.
+    """
+    optimizer = torch.optim.SGD(groups, **options)
+    if options["fused"] and options["momentum"]:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
+def _timm(cfg: OptimConfig, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
+    """Any of timm's, with those of our options that it knows."""
+    name = cfg.name.lower()
+    base = name.removeprefix("lookahead_")
+    if base != name:
+        raise ConfigError(
+            f"`optim.name` ({cfg.name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
+        )
+    known = list_optimizers()
+    if base not in known:
+        near = difflib.get_close_matches(base, [*known, "sgd", "adam", "adamw", "rmsprop"], n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise ConfigError(f"`optim.name` ({cfg.name}) is neither sgd, adam, adamw, rmsprop nor one of timm's: {hint}")
+    info = get_optimizer_info(base)
+    if info.second_order:
+        raise ConfigError(f"`optim.name` ({cfg.name}) needs second derivatives, which this trainer does not compute")
+    if info.has_betas and info.num_betas == 2:
+        options["betas"] = cfg.betas
+    options["momentum"] = cfg.momentum
+    lr, weight_decay = options.pop("lr"), options.pop("weight_decay")
+    return create_optimizer_v2(groups, opt=name, lr=lr, weight_decay=weight_decay, **options)  # type: ignore[no-any-return]
+
+
+def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
+    """Groups of trainable parameters with their ``weight_decay`` and ``lr_scale``.
+
+    Layers and their order are timm's (``group_matcher``); the scale of layer i of L is
+    ``layer_decay ** (L - i)`` as in BEiT, and ``head_lr_scale`` more for the head.
+
+    Raises:
+        ConfigError: layer-wise decay of a model that does not know its layers.
+    """
+    exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
+    if cfg.layer_decay < 1:
+        if not hasattr(module, "group_matcher"):
+            raise ConfigError(
+                f"`optim.layer_decay` ({cfg.layer_decay}) needs a timm model, which knows the order of its layers; set it to 1"
+            )
+        groups = param_groups_layer_decay(
+            module,
+            weight_decay=cfg.weight_decay,
+            no_weight_decay_list=() if cfg.decay_norm_and_bias else exempt,
+            weight_decay_exclude_1d=not cfg.decay_norm_and_bias,
+            layer_decay=cfg.layer_decay,
+        )
+    elif cfg.decay_norm_and_bias:
+        groups = [{"params": [p for p in module.parameters() if p.requires_grad], "weight_decay": cfg.weight_decay}]
+    else:
+        groups = param_groups_weight_decay(module, cfg.weight_decay, no_weight_decay_list=exempt)
+    return _split_head(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head})
+
+
+def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Parameter]) -> list[dict[str, Any]]:
+    if scale == 1:
+        return [{"lr_scale": 1.0, **group} for group in groups if group["params"]]
+    split = []
+    for group in groups:
+        for in_head, factor in ((False, 1.0), (True, scale)):
+            members = [p for p in group["params"] if (p in head) == in_head]
+            if members:
+                split.append({**group, "params": members, "lr_scale": group.get("lr_scale", 1.0) * factor})
+    return split
+
+
+def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """``new``, with what ``old`` remembers of the parameters that both hold."""
+    for parameter, moments in old.state.items():
+        new.state[parameter] = moments
+    return new
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a saved state, with each moment in the memory layout of its parameter.
+
+    A checkpoint holds tensors in the usual layout. Fused optimizers go through parameter and moments in the order of
+    memory: with a channels-last parameter they would take each moment for that of another weight.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if torch.is_tensor(moment) and moment.shape == parameter.shape and moment.stride() != parameter.stride():
+                moments[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give each group its share of the learning rate ``lr``."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def update_weights(optimizer: torch.optim.Optimizer) -> None:
+    """``optimizer.step``, without the entry in the profiler's book that torch puts around it with the calls of hooks.
+
+    The entry takes 25 us of a step, as long as the update of a small model. Where somebody has hung in a hook, as for
+    a constraint on the weights, torch's way it is.
+    """
+    step = type(optimizer).step
+    hung_in = (
+        hooks._global_optimizer_pre_hooks
+        or hooks._global_optimizer_post_hooks
+        or optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+    )
+    if getattr(step, "hooked", False) and not hung_in:  # torch marks its wrapper so
+        step = step.__wrapped__  # type: ignore[attr-defined]
+    step(optimizer)
+
+
+def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """``zero_grad``, without the entry in the profiler's book that takes longer than all the rest of it."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None

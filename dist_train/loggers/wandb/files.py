@@ -1,0 +1,150 @@
+"""What W&B keeps in a run folder: the session that makes all attempts one W&B run, the lock, the segments.
+
+No wandb here, except to name a record's fields. A ``run-*.wandb`` file is a LevelDB log: blocks of 32 KiB, in
+them chunks of ``crc32, length, type, data``; a record is one chunk of type 1 (full), or several of types 2, 3
+... 4 (first, middle, last), and holds a protobuf message. A file cut off by a kill is read up to the cut.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dist_train.run.folder import RunDir
+from dist_train.system.files import read_json
+
+_BLOCK = 32768
+_CHUNK = struct.Struct("<IHB")
+_FILE_HEADER = 7
+_RETRY_S = 1.0
+
+_OURS = (
+    *("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE"),
+    *("WANDB_FORK_FROM", "WANDB_RESUME_FROM"),
+)
+"""What the run folder decides; a value from the environment would lead the client elsewhere."""
+
+
+def session_path(run: RunDir) -> Path:
+    """What the uploader needs to know, and the id that all attempts share."""
+    return run.path / "wandb" / "session.json"
+
+
+def client_env(run: RunDir) -> dict[str, str]:
+    """The environment for wandb: nothing empty (it crashes the client), all its files in the run folder."""
+    env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
+    for key in _OURS:
+        env.pop(key, None)
+    session = read_json(session_path(run), default={})
+    # In a sweep's agent wandb takes these from the environment alone, or makes up others.
+    names = {"WANDB_RUN_ID": "id", "WANDB_PROJECT": "project", "WANDB_ENTITY": "entity"}
+    env |= {name: session[key] for name, key in names.items() if session.get(key)}
+    folder = (run.path / "wandb").resolve()
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        env[name] = str(folder / "local")  # else the home folder, or the working directory
+    env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
+    env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
+    env.setdefault("WANDB_ERROR_REPORTING", "false")
+    package_root = str(Path(__file__).resolve().parents[3])
+    env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
+    return env
+
+
+@contextmanager
+def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
+    """Hold the run's lock; False if another process has it for longer than ``wait_s``."""
+    deadline = time.monotonic() + wait_s
+    with open(run.path / "wandb" / "lock", "w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    yield False
+                    return
+                time.sleep(_RETRY_S)
+            else:
+                yield True
+                return
+
+
+def segments_of(folder: Path, run_id: str) -> list[Path]:
+    """The ``.wandb`` files of all starts of a run, online ones too, oldest first."""
+    found = [
+        *folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"),
+        *folder.glob(f"run-*-{run_id}/run-{run_id}.wandb"),
+    ]
+    return sorted(found, key=lambda path: path.parent.name.removeprefix("offline-"))
+
+
+def raw_records(path: Path) -> Iterator[bytes]:
+    """The records' bytes, up to the first damaged one."""
+    data = path.read_bytes()
+    position, record = _FILE_HEADER, b""
+    while position + _CHUNK.size <= len(data):
+        room = _BLOCK - position % _BLOCK
+        if room < _CHUNK.size:
+            position += room
+            continue
+        _, length, kind = _CHUNK.unpack_from(data, position)
+        position += _CHUNK.size
+        if not 1 <= kind <= 4 or position + length > len(data):
+            return
+        record = data[position : position + length] if kind in (1, 2) else record + data[position : position + length]
+        position += length
+        if kind in (1, 4):
+            yield record
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records as ``wandb_internal_pb2.Record`` messages."""
+    from wandb.proto import wandb_internal_pb2
+
+    for raw in raw_records(path):
+        try:
+            yield wandb_internal_pb2.Record.FromString(raw)
+        except ValueError:  # protobuf's DecodeError: the end of a torn file
+            return
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """The rows that were logged in one segment; values below nested keys are left out."""
+    rows = []
+    for record in records(path):
+        if record.WhichOneof("record_type") == "history":
+            items = ((item.nested_key[0] if item.nested_key else item.key, item) for item in record.history.item)
+            rows.append({key: json.loads(item.value_json) for key, item in items if len(item.nested_key) <= 1})
+    return rows
+
+
+def logged_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """The last step of each split among W&B history rows: every split logs its own ``<split>/step``."""
+    steps: dict[str, int] = {}
+    for row in rows:
+        for key, value in row.items():
+            split, _, name = key.partition("/")
+            if name == "step" and split != "best":  # best/step is in the summary, and no row
+                steps[split] = max(steps.get(split, -1), int(value))
+    return steps
+
+
+def how_to_sync(run: RunDir) -> str:
+    """What to do where W&B was left incomplete."""
+    return f"`python launch/wandb_sync.py {run.path}` uploads what is missing"
+
+
+def say(message: str) -> None:
+    """One line where the user looks."""
+    print(f"W&B: {message}", file=sys.stderr, flush=True)
+
+
+def quiet_logging() -> None:
+    """On a full disk wandb's own log files would fill the terminal with tracebacks."""
+    logging.raiseExceptions = False

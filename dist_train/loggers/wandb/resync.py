@@ -1,0 +1,104 @@
+"""Upload what W&B's server lacks of a run that is over. Started by ``launch/wandb_sync.py``, one process a run.
+
+Offline segments go first, by wandb's own ``wandb sync``, since they hold machine statistics and the real times
+too. Its exit code says little, so the server is asked after each what it has; whatever is still missing is
+logged from ``metrics.jsonl``, and the server is asked once more. Running it twice changes nothing.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.loggers.wandb.connect import already_logged, connect_online, on_server, why_not_online
+from dist_train.loggers.wandb.files import history, only_uploader_of, quiet_logging, say, segments_of, session_path
+from dist_train.loggers.wandb.sink import EXIT_INCOMPLETE
+from dist_train.loggers.wandb.uploader import NewRows, at_most, finish, log_best, log_rows
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
+from dist_train.system.files import read_json
+
+SEGMENT_S = 300.0
+REST_S = 300.0
+
+
+def main(argv: list[str]) -> int:
+    """Returns 0 if the server has every row, 4 if not."""
+    quiet_logging()
+    run = RunDir(Path(argv[0]))
+    session = read_json(session_path(run), default={})
+    with only_uploader_of(run, wait_s=0.0) as alone:
+        if not alone:
+            say(f"{run.path}: live, skipped")
+            return EXIT_INCOMPLETE
+        reason = why_not_online() if session.get("id") else f"{session_path(run)} is damaged"
+        if reason:
+            say(f"{run.path}: not uploaded, because {reason}")
+            return EXIT_INCOMPLETE
+        try:
+            return resync(run, session)
+        except Exception as error:  # noqa: BLE001 - whatever wandb raises when a server or its service is gone
+            say(f"{run.path}: INCOMPLETE: {type(error).__name__}: {' '.join(str(error).split())[:300]}; run this again")
+            return EXIT_INCOMPLETE
+
+
+def resync(run: RunDir, session: dict[str, Any]) -> int:
+    """Bring the server up to date, and see that it is."""
+    rows = list(NewRows(run.metrics, {}).take())
+    wanted = {row["split"]: row["step"] for row in rows}
+
+    def complete() -> bool:
+        steps, count = on_server(session)
+        return steps == wanted and count >= len(rows)
+
+    if complete():
+        say(f"{run.path}: complete already, last steps {wanted}")
+        return 0
+    for segment in segments_of(run.path / "wandb", session["id"]):
+        if segment.parent.name.startswith("offline-"):
+            upload_segment(run, segment, session)
+    if not complete():
+        log_the_rest(run, session)
+    if complete():
+        say(f"{run.path}: complete, last steps {wanted}")
+        return 0
+    steps, count = on_server(session)
+    say(f"{run.path}: INCOMPLETE: the server has {count} rows to {steps or 'none'}, here are {len(rows)} to {wanted}")
+    return EXIT_INCOMPLETE
+
+
+def upload_segment(run: RunDir, segment: Path, session: dict[str, Any]) -> None:
+    """``wandb sync`` for one offline segment, if it goes on exactly where the server's history ends."""
+    missing = next(NewRows(run.metrics, on_server(session)[0]).take(), None)
+    first = next(iter(history(segment)), None)
+    if missing is None or first is None or first.get(f"{missing['split']}/step") != missing["step"]:
+        return
+    target = ["--project", session["project"]] + (["--entity", session["entity"]] if session["entity"] else [])
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", "--include-synced", *target, str(segment.parent)]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SEGMENT_S)
+    except subprocess.TimeoutExpired:
+        say(f"{segment.parent}: `wandb sync` was stopped after {SEGMENT_S:.0f} s")
+        return
+    if done.returncode != 0:
+        say(f"{segment.parent}: `wandb sync` failed: {' '.join((done.stdout + done.stderr).split())[-300:]}")
+
+
+def log_the_rest(run: RunDir, session: dict[str, Any]) -> None:
+    """Resume the W&B run, log the rows that it lacks, and end it as the training ended."""
+    with at_most(REST_S, run):
+        live = connect_online(run, session)
+        if live is None:
+            return
+        log_best(run, live)
+        log_rows(run, live, NewRows(run.metrics, already_logged(live, run)))
+        status = read_result(run).get("status", "failed")
+        finish(run, live, status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # wandb's own exit handler would wait for a server that hangs

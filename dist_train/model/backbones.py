@@ -1,0 +1,225 @@
+"""Models by name, with random weights: timm's, torchvision's, or the user's own."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import timm.data
+import torchvision.models as tv
+from torch import nn
+
+from dist_train.config.sections.model import ModelConfig
+from dist_train.config.user_code import load_callable
+from dist_train.errors import ConfigError
+from dist_train.model.heads import last_layer
+
+DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
+"""timm's and torchvision's argument for ``model.drop_path``."""
+
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm takes in front of a name, for models that it fetches from elsewhere."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A model, the paths of its heads (auxiliary ones included), and what its images must look like.
+
+    Attributes:
+        image_size: side of the input in pixels.
+        mean, std: per channel, of images in [0, 1].
+        crop_pct: share of the resized image that evaluation's central crop keeps.
+    """
+
+    module: nn.Module
+    heads: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float
+
+
+def create(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None = None) -> Backbone:
+    """Build ``model.name``.
+
+    Args:
+        outputs: width of the head.
+        image_size: side of the input in pixels; the model's own if None.
+        overlay: where timm finds published weights, as ``pretrained.timm_overlay`` says; None for random ones.
+
+    Raises:
+        ConfigError: there is no such model, it refuses an option, or its head cannot be found.
+    """
+    if is_own(cfg.name):
+        backbone = _own(cfg, outputs, image_size)
+    elif cfg.source == "timm":
+        backbone = _timm(cfg, outputs, image_size, overlay)
+    else:
+        backbone = _torchvision(cfg, outputs, image_size)
+    if cfg.grad_checkpointing:
+        _checkpoint_gradients(cfg, backbone.module)
+    return backbone
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is the user's, ``package.module:callable``."""
+    return ":" in name and not name.startswith(HUBS)
+
+
+def list_models(pattern: str) -> list[tuple[str, str]]:
+    """(source, name) of every classifier whose name contains ``pattern``, or matches it if it has wildcards."""
+    wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
+    ours = [("timm", name) for name in timm.list_models(wanted) if not name.endswith("_enc")]
+    return ours + [("torchvision", name) for name in tv.list_models(module=tv, include=wanted)]
+
+
+def torchvision_weights(name: str) -> Any:
+    """The published weights of a torchvision model: ``NAME`` means its default ones, ``NAME.TAG`` others.
+
+    Raises:
+        ConfigError: there is no such model or tag.
+    """
+    name, _, tag = name.partition(".")
+    if name not in tv.list_models(module=tv):
+        raise _unknown(name, tv.list_models(module=tv), "torchvision")
+    published = tv.get_model_weights(name)
+    if tag and tag not in published.__members__:
+        raise ConfigError(
+            f"`model.name` ({name}.{tag}): torchvision has {', '.join(each.name for each in published)} of {name}"
+        )
+    return published[tag or "DEFAULT"]
+
+
+def timm_weights(name: str) -> Any:
+    """What timm knows of the published weights of a model: ``NAME`` means its default ones, ``NAME.TAG`` others.
+
+    Raises:
+        ConfigError: there is no such model or tag.
+    """
+    if name.startswith(HUBS):
+        raise ConfigError(
+            f"`model.name` ({name}): models of a hub are not known by address; take timm's name of the model, and its "
+            "weights as a file with `model.weights`"
+        )
+    if not timm.is_model(name):
+        raise _unknown(name, timm.list_models(), f"timm {timm.__version__}")
+    try:
+        return timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        stem = name.split(".")[0]
+        known = ", ".join(timm.list_pretrained(f"{stem}.*")) or f"no published weights; use {stem}"
+        raise ConfigError(f"`model.name` ({name}): timm {timm.__version__} has {known}") from None
+
+
+def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
+    published = timm_weights(cfg.name)
+    options: dict[str, Any] = {"num_classes": outputs}
+    if cfg.drop_path:
+        options[DROP_PATH[0]] = cfg.drop_path
+    if image_size is not None and published is not None and published.fixed_input_size:
+        options["img_size"] = image_size
+    if overlay:
+        options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
+    module = _call(timm.create_model, cfg, cfg.name, **options)
+    if not hasattr(module, "get_classifier"):
+        raise ConfigError(f"`model.name` ({cfg.name}) is an encoder without a classifier; choose a classifier")
+    classifier = module.pretrained_cfg.get("classifier")
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or (last_layer(module, outputs),))
+    return _described(module, heads, image_size)
+
+
+def _own(cfg: ModelConfig, outputs: int, image_size: int | None) -> Backbone:
+    if cfg.drop_path:
+        raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {cfg.name} sets its own; set this to 0")
+    module = _call(load_callable(cfg.name, "model.name"), cfg, num_classes=outputs)
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"`model.name` ({cfg.name}) must return a torch.nn.Module, and returned {type(module).__name__}"
+        )
+    return _described(module, _own_heads(module, outputs), image_size)
+
+
+def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
+    """What ``get_classifier()`` returns, if the model has it, else the last layer."""
+    if not hasattr(module, "get_classifier"):
+        return (last_layer(module, outputs),)
+    found = module.get_classifier()  # type: ignore[operator]
+    layers = found if isinstance(found, tuple | list) else (found,)
+    return tuple(path for path, part in module.named_modules() if any(part is layer for layer in layers))
+
+
+def _described(module: nn.Module, heads: tuple[str, ...], image_size: int | None) -> Backbone:
+    """With what timm knows of the model's images, or ImageNet's usual numbers."""
+    data = timm.data.resolve_model_data_config(module)
+    return Backbone(
+        module=module,
+        heads=heads,
+        image_size=image_size or data["input_size"][-1],
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        crop_pct=data["crop_pct"],
+    )
+
+
+def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Backbone:
+    preset = torchvision_weights(cfg.name).transforms()
+    size = image_size or preset.crop_size[0]
+    name = cfg.name.partition(".")[0]
+    options: dict[str, Any] = {"weights": None, "num_classes": outputs}
+    if cfg.drop_path:
+        options[DROP_PATH[1]] = cfg.drop_path
+    if name.startswith("vit_"):
+        options["image_size"] = size
+    elif name.startswith("maxvit"):
+        options["input_size"] = (size, size)
+    elif name in ("googlenet", "inception_v3"):
+        options |= {"init_weights": True, "aux_logits": True}
+    module = _call(tv.get_model_builder(name), cfg, **options)
+    if hasattr(module, "transform_input"):
+        # Published weights want it. It must not depend on where the weights come from: a run's own come from a file.
+        module.transform_input = True
+    auxiliary = {"googlenet": ("aux1.fc2", "aux2.fc2"), "inception_v3": ("AuxLogits.fc",)}.get(name, ())
+    main = last_layer(module, outputs)
+    return Backbone(
+        module=module,
+        heads=(*auxiliary, main),
+        image_size=size,
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        crop_pct=preset.crop_size[0] / preset.resize_size[0],
+    )
+
+
+def _call(build: Callable[..., Any], cfg: ModelConfig, *args: Any, **options: Any) -> Any:
+    try:
+        return build(*args, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        if cfg.drop_path and any(f"unexpected keyword argument '{option}'" in str(error) for option in DROP_PATH):
+            raise ConfigError(
+                f"`model.drop_path` ({cfg.drop_path:g}): {cfg.name} has no stochastic depth; set it to 0"
+            ) from None
+        given = ", ".join(f"{key}={value}" for key, value in options.items() if key != "pretrained_cfg_overlay")
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"`model.name` ({cfg.name}) cannot be built with {given}: {reason}") from error
+
+
+def _checkpoint_gradients(cfg: ModelConfig, module: nn.Module) -> None:
+    try:
+        module.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError):
+        raise ConfigError(
+            f"`model.grad_checkpointing` (true): {cfg.name} has no gradient checkpointing; set it to false, "
+            "or use a smaller `train.micro_batch` to save memory"
+        ) from None
+
+
+def _unknown(name: str, known: list[str], source: str) -> ConfigError:
+    stem = name.split(".")[0]
+    near = difflib.get_close_matches(stem, known, n=3) or [other for other in known if stem[:8] in other][:3]
+    hint = f"; close to it: {', '.join(near)}" if near else ""
+    if source == "torchvision" and timm.is_model(name):
+        hint = "; timm has it: set `model.source` to timm"
+    elif source != "torchvision" and stem in tv.list_models(module=tv):
+        hint = "; torchvision has it: set `model.source` to torchvision"
+    return ConfigError(f"`model.name` ({name}) is not a {source} model{hint}; --list-models PATTERN lists them")

@@ -1,0 +1,76 @@
+"""The model: a backbone with its head, and the weights it starts from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+from dist_train.model import pretrained
+from dist_train.model.backbones import create
+from dist_train.model.freeze import freeze
+from dist_train.model.heads import head_parameters, set_head
+from dist_train.model.initial_weights import load_initial
+from dist_train.model.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model and what the data must look like for it.
+
+    Attributes:
+        module: maps images [B, 3, S, S] to outputs [B, K]; with auxiliary heads, in training, to a tuple of such.
+        head: names of the parameters of the head.
+        frozen: names of the parameters that ``model.freeze`` has switched off.
+        image_size: S in pixels.
+        mean, std: per channel, of images in [0, 1].
+        crop_pct: share of the resized image that evaluation's central crop keeps.
+    """
+
+    module: nn.Module
+    head: frozenset[str]
+    frozen: frozenset[str]
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_pct: float
+
+
+def build_model(cfg: ModelConfig, outputs: int, image_size: int | None, load: bool = True) -> Network:
+    """Build the model and freeze what does not train; with its initial weights unless ``load`` is false.
+
+    A checkpoint of the run wins over everything, and then ``load`` is false. Otherwise weights come from
+    ``model.weights`` if given, else from ``model.pretrained``, else they are random.
+
+    Args:
+        outputs: width of the head: classes, labels or regression targets.
+        image_size: side of the input in pixels; the model's own if None.
+
+    Raises:
+        ConfigError: no such model, or it refuses an option, or the weights are missing or do not fit.
+    """
+    wants_published = load and cfg.pretrained and cfg.weights is None
+    path, source = pretrained.obtain(cfg) if wants_published else (None, None)
+    overlay = None
+    if path and source and cfg.source == "timm":
+        overlay = pretrained.timm_overlay(path, source)
+    try:
+        backbone = create(cfg, outputs, image_size, overlay)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"`model.name` ({cfg.name}) could not be built{f' with the weights in {path}' if path else ''}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    module = backbone.module
+    set_head(module, backbone.heads, cfg.head)
+    head = head_parameters(module, backbone.heads)
+    if path and not overlay:
+        load_initial(module, load_weights(path), head, str(path))
+    elif load and cfg.weights is not None:
+        load_initial(module, load_weights(Path(cfg.weights)), head, cfg.weights)
+    if cfg.channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    frozen = freeze(module, cfg, head)
+    return Network(module, head, frozen, backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct)

@@ -1,0 +1,139 @@
+"""What is not trained, how it behaves while the rest is, and when it joins in. The head always trains."""
+
+import difflib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from timm.models import group_parameters
+from torch import nn
+
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+
+
+def freeze(module: nn.Module, cfg: ModelConfig, head: frozenset[str]) -> frozenset[str]:
+    """Switch off the gradients of every parameter that ``model.freeze`` names.
+
+    Returns:
+        The names of what was switched off; ``unfreeze`` takes them back.
+
+    Raises:
+        ConfigError: a pattern matches nothing.
+    """
+    if cfg.freeze == "none":
+        return frozenset()
+    if cfg.freeze == "backbone":
+        names = {name for name, _ in module.named_parameters()}
+    else:
+        names = set().union(*(_matching(module, pattern, head) for pattern in cfg.freeze))
+    off = {name for name, parameter in module.named_parameters() if name in names - head and parameter.requires_grad}
+    for name in off:
+        module.get_parameter(name).requires_grad_(False)
+    return frozenset(off)
+
+
+def unfreeze(module: nn.Module, names: frozenset[str]) -> None:
+    """Switch on the gradients of what ``freeze`` switched off."""
+    for name in names:
+        module.get_parameter(name).requires_grad_(True)
+
+
+def train_mode(module: nn.Module) -> None:
+    """Like ``module.train()``, but every part with nothing left to train stays in eval mode.
+
+    Otherwise frozen BatchNorms would go on to change their running statistics, and so the function that the
+    frozen weights compute.
+    """
+    module.train()
+    for part in module.modules():
+        parameters = list(part.parameters())
+        if part is not module and parameters and not any(p.requires_grad for p in parameters):
+            part.eval()
+
+
+def describe(module: nn.Module) -> str:
+    """Trainable and total parameters, as a person reads them."""
+    total = sum(p.numel() for p in module.parameters())
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return f"{trainable:,} of {total:,} parameters train"
+
+
+def _matching(module: nn.Module, pattern: str, head: frozenset[str]) -> set[str]:
+    """Names of the parameters outside the head that ``pattern`` means."""
+    kind, colon, value = pattern.partition(":")
+    if kind == "type" and colon:
+        found = {name for name, part in _with_names(module) if value in (cls.__name__ for cls in type(part).__mro__)}
+        known = {type(part).__name__ for part in module.modules()}
+    elif kind == "all_but_last" and colon:
+        return _all_but_last(module, pattern, value, head)
+    else:
+        found = {name for name, _ in module.named_parameters() if any(fnmatchcase(p, pattern) for p in _paths(name))}
+        known = {path for name, _ in module.named_parameters() for path in _paths(name)}
+    if found - head:
+        return found
+    if found:
+        raise ConfigError(f"`model.freeze` ({pattern}) matches the head alone, which always trains; leave it out")
+    near = difflib.get_close_matches(value if colon else pattern, known, n=3) or sorted(known, key=len)[:8]
+    raise ConfigError(f"`model.freeze` ({pattern}) matches nothing in this model, which has {', '.join(near)}, ...")
+
+
+def _with_names(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every parameter's name with each module that it lies in."""
+    for path, part in module.named_modules():
+        if path:
+            yield from ((f"{path}.{name}", part) for name, _ in part.named_parameters())
+
+
+def _paths(name: str) -> list[str]:
+    """A parameter's name and the names of all modules around it.
+
+    >>> _paths("layer1.0.weight")
+    ['layer1', 'layer1.0', 'layer1.0.weight']
+    """
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _all_but_last(module: nn.Module, pattern: str, value: str, head: frozenset[str]) -> set[str]:
+    """Every parameter in front of the last N blocks."""
+    layers = _layers(module)
+    blocks = [i for i, names in enumerate(layers) if _is_block(module, names, head)]
+    if not value.isdigit() or not 0 < int(value) < len(blocks):
+        raise ConfigError(
+            f"`model.freeze` ({pattern}) must leave 1 to {len(blocks) - 1} blocks of this model, which has {len(blocks)}: "
+            "all_but_last:N"
+        )
+    return {name for names in layers[: blocks[-int(value)]] for name in names}
+
+
+def _is_block(module: nn.Module, names: list[str], head: frozenset[str]) -> bool:
+    """Norms and biases alone are no block, nor is what the head belongs to."""
+    return not head & set(names) and any(module.get_parameter(name).ndim > 1 for name in names)
+
+
+def _layers(module: nn.Module) -> list[list[str]]:
+    """Names of parameters, layer by layer from the input on.
+
+    For timm's models as timm groups them (the layers of ``optim.layer_decay``), for others by their structure: a
+    layer is an item of the model's lists of modules (nn.Sequential, nn.ModuleList).
+    """
+    if hasattr(module, "group_matcher"):
+        groups = group_parameters(module, module.group_matcher(coarse=False))  # type: ignore[operator]
+        return [groups[layer] for layer in sorted(groups)]
+    parts = [path for path, _ in _parts("", module, sum(p.numel() for p in module.parameters()))]
+    layers: dict[str, list[str]] = {"": [], **{path: [] for path in parts}}
+    for name, _ in module.named_parameters():
+        layers[next((path for path in _paths(name) if path in layers), "")].append(name)
+    return list(layers.values())
+
+
+def _parts(prefix: str, module: nn.Module, total: int) -> Iterator[tuple[str, nn.Module]]:
+    """The parts of a model in order. A plain list counts as its items, and so does what holds most of the model."""
+    inside_list = type(module) in (nn.Sequential, nn.ModuleList)
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        most = 2 * sum(p.numel() for p in child.parameters()) > total
+        if type(child) in (nn.Sequential, nn.ModuleList) or (most and not inside_list and any(child.children())):
+            yield from _parts(f"{path}.", child, total)
+        else:
+            yield path, child

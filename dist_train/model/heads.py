@@ -1,0 +1,123 @@
+"""The head: the last layers, which map a backbone's features to outputs. Found by path, replaced in place.
+
+A regression head is a linear or an mlp head with one output for each target.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dist_train.config.sections.model import HeadConfig
+from dist_train.errors import ConfigError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class DropoutLinear(nn.Linear):
+    """A linear layer that drops out its input: the same parameter names as without dropout."""
+
+    dropout = 0.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.dropout(input, self.dropout, self.training))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dropout={self.dropout}"
+
+
+class DropoutConv2d(nn.Conv2d):
+    """A convolution that drops out its input: the same parameter names as without dropout."""
+
+    dropout = 0.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.dropout(input, self.dropout, self.training))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dropout={self.dropout}"  # type: ignore[no-untyped-call]
+
+
+Layer = nn.Linear | nn.Conv2d
+
+
+def last_layer(module: nn.Module, outputs: int) -> str:
+    """The path of the last Linear or Conv2d, for a model that does not say where its classifier is.
+
+    Raises:
+        ConfigError: it does not have ``outputs`` outputs.
+    """
+    layers: list[tuple[str, Layer]] = [
+        (path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)
+    ]
+    if not layers:
+        raise ConfigError("`model.name`: the model has no Linear or Conv2d layer, so no head was found")
+    path, layer = layers[-1]
+    width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    if width != outputs:
+        raise ConfigError(
+            f"`model.name`: the model's last layer ({path}) has {width} outputs, and the data needs {outputs}; "
+            "give the model a get_classifier() method that returns its last layer"
+        )
+    return path
+
+
+def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None:
+    """Make the layers at ``paths`` what ``model.head`` says.
+
+    A linear head keeps the layer that is there, with its weights; an mlp head takes its place.
+
+    Raises:
+        ConfigError: a layer there is neither Linear nor a 1 x 1 Conv2d.
+    """
+    for path in paths:
+        layer = module.get_submodule(path)
+        pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride == (1, 1)
+        if not isinstance(layer, nn.Linear) and not pointwise:
+            raise ConfigError(
+                f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are known"
+            )
+        assert isinstance(layer, Layer)
+        if cfg.name == "mlp":
+            module.set_submodule(path, _mlp(layer, cfg))
+        elif cfg.dropout:
+            module.set_submodule(path, _with_dropout(layer, cfg.dropout))
+
+
+def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]:
+    """Names of the parameters of the layers at ``paths``."""
+    return frozenset(
+        f"{path}.{name}" if path else name
+        for path in paths
+        for name, _ in module.get_submodule(path).named_parameters()
+    )
+
+
+def _mlp(layer: Layer, cfg: HeadConfig) -> nn.Sequential:
+    parts: list[nn.Module] = []
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    for hidden in cfg.hidden:
+        parts += [_layer(layer, width, hidden), ACTIVATIONS[cfg.activation](), nn.Dropout(cfg.dropout)]
+        width = hidden
+    return nn.Sequential(*parts, _layer(layer, width, outputs))
+
+
+def _layer(like: Layer, width: int, outputs: int) -> Layer:
+    where: dict[str, Any] = {"device": like.weight.device, "dtype": like.weight.dtype}
+    if isinstance(like, nn.Linear):
+        return nn.Linear(width, outputs, **where)
+    return nn.Conv2d(width, outputs, 1, **where)
+
+
+def _with_dropout(layer: Layer, dropout: float) -> Layer:
+    """The same layer with its own weights, behind a dropout."""
+    bias = layer.bias is not None
+    new: DropoutLinear | DropoutConv2d
+    if isinstance(layer, nn.Linear):
+        new = DropoutLinear(layer.in_features, layer.out_features, bias, device="meta")
+    else:
+        new = DropoutConv2d(layer.in_channels, layer.out_channels, 1, bias=bias, device="meta")
+    new.weight, new.bias = layer.weight, layer.bias
+    new.dropout = dropout
+    return new

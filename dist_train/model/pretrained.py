@@ -1,0 +1,172 @@
+"""Published weights: which file they are, where it is kept on this machine, and how it gets there.
+
+Without network nothing is tried for long: a missing file is an error that says how to fetch it.
+"""
+
+import socket
+import threading
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub
+import timm
+import torch
+from huggingface_hub import constants
+
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+from dist_train.model.backbones import is_own, timm_weights, torchvision_weights
+
+PATIENCE_S = 5.0
+"""How long the network may take to answer at all."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights of a model where they are published.
+
+    Attributes:
+        repo: the repository on the Hugging Face hub; empty if the weights have a plain address.
+        files: names in the repository, the best first; or the one address.
+        custom: whether the file has a format of its own that only the model's own loader reads.
+    """
+
+    repo: str
+    revision: str | None
+    files: tuple[str, ...]
+    custom: bool = False
+
+    @property
+    def cache(self) -> Path:
+        """The folder that keeps such files."""
+        return Path(constants.HF_HUB_CACHE) if self.repo else Path(torch.hub.get_dir()) / "checkpoints"
+
+    def cached(self) -> Path | None:
+        """The file on this machine, if it is there."""
+        if not self.repo:
+            path = self.cache / Path(urlsplit(self.files[0]).path).name
+            return path if path.is_file() else None
+        for name in self.files:
+            found = huggingface_hub.try_to_load_from_cache(
+                self.repo, name, cache_dir=constants.HF_HUB_CACHE, revision=self.revision
+            )
+            if isinstance(found, str):
+                return Path(found)
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.files[0]} of the hub's repository {self.repo}" if self.repo else self.files[0]
+
+
+def published(cfg: ModelConfig) -> Published:
+    """Where the weights of ``model.name`` are published.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if is_own(cfg.name):
+        raise ConfigError(
+            f"`model.pretrained` (true): {cfg.name} is your own, with no published weights; set it to false, "
+            "and `model.weights=FILE` if you have some"
+        )
+    if cfg.source == "torchvision":
+        return Published("", None, (torchvision_weights(cfg.name).url,))
+    known = timm_weights(cfg.name)
+    if known is not None and known.hf_hub_id:
+        repo, _, revision = known.hf_hub_id.partition("@")
+        if known.hf_hub_filename:
+            return Published(repo, revision or None, (known.hf_hub_filename,), known.custom_load == "hf")
+        return Published(repo, revision or None, (constants.SAFETENSORS_SINGLE_FILE, constants.PYTORCH_WEIGHTS_NAME))
+    if known is not None and known.url:
+        return Published("", None, (known.url,), bool(known.custom_load))
+    raise ConfigError(
+        f"`model.pretrained` (true): timm {timm.__version__} has no published weights of {cfg.name}; "
+        "set it to false for random ones, or `model.weights=FILE`"
+    )
+
+
+def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
+    """The file with the published weights: from the cache, else over the network.
+
+    Raises:
+        ConfigError: it is not in the cache, and the network does not answer or does not have it.
+    """
+    source = published(cfg)
+    path = source.cached()
+    if path is not None:
+        return path, source
+    offline = _why_offline(source)
+    if offline:
+        raise ConfigError(_missing(cfg, source, offline))
+    return download(cfg, source), source
+
+
+def download(cfg: ModelConfig, source: Published) -> Path:
+    """Fetch the file into the cache.
+
+    Raises:
+        ConfigError: that failed.
+    """
+    fault: Exception | None = None
+    for name in source.files:
+        try:
+            if source.repo:
+                return Path(huggingface_hub.hf_hub_download(source.repo, name, revision=source.revision))
+            path = source.cache / Path(urlsplit(name).path).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(name, str(path), progress=False)
+            return path
+        except huggingface_hub.errors.EntryNotFoundError as error:
+            fault = fault or error  # this repository may have the next name
+        except OSError as error:
+            raise ConfigError(_missing(cfg, source, str(error).splitlines()[0])) from None
+    raise ConfigError(_missing(cfg, source, str(fault).splitlines()[0]))
+
+
+def timm_overlay(path: Path, source: Published) -> dict[str, Any]:
+    """What makes timm read ``path`` instead of asking the network."""
+    return {"file": str(path), "custom_load": source.custom, "source": ""}
+
+
+def _missing(cfg: ModelConfig, source: Published, reason: str) -> str:
+    setting = "HF_HOME" if source.repo else "TORCH_HOME"
+    return (
+        f"`model.pretrained` (true): the weights of {cfg.name} are not on this machine ({reason}). "
+        f"Missing: {source}; looked in {source.cache} ({setting} moves it). "
+        "Where there is network run `python -m dist_train.fetch --config FILE`; "
+        "or set `model.weights=FILE`, or `model.pretrained=false` for random weights"
+    )
+
+
+def _why_offline(source: Published) -> str:
+    """A reason not to try the network; empty if it answers."""
+    if source.repo and constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    address = urlsplit(constants.ENDPOINT if source.repo else source.files[0])
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    host, port = address.hostname or "", address.port or (80 if address.scheme == "http" else 443)
+    if address.scheme == "file" or _answers(host, port):
+        return ""
+    return f"{host} does not answer within {PATIENCE_S:g} s"
+
+
+def _answers(host: str, port: int) -> bool:
+    """Whether something listens there. In a thread, for a name server that is out of reach can take minutes."""
+    answered = threading.Event()
+
+    def knock() -> None:
+        try:
+            socket.create_connection((host, port), timeout=PATIENCE_S).close()
+            answered.set()
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    return answered.is_set()

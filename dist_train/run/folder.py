@@ -1,0 +1,102 @@
+"""One run, one folder: every path in it."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist_train.config import Config
+from dist_train.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """``<output_dir>/<name>/`` and the names in it."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, cfg: Config) -> "RunDir":
+        return cls(Path(cfg.run.output_dir) / cfg.run.name)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def refusal(self) -> Path:
+        """Why the last start under a supervisor was turned away."""
+        return self.path / "refusal.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.npz"
+
+    @property
+    def listing(self) -> Path:
+        """The data set as the run began with it."""
+        return self.path / "data_index.gz"
+
+    @property
+    def bad_images(self) -> Path:
+        return self.path / "bad_images.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+
+PERMANENT = (
+    errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
+)  # fmt: skip
+"""Errors of a file system that trying again does not cure."""
+
+
+@contextmanager
+def told_as_config(run: RunDir) -> Iterator[None]:
+    """A run folder that cannot be made or written is a mistake in the config.
+
+    Raises:
+        ConfigError: naming the folder and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in PERMANENT:
+            raise
+        raise ConfigError(
+            f"`run.output_dir` ({run.path.parent}): cannot make or write {run.path}: {error.strerror}; choose another place"
+        ) from None

@@ -1,0 +1,185 @@
+"""One process group at a time may work on a run: ``run.lock``, kept fresh by its owner's heartbeat."""
+
+import errno
+import json
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from dist_train.errors import EXIT_FAILED, TakenError
+from dist_train.system.files import read_json
+from dist_train.system.processes import leave_at_once
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 2.0
+DEAD_AFTER_S = 10.0
+NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What ``link`` says on FAT, on some network and FUSE file systems."""
+
+
+class RunLock:
+    """Held by rank 0 from before the first look at checkpoints until the end of the attempt.
+
+    A lock left behind is recognised: at once on the same host (the process is gone) or if it belongs to an
+    earlier start of the same SLURM job; else by its heartbeat standing still for ``DEAD_AFTER_S``. An owner that
+    finds itself taken for dead (its machine slept, or the file system was away) leaves the run to the new one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mine: dict[str, Any] = {}
+        self._folder = -1
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="run lock", daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            TakenError: somebody alive holds it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._mine, self._folder = _identity(self._path), self._path.parent.stat().st_ino
+        while not self._create():
+            owner = read_json(self._path, default={})
+            if owner == self._mine:
+                break  # a network file system did it and lost the answer
+            if not self._is_dead(owner):
+                raise TakenError(
+                    f"the run {self._path.parent} is being worked on by {_describe(owner)}; "
+                    "wait for it, stop it, or choose another `run.name`"
+                )
+            self._remove(owner)
+        self._thread.start()
+
+    def release(self) -> None:
+        """Give the lock up, if it is still ours; one that cannot be removed will be seen to be dead."""
+        self._ended.set()
+        self._thread.join()
+        try:
+            if read_json(self._path) == self._mine:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s is left behind: %s", self._path, error)
+
+    def _create(self) -> bool:
+        """Write the lock whole under a private name, then link it: of two that try at once, one succeeds."""
+        private = self._private()
+        text = json.dumps(self._mine)
+        try:
+            private.write_text(text)
+            os.link(private, self._path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_HARD_LINKS:
+                raise
+            return self._create_in_place(text)
+        finally:
+            private.unlink(missing_ok=True)
+        return True
+
+    def _create_in_place(self, text: str) -> bool:
+        """Where there are no links. Who reads it before the text is there waits for a heartbeat."""
+        try:
+            with open(self._path, "x") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
+        return True
+
+    def _private(self) -> Path:
+        return self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
+
+    def _remove(self, owner: dict[str, Any]) -> None:
+        """Remove a dead owner's lock; if somebody else has just taken it over, theirs is put back."""
+        aside = self._private()
+        try:
+            os.rename(self._path, aside)
+        except FileNotFoundError:
+            return
+        if read_json(aside, default={}) == owner:
+            log.warning("the lock of %s is taken over: its owner is dead (%s)", self._path.parent, _describe(owner))
+            aside.unlink()
+        else:
+            os.rename(aside, self._path)
+
+    def _is_dead(self, owner: dict[str, Any]) -> bool:
+        mine = self._mine
+        if all(owner.get(key) == mine[key] for key in ("host", "boot", "processes", "folder")):
+            return _started(owner.get("pid", -1)) != owner.get("started")
+        if owner.get("job") is not None and owner["job"] == mine["job"] and owner["restart"] < mine["restart"]:
+            return True
+        seen, deadline = self._heartbeat(), time.monotonic() + DEAD_AFTER_S
+        while time.monotonic() < deadline:
+            time.sleep(HEARTBEAT_S / 2)
+            if self._heartbeat() != seen:
+                return seen is None or self._heartbeat() is None  # it was released meanwhile
+        return True
+
+    def _heartbeat(self) -> float | None:
+        """When the lock was last touched. Opening it has a network file system ask its server."""
+        try:
+            with open(self._path) as file:
+                return os.fstat(file.fileno()).st_mtime
+        except FileNotFoundError:
+            return None
+
+    def _beat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            try:
+                lost = not self._keep()
+            except (OSError, ValueError):
+                continue  # the file system will come back, or the next checkpoint will tell
+            if lost and not self._ended.is_set():
+                leave_at_once(EXIT_FAILED)  # the run is not ours: nothing more may be written to it
+
+    def _keep(self) -> bool:
+        """Touch the lock if it is ours, make it anew if somebody has removed it; False if the run is lost."""
+        try:
+            owner = json.loads(self._path.read_text())
+        except FileNotFoundError:
+            if not self._path.parent.is_dir() or self._path.parent.stat().st_ino != self._folder:
+                log.error("the run folder %s was moved or removed; this start ends", self._path.parent)
+                return False
+            return self._create() or self._keep()
+        if owner != self._mine:
+            log.error("%s was taken over by %s; this start ends", self._path.parent, _describe(owner))
+            return False
+        os.utime(self._path)
+        return True
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Who we are. ``folder`` tells a copied run folder's lock, ``processes`` a container of the same host."""
+    return {
+        "host": socket.gethostname(),
+        "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "processes": os.readlink("/proc/self/ns/pid"),
+        "folder": str(path.parent.resolve()),
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        "key": secrets.token_hex(8),
+    }
+
+
+def _started(pid: int) -> int | None:
+    """When a process of this host started, in clock ticks since boot: pids are used again. None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _describe(owner: dict[str, Any]) -> str:
+    job = f", SLURM job {owner['job']}" if owner.get("job") else ""
+    return f"process {owner.get('pid', '?')} on host {owner.get('host', '?')}{job}"

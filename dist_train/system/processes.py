@@ -1,0 +1,128 @@
+"""How processes of a run end together, and who descends from whom (Linux). No torch."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NoReturn
+
+
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process ``number`` when the thread that started it is gone.
+
+    Programs that the process becomes by exec keep that.
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Exit without what an interpreter does on its way out.
+
+    After an error among ranks that is needed: taking a process group apart waits for ranks that wait for this one.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def children(pid: int) -> list[int]:
+    """The living children of a process (zombies are not)."""
+    return [child for child, parent in parents().items() if parent == pid]
+
+
+def parents() -> dict[int, int]:
+    """Process -> parent, for all that run."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:  # gone meanwhile
+                continue
+            if state != "Z":
+                found[int(entry.name)] = int(parent)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Signal processes, some of which may be gone."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+_libc = ctypes.CDLL(None)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, so that none can get lost."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def start_guarded(
+    command: list[str], env: dict[str, str], deaf_to: Iterable[signal.Signals]
+) -> "subprocess.Popen[bytes]":
+    """Start a process in a session of its own that is killed when this one dies.
+
+    It ignores the signals ``deaf_to``. Python programs keep what they inherit, so that its children are deaf
+    to them too, until they install handlers of their own.
+    """
+    ignored = tuple(deaf_to)
+
+    def in_child() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+        die_with_parent(signal.SIGKILL)
+
+    return subprocess.Popen(command, env=env, start_new_session=True, preexec_fn=in_child)
+
+
+def descendants(pid: int) -> list[int]:
+    """Everything below a process, the nearest first."""
+    parent_of = parents()
+    found: list[int] = []
+    level = {pid}
+    while level:
+        level = {child for child, parent in parent_of.items() if parent in level}
+        found += sorted(level)
+    return found
+
+
+def with_variable(name: str, value_is_stale: Callable[[str], bool]) -> list[int]:
+    """Processes of this machine whose environment at their start had ``name`` with a stale value."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:  # gone, or somebody else's
+            continue
+        values = [word.partition(b"=")[2].decode() for word in words if word.startswith(name.encode() + b"=")]
+        if values and value_is_stale(values[0]):
+            found.append(int(entry.parent.name))
+    return found
+
+
+def reap() -> None:
+    """Forget adopted children that have ended. The caller must not be waiting for any other child."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return

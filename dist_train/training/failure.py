@@ -1,0 +1,150 @@
+"""How a start that fails is told: a sentence for what a user can mend, a traceback for the rest, the cause in ``result.json``."""
+
+import logging
+import os
+import re
+import traceback
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from dist_train.config import Config
+from dist_train.errors import EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind, TooBigError
+from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, read_result, write_refusal, write_result
+from dist_train.system.terminal import report
+
+
+def kind_of(error: BaseException) -> ErrorKind:
+    """The kind of a failure, for ``result.json``. A lost rank shows as an error of torch's or gloo's."""
+    if isinstance(error, DistTrainError):
+        return error.kind
+    if isinstance(error, torch.OutOfMemoryError):
+        return "oom"
+    lost = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Timed out waiting",
+        "NCCL",
+        "gloo",
+        "Broken pipe",
+        "pair closure",
+    )
+    if isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in lost)
+    ):
+        return "comm"
+    return "other"
+
+
+log = logging.getLogger(__name__)
+
+
+def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
+    """Tell of a failure.
+
+    Args:
+        attempt: which one of the run it was; None if it had not begun.
+
+    Returns:
+        The exit code.
+    """
+    run = RunDir.of(cfg)
+    error = explained(error, cfg)
+    kind = kind_of(error)
+    rank = int(os.environ.get("RANK", "0"))
+    of_this_start = isinstance(error, DistTrainError) and error.of_this_start
+    try:
+        note_failure(run, kind, f"rank {rank}: {error}", of_this_start, attempt)
+    except OSError as trouble:
+        log.error("the failure could not be noted: %s", trouble)
+    if isinstance(error, DistTrainError) and kind != "comm":
+        report(error)
+    elif kind == "comm":
+        log.error("rank %d lost another rank: %s", rank, str(error).splitlines()[0])
+    else:
+        log.error("rank %d failed:\n%s", rank, traceback.format_exc())
+    return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
+
+
+def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
+    """Write the cause to ``result.json``, if that is ours to write.
+
+    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed; nor where a
+    later attempt is at work, while this rank has waited for a lost node. And a rank that merely lost another does
+    not write over that rank's report.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    known = read_result(run)
+    if attempt is not None and known.get("attempt", 0) > attempt:
+        return
+    if known and (of_this_start or known.get("status") == "done"):
+        write_refusal(run, kind, message)
+    elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
+        fields = {
+            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
+        }
+        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+
+
+def explained(error: Exception, cfg: Config) -> Exception:
+    """``error``, or in its place a user's error that says what to do."""
+    return _disk(error, RunDir.of(cfg)) or _memory(error, cfg) or _loader(error, cfg) or _randomness(error) or error
+
+
+def _disk(error: Exception, run: RunDir) -> Exception | None:
+    if not isinstance(error, OSError) or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename)
+    if not (path.is_relative_to(run.path) or run.path.is_relative_to(path)):
+        return None
+    return _of_this_rank(
+        f"{path}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
+        "`run.output_dir`, and start the same command again"
+    )
+
+
+def _memory(error: Exception, cfg: Config) -> Exception | None:
+    words = str(error)
+    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in words:
+        return None
+    images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
+    return TooBigError(
+        f"`train.micro_batch` ({images}) is too much for the memory: lower it (the batch of a step stays, by accumulation), "
+        "or use `model.grad_checkpointing`, `train.precision=amp_bf16` or a smaller `data.image_size`; in an evaluation it "
+        f"is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
+    )
+
+
+def _loader(error: Exception, cfg: Config) -> Exception | None:
+    """torch raises this from wherever the training process is when it learns of the death."""
+    if not re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error)):
+        return None
+    return _of_this_rank(
+        "a loader process was killed, mostly by the kernel or SLURM for want of memory: lower `data.workers` "
+        f"({cfg.data.workers}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
+        f"what is saved. torch says: {_first_line(str(error))}"
+    )
+
+
+def _randomness(error: Exception) -> Exception | None:
+    operator, refused, _ = str(error).partition(" does not have a deterministic implementation")
+    if not refused:
+        return None
+    return ConfigError(
+        f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
+        "form; set it to false, or choose another model"
+    )
+
+
+def _of_this_rank(message: str) -> DistTrainError:
+    error = DistTrainError(message)
+    error.of_one_rank = True
+    return error
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0]

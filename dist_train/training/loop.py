@@ -1,0 +1,111 @@
+"""Training: ``fit`` is the only loop."""
+
+import logging
+import time
+
+from torch.nn.utils import get_total_norm
+
+from dist_train.checkpoint.manifest import Manifest
+from dist_train.checkpoint.store import Beside
+from dist_train.config.resume_keys import arithmetic
+from dist_train.distributed.stop import StopRequest
+from dist_train.errors import NonFiniteError
+from dist_train.evaluation.loop import evaluate
+from dist_train.model.freeze import train_mode
+from dist_train.run.result import Status
+from dist_train.training.recorder import Journal
+from dist_train.training.setup import Setup, train_everything
+from dist_train.training.step import train_step
+
+log = logging.getLogger(__name__)
+
+
+def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
+    """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
+    plan, progress = setup.plan, setup.state.progress
+    # A run stopped at a step whose evaluation was due comes back to it first.
+    pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
+    over = finished(setup)
+    while pending or not over:
+        if not pending:
+            if progress.step == plan.unfreeze_step:
+                setup.stepper.wrapped = train_everything(setup.cfg, plan, setup.group, setup.network, setup.state)
+            train_step(setup.stepper, setup.state)
+            journal.tick()
+            setup.checkpoints.poll()
+            if plan.due(progress.step, plan.log_every_steps):
+                journal.log_steps()
+        stopping = stop.agreed()
+        best: Beside | None = None
+        if plan.due(progress.step, plan.eval_every_steps) and not stopping:
+            best, stopping = evaluate_now(setup, journal, stop)
+        over = finished(setup)
+        if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
+            save_now(setup, journal, stop, best)
+        if stopping:
+            log.info("stopped at step %d: %s", progress.step, stop.reason)
+            return "stopped"
+        pending = False
+    return "done"
+
+
+def finished(setup: Setup) -> bool:
+    """Whether all steps are done, or early stopping has had enough."""
+    progress, stopping = setup.state.progress, setup.cfg.train.early_stopping
+    out_of_patience = stopping is not None and progress.evaluations_without_gain >= stopping.patience
+    return progress.step >= setup.plan.total_steps or out_of_patience
+
+
+def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[Beside | None, bool]:
+    """Evaluate and note the result.
+
+    Returns:
+        What is published if it is the best so far, and whether the ranks agreed to stop on the way, without a result.
+    """
+    began = time.monotonic()
+    state = setup.state
+    state.share_buffers(setup.group)
+    found = evaluate(
+        state.evaluated_model,
+        setup.validation,
+        setup.index,
+        setup.group,
+        setup.normalise,
+        state.precision,
+        stop,
+    )
+    train_mode(state.model)
+    if found is None:
+        return None, True
+    return journal.note_evaluation(found, time.monotonic() - began), False
+
+
+def save_now(setup: Setup, journal: Journal, stop: StopRequest, beside: Beside | None) -> None:
+    """Begin to save a checkpoint, and the files ``beside`` it. Every rank must call it; rank 0 copies the state, its
+    writer does the rest.
+
+    Raises:
+        NonFiniteError: the state is not finite. Such a state is never saved.
+        SaveError: the checkpoint before this one could not be written.
+    """
+    began = time.monotonic()
+    journal.check_finite()
+    bad = setup.bad_images.report(setup.group, setup.run.bad_images)
+    if bad and setup.group.is_main:
+        log.warning("%d images cannot be read and are skipped: see %s", bad, setup.run.bad_images)
+    progress = setup.state.progress
+    if not get_total_norm(list(setup.state.model.parameters())).isfinite():
+        raise NonFiniteError(f"the weights are not finite after step {progress.step}; lower `optim.lr`")
+    setup.state.share_buffers(setup.group)
+    state = setup.state.state_dict(setup.group)
+    manifest = Manifest(
+        step=progress.step,
+        evaluated=progress.evaluated == progress.step,
+        world_size=setup.group.world_size,
+        data_fingerprint=setup.index.fingerprint,
+        config=arithmetic(setup.cfg),
+    )
+    if setup.group.is_main:
+        setup.checkpoints.save(state, manifest, beside)
+    stop.reserve(10 + 2 * setup.checkpoints.write_s)
+    journal.paused(time.monotonic() - began)

@@ -1,0 +1,86 @@
+"""One optimizer step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from dist_train.config import Config
+from dist_train.config.plan import Plan
+from dist_train.data.augment.on_device import DeviceAugment
+from dist_train.data.dataset import Batch
+from dist_train.distributed.ddp import no_sync
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stragglers import ForwardClock
+from dist_train.learning.losses import Loss
+from dist_train.learning.optimizer import drop_gradients, set_lr
+from dist_train.learning.schedule import lr_factor
+from dist_train.seeding import fold_in, reseed
+from dist_train.training.state import TrainState
+
+AHEAD = 64
+"""Steps whose numbers are worked out together: one step's alone take five times as long, all caches being cold."""
+
+
+@dataclass
+class Stepper:
+    """What a step needs besides the state, all of it fixed. ``waited_s`` adds up the time spent on data."""
+
+    cfg: Config
+    plan: Plan
+    group: Dist
+    wrapped: nn.Module
+    augment: DeviceAugment
+    loss: Loss
+    batches: Iterator[Batch]
+    forward: ForwardClock
+    waited_s: float = 0.0
+    _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
+
+    def lr(self, step: int) -> float:
+        """Learning rate of optimizer step ``step`` (the first is 0)."""
+        return self.cfg.optim.lr * lr_factor(self.cfg.schedule, self.cfg.optim.lr, self.plan, step)
+
+    def numbers(self, step: int) -> tuple[float, list[int]]:
+        """What follows from ``step`` alone: its learning rate, and a key for the random numbers of each micro-batch."""
+        if step not in self._numbers:
+            coming = range(step, min(step + AHEAD, self.plan.total_steps))
+            self._numbers = {number: (self.lr(number), self._keys(number)) for number in coming}
+        return self._numbers[step]
+
+    def _keys(self, step: int) -> list[int]:
+        seed, rank = self.cfg.run.seed, self.group.rank
+        return [fold_in(seed, "micro", step, micro, rank) for micro in range(self.plan.accumulate)]
+
+
+def train_step(stepper: Stepper, state: TrainState) -> None:
+    """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device."""
+    step = state.progress.step
+    lr, keys = stepper.numbers(step)
+    set_lr(state.optimizer, lr)
+    accumulate, total = len(keys), None
+    for micro, key in enumerate(keys):
+        began = time.perf_counter()
+        images, labels, _, *drawn = next(stepper.batches)
+        stepper.waited_s += time.perf_counter() - began
+        # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
+        reseed(key, stepper.group)
+        images, targets = stepper.augment(images, labels, key, *drawn)
+        last = micro == accumulate - 1
+        with nullcontext() if last else no_sync(stepper.wrapped):
+            with stepper.forward.running(), state.precision.autocast():
+                logits = stepper.wrapped(images)
+            loss = stepper.loss(logits, targets)
+            if accumulate > 1:
+                loss = loss / accumulate
+            state.precision.backward(loss)
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
+    grad_norm = state.precision.step(state.optimizer)
+    drop_gradients(state.optimizer)
+    if state.ema is not None:
+        state.ema.update(step + 1)
+    state.sums.add(total, grad_norm)
+    state.progress.step = step + 1

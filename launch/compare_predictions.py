@@ -1,0 +1,94 @@
+"""Which classes and images two runs disagree on, from the ``predictions.npz`` that both saved."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from dist_train.run.folder import RunDir
+from dist_train.run.predictions import Predictions, load_predictions
+from dist_train.system.files import read_json
+from launch.run_reader import Run
+
+MAX_PAIRS, MAX_CLASSES, MAX_IMAGES = 10, 12, 40
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs ``a`` and ``b`` on the same validation images.
+
+    ``classes`` holds [class, images, accuracy of a, of b, difference] and ``shown`` [image, label, a says, b says].
+    """
+
+    a: str
+    b: str
+    images: int
+    same: int
+    both_right: int
+    only_a: int
+    only_b: int
+    both_wrong: int
+    classes: list[list[Any]]
+    shown: list[list[str]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pairs_of(runs: list[Run]) -> list[Pair]:
+    """The first run that saved predictions against each other one that saved them for the same images."""
+    found = [(run, predictions) for run in runs if (predictions := load_predictions(RunDir(run.path).predictions))]
+    return [pair for b in found[1:] if (pair := compare(found[0], b)) is not None][:MAX_PAIRS]
+
+
+def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> Pair | None:
+    """None if the two are not about the same images."""
+    (run_a, a), (run_b, b) = first, second
+    if len(a.label_N) != len(b.label_N) or not np.array_equal(a.label_N, b.label_N) or a.paths != b.paths:
+        return None
+    names = _class_names(run_a, a, b)
+    right_a, right_b = a.pred_N == a.label_N, b.pred_N == b.label_N
+    differ = np.flatnonzero(right_a != right_b)
+    shown = [
+        [a.paths[i] if a.paths else f"#{i}", names[a.label_N[i]], names[a.pred_N[i]], names[b.pred_N[i]]]
+        for i in differ[:MAX_IMAGES].tolist()
+    ]
+    return Pair(
+        a=run_a.name,
+        b=run_b.name,
+        images=len(a.label_N),
+        same=int((a.pred_N == b.pred_N).sum()),
+        both_right=int((right_a & right_b).sum()),
+        only_a=int((right_a & ~right_b).sum()),
+        only_b=int((right_b & ~right_a).sum()),
+        both_wrong=int((~right_a & ~right_b).sum()),
+        classes=_by_class(names, a.label_N, right_a, right_b),
+        shown=shown,
+    )
+
+
+def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> list[list[Any]]:
+    """The classes whose accuracy differs most, largest difference first."""
+    count = np.bincount(label_N, minlength=len(names))
+    hits_a = np.bincount(label_N[right_a], minlength=len(names))
+    hits_b = np.bincount(label_N[right_b], minlength=len(names))
+    changed = [
+        k for k in np.argsort(-np.abs(hits_a - hits_b) / np.maximum(count, 1), kind="stable") if hits_a[k] != hits_b[k]
+    ]
+    return [
+        [
+            names[k],
+            int(count[k]),
+            round(hits_a[k] / count[k], 4),
+            round(hits_b[k] / count[k], 4),
+            round((hits_b[k] - hits_a[k]) / count[k], 4),
+        ]
+        for k in changed[:MAX_CLASSES]
+    ]
+
+
+def _class_names(run: Run, a: Predictions, b: Predictions) -> list[str]:
+    size = int(max(numbers.max(initial=0) for numbers in (a.label_N, a.pred_N, b.pred_N))) + 1
+    names = read_json(RunDir(run.path).classes)
+    names = [str(name) for name in names] if isinstance(names, list) else []
+    return names + [f"class {index}" for index in range(len(names), size)]

@@ -1,0 +1,228 @@
+"""Read run folders: what was asked, what came out. Works on live runs, and on folders that a kill left behind."""
+
+import csv
+import json
+import math
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dist_train.config.choices import FALLING
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
+from dist_train.system.files import read_json
+
+Row = dict[str, Any]
+SILENT_S = 600.0
+_NOT_SETTINGS = ("run.name", "run.output_dir", "run.resume", "log.", "distributed.timeout_s")
+"""What may differ without making another experiment."""
+_ABSENT = object()
+
+
+class DamagedRun(Exception):
+    """A folder that cannot be compared, and why."""
+
+
+@dataclass(eq=False)
+class Run:
+    """One run, all its attempts joined. ``settings`` and ``results`` are flat: dotted key to plain value."""
+
+    name: str
+    path: Path
+    settings: dict[str, Any]
+    results: dict[str, Any]
+    rows: dict[str, list[Row]]
+    """Rows of metrics by split, in the order of steps, each step once."""
+    metric: str
+    """What decided `best`: ``eval.metric``."""
+
+
+def read_run(path: Path) -> Run:
+    """Read one run folder.
+
+    Raises:
+        DamagedRun: something that a run must have is missing or cannot be read.
+    """
+    folder = RunDir(path)
+    try:
+        settings = _settings(folder)
+        rows = _rows(folder.metrics)
+        if folder.result.exists() and not read_result(folder):
+            raise DamagedRun("result.json cannot be read")
+        metric = str(settings.get("eval.metric", "top1"))
+        return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not of a run
+        raise DamagedRun(f"its files do not hold what a run's do ({type(error).__name__}: {error})") from None
+
+
+def differing_keys(runs: list[Run]) -> list[str]:
+    """Settings that are not the same in all runs, in the order of the config file."""
+    keys = dict.fromkeys(key for run in runs for key in run.settings)
+    keys = {key: None for key in keys if not key.startswith(_NOT_SETTINGS)}
+    return [key for key in keys if len({repr(run.settings.get(key, _ABSENT)) for run in runs}) > 1]
+
+
+def result_keys(runs: list[Run]) -> list[str]:
+    """Names of results that any run has: best and last metrics first."""
+    keys = dict.fromkeys(key for run in runs for key in run.results)
+    metrics = [key for key in keys if key.startswith(("best.", "last."))]
+    return sorted(metrics, key=lambda key: key.split(".")[0]) + [key for key in keys if key not in metrics]
+
+
+def lower_is_better(key: str) -> bool | None:
+    """The good direction of a result; None if it has none."""
+    name = key.rpartition(".")[2]
+    if name in FALLING:
+        return True
+    return False if key == "images_per_s" or (key.startswith(("best.", "last.")) and name != "step") else None
+
+
+def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
+    """Best first if no key is given, else ascending by a setting or result; ``-key`` descends. Absent values go last.
+
+    Raises:
+        KeyError: no run has the key.
+    """
+    down = key is not None and key.startswith("-")
+    name = key.removeprefix("-") if key else f"best.{runs[0].metric}"
+    if key is None:
+        down = lower_is_better(name) is False
+    if name == "name":
+        return sorted(runs, key=lambda run: run.name, reverse=down)
+    values = {id(run): run.settings.get(name, run.results.get(name)) for run in runs}
+    if key is not None and not any(name in run.settings or name in run.results for run in runs):
+        raise KeyError(name)
+    known = [run for run in runs if values[id(run)] is not None and values[id(run)] == values[id(run)]]  # no NaN
+    numeric = all(_is_number(values[id(run)]) for run in known)
+    order: dict[int, Any] = values if numeric else {run: str(value) for run, value in values.items()}
+    known.sort(key=lambda run: order[id(run)], reverse=down)
+    return known + [run for run in runs if run not in known]
+
+
+def write_csv(path: Path, runs: list[Run]) -> None:
+    """All settings that differ and all results, one run a line."""
+    settings, results = differing_keys(runs), result_keys(runs)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "path", *settings, *results])
+        for run in runs:
+            values = [run.settings.get(key, "") for key in settings] + [run.results.get(key, "") for key in results]
+            writer.writerow([run.name, run.path, *values])
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``. Lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _settings(folder: RunDir) -> dict[str, Any]:
+    """The config, and what the last attempt ran on."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        tree = yaml.load(folder.config.read_text(), Loader=loader)
+    except FileNotFoundError:
+        inside = next(folder.path.glob("*/config.yaml"), None)
+        hint = f"; it is a folder of runs: name them, as {folder.path}/*" if inside else ""
+        raise DamagedRun(f"there is no config.yaml{hint}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DamagedRun(f"config.yaml cannot be read: {' '.join(str(error).split())[:120]}") from None
+    if not isinstance(tree, dict):
+        raise DamagedRun("config.yaml holds no sections")
+    attempt = (read_json(folder.provenance, default={}).get("attempts") or [{}])[-1]
+    git = attempt.get("git") or {}
+    commit = git.get("commit")
+    facts = {
+        "world_size": attempt.get("world_size"),
+        "git.commit": f"{commit[:8]}{' (dirty)' if git.get('dirty') else ''}" if commit else None,
+        "slurm.partition": (attempt.get("slurm") or {}).get("SLURM_JOB_PARTITION"),
+    }
+    facts |= {f"versions.{name}": version for name, version in (attempt.get("versions") or {}).items()}
+    return flatten(tree) | {key: value for key, value in facts.items() if value is not None}
+
+
+def _rows(path: Path) -> dict[str, list[Row]]:
+    """Rows by split. A step that was trained again after a restart counts as it was last."""
+    by_split: dict[str, dict[int, Row]] = {}
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+            by_split.setdefault(row["split"], {})[int(row["step"])] = row
+        except (ValueError, KeyError, TypeError):
+            continue  # the end of a line that is being written, or that a kill cut off
+    if lines and not by_split:
+        raise DamagedRun("metrics.jsonl holds no row that can be read")
+    return {split: [rows[step] for step in sorted(rows)] for split, rows in by_split.items()}
+
+
+def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any], metric: str) -> dict[str, Any]:
+    result = read_result(folder)
+    validations = rows.get("val", [])
+    sign = -1 if metric in FALLING else 1
+    scored = [row for row in validations if _is_number(row.get(metric))]
+    best = result.get("best") or max(scored, key=lambda row: sign * row[metric], default={})
+    last = validations[-1] if validations else result.get("last") or {}
+    found: dict[str, Any] = {}
+    for kind, row in (("best", best), ("last", last)):
+        ordered = {metric: None} | row
+        found |= {f"{kind}.{key}": value for key, value in ordered.items() if _is_metric(key, value)}
+    found.pop("last.step", None)
+    time_s, images_per_s = _training_time(rows, settings.get("train.global_batch"))
+    step = max([row["step"] for split in rows.values() for row in split[-1:]] + [result.get("step") or 0])
+    attempts = read_json(folder.provenance, default={}).get("attempts") or []
+    found |= {
+        "images_per_s": images_per_s or result.get("images_per_s"),
+        "time_s": time_s or result.get("wall_s"),
+        "steps": step,
+        "restarts": max(0, len(attempts) - 1),
+        "status": standing(folder, result),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)
+
+
+def _is_metric(key: str, value: Any) -> bool:
+    return isinstance(value, int | float) and key not in ("epoch", "seconds")
+
+
+def _training_time(rows: dict[str, list[Row]], global_batch: Any) -> tuple[float | None, float | None]:
+    """Seconds spent on steps and validation over all attempts, and images/s of the steps."""
+    images = seconds = 0.0
+    before = 0
+    for row in rows.get("train", []):
+        if row.get("images_per_s") and isinstance(global_batch, int):
+            done = (row["step"] - before) * global_batch
+            images, seconds = images + done, seconds + done / row["images_per_s"]
+        before = row["step"]
+    if not seconds:
+        return None, None
+    return seconds + sum(row.get("seconds") or 0.0 for row in rows.get("val", [])), images / seconds
+
+
+def standing(folder: RunDir, result: Row) -> str:
+    """The status, with the kind of a failure, or for how long a run has been silent that calls itself running."""
+    status = str(result.get("status", "unknown"))
+    if status == "failed" and result.get("error"):
+        return f"failed: {result['error']}"
+    if status != "running":
+        return status
+    try:
+        updated = datetime.strptime(result["updated"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        news = max([updated, *(path.stat().st_mtime for path in (folder.metrics, folder.lock) if path.exists())])
+    except (KeyError, ValueError):
+        return status
+    silent = time.time() - news
+    return f"running, silent for {silent / 3600:.1f} h" if silent > SILENT_S else status

@@ -1,0 +1,106 @@
+"""How far a run got, and how far it was at each start: what launchers write into a run folder.
+
+``launch.json`` lists the jobs submitted for it. In ``starts.json`` node 0's supervisor notes every start, before
+any worker runs. Progress means a step that no start of the same job has reached before; so a job that dies at
+the same place again is found out.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from dist_train.run.folder import RunDir
+from dist_train.run.result import now, read_result
+from dist_train.system.files import read_json, write_json
+
+_TAIL_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class History:
+    """What the starts of one job tell when the last of them ends."""
+
+    progressed: bool
+    """This start reached a step that no earlier one had reached."""
+    progressed_before: bool
+    """So did the start before it; true for a job's first start, where nothing is known."""
+    stopped_at: int | None
+    """The step at which the run stood, stopped in good order, when this start began."""
+
+
+def live_step(run: RunDir) -> int:
+    """The last optimizer step that the run folder knows of."""
+    return max(int(read_result(run).get("step", 0)), _last_metrics_step(run))
+
+
+def record_submission(run: RunDir, job_id: str, **details: Any) -> None:
+    """Append a job to ``launch.json``."""
+    write_json(run.path / "launch.json", [*read_submissions(run), {"job": job_id, "time": now(), **details}])
+
+
+def read_submissions(run: RunDir) -> list[dict[str, Any]]:
+    """The jobs submitted for a run, the oldest first."""
+    return list(read_json(run.path / "launch.json", default=[]))
+
+
+def record_start(run: RunDir, job_id: str, restart: int) -> None:
+    """Append this start to ``starts.json``."""
+    result = read_result(run)
+    starts = read_starts(run)
+    starts.append(
+        {
+            "job": job_id,
+            "restart": restart,
+            "time": now(),
+            "step": live_step(run),
+            "stopped_at": result["step"] if result.get("status") == "stopped" else None,
+        }
+    )
+    write_json(run.path / "starts.json", starts)
+
+
+def record_end(run: RunDir, verdict: str, why: str) -> None:
+    """Add to the last start how it ended."""
+    starts = read_starts(run)
+    if starts:
+        starts[-1] |= {"ended": now(), "reached": live_step(run), "verdict": verdict, "why": why}
+        write_json(run.path / "starts.json", starts)
+
+
+def has_failed(run: RunDir, job_id: str, restart: int) -> bool:
+    """Whether a supervisor has decided that this start of the job was its last."""
+    start = next(iter(read_starts(run)[-1:]), {})
+    return (start.get("job"), start.get("restart"), start.get("verdict")) == (job_id, restart, "fail")
+
+
+def read_starts(run: RunDir) -> list[dict[str, Any]]:
+    """All starts of a run by supervisors, the oldest first."""
+    return list(read_json(run.path / "starts.json", default=[]))
+
+
+def history(run: RunDir, job_id: str) -> History:
+    """Judge the last start of a job by what lies in the run folder now."""
+    starts = [start for start in read_starts(run) if start["job"] == job_id]
+    steps = [int(start["step"]) for start in starts] or [0]
+    return History(
+        progressed=live_step(run) > max(steps),
+        progressed_before=len(steps) < 2 or steps[-1] > max(steps[:-1]),
+        stopped_at=starts[-1].get("stopped_at") if starts else None,
+    )
+
+
+def _last_metrics_step(run: RunDir) -> int:
+    """The step of the last whole line of ``metrics.jsonl``."""
+    try:
+        with open(run.metrics, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line)["step"])
+        except (ArithmeticError, ValueError, KeyError, TypeError):  # a line that was being written, or is damaged
+            continue
+    return 0

@@ -1,0 +1,63 @@
+"""What is told of a data set that has changed since its run began."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dist_train.data.changed_files import changes_since, save_listing
+from dist_train.data.index import DataIndex, scan
+from tests.data.test_index import data, picture
+
+
+@pytest.fixture
+def images(image_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(image_folder, tmp_path / "images"))
+
+
+def _scan(images: Path) -> DataIndex:
+    return scan(data(images))
+
+
+def test_every_kind_of_change_is_told_by_name(images: Path, tmp_path: Path) -> None:
+    save_listing(tmp_path / "listing", _scan(images))
+    assert "content of its images is not" in changes_since(tmp_path / "listing", _scan(images))
+    removed = sorted((images / "train" / "class_a").iterdir())[:4]
+    for path in removed:
+        path.unlink()
+    picture(images / "val" / "class_b" / "new.png")
+    (images / "train" / "class_c" / "002.jpg").write_bytes(b"other")
+    told = changes_since(tmp_path / "listing", _scan(images))
+    assert told == (
+        "1 file added (val/class_b/new.png); "
+        f"4 files removed ({', '.join(str(path.relative_to(images)) for path in removed[:3])}, ...); "
+        "1 file of another size (train/class_c/002.jpg)"
+    )
+
+
+def test_labels_and_classes(images: Path, tmp_path: Path) -> None:
+    keys = {"format": "csv", "csv": {"train": "t.csv", "val": "v.csv"}}
+    cat, dog, other = (f"train/class_a/{number}" for number in ("000.png", "003.jpg", "006.jpg"))
+    (images / "v.csv").write_text(f"path,label\n{dog},dog\n")
+    (images / "t.csv").write_text(f"path,label\n{cat},cat\n{dog},dog\n{other},cat\n")
+    save_listing(tmp_path / "listing", scan(data(images, **keys)))
+    (images / "t.csv").write_text(f"path,label\n{cat},cat\n{dog},dog\n{other},eel\n")
+    told = changes_since(tmp_path / "listing", scan(data(images, **keys)))
+    assert f"1 file relabelled ({other}: cat -> eel)" in told
+    assert "the classes were cat, dog (2) and are cat, dog, eel (3)" in told
+
+
+def test_without_its_listing_the_change_alone_is_told(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "half").write_bytes(b"\x1f\x8b")
+    for name in ("absent", "half"):
+        assert changes_since(tmp_path / name, _scan(images)) == "its files, sizes or labels have changed"
+
+
+def test_a_validation_set_can_be_cut_short_evenly(images: Path) -> None:
+    whole, part = _scan(images), scan(data(images, max_val_images=5))
+    assert len(part.val) == 5
+    names = [whole.val.name(place) for place in range(len(whole.val))]
+    places = [names.index(part.val.name(place)) for place in range(5)]
+    assert places == [0, 4, 9, 13, 18]
+    assert part.fingerprint != whole.fingerprint
+    assert scan(data(images, max_val_images=1000)).fingerprint == whole.fingerprint

@@ -1,0 +1,186 @@
+"""Stops: all ranks at one step, whoever was told, whenever; and nothing is lost."""
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from dist_train.config import parse_config
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.group import Dist, joined
+from dist_train.distributed.stop import StopRequest
+from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals
+from dist_train.training import loop as train_module
+from tests.support.ranks import run_ranks
+from tests.support.runs import changed, folder, rows, state_digest, train
+
+
+def _stop_steps(told: int, numbers: list[int]) -> tuple[int, str]:
+    """Step at which this rank stops when rank ``told`` gets signals after its 5th step."""
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        stop = StopRequest(group)
+        for step in range(1, 100):
+            if step == 5 and group.rank == told:
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+            if stop.agreed():
+                stop.close()
+                return step, stop.reason
+    raise AssertionError("never stopped")
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+def test_a_signal_to_one_rank_stops_all_within_two_steps(number: signal.Signals) -> None:
+    steps = run_ranks(3, _stop_steps, 1, [number])
+    assert [step for step, _ in steps] == [6, 6, 6]
+    assert [reason for _, reason in steps] == [
+        "another rank was told to stop",
+        number.name,
+        "another rank was told to stop",
+    ]
+
+
+def test_repeated_and_different_signals_are_one_stop() -> None:
+    steps = run_ranks(2, _stop_steps, 0, [signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1])
+    assert [step for step, _ in steps] == [6, 6]
+
+
+def test_one_process_stops_at_once() -> None:
+    assert run_ranks(1, _stop_steps, 0, [signal.SIGUSR1]) == [(5, "SIGUSR1")]
+
+
+def _two_interrupts() -> str:
+    StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"))
+    os.kill(os.getpid(), signal.SIGINT)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        return "at once"
+    return "ignored"
+
+
+def test_the_second_interrupt_means_now() -> None:
+    assert run_ranks(1, _two_interrupts) == ["at once"]
+
+
+def _interrupted_twice(tree: dict[str, Any]) -> int:
+    _patch("train_step", lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
+    return train_module.main(parse_config(tree))
+
+
+def test_a_run_that_is_interrupted_twice_says_how_it_ended(
+    tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_ranks(1, _interrupted_twice, tree) == [1]
+    result = json.loads((folder(tree) / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "other")
+    output = capsys.readouterr().out
+    assert "error: interrupted twice: left at once, without saving" in output
+    assert "Traceback" not in output
+
+
+def _ends_in_time() -> float:
+    stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=3.0)
+    stop.reserve(2.5)
+    stop.reserve(0.5)
+    began = time.monotonic()
+    while not stop.agreed():
+        time.sleep(0.01)
+    assert stop.reason == "time limit"
+    stop.close()
+    return time.monotonic() - began
+
+
+def test_the_time_limit_leaves_room_for_what_a_stop_needs() -> None:
+    (waited,) = run_ranks(1, _ends_in_time)
+    assert 0.4 < waited < 1.5
+
+
+def _ends_before_a_long_step_would_not_fit() -> float:
+    stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=2.0)
+    began = time.monotonic()
+    while not stop.agreed():
+        time.sleep(0.3)
+    stop.close()
+    return time.monotonic() - began
+
+
+def test_the_time_limit_leaves_room_for_steps_as_long_as_they_were() -> None:
+    (waited,) = run_ranks(1, _ends_before_a_long_step_would_not_fit)
+    assert 0.5 < waited < 1.7
+
+
+def _ignoring() -> bool:
+    ignore_stop_signals()
+    for number in STOP_SIGNALS:
+        os.kill(os.getpid(), number)
+    return True
+
+
+def test_loader_processes_ignore_stop_signals() -> None:
+    assert run_ranks(1, _ignoring) == [True]
+
+
+def _train_with_a_signal(tree: dict[str, Any], rank: int, moment: str) -> int:
+    """A training in which ``rank`` is told to stop at a moment that is hard to hit from outside."""
+    if os.environ.get("RANK", "0") == str(rank):
+        if moment == "to the loader processes":
+            _patch("save_now", lambda: _signal_children())
+        else:
+            _patch(moment, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    return train_module.main(parse_config(tree))
+
+
+def _patch(name: str, before: Any) -> None:
+    original = getattr(train_module, name)
+
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        before()
+        return original(*args, **kwargs)
+
+    setattr(train_module, name, patched)
+
+
+def _signal_children() -> None:
+    for process in os.listdir("/proc"):
+        if process.isdigit() and _parent(process) == os.getpid():
+            os.kill(int(process), signal.SIGTERM)
+
+
+def _parent(process: str) -> int:
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return int(file.read().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return -1
+
+
+@pytest.mark.parametrize("moment", ["fit", "train_step", "evaluate_now", "save_now", "finished"])
+def test_a_stop_at_any_moment_loses_nothing(tree: dict[str, Any], moment: str) -> None:
+    tree = changed(tree, train__ema=0.9, checkpoint__every_steps=2, augment__mixup=0.8)
+    straight = train(tree, 2, run__name="straight")
+    tree = changed(tree, run__name="stopped")
+    codes, starts = [75], 0
+    while codes[0] == 75:
+        starts += 1
+        # A run that is told to stop before every evaluation cannot get on, so from the fourth start on nobody tells it.
+        codes = run_ranks(2, _train_with_a_signal, tree, 1 if starts < 4 else -1, moment)
+        assert len(set(codes)) == 1
+        result = json.loads((folder(tree) / "result.json").read_text())
+        assert result["status"] == {75: "stopped", 0: "done"}[codes[0]]
+    assert starts > 1
+    assert state_digest(folder(tree)) == state_digest(straight)
+    assert rows(folder(tree)) == rows(straight)
+
+
+def test_signals_to_loader_processes_change_nothing(tree: dict[str, Any]) -> None:
+    tree = changed(tree, data__workers=1)
+    straight = train(tree, 1, run__name="straight")
+    codes = run_ranks(1, _train_with_a_signal, changed(tree, run__name="signalled"), 0, "to the loader processes")
+    assert codes == [0]
+    assert state_digest(straight.with_name("signalled")) == state_digest(straight)

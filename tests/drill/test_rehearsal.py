@@ -1,0 +1,123 @@
+"""The fire drill: it finds nothing where nothing is lost, and says so where something is."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dist_train.config import load_config, parse_config
+from dist_train.drill import rehearsal as drill_module
+from dist_train.drill.__main__ import main
+from dist_train.drill.faults import FAULTS
+from dist_train.drill.rehearsal import Drill, DrillError, drill_config, table
+from dist_train.errors import ConfigError
+from tests.support.commands import help_takes_no_torch
+from tests.support.ranks import start_ranks
+from tests.support.runs import _main, changed
+from tests.whole_runs.fuzz import ForkedStart
+
+
+def _start(arguments: Sequence[str], ranks: int, log: Path, **overrides: Any) -> ForkedStart:
+    """As the command does it, but with ranks that have torch imported."""
+    _, config, *rest = arguments
+    tree = load_config(config, rest).model_dump(mode="json")
+    return ForkedStart(start_ranks(ranks, _main, changed(tree, **overrides)))
+
+
+def _faults(*names: str) -> list[Any]:
+    return [fault for fault in FAULTS if fault.name in names]
+
+
+def test_two_ranks_survive(tree: dict[str, Any]) -> None:
+    cfg = parse_config(changed(tree, train__ema=0.9, augment__mixup=0.8, checkpoint__every_steps=1000))
+    drill = Drill(cfg, 2, 100, _start)
+    outcomes = drill(_faults("stop signal to one rank", "SIGKILL, newest checkpoint damaged"))
+    assert [outcome.trouble for outcome in outcomes] == ["", ""]
+    stopped, damaged = outcomes
+    assert stopped.lost == 0
+    assert damaged.lost > 0
+    assert min(outcome.restart_s for outcome in outcomes) > 0
+    lines = table(outcomes, drill.noise).splitlines()
+    assert lines[1].startswith("stop signal to one rank")
+    assert lines[1].endswith("0  equal")
+    assert lines[-1] == "2 of 2 survived with nothing lost"
+
+
+def test_what_is_lost_is_told(tree: dict[str, Any]) -> None:
+    starts: list[str] = []
+
+    def forgetful(arguments: Sequence[str], ranks: int, log: Path) -> ForkedStart:
+        """A machine on which the second start of a run draws other random numbers than the first."""
+        again = arguments[-1] in starts
+        starts.append(arguments[-1])
+        if again:
+            for manifest in (Path(cfg.run.output_dir) / "drill-test").glob("*/checkpoints/*/manifest.json"):
+                content = json.loads(manifest.read_text())
+                manifest.write_text(json.dumps(content | {"config": content["config"] | {"run.seed": 7}}))
+        return _start(arguments, ranks, log, **({"run__seed": 7} if again else {}))
+
+    cfg = parse_config(tree)
+    drill = Drill(cfg, 1, 100, forgetful)
+    (outcome,) = drill(_faults("SIGKILL of everything"))
+    assert outcome.trouble.startswith("other weights: by ")
+    assert "two undisturbed runs differ by 0.0e+00" in outcome.trouble
+    assert table([outcome], drill.noise).endswith("0 of 1 survived with nothing lost")
+
+
+def test_the_drill_is_the_users_run_cut_short(tree: dict[str, Any], tmp_path: Path) -> None:
+    cfg = parse_config(changed(tree, train__epochs=90, model__unfreeze_epoch=30, model__freeze="backbone"))
+    short = drill_config(cfg, tmp_path)
+    assert (short.train.max_steps, short.train.epochs, short.checkpoint.every_steps) == (12, 90, 3)
+    assert short.run.deterministic
+    assert short.data.max_val_images == 256
+    same = ("global_batch", "precision", "ema", "clip_grad")
+    assert [getattr(short.train, key) for key in same] == [getattr(cfg.train, key) for key in same]
+    assert (short.optim, short.loss, short.augment) == (cfg.optim, cfg.loss, cfg.augment)
+
+
+def test_a_run_that_fails_by_itself_ends_the_drill(tree: dict[str, Any]) -> None:
+    drill = Drill(parse_config(changed(tree, data__root="nowhere")), 1, 100, _start)
+    with pytest.raises(DrillError, match="a run that nobody had disturbed failed"):
+        drill(_faults("SIGKILL of everything"))
+
+
+def test_the_reason_that_a_run_gave_is_told_and_not_torchruns_report(tree: dict[str, Any]) -> None:
+    drill = Drill(parse_config(tree), 1, 100, _start)
+    noise = "\n".join(["======", *["  exitcode  : 2"] * 20])
+    drill._log("straight").write_text(f"error: `train.global_batch` (6) must be\n{noise}\n")
+    with pytest.raises(DrillError) as error:
+        drill._check("straight", drill._traces("straight"))
+    assert str(error.value).splitlines()[1:] == ["`train.global_batch` (6) must be"]
+
+
+def test_the_folder_of_somebody_else_is_left_alone(tree: dict[str, Any]) -> None:
+    folder = Path(tree["run"]["output_dir"]) / "drill-test"
+    folder.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="exists and is no drill's"):
+        Drill(parse_config(tree), 1, 100, _start)
+
+
+def test_help_and_errors_need_no_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_takes_no_torch("drill")
+    assert "--ranks N" in text
+    (tmp_path / "bad.yaml").write_text("run: {nam: x}")
+    assert main(["--config", str(tmp_path / "bad.yaml")]) == 2
+    assert "`run.nam`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--config", str(tmp_path / "bad.yaml"), "--ranks", "0"])
+    assert "'0' must be a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_command_with_real_torchruns(
+    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+    chosen = ("SIGKILL of one rank", "SIGTERM to torchrun", "SIGKILL of torchrun")
+    monkeypatch.setattr(drill_module, "FAULTS", tuple(_faults(*chosen)))
+    assert main(["--config", str(tmp_path / "run.yaml"), "--ranks", "2", "run.name=fire"]) == 0
+    assert "3 of 3 survived" in capsys.readouterr().out
+    assert not (Path(tree["run"]["output_dir"]) / "drill-fire").exists()

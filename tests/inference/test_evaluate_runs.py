@@ -1,0 +1,174 @@
+"""``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dist_train.evaluate import main
+from dist_train.evaluation.reports import draw_confusion
+from dist_train.system.files import read_json
+from tests.support.commands import call, help_takes_no_torch
+from tests.support.ranks import run_ranks
+from tests.support.runs import train
+from tests.support.tables import tabled
+
+
+def test_help_is_quick() -> None:
+    text = help_takes_no_torch("evaluate")
+    assert "RUN [RUN ...]" in text
+    assert "--picture FILE" in text
+
+
+def test_names_of_classes_that_are_odd_are_drawn(tmp_path: Path) -> None:
+    draw_confusion(tmp_path / "a.png", np.eye(2, dtype=np.int64), ["\udce4pfel", r"$\no$"], "odd")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    row = read_json(run / "result.json")["best"]
+    document, picture = tmp_path / "scores.json", tmp_path / "confusion.png"
+    code, out, _ = call(main, run, "--json", document, "--picture", picture)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "  ".join(f"{name} {row[name]!r}" for name in ("loss", "top1", "top5", "macro_f1"))
+    assert lines[3].split() == ["class", "images", "recall", "precision", "f1"]
+    written = read_json(document)
+    assert {name: written[name] for name in ("loss", "top1", "top5", "macro_f1")} == {
+        name: row[name] for name in ("loss", "top1", "top5", "macro_f1")
+    }
+    matrix = np.array(written["confusion"])
+    assert matrix.sum() == 23
+    assert 100 * matrix.trace() / 23 == pytest.approx(row["top1"])
+    assert [entry["images"] for entry in written["classes"]] == matrix.sum(1).tolist()
+    with Image.open(picture) as image:
+        assert min(image.size) > 300
+        assert len(set(image.convert("L").tobytes())) > 50
+
+
+def test_how_a_run_was_trained_does_not_matter(tree: dict[str, Any]) -> None:
+    run = train(tree, 2, train__epochs=1, distributed__strategy="ddp")
+    code, out, err = call(main, run)
+    assert (code, err) == (0, "")
+    assert out.startswith("loss ")
+
+
+def _probabilities(run: Path) -> tuple[Any, Any]:
+    from dist_train.distributed.group import joined
+    from dist_train.inference.evaluate_runs import score
+    from dist_train.inference.load_run import run_config
+
+    with joined(run_config(run).distributed) as group:
+        found = score(run, "best", [], group, None, keep=True)
+    assert found is not None
+    assert found[0].outputs is not None
+    return found[0].outputs.numpy(), found[0].labels.numpy()
+
+
+def test_an_ensemble_is_the_mean_of_probabilities(tree: dict[str, Any], tmp_path: Path) -> None:
+    runs = [train(tree, run__name=f"seed{seed}", run__seed=seed, train__epochs=2) for seed in (0, 1)]
+    document = tmp_path / "scores.json"
+    code, out, _ = call(main, *runs, "--json", document)
+    assert code == 0
+    assert out.splitlines()[0].startswith(f"{runs[0]}: loss ")
+    assert out.splitlines()[2].startswith("ensemble of 2: loss ")
+    first, second, both = read_json(document)
+    assert first["loss"] == read_json(runs[0] / "result.json")["best"]["loss"]
+    kept = [run_ranks(1, _probabilities, run)[0] for run in runs]
+    mean, labels = np.mean([probabilities for probabilities, _ in kept], axis=0), kept[0][1]
+    assert both["top1"] == pytest.approx(100 * (mean.argmax(1) == labels).mean())
+    assert both["loss"] == pytest.approx(-np.log(mean[range(23), labels]).mean(), rel=1e-5)
+    assert both["loss"] < max(first["loss"], second["loss"])  # by Jensen's inequality
+
+
+def test_a_regression_has_a_table_of_its_targets(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    root = tabled(image_folder, tmp_path / "tables", "regression")
+    keys = {"data__format": "csv", "data__task": "regression", "data__csv": {"targets": ["red", "width"]}}
+    keys |= {"loss__name": "mse", "eval__metric": "mae", "data__root": str(root), "train__epochs": 1}
+    runs = [train(tree, run__name=f"seed{seed}", run__seed=seed, **keys) for seed in (0, 1)]
+    code, out, _ = call(main, *runs)
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[-2:]] in (["red", "width"], ["width", "red"])
+    assert out.splitlines()[-3].split() == ["class", "mae", "rmse", "r2"]
+    code, _, err = call(main, runs[0], "--picture", tmp_path / "a.png")
+    assert (code, err) == (2, "error: --picture draws a confusion matrix, and a regression task has none\n")
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    (tmp_path / "file").touch()
+    for option, path, words in (
+        ("--picture", tmp_path / "a.foo", "must end in one of .png, .svg, .pdf"),
+        ("--picture", tmp_path / "file" / "a.png", "cannot be written"),
+        ("--json", tmp_path, "cannot be written: Is a directory"),
+    ):
+        code, out, err = call(main, run, option, path)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: {option} ({path})"), err
+        assert words in err
+
+
+def test_a_picture_takes_any_name(tmp_path: Path) -> None:
+    names = [r"a $\foo$ b", os.fsdecode(b"\xff"), "two\nlines"]
+    draw_confusion(tmp_path / "a.png", np.eye(3, dtype=np.int64), names, r"runs/$\bad$")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:
+    code, _, err = call(main, tmp_path)
+    assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
+    run = train(tree, train__epochs=1)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text + "old: 1\n")
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"{run / 'config.yaml'} is none that this version writes: `old` is not a key" in err
+    (run / "config.yaml").write_text(text)
+    (run / "best.safetensors").unlink()
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"{run} has no best.safetensors: best weights appear with the first evaluation of a run" in err
+    assert call(main, run, "--weights", "last")[0] == 0
+
+
+def test_data_that_has_moved_and_other_data_of_the_same_classes(
+    tree: dict[str, Any], image_folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(image_folder, root)
+    run = train(tree, data__root=str(root), train__epochs=1)
+    _, before, _ = call(main, run)
+    moved = root.rename(tmp_path / "moved")
+    code, _, err = call(main, run)
+    assert code == 2
+    assert f"`data.root` ({root}) " in err
+    code, out, _ = call(main, run, "--set", f"data.root={moved}")
+    assert (code, out) == (0, before)
+    code, out, _ = call(main, run, "--set", f"data.root={moved}", "--set", "data.max_val_images=7")
+    assert code == 0
+    assert sum(int(line.split()[1]) for line in out.splitlines()[4:]) == 7
+    code, _, err = call(main, run, "--set", "data.rot=x")
+    assert (code, err) == (2, "error: `data.rot` is not a key: did you mean `data.root`?\n")
+    (moved / "train" / "class_a").rename(moved / "train" / "another")
+    (moved / "val" / "class_a").rename(moved / "val" / "another")
+    code, _, err = call(main, run, "--set", f"data.root={moved}")
+    assert code == 2
+    assert "learnt other classes than `data.root`" in err
+
+
+def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(image_folder, other)
+    (other / "val" / "class_a" / "000.png").unlink()
+    runs = [
+        train(tree, run__name=name, data__root=str(root), train__epochs=1)
+        for name, root in (("a", image_folder), ("b", other))
+    ]
+    code, _, err = call(main, *runs)
+    assert code == 2
+    assert "b was trained or validated on other data than the first run; evaluate it by itself" in err

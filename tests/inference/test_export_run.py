@@ -1,0 +1,81 @@
+"""``python -m dist_train.export``: files that other programs load, and that compute the same."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from dist_train.errors import DistTrainError
+from dist_train.export import main
+from dist_train.inference import export_run as exports
+from dist_train.system.files import read_json
+from tests.support.commands import call, help_takes_no_torch
+from tests.support.runs import train
+
+
+def test_help_is_quick() -> None:
+    assert "model.onnx" in help_takes_no_torch("export")
+
+
+@pytest.mark.parametrize("name", ["test_vit", pytest.param("test_efficientnet", marks=pytest.mark.slow)])
+def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: str) -> None:
+    run = train(tree, model__name=name, train__epochs=1, augment={"crop": "random_resized"})
+    code, out, _ = call(main, run)
+    assert code == 0
+    told = re.findall(r"model\.(\w+): [\d.]+ MB, outputs differ by at most (\S+) ", out)
+    assert [kind for kind, _ in told] == ["safetensors", "onnx"]
+    assert all(float(difference) < 1e-4 for _, difference in told)
+
+    description = read_json(run / "export" / "model.json")
+    assert description["classes"] == ["class_a", "class_b", "class_c"]
+    assert description["input"]["shape"] == ["batch", 3, 32, 32]
+    assert description["input"]["resize_shorter_side_to"] > 32
+    model = timm.create_model(name, num_classes=3, **({"img_size": 32} if name == "test_vit" else {})).eval()
+    model.load_state_dict(safetensors.torch.load_file(run / "export" / "model.safetensors"))
+    file = run / "export" / "model.onnx"
+    onnx.checker.check_model(onnx.load(file), full_check=True)
+    assert '"classes"' in onnx.load(file).metadata_props[0].value
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for batch in (1, 5):
+        images = torch.randn(batch, 3, 32, 32)
+        (found,) = session.run(None, {"images": images.numpy()})
+        with torch.no_grad():
+            assert np.abs(np.asarray(found) - model(images).numpy()).max() < 1e-4
+
+
+def test_a_file_that_computes_something_else_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"")
+    good = torch.ones(2, 3)
+    exports._compare(file, good, good + 1e-5)
+    for bad in (good + 0.1, good * torch.nan):
+        with pytest.raises(DistTrainError, match=r"model.onnx does not compute what the model does: outputs differ by"):
+            exports._compare(file, good, bad)
+
+
+class Choosing(nn.Module):
+    """A model whose way depends on the values of its images, which no graph can express."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = images.mean((2, 3))
+        return outputs * 2 if outputs.sum().item() > 0 else outputs
+
+
+def test_a_model_that_is_no_graph_is_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        DistTrainError, match=r"model.onnx: torch cannot express this model as ONNX: .*; the other files"
+    ):
+        exports._write_onnx(tmp_path / "model.onnx", Choosing(), torch.zeros((2, 3, 8, 8)), {})
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    code, _, err = call(main, tmp_path)
+    assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")

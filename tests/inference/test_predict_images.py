@@ -1,0 +1,104 @@
+"""``python -m dist_train.predict``: CSV with names and probabilities that agree with the evaluation."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dist_train.predict import main
+from dist_train.run.predictions import load_predictions
+from tests.support.commands import call, help_takes_no_torch
+from tests.support.runs import train
+from tests.support.tables import tabled
+
+
+def test_help_is_quick() -> None:
+    assert "IMAGES" in help_takes_no_torch("predict")
+
+
+def test_predictions_are_those_of_the_evaluation(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(image_folder, root)
+    run = train(tree, data__root=str(root), train__epochs=2)
+    shutil.rmtree(root / "train")  # the training data need not be there
+    code, out, err = call(main, run, root / "val", "--batch-size", "7")
+    assert (code, err) == (0, "")
+    lines = list(csv.DictReader(out.splitlines()))
+    kept = load_predictions(run / "predictions.npz")
+    assert kept is not None
+    names = ["class_a", "class_b", "class_c"]
+    assert list(lines[0]) == ["path", "prediction", "probability", *names]
+    assert [line["path"] for line in lines] == [str(root / path) for path in kept.paths]
+    assert [line["prediction"] for line in lines] == [names[number] for number in kept.pred_N]
+    for line in lines:
+        values = [float(line[name]) for name in names]
+        assert sum(values) == pytest.approx(1, abs=1e-4)
+        assert float(line["probability"]) == max(values) == float(line[line["prediction"]])
+
+
+def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    bad, out = tmp_path / "bad.jpg", tmp_path / "out.csv"
+    bad.write_text("not found")
+    good = image_folder / "val" / "class_a" / "000.png"
+    code, printed, err = call(main, run, bad, good, "--out", out)
+    assert (code, printed) == (2, "")
+    assert f"error: cannot read the image {bad}: cannot identify image file" in err
+    assert [line["path"] for line in csv.DictReader(out.read_text().splitlines())] == [str(good)]
+    code, _, err = call(main, run, tmp_path / "nowhere")
+    assert (code, err) == (2, f"error: there is no file or folder {tmp_path / 'nowhere'}\n")
+    (tmp_path / "empty").mkdir()
+    assert call(main, run, tmp_path / "empty")[2] == "error: the folders hold no images\n"
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "1.png").symlink_to("nowhere")
+    latin = os.path.join(os.fsencode(odd), b"\xe4.png")  # an umlaut, but not in UTF-8
+    shutil.copy(good, latin)
+    code, _, err = call(main, run, odd, "--out", out)
+    assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n")
+    assert out.read_bytes().splitlines()[1].startswith(latin + b",")
+    command = [sys.executable, "-m", "dist_train.predict", str(run), latin]
+    printed = subprocess.run(
+        command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    )
+    assert printed.stdout.splitlines()[1].startswith(latin + b",")
+
+
+def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no utf-8 \xff.png"))
+    shutil.copy(image_folder / "val" / "class_a" / "000.png", odd)
+    out = tmp_path / "new" / "folder" / "out.csv"
+    assert call(main, run, odd, "--out", out)[0] == 0
+    assert os.fsencode(odd) in out.read_bytes()
+    code, _, err = call(main, run, odd, "--out", tmp_path)
+    assert (code, err) == (2, f"error: --out ({tmp_path}) cannot be written: Is a directory\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "dist_train.predict", run, odd],
+        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.fsencode(odd) in done.stdout
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks(tree: dict[str, Any], image_folder: Path, tmp_path: Path, task: str) -> None:
+    keys: dict[str, Any] = {"data__format": "csv", "data__task": task, "train__epochs": 1}
+    keys |= {"multilabel": {"loss__name": "bce", "eval__metric": "map"}, "regression": {"loss__name": "mse", "eval__metric": "r2"}}[task]  # fmt: skip
+    if task == "regression":
+        keys["data__csv"] = {"targets": ["red", "width"]}
+    run = train(tree, data__root=str(tabled(image_folder, tmp_path / "tables", task)), **keys)
+    code, out, _ = call(main, run, image_folder / "val" / "class_a" / "000.png")
+    assert code == 0
+    (line,) = csv.DictReader(out.splitlines())
+    if task == "regression":
+        assert list(line) == ["path", "red", "width"]
+    else:
+        names = ["class_a", "class_b", "wide"]
+        assert list(line) == ["path", "predictions", *names]
+        assert line["predictions"] == "|".join(name for name in names if float(line[name]) > 0.5)

@@ -1,0 +1,203 @@
+"""Which parameters go where, and which optimizer they meet."""
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from dist_train.config.sections.model import ModelConfig
+from dist_train.config.sections.optim import OptimConfig
+from dist_train.config.sections.train import TrainConfig
+from dist_train.errors import ConfigError
+from dist_train.learning.optimizer import build_optimizer, param_groups, set_lr, update_weights
+from dist_train.learning.precision import Precision
+from dist_train.model.build import build_model
+from tests.support.runs import changed, rows, state_digest, train
+
+HEAD = frozenset({"1.weight", "1.bias"})
+
+
+def two_layers() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "values"),
+    [
+        ({"name": "sgd", "nesterov": True}, torch.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
+        ({"name": "adam", "betas": (0.8, 0.9), "eps": 1e-3}, torch.optim.Adam, {"betas": (0.8, 0.9), "eps": 1e-3}),
+        ({"name": "adamw"}, torch.optim.AdamW, {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+        ({"name": "rmsprop", "momentum": 0.5, "alpha": 0.9}, torch.optim.RMSprop, {"momentum": 0.5, "alpha": 0.9}),
+        ({"name": "lamb", "betas": (0.8, 0.9)}, timm.optim.Lamb, {"betas": (0.8, 0.9), "weight_decay": 0.01}),
+        ({"name": "Lion"}, timm.optim.Lion, {"betas": (0.9, 0.999)}),
+        ({"name": "rmsproptf", "momentum": 0.7}, timm.optim.RMSpropTF, {"momentum": 0.7}),
+    ],
+)
+def test_optimizers_by_name(options: dict[str, Any], kind: type, values: dict[str, Any]) -> None:
+    optimizer = build_optimizer(OptimConfig(lr=0.1, weight_decay=0.01, **options), two_layers(), HEAD)
+    assert type(optimizer) is kind
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.1
+        assert {key: group[key] for key in values} == values
+
+
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
+def test_every_timm_optimizer_can_be_built_or_says_why_not() -> None:
+    built, refused = [], {}
+    for name in timm.optim.list_optimizers():
+        try:
+            optimizer = build_optimizer(OptimConfig(name=name, lr=0.1), two_layers(), HEAD)
+            built.append(name)
+            assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+        except ConfigError as error:
+            refused[name] = str(error)
+    assert {"adafactor", "adan", "kron", "lars", "lion", "madgrad", "muon", "nadamw", "novograd"} <= set(built)
+    needs_another_package = {name for name in refused if name.startswith(("bnb", "fused"))}
+    assert set(refused) - needs_another_package <= {"adahessian"}
+    assert all(f"`optim.name` ({name})" in message for name, message in refused.items())
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop"])
+def test_a_capital_letter_makes_no_other_optimizer(name: str) -> None:
+    ours, theirs = (build_optimizer(OptimConfig(name=n, lr=0.1), two_layers(), HEAD) for n in (name, name.lower()))
+    assert type(ours) is type(theirs)
+    assert ours.defaults == theirs.defaults, "timm's sgd has Nesterov's momentum"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("adamww", r"`optim.name` \(adamww\) is neither sgd, .* did you mean adamw"),
+        ("adahessian", "needs second derivatives"),
+        ("lookahead_adam", "lookahead keeps a copy of the weights that no checkpoint holds; use adam"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_is_an_error(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_optimizer(OptimConfig(name=name, lr=0.1), two_layers(), HEAD)
+    with pytest.raises(ConfigError, match=r"`optim.name` \(sgd\) cannot be built: Nesterov momentum requires"):
+        build_optimizer(OptimConfig(lr=0.1, momentum=0.0, nesterov=True), two_layers(), HEAD)
+
+
+def names_of(groups: list[dict[str, Any]], module: nn.Module) -> list[tuple[set[str], dict[str, Any]]]:
+    names = {p: name for name, p in module.named_parameters()}
+    return [
+        ({names[p] for p in g["params"]}, {key: value for key, value in g.items() if key != "params"}) for g in groups
+    ]
+
+
+def test_no_decay_on_norms_and_biases_by_choice() -> None:
+    module = timm.create_model("test_vit", num_classes=3)
+    everything = names_of(param_groups(OptimConfig(lr=1, weight_decay=0.1), module, frozenset()), module)
+    assert [(len(names), group["weight_decay"]) for names, group in everything] == [
+        (len(list(module.parameters())), 0.1)
+    ]
+    cfg = OptimConfig(lr=1, weight_decay=0.1, decay_norm_and_bias=False)
+    split = {group["weight_decay"]: names for names, group in names_of(param_groups(cfg, module, frozenset()), module)}
+    assert all(module.get_parameter(name).ndim > 1 for name in split[0.1])
+    assert {"norm.weight", "head.bias", "pos_embed", "cls_token"} <= split[0.0]
+
+
+def test_layer_decay_and_head_scale_and_freezing_together() -> None:
+    cfg = ModelConfig(name="test_vit", pretrained=False, freeze=("all_but_last:2",))
+    network = build_model(cfg, 3, 32)
+    groups = param_groups(OptimConfig(lr=1, layer_decay=0.5, head_lr_scale=10.0), network.module, network.head)
+    scales = {name: group["lr_scale"] for names, group in names_of(groups, network.module) for name in names}
+    assert set(scales) == {name for name, p in network.module.named_parameters() if p.requires_grad}
+    assert scales["head.weight"] == 10.0
+    assert scales["norm.weight"] == 0.5
+    assert scales["blocks.5.attn.proj.weight"] == 0.5, "timm puts the last norm and the last block into one layer"
+    assert scales["blocks.4.attn.proj.weight"] == 0.25
+    optimizer = build_optimizer(OptimConfig(lr=1, layer_decay=0.5, head_lr_scale=10.0), network.module, network.head)
+    set_lr(optimizer, 0.2)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[network.module.get_parameter("head.weight")] == pytest.approx(2.0)
+    assert rates[network.module.get_parameter("norm.weight")] == pytest.approx(0.1)
+
+
+def test_layer_decay_of_a_model_that_does_not_know_its_layers_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"`optim.layer_decay` \(0.5\) needs a timm model"):
+        param_groups(OptimConfig(lr=1, layer_decay=0.5), two_layers(), HEAD)
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "muon", "adafactor"])
+def test_other_optimizers_resume_bit_for_bit(tree: dict[str, Any], name: str) -> None:
+    tree = changed(tree, optim={"name": name, "lr": 1e-3}, train__epochs=1, checkpoint={"every_steps": 1, "keep": 100})
+    straight = train(tree, run__name="straight")
+    resumed = train(tree, run__name="resumed")
+    for folder in sorted((resumed / "checkpoints").iterdir())[2:]:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    train(tree, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_torchs_optimizers_are_fused_and_a_skipped_first_step_leaves_them_as_new(name: str) -> None:
+    """A fused SGD would otherwise make its momentum in the step that is skipped, of memory as it is found."""
+    results = []
+    for skip_first in (False, True):
+        module = two_layers()
+        optimizer = build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), module, HEAD)
+        assert all(group["fused"] for group in optimizer.param_groups)
+        number_format = Precision(TrainConfig(global_batch=1, nonfinite="skip"), torch.device("cpu"))
+        for value in ([torch.inf] if skip_first else []) + [1.0, 2.0]:
+            number_format.backward(module(torch.full((1, 4), value)).square().sum())
+            number_format.step(optimizer)
+            optimizer.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert torch.equal(*results)
+
+
+def test_the_first_step_of_our_sgd_is_torchs() -> None:
+    results = []
+    for ours in (True, False):
+        module = two_layers()
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+        if ours:
+            optimizer = build_optimizer(OptimConfig(lr=0.1, nesterov=True), module, HEAD)
+        for _ in range(3):
+            module(torch.ones(1, 4)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert results[0].numpy() == pytest.approx(results[1].numpy(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsprop", "lion", "muon"])
+def test_the_shorter_way_to_update_does_what_step_does(name: str) -> None:
+    results = []
+    for shorter in (True, False):
+        module = two_layers()
+        optimizer = build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), module, HEAD)
+        for value in (1.0, 2.0, 3.0):
+            module(torch.full((1, 4), value)).square().sum().backward()
+            update_weights(optimizer) if shorter else optimizer.step()
+            optimizer.zero_grad()
+        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
+    assert torch.equal(*results)
+    with torch.profiler.profile(acc_events=True) as found:
+        update_weights(optimizer)
+    assert not [event.key for event in found.key_averages() if event.key.startswith("Optimizer.step")]
+
+
+def test_hooks_of_an_optimizer_and_of_all_are_called() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
+    for register in (
+        register_optimizer_step_pre_hook,
+        register_optimizer_step_post_hook,
+        optimizer.register_step_pre_hook,
+        optimizer.register_step_post_hook,
+    ):
+        called: list[Any] = []
+        handle = register(lambda *given, called=called: called.append(given[0]))
+        update_weights(optimizer)
+        handle.remove()
+        update_weights(optimizer)
+        assert called == [optimizer], register.__name__

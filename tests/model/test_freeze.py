@@ -1,0 +1,187 @@
+"""What is frozen, what is not, and what frozen means."""
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from dist_train.checkpoint.store import load
+from dist_train.config import parse_config
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+from dist_train.model.build import build_model
+from dist_train.model.freeze import freeze, train_mode, unfreeze
+from tests.support.runs import changed, rows, state_digest, train
+
+HEAD = frozenset({"fc.weight", "fc.bias"})
+
+
+def resnet() -> nn.Module:
+    with torch.device("meta"):
+        return torchvision.models.resnet18(num_classes=3)
+
+
+def frozen(module: nn.Module, patterns: Any, head: frozenset[str] = HEAD) -> set[str]:
+    off = freeze(module, ModelConfig(name="x", freeze=patterns), head)
+    assert off == {name for name, p in module.named_parameters() if not p.requires_grad}
+    return set(off)
+
+
+def test_none_and_backbone() -> None:
+    assert frozen(resnet(), "none") == set()
+    module = resnet()
+    assert frozen(module, "backbone") == {name for name, _ in module.named_parameters()} - HEAD
+
+
+def test_names_and_globs() -> None:
+    assert frozen(resnet(), ("conv1",)) == {"conv1.weight"}
+    module = resnet()
+    off = frozen(module, ("conv1", "layer1.*", "layer2.0.bn?"))
+    assert off == {
+        name for name, _ in module.named_parameters() if name.startswith(("conv1", "layer1.", "layer2.0.bn"))
+    }
+    assert len(off) == 1 + 12 + 4
+    assert frozen(resnet(), ("layer1",)) == frozen(resnet(), ("layer1.*",)), "a module's name means all of it"
+
+
+def test_types() -> None:
+    module = resnet()
+    assert frozen(module, ("type:Conv2d",)) == {name for name, p in module.named_parameters() if p.ndim == 4}
+    timms = timm.create_model("test_efficientnet")  # its norms are subclasses of BatchNorm2d
+    norms = frozen(timms, ("type:BatchNorm2d",), frozenset())
+    assert norms
+    assert all(timms.get_parameter(name).ndim == 1 for name in norms)
+
+
+@pytest.mark.parametrize(
+    ("module", "pattern", "first_kept"),
+    [
+        (timm.create_model("test_vit"), "all_but_last:1", "blocks.5"),
+        (timm.create_model("test_vit"), "all_but_last:2", "blocks.4"),
+        (timm.create_model("test_resnet"), "all_but_last:1", "layer4.0"),
+        (torchvision.models.resnet18(), "all_but_last:1", "layer4.1"),
+        (torchvision.models.resnet18(), "all_but_last:3", "layer3.1"),
+        (torchvision.models.vit_b_16(), "all_but_last:2", "encoder.layers.encoder_layer_10"),
+        (torchvision.models.efficientnet_b0(), "all_but_last:2", "features.7.0"),
+        (torchvision.models.squeezenet1_1(), "all_but_last:1", "features.12"),
+    ],
+)
+def test_all_but_the_last_blocks(module: nn.Module, pattern: str, first_kept: str) -> None:
+    with torch.device("meta"):
+        last = [name for name, _ in module.named_parameters()][-2:]
+    off = freeze(module, ModelConfig(name="x", freeze=(pattern,)), frozenset(last))
+    names = [name for name, _ in module.named_parameters()]
+    kept = [name for name in names if name not in off]
+    assert kept[0].startswith(first_kept)
+    assert off == set(names[: names.index(kept[0])]), "everything in front of it is frozen"
+    assert set(last) <= set(kept)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("layer9.*", r"`model.freeze` \(layer9.\*\) matches nothing in this model, which has layer"),
+        ("type:Conv3d", r"\(type:Conv3d\) matches nothing in this model, which has Conv2d"),
+        ("fc", "matches the head alone, which always trains"),
+        ("all_but_last:99", "must leave 1 to 8 blocks of this model, which has 9"),
+        ("all_but_last:two", "all_but_last:N"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_an_error(pattern: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        frozen(resnet(), ("conv1", pattern))
+
+
+def test_a_bad_value_of_the_key_is_an_error(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"`model.freeze`: 'layer1' must be none, backbone, or a list of patterns"):
+        parse_config(changed(tree, model__freeze="layer1"))
+    with pytest.raises(ConfigError, match=r"unfreeze_epoch \(1\) needs something frozen"):
+        parse_config(changed(tree, model__unfreeze_epoch=1))
+
+
+def test_the_head_always_trains_and_parameters_fixed_by_design_stay_fixed() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    module[0].bias.requires_grad_(False)
+    off = freeze(module, ModelConfig(name="x", freeze=("type:Linear",)), frozenset({"1.weight", "1.bias"}))
+    assert off == {"0.weight"}
+    unfreeze(module, off)
+    assert [p.requires_grad for p in module.parameters()] == [True, False, True, True]
+
+
+def test_frozen_norms_and_dropouts_stay_in_eval_mode() -> None:
+    cfg = ModelConfig(source="torchvision", name="mobilenet_v3_small", pretrained=False, freeze=("features.[0-3]",))
+    module = build_model(cfg, 3, 32).module
+    train_mode(module)
+    before = {name: b.clone() for name, b in module.named_buffers()}
+    module(torch.randn(4, 3, 32, 32))
+    changed_buffers = {name for name, b in module.named_buffers() if not torch.equal(b, before[name])}
+    assert changed_buffers
+    assert not {name for name in changed_buffers if name.startswith(tuple(f"features.{i}." for i in range(4)))}
+    assert {name for name in before if name.startswith("features.5.")} <= changed_buffers, "the others do learn"
+    assert module.classifier[2].training, "the head's dropout is on"  # type: ignore[union-attr, index]
+    module.eval()
+    assert not any(part.training for part in module.modules())
+
+
+def test_drop_path_of_frozen_blocks_is_off() -> None:
+    cfg = ModelConfig(name="test_vit", pretrained=False, drop_path=0.5, freeze=("blocks.[0-4]",))
+    module = build_model(cfg, 3, 32).module
+    train_mode(module)
+    modes = {name: part.training for name, part in module.named_modules() if type(part).__name__ == "DropPath"}
+    assert {name for name, training in modes.items() if training} == {"blocks.5.drop_path1", "blocks.5.drop_path2"}
+    assert len(modes) > 2
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_unfreezing_at_an_epoch_survives_a_resume_bit_for_bit(tree: dict[str, Any], world_size: int) -> None:
+    tree = changed(
+        tree,
+        model={"name": "test_resnet", "pretrained": False, "freeze": "backbone", "unfreeze_epoch": 1},
+        optim={"name": "adamw", "lr": 1e-3, "layer_decay": 0.9, "head_lr_scale": 2.0},
+        train__ema=0.9,
+        checkpoint={"every_steps": 1, "keep": 100},
+    )
+    straight = train(tree, world_size, run__name="straight")
+    assert len(rows(straight, "val")) == 2
+    for killed_after in {1: (7,), 2: (5,)}[world_size]:  # after the step of the unfreezing, and at it
+        resumed = train(tree, world_size, run__name=f"resumed{killed_after}")
+        for folder in (resumed / "checkpoints").iterdir():
+            if int(folder.name[5:13]) > killed_after:
+                for file in folder.iterdir():
+                    file.unlink()
+                folder.rmdir()
+        train(tree, world_size, run__name=f"resumed{killed_after}")
+        assert state_digest(resumed) == state_digest(straight)
+        assert rows(resumed) == rows(straight)
+
+
+def test_unfreezing_trains_the_backbone_from_that_step_on(tree: dict[str, Any]) -> None:
+    tree = changed(
+        tree,
+        model={"name": "test_resnet", "pretrained": False, "freeze": "backbone", "unfreeze_epoch": 1},
+        checkpoint={"every_steps": 1, "keep": 100},
+    )
+    run = train(tree)
+    states = {}
+    for folder in (run / "checkpoints").iterdir():
+        states[int(folder.name[5:13])] = load(folder)
+    weights = {
+        step: state["model"]["conv1.weight" if "conv1.weight" in state["model"] else "conv1.0.weight"]
+        for step, state in states.items()
+    }
+    assert torch.equal(weights[1], weights[5])
+    assert not torch.equal(weights[5], weights[6])
+    held = {step: sum(len(g["params"]) for g in state["optimizer"]["param_groups"]) for step, state in states.items()}
+    assert held[5] == 2, "the optimizer holds only what can train"
+    assert held[6] > 2
+
+
+def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
+    from dist_train.config.plan import make_plan
+
+    cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=2))
+    with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10 and the run ends at 10"):
+        make_plan(cfg, 60, 1)

@@ -1,0 +1,66 @@
+"""``predictions.npz``: written by one run, read by W&B's tables and by compare."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dist_train.run.predictions import Predictions, confusion_KK, load_predictions, pack_predictions
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(
+        pack_predictions(Predictions(7, np.array([1, 0, 2]), np.array([1, 1, 2]), ["a.png", "ü b.png", "c.png"]))
+    )
+    found = load_predictions(path)
+    assert found is not None
+    assert (found.step, found.pred_N.tolist(), found.label_N.tolist()) == (7, [1, 0, 2], [1, 1, 2])
+    assert found.paths == ["a.png", "ü b.png", "c.png"]
+    assert (found.pred_N.dtype, found.label_N.dtype) == (np.int32, np.int32)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"text"])
+def test_damage_is_no_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "predictions.npz"
+    assert load_predictions(path) is None
+    path.write_bytes(content)
+    assert load_predictions(path) is None
+
+
+def test_a_flipped_byte_anywhere_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    label = np.arange(40, dtype=np.int32) % 4
+    path.write_bytes(pack_predictions(Predictions(3, label, label, [f"{i}.png" for i in range(40)])))
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        load_predictions(path)
+
+
+def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(pack_predictions(Predictions(7, np.array([1, 0]), np.array([1]), [])))
+    assert load_predictions(path) is None
+
+
+def test_the_confusion_matrix_has_labels_as_rows() -> None:
+    predictions = Predictions(1, np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), [])
+    assert confusion_KK(predictions, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_what_wandb_shows_of_many_classes_needs_no_matrix() -> None:
+    pytest.importorskip("wandb")
+    from dist_train.loggers.wandb.report import _confusions, _per_class
+
+    names = [str(index) for index in range(100_000)]  # K x K would be 10^10
+    label, pred = np.array([0, 0, 1, 1, 7, 7], np.int32), np.array([0, 1, 1, 7, 99_999, 99_999], np.int32)
+    predictions = Predictions(1, pred, label, [])
+    table = _per_class(names, predictions)
+    assert (table[0], table[1], table[7], table[2]) == (
+        ["0", 2, 0.5, 1.0],
+        ["1", 2, 0.5, 0.5],
+        ["7", 2, 0.0, 0.0],
+        ["2", 0, None, None],
+    )
+    assert _confusions(names, predictions) == [["7", "99999", 2], ["0", "1", 1], ["1", "7", 1]]

@@ -1,0 +1,58 @@
+"""Files are whole or absent."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from dist_train.system.files import atomic_write, fingerprint, read_json, remove_leftovers, sha256_of, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    with atomic_write(target) as file:
+        file.write(b"old")
+    with pytest.raises(RuntimeError), atomic_write(target) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_two_who_write_at_once_do_not_meet(tmp_path: Path) -> None:
+    """As ranks on two hosts that fail together: in containers their process ids are often the same."""
+    target = tmp_path / "result.json"
+    with atomic_write(target) as first, atomic_write(target) as second:
+        first.write(b"first")
+        second.write(b"second")
+    assert target.read_bytes() == b"first", "the one that was renamed last"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_killed_writer_leaves_nothing_for_long(tmp_path: Path) -> None:
+    target, other = tmp_path / "best.safetensors", tmp_path / ".last.safetensors.0a1b2c3d.tmp"
+    pid = os.fork()
+    if pid == 0:
+        with atomic_write(target) as file:
+            file.write(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    other.touch()
+    assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(target)
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_json_comes_back_and_damage_is_the_default(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, 2.5, None]})
+    assert read_json(tmp_path / "a.json") == {"a": [1, 2.5, None]}
+    (tmp_path / "a.json").write_text('{"a": [1,')
+    assert read_json(tmp_path / "a.json", default=7) == 7
+    assert read_json(tmp_path / "nothing.json", default=8) == 8
+
+
+def test_digests(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})

@@ -1,0 +1,72 @@
+"""Running sums over steps, and which of two scores is the better."""
+
+import math
+
+import pytest
+import torch
+
+from dist_train.distributed.group import Dist
+from dist_train.evaluation.metrics import better
+from dist_train.training.step_sums import PACK, StepSums
+
+ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+
+
+def add(sums: StepSums, *losses: float) -> None:
+    for loss in losses:
+        sums.add(torch.tensor(loss), torch.tensor(2 * loss))
+
+
+def test_means_are_over_good_steps() -> None:
+    sums = StepSums(ALONE.device)
+    add(sums, 1.0, math.nan, 3.0, math.inf, math.inf)
+    means = sums.read(ALONE)
+    assert (means.loss, means.grad_norm) == (2.0, 4.0)
+    assert (means.bad_steps, means.longest_streak) == (3, 2)
+
+
+def test_a_long_way_between_log_lines_is_counted_in_full() -> None:
+    sums, half = StepSums(ALONE.device), StepSums(ALONE.device)
+    losses = [float(number) for number in range(2 * PACK + 3)]
+    add(sums, *losses)
+    add(half, *losses[: PACK + 1])
+    half.restore(half.values())
+    add(half, *losses[PACK + 1 :])
+    assert sums.values().tolist() == [sum(losses), 2 * sum(losses), len(losses), 0, 0, 0]
+    assert half.values().tolist() == sums.values().tolist(), "a save on the way changes nothing"
+
+
+def test_a_row_of_bad_steps_goes_on_over_a_log_line() -> None:
+    sums = StepSums(ALONE.device)
+    add(sums, math.nan, math.nan)
+    sums.clear()
+    add(sums, math.nan)
+    assert sums.read(ALONE).longest_streak == 3
+    add(sums, 1.0)
+    sums.clear()
+    add(sums, math.nan)
+    assert sums.read(ALONE).longest_streak == 1
+
+
+def test_nothing_to_average_is_not_a_number() -> None:
+    assert math.isnan(StepSums(ALONE.device).read(ALONE).loss)
+
+
+@pytest.mark.parametrize("metric", ["loss", "mae", "rmse"])
+def test_losses_and_errors_should_fall(metric: str) -> None:
+    assert better(metric, 1.0, 2.0)
+    assert not better(metric, 2.0, 1.0)
+    assert not better(metric, 1.0, 1.05, by=0.1)
+
+
+@pytest.mark.parametrize("metric", ["top1", "top5", "macro_f1", "map", "r2"])
+def test_everything_else_should_rise(metric: str) -> None:
+    assert better(metric, 2.0, 1.0)
+    assert not better(metric, 1.0, 1.0)
+    assert not better(metric, 1.05, 1.0, by=0.1)
+
+
+def test_a_number_beats_no_number() -> None:
+    assert better("top1", 0.0, math.nan)
+    assert not better("top1", math.nan, 0.0)
+    assert not better("loss", math.nan, math.nan)

@@ -1,0 +1,45 @@
+"""A rank that hangs: the others give up in time, show where they wait, and the run comes back."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dist_train.drill.faults import Traces, wait_until
+from dist_train.run.folder import RunDir
+from tests.support.ranks import RankFailure, Ranks, collect, start_ranks
+from tests.support.runs import _main, changed, folder, rows, state_digest, train
+from tests.whole_runs.fuzz import ForkedStart
+
+
+def _outputs(ranks: Ranks) -> list[str]:
+    return [Path(output.name).read_text() for _, _, output in ranks]
+
+
+def test_a_stopped_process_does_not_hold_the_others_for_ever(tree: dict[str, Any]) -> None:
+    tree = changed(tree, checkpoint__every_steps=2, train__epochs=6, distributed__timeout_s=4, log__every_steps=1)
+    straight = train(tree, 3, run__name="straight")
+    ranks = start_ranks(3, _main, tree)
+    pids = [process.pid for process, _, _ in ranks]
+    traces = Traces(RunDir(folder(tree)))
+    started = ForkedStart(ranks)
+    assert wait_until(lambda: traces.reached() >= 5, started, 60)
+    os.kill(pids[1], signal.SIGSTOP)
+    codes = [ranks[rank][1].recv() if ranks[rank][1].poll(60) else "hangs" for rank in (0, 2)]
+    assert codes == [(True, 1), (True, 1)]
+    for rank in (0, 2):
+        text = _outputs(ranks)[rank]
+        assert "Timeout (0:00:04)!" in text, text
+        assert 'train.py", line' in text, "the stack shows where this rank waits"
+        assert f"rank {rank} lost another rank" in text
+    result = json.loads((folder(tree) / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "comm")
+    os.kill(pids[1], signal.SIGKILL)  # SIGTERM would wait with it
+    with pytest.raises(RankFailure):
+        collect(ranks, timeout_s=1, quiet=True)
+    train(tree, 3)
+    assert state_digest(folder(tree)) == state_digest(straight)
+    assert rows(folder(tree)) == rows(straight)

@@ -1,0 +1,85 @@
+"""The promise: N steps straight = k steps + resume, bit for bit, at any k and world size."""
+
+import shutil
+from typing import Any
+
+import pytest
+
+from dist_train.data.formats.images import FileImages
+from tests.support.ranks import run_ranks
+from tests.support.runs import _main, changed, move_checkpoint, rows, state_digest, train
+
+HARD = {
+    "model__drop_path": 0.2,
+    "model__head": {"dropout": 0.2},
+    "augment": {"crop": "random_resized", "randaugment": {}, "erasing": 0.5, "mixup": 0.8, "cutmix": 1.0},
+    "loss": {"label_smoothing": 0.1},
+    "train__ema": 0.9,
+    "train__clip_grad": 1.0,
+    "train__global_batch": 16,
+    "train__micro_batch": 2,
+    "optim__name": "adamw",
+    "optim__lr": 1e-3,
+    "checkpoint__every_steps": 1,
+    "checkpoint__keep": 100,
+}
+
+
+@pytest.mark.parametrize(
+    ("world_size", "killed_after", "precision", "workers"),
+    [
+        (1, 1, "fp32", (0, 2)),  # the number of loader processes may change on the way
+        (2, 3, "amp_bf16", (2, 0)),
+        (4, 5, "fp32", (0, 0)),
+        (2, 2, "amp_fp16", (0, 0)),  # its loss scale is part of the state
+    ],
+)
+def test_a_resumed_run_equals_an_undisturbed_one(
+    tree: dict[str, Any], world_size: int, killed_after: int, precision: str, workers: tuple[int, int]
+) -> None:
+    tree = changed(tree, **HARD, train__precision=precision, train__nonfinite="skip", log__every_steps=2)
+    straight = train(tree, world_size, run__name="straight", data__workers=workers[0])
+    resumed = train(tree, world_size, run__name="resumed", data__workers=workers[0])
+    for checkpoint in sorted((resumed / "checkpoints").iterdir()):
+        if int(checkpoint.name[5:13]) > killed_after:
+            shutil.rmtree(checkpoint)
+    train(tree, world_size, run__name="resumed", data__workers=workers[1])
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_so_does_a_channels_last_one(tree: dict[str, Any], optimizer: str) -> None:
+    """Fused optimizers go by the order of memory, which a checkpoint does not keep."""
+    tree = changed(tree, model__name="test_efficientnet", model__channels_last=True, optim__name=optimizer)
+    straight = train(tree, run__name="straight")
+    resumed = train(tree, run__name="resumed")
+    shutil.rmtree(sorted((resumed / "checkpoints").iterdir())[-1])
+    train(tree, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+
+
+def _reads(tree: dict[str, Any]) -> int:
+    """How many images a start opens until its end."""
+    count = 0
+    original = FileImages.open
+
+    def counted(self: FileImages, name: str) -> Any:
+        nonlocal count
+        count += 1
+        return original(self, name)
+
+    FileImages.open = counted  # type: ignore[method-assign]
+    assert _main(tree) == 0
+    return count
+
+
+def test_nothing_is_read_again_however_far_the_run_is(tree: dict[str, Any]) -> None:
+    """Three more steps of 12 images and an evaluation of 23, at step 10 as at step 1,000,000."""
+    tree = changed(tree, schedule__name="constant", train__epochs=10**6)
+    run = train(tree, train__max_steps=5)
+    for step in (10, 10**6):
+        move_checkpoint(run, step)
+        assert run_ranks(1, _reads, changed(tree, train__max_steps=step + 3)) == [3 * 12 + 23]
+        assert [row["step"] for row in rows(run, "val")][-1] == step + 3
