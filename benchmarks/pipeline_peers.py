@@ -107,7 +107,7 @@ def ours_small(root: Path) -> Iterator[int]:
     cfg = config(root, {"cache": str(root / "cache")}, device=True, randaugment={})
     index, plan, bad = _opened(cfg)
     cache = open_cache(cfg.data, index, ALONE, bad)
-    dataset = SmallImages(index, cfg.augment, cfg.run.seed, bad, cache)
+    dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, cfg.run.seed, bad.note)
     sampler = StreamSampler(dataset, plan, rank=0, seed=cfg.run.seed)
     for batch in DataLoader(dataset, BATCH, sampler=sampler, collate_fn=lambda batch: batch):
         yield len(batch[0])

@@ -1,18 +1,16 @@
 """Images that cannot be decoded: how many are put up with, and which they were."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.decoding.decode import BadImage
-from dist_train.data.index import DataIndex, Split
+from dist_train.data.decoding.picture import BadImage
+from dist_train.data.index import DataIndex, Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.system.files import read_json, write_json
-
-SplitName = Literal["train", "val"]
 
 
 class BadImages:

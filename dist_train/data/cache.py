@@ -22,10 +22,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.bad_images import BadImages, SplitName
-from dist_train.data.decoding.decode import BadImage
-from dist_train.data.decoding.picture import RGB, Decoded, Picture
-from dist_train.data.index import DataIndex, Split
+from dist_train.data.bad_images import BadImages
+from dist_train.data.decoding.picture import RGB, BadImage, Decoded, Picture
+from dist_train.data.index import DataIndex, Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.system.files import atomic_write, fingerprint

@@ -1,6 +1,6 @@
 """Batches of uint8 images, read by ``SampleKey``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,13 +9,9 @@ from torch.utils.data import Dataset
 
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
-from dist_train.data.augment.on_cpu import Transform
 from dist_train.data.augment.randaugment_device import packed
-from dist_train.data.bad_images import BadImages, SplitName
-from dist_train.data.cache import Cache
-from dist_train.data.decoding.decode import BadImage
-from dist_train.data.decoding.picture import RGB, Picture
-from dist_train.data.index import DataIndex
+from dist_train.data.decoding.picture import RGB, BadImage, Picture, Transform
+from dist_train.data.index import Split, SplitName
 from dist_train.data.sampler import SampleKey
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
@@ -42,18 +38,16 @@ class ImageDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        index: DataIndex,
-        split: SplitName,
+        split: Split,
+        name: SplitName,
+        open_image: Callable[[int], Picture],
         transform: Transform,
         size: tuple[int, int],
         seed: int,
-        bad: BadImages,
-        cache: Cache | None = None,
+        note_bad: Callable[[SplitName, int, BadImage], None],
     ) -> None:
-        self._name, self._bad = split, bad
-        self._split = index.train if split == "train" else index.val
+        self._split, self._name, self._open, self._note_bad = split, name, open_image, note_bad
         self._transform, self._size, self._seed = transform, size, seed
-        self._open = cache.reader(split) if cache else lambda number: index.images.open(self._split.name(number))
 
     def __len__(self) -> int:
         return len(self._split)
@@ -77,7 +71,7 @@ class ImageDataset(Dataset[Batch]):
                 self._transform(self._open(taken), key, target)
                 return taken
             except BadImage as error:
-                self._bad.note(self._name, taken, error)
+                self._note_bad(self._name, taken, error)
             if self._name == "val":
                 target[...] = 0
                 return len(self)
@@ -88,8 +82,16 @@ class ImageDataset(Dataset[Batch]):
 class SmallImages(ImageDataset):
     """Training images as the cache holds them, and with each batch what the device shall do to it (``packed``)."""
 
-    def __init__(self, index: DataIndex, cfg: AugmentConfig, seed: int, bad: BadImages, cache: Cache) -> None:
-        super().__init__(index, "train", _copy, cache.size, seed, bad, cache)
+    def __init__(
+        self,
+        split: Split,
+        open_image: Callable[[int], Picture],
+        cfg: AugmentConfig,
+        size: tuple[int, int],
+        seed: int,
+        note_bad: Callable[[SplitName, int, BadImage], None],
+    ) -> None:
+        super().__init__(split, "train", open_image, _copy, size, seed, note_bad)
         self._draw = Drawer(cfg)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:

@@ -5,18 +5,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dist_train.config.choices import Task
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Listing
+from dist_train.data.decoding.picture import Picture
+from dist_train.data.formats.base import Entry, Images, Listing
 from dist_train.data.formats.csv_tables import csv_tables
 from dist_train.data.formats.dataset_objects import data_set_objects
 from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_folder, tiny_imagenet
-from dist_train.data.formats.images import Images
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
 
@@ -26,6 +26,9 @@ READERS: dict[str, Callable[[DataConfig], Listing]] = {
     "csv": csv_tables,
 }
 """Any other ``data.format`` is a data set object."""
+
+
+SplitName = Literal["train", "val"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,15 @@ class DataIndex:
     train: Split
     val: Split
     fingerprint: str
+
+    def split(self, name: SplitName) -> Split:
+        """Return a split by its name."""
+        return self.train if name == "train" else self.val
+
+    def opener(self, name: SplitName) -> Callable[[int], Picture]:
+        """Return the function that opens an image of a split by its index."""
+        split = self.split(name)
+        return lambda number: self.images.open(split.name(number))
 
     @property
     def outputs(self) -> int:

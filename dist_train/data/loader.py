@@ -39,9 +39,10 @@ def training_batches(
     size, seed = network.image_size, cfg.run.seed
     dataset: ImageDataset
     if cache is None:
-        dataset = ImageDataset(index, "train", training_transform(cfg.augment, size), (size, size), seed, bad)
+        transform = training_transform(cfg.augment, size)
+        dataset = ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
     else:
-        dataset = SmallImages(index, cfg.augment, seed, bad, cache)
+        dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
     sampler = StreamSampler(dataset, plan, group.rank, seed, position)
     loader = DataLoader(dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data, group.device))
     return on_device(loader, group.device)
@@ -53,7 +54,8 @@ def evaluation_loader(
     """This rank's share of the validation set, in batches that are the same at any world size."""
     size = network.image_size
     transform = without_draws(evaluation_transform(size, kept_share(cfg.augment, network.crop_pct)))
-    dataset = ImageDataset(index, "val", transform, (size, size), cfg.run.seed, bad, cache)
+    open_image = cache.reader("val") if cache else index.opener("val")
+    dataset = ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
     persistent = cfg.data.persistent_workers and cfg.data.workers > 0
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg.data, group.device))

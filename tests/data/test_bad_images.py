@@ -8,7 +8,7 @@ import pytest
 from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.data.bad_images import BadImages
-from dist_train.data.decoding.decode import BadImage
+from dist_train.data.decoding.picture import BadImage
 from dist_train.data.index import scan
 from dist_train.distributed.group import joined
 from dist_train.errors import DataError

@@ -40,7 +40,9 @@ def dataset(tree: dict[str, Any], root: Path, split: Any, **keys: Any) -> tuple[
     cfg = parse_config(changed(tree, data__root=str(root), augment__hflip=0.0, **keys))
     index = scan(cfg.data)
     bad = BadImages(cfg.data, index)
-    return ImageDataset(index, split, training_transform(cfg.augment, 8), (8, 8), cfg.run.seed, bad), bad
+    transform = training_transform(cfg.augment, 8)
+    dataset = ImageDataset(index.split(split), split, index.opener(split), transform, (8, 8), cfg.run.seed, bad.note)
+    return dataset, bad
 
 
 def numbers(batch: Any) -> list[int]:

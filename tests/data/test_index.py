@@ -13,7 +13,7 @@ from PIL import Image
 
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.decoding.decode import BadImage
+from dist_train.data.decoding.picture import BadImage
 from dist_train.data.index import DataIndex, Split, scan
 from dist_train.errors import ConfigError, DataError
 

@@ -16,10 +16,7 @@ from torchvision.transforms.v2 import functional as F
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
 from dist_train.data.augment.randaugment_cpu import operations
-from dist_train.data.decoding.picture import RGB, Picture
-
-Transform = Callable[[Picture, int, RGB], None]
-"""From a picture of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
+from dist_train.data.decoding.picture import RGB, Picture, Transform
 
 
 def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:

@@ -12,12 +12,8 @@ import numpy as np
 from PIL import Image
 
 from dist_train.data.decoding.jpeg import decode, quiet, size_if_plain, turn
-from dist_train.data.decoding.picture import RGB, Box, Decoded, Picture, part
+from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, part
 from dist_train.errors import DataError
-
-
-class BadImage(DataError):
-    """The bytes of a file are there, and are no whole image. ``data.bad_images: skip`` allows a few."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,23 @@
 """What an image is to the pipeline: a size, and pixels that are decoded when they are asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.errors import DataError
+
 RGB = NDArray[np.uint8]
 """An image: uint8 [H, W, 3]."""
 
 Box = tuple[int, int, int, int]
 """A part of an image: top, left, height and width in pixels."""
+
+
+class BadImage(DataError):
+    """The file exists, and its bytes are not a whole image. ``data.bad_images: skip`` allows a few."""
 
 
 class Picture(Protocol):
@@ -28,6 +35,10 @@ class Picture(Protocol):
             BadImage: it is cut short, or damaged.
         """
         ...
+
+
+Transform = Callable[[Picture, int, RGB], None]
+"""From a picture of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,16 @@
 """What the readers of data formats return: targets of images that are found by name."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from dist_train.data.formats.images import Images
+from dist_train.data.decoding.picture import Picture
+
+
+class Images(Protocol):
+    """Open an image by the name that the index gives it. Small: it travels to every rank and loader process."""
+
+    def open(self, name: str) -> Picture: ...
+
 
 Target = int | tuple[float, ...]
 """Index of the class; or one number for each class (multilabel: 0 or 1) or output (regression)."""

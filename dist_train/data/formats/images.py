@@ -7,21 +7,15 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dist_train.config.user_code import load_callable
-from dist_train.data.decoding.decode import BadImage, open_picture, to_rgb
-from dist_train.data.decoding.picture import Decoded, Picture
+from dist_train.data.decoding.decode import open_picture, to_rgb
+from dist_train.data.decoding.picture import BadImage, Decoded, Picture
 from dist_train.errors import ConfigError, DataError
-
-
-class Images(Protocol):
-    """Opens an image by the name that the index gives it. Small: it travels to every rank and loader process."""
-
-    def open(self, name: str) -> Picture: ...
 
 
 @dataclass(frozen=True)

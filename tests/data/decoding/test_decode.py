@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dist_train.data.decoding.decode import BadImage, read_rgb
+from dist_train.data.decoding.decode import read_rgb
+from dist_train.data.decoding.picture import BadImage
 from dist_train.errors import DataError
 
 GRADIENT = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dist_train.data.decoding.decode import BadImage, _by_pillow, read_rgb
+from dist_train.data.decoding.decode import _by_pillow, read_rgb
 from dist_train.data.decoding.jpeg import decode, size_if_plain
+from dist_train.data.decoding.picture import BadImage
 
 RNG = np.random.default_rng(0)
 

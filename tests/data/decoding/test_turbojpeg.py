@@ -10,8 +10,8 @@ import simplejpeg
 from PIL import Image
 
 from dist_train.data.decoding import jpeg, turbojpeg
-from dist_train.data.decoding.decode import BadImage, open_picture, read_rgb
-from dist_train.data.decoding.picture import Box
+from dist_train.data.decoding.decode import open_picture, read_rgb
+from dist_train.data.decoding.picture import BadImage, Box
 from dist_train.data.decoding.turbojpeg import part_decoder
 from tests.data.decoding.test_jpeg import photo
 
