@@ -66,7 +66,7 @@ def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
 
 
 def test_a_reader_may_leave_early() -> None:
-    code = "import sys\nfrom dist_train.cli import piped\nsys.exit(piped(lambda: [print('x' * 9999) for _ in range(99)] and 0))"
+    code = "import sys\nfrom dist_train.system.terminal import piped\nsys.exit(piped(lambda: [print('x' * 9999) for _ in range(99)] and 0))"
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=60)

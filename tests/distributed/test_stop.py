@@ -14,7 +14,9 @@ from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals
+from dist_train.training import attempt
 from dist_train.training import loop as train_module
+from dist_train.training.attempt import main
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, folder, rows, state_digest, train
 
@@ -70,7 +72,7 @@ def test_the_second_interrupt_means_now() -> None:
 
 def _interrupted_twice(tree: dict[str, Any]) -> int:
     _patch("train_step", lambda: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)])
-    return train_module.main(parse_config(tree))
+    return main(parse_config(tree))
 
 
 def test_a_run_that_is_interrupted_twice_says_how_it_ended(
@@ -133,17 +135,18 @@ def _train_with_a_signal(tree: dict[str, Any], rank: int, moment: str) -> int:
             _patch("save_now", lambda: _signal_children())
         else:
             _patch(moment, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    return train_module.main(parse_config(tree))
+    return main(parse_config(tree))
 
 
 def _patch(name: str, before: Any) -> None:
-    original = getattr(train_module, name)
+    module = attempt if name == "fit" else train_module
+    original = getattr(module, name)
 
     def patched(*args: Any, **kwargs: Any) -> Any:
         before()
         return original(*args, **kwargs)
 
-    setattr(train_module, name, patched)
+    setattr(module, name, patched)
 
 
 def _signal_children() -> None:

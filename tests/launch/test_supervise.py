@@ -93,7 +93,7 @@ def test_two_nodes_to_the_end(start: Callable[..., Any], make_config: Callable[.
     assert [begun["job"] for begun in _starts(tmp_path)] == ["local"]
     assert "node 1 of 2" in output
     snapshots = list((tmp_path / "runs" / "tiny" / "slurm").glob("code-*"))
-    assert [(path / "dist_train" / "train.py").exists() for path in snapshots] == [True]
+    assert [(path / "dist_train" / "training" / "loop.py").exists() for path in snapshots] == [True]
 
 
 def test_interrupted_saved_and_continued(

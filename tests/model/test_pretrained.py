@@ -73,9 +73,9 @@ def run(code: str, home: Path, **environment: str) -> tuple[subprocess.Completed
 
 BUILD = """
 import time, torch
-from dist_train.config import ModelConfig
+from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
-from dist_train.model import build_model
+from dist_train.model.build import build_model
 began = time.monotonic()
 try:
     network = build_model(ModelConfig(source={source!r}, name={name!r}, pretrained=True), 3, {size})

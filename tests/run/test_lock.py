@@ -19,7 +19,7 @@ from dist_train.system.processes import children
 
 HOLD = """
 import pathlib, sys, time
-from dist_train import lock
+from dist_train.run import lock
 lock.HEARTBEAT_S = 0.05
 lock.RunLock(pathlib.Path(sys.argv[1])).acquire()
 print("held", flush=True)

@@ -10,7 +10,7 @@ from dist_train.system import processes
 
 PARENT = """
 import os, signal, sys, time
-from launch import processes
+from dist_train.system import processes
 child = processes.start_guarded([sys.executable, "-c", "import time; time.sleep(60)"], dict(os.environ), [signal.SIGTERM])
 print(child.pid, flush=True)
 time.sleep(60)

@@ -13,6 +13,7 @@ def _rounds(tree: dict[str, Any]) -> tuple[list[int], bool]:
     """How often gradient buckets were exchanged in each optimizer step of a run; and whether gradients are views of them."""
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
+    from dist_train.training import attempt
     from dist_train.training import loop as train
 
     exchanged: list[int] = []
@@ -33,9 +34,9 @@ def _rounds(tree: dict[str, Any]) -> tuple[list[int], bool]:
         rounds.append(len(exchanged) - before)
 
     rounds: list[int] = []
-    real_fit, train.fit = train.fit, fit  # type: ignore[assignment]
+    real_fit, attempt.fit = attempt.fit, fit  # type: ignore[assignment]
     real_step, train.train_step = train.train_step, step  # type: ignore[assignment]
-    assert train.main(parse_config(tree)) == 0
+    assert attempt.main(parse_config(tree)) == 0
     assert len(set(exchanged)) == max(exchanged) + 1
     return [count // len(set(exchanged)) for count in rounds], all(views)
 

@@ -34,6 +34,7 @@ def short(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
     """A whole run; waiting is noted but for log lines, evaluations and saves."""
     from dist_train.config import parse_config
+    from dist_train.training import attempt
     from dist_train.training import loop as train
     from dist_train.training.recorder import Journal
 
@@ -44,7 +45,7 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
 
         return call
 
-    train.fit = noting(train.fit, True)
+    attempt.fit = noting(attempt.fit, True)
     for holder, name in (
         (Journal, "log_steps"),
         (train, "evaluate_now"),
@@ -53,7 +54,7 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
     ):
         setattr(holder, name, noting(getattr(holder, name), False))
     with gpu:
-        return train.main(parse_config(tree))
+        return attempt.main(parse_config(tree))
 
 
 def _run(tree: dict[str, Any]) -> tuple[int, list[str], set[str], int]:

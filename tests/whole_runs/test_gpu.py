@@ -33,6 +33,7 @@ HARD = {
 def _without_waiting(tree: dict[str, Any]) -> int:
     """A run in whose steps waiting for the GPU is an error."""
     from dist_train.training import loop as trainer
+    from dist_train.training.attempt import main
 
     def step(stepper: Any, state: Any) -> None:
         torch.cuda.set_sync_debug_mode("error" if state.progress.step else "default")  # the first step may compile
@@ -40,7 +41,7 @@ def _without_waiting(tree: dict[str, Any]) -> int:
         torch.cuda.set_sync_debug_mode("default")
 
     real, trainer.train_step = trainer.train_step, step  # type: ignore[assignment]
-    return trainer.main(parse_config(tree))
+    return main(parse_config(tree))
 
 
 @pytest.mark.parametrize("name", RUNS)

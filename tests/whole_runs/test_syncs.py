@@ -45,6 +45,7 @@ class Watch(TorchDispatchMode):
 
 def _syncs(tree: dict[str, Any]) -> tuple[list[str], int]:
     """A whole run: what read a value outside of log lines, evaluations, saves and loading; and its steps."""
+    from dist_train.training import attempt
     from dist_train.training import loop as train
     from dist_train.training.recorder import Journal
 
@@ -80,12 +81,12 @@ def _syncs(tree: dict[str, Any]) -> tuple[list[str], int]:
         steps = setup.state.progress.step
         return status
 
-    real_fit, train.fit = train.fit, fit  # type: ignore[assignment]
+    real_fit, attempt.fit = attempt.fit, fit  # type: ignore[assignment]
     for holder, name in ((Journal, "log_steps"), (train, "evaluate_now"), (train, "save_now")):
         setattr(holder, name, unwatched(getattr(holder, name)))
     for name in METHODS:
         setattr(torch.Tensor, name, watched(name))
-    assert train.main(parse_config(tree)) == 0
+    assert attempt.main(parse_config(tree)) == 0
     return watch.seen, steps
 
 
