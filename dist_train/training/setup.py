@@ -35,6 +35,7 @@ from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
+from dist_train.training.given import Given
 from dist_train.training.resume import find_checkpoint
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step import Stepper
@@ -59,10 +60,14 @@ class Setup:
     checkpoints: Checkpoints
     validation: DataLoader[Batch]
     bad_images: BadImages
+    given: Given
 
 
-def build_setup(cfg: Config, group: Dist) -> Setup:
+def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # noqa: B008 - frozen
     """Build the parts of a run and restore its newest checkpoint.
+
+    Args:
+        given: objects in place of what the config names.
 
     Raises:
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
@@ -106,7 +111,9 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         for doubt in doubts(cfg, plan, index.outputs):
             log.warning("%s", doubt)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
-    return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
+    return Setup(
+        cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images, given
+    )
 
 
 def set_algorithms(cfg: Config, device: torch.device) -> None:
