@@ -28,7 +28,7 @@ from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 
 MODEL, SIZE, BATCH = {"name": "vit_tiny_patch16_224"}, 96, 16
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 
 
 def rank_main(folder: Path, quick: bool) -> None:

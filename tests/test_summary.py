@@ -111,7 +111,7 @@ def test_check_finds_it_before_training(tree: dict[str, Any], override: dict[str
 
 def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
     """Wrapped as for several GPUs; without any, DataParallel calls the model itself."""
-    group = Dist(0, 0, 1, torch.device("cpu"), "dp")
+    group = Dist.alone(strategy="dp")
     setup = build_setup(parse_config(tree), group)
     assert isinstance(setup.stepper.wrapped, torch.nn.DataParallel)
     assert setup.stepper.wrapped.module is setup.state.model
@@ -125,7 +125,7 @@ def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
         build_setup(parse_config(changed(tree, train__precision="fp16")), group)
     with pytest.raises(ConfigError, match=r"`model.compile` \(true\) does not work with DataParallel"):
         build_setup(parse_config(changed(tree, model__compile=True)), group)
-    alone = Dist(0, 0, 1, torch.device("cpu"), "none")
+    alone = Dist.alone()
     with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
         build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
 
@@ -138,7 +138,7 @@ def test_what_settles_the_buckets_looks_as_a_batch_does(
     seen: list[torch.Tensor] = []
     monkeypatch.setattr("dist_train.training.setup.settle_buckets", lambda wrapped, images: seen.append(images))
     tree = changed(tree, model={"name": "test_resnet", "pretrained": False, "channels_last": channels_last})
-    stepper = build_setup(parse_config(tree), Dist(0, 0, 1, torch.device("cpu"), "none")).stepper
+    stepper = build_setup(parse_config(tree), Dist.alone()).stepper
     images, labels, _ = next(stepper.batches)
     batch, _ = stepper.augment(images, labels, 0)
     assert (seen[0].shape, seen[0].stride(), seen[0].dtype) == (batch.shape, batch.stride(), batch.dtype)

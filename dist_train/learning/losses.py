@@ -30,13 +30,18 @@ WEIGHTED = ("cross_entropy", "bce", "focal", "binary_focal")
 """Losses that ``label_smoothing`` and ``class_weights`` apply to."""
 
 
-def build_loss(cfg: LossConfig, classes: list[str], group: Dist, module: nn.Module) -> Loss:
+def build_loss(
+    cfg: LossConfig, classes: list[str], group: Dist, module: nn.Module, given: Criterion | None = None
+) -> Loss:
     """The criterion, with auxiliary heads and the L1 penalty on what trains in ``module``.
+
+    Args:
+        given: a criterion given in code, in place of `loss.name`.
 
     Raises:
         ConfigError: an option does not apply to this loss, or names no class, or the user's own cannot be built.
     """
-    criterion = _criterion(cfg, classes, group)
+    criterion = _criterion(cfg, classes, group) if given is None else _checked("loss", given, group.device)
 
     def loss(outputs: Any, targets: Tensor) -> Tensor:
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -185,17 +190,20 @@ def _own(cfg: LossConfig, device: torch.device) -> Criterion:
             criterion = functools.partial(found, **cfg.options)
     except TypeError as error:
         raise ConfigError(f"`loss.options` ({cfg.options}) do not fit {cfg.name}: {error}") from None
+    return _checked(f"`loss.name` ({cfg.name})", criterion, device)
+
+
+def _checked(name: str, criterion: Any, device: torch.device) -> Criterion:
+    """``criterion``, on the device if it is a module; what it returns is checked."""
     if isinstance(criterion, nn.Module):
         if any(p.requires_grad for p in criterion.parameters()):
-            raise ConfigError(
-                f"`loss.name` ({cfg.name}) has parameters to train, which no optimizer holds; use buffers"
-            )
+            raise ConfigError(f"{name} has parameters to train; use buffers, or an objective (`loss.objective`)")
         criterion.to(device)
-    return lambda x, y: _scalar(cfg.name, criterion(x, y))
+    return lambda x, y: _scalar(name, criterion(x, y))
 
 
 def _scalar(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim:
         found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ConfigError(f"`loss.name` ({name}) must return one number, the mean over the batch, and returned {found}")
+        raise ConfigError(f"{name} must return one number, the mean over the batch, and returned {found}")
     return value

@@ -1,6 +1,7 @@
 """Parameter groups and the optimizer."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,13 +22,18 @@ FUSED_ON = ("cpu", "cuda")
 """Devices on which torch's SGD, Adam and AdamW update all parameters in one kernel."""
 
 
-def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> torch.optim.Optimizer:
+def build_optimizer(
+    cfg: OptimConfig, module: nn.Module, head: frozenset[str], own: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """The optimizer over all that can train; each group carries its ``lr_scale``.
+
+    Args:
+        own: parameters of the objective, which train at the rate of the head.
 
     Raises:
         ConfigError: no such optimizer, or it or the model refuses an option.
     """
-    groups = param_groups(cfg, module, head)
+    groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
     eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
     common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
     fused = {"fused": all(p.device.type in FUSED_ON and p.is_floating_point() for g in groups for p in g["params"])}
@@ -113,6 +119,14 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
     return _split_head(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head})
 
 
+def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Groups of the objective's own parameters: matrices, and the norms and biases that may be exempt from decay."""
+    decayed = [p for p in own if p.ndim > 1 or cfg.decay_norm_and_bias]
+    others = [p for p in own if p.ndim <= 1 and not cfg.decay_norm_and_bias]
+    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [{**group, "lr_scale": cfg.head_lr_scale} for group in groups if group["params"]]
+
+
 def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Parameter]) -> list[dict[str, Any]]:
     if scale == 1:
         return [{"lr_scale": 1.0, **group} for group in groups if group["params"]]
@@ -132,13 +146,12 @@ def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) ->
     return new
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a saved state, with each moment in the memory layout of its parameter.
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give each loaded moment the memory layout of its parameter.
 
     A checkpoint holds tensors in the usual layout. Fused optimizers go through parameter and moments in the order of
     memory: with a channels-last parameter they would take each moment for that of another weight.
     """
-    optimizer.load_state_dict(state)
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if torch.is_tensor(moment) and moment.shape == parameter.shape and moment.stride() != parameter.stride():

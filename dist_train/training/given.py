@@ -4,7 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from dist_train.learning.objective import MakeObjective
+from dist_train.model.backbones import GivenModel
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,10 @@ class Given:
         loggers: more places where rows go.
     """
 
-    model: nn.Module | Callable[[int], nn.Module] | None = None
+    model: GivenModel | None = None
     data: tuple[Any, Any] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
-    objective: Callable[[nn.Module], nn.Module] | None = None
+    objective: MakeObjective | None = None
     loggers: tuple[Any, ...] = ()
 
     def names(self) -> dict[str, str]:
@@ -43,7 +46,7 @@ class Given:
 def qualified_name(value: object) -> str:
     """`module:qualname` of a class or function, or of the class of any other object.
 
-    >>> qualified_name(nn.Linear) == qualified_name(nn.Linear(1, 1)) == "torch.nn.modules.linear:Linear"
+    >>> qualified_name(dict) == qualified_name({}) == "builtins:dict"
     True
     """
     named = value if hasattr(value, "__qualname__") else type(value)

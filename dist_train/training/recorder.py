@@ -72,6 +72,7 @@ class Journal:
             "loss": means.loss,
             "lr": setup.stepper.lr(progress.step - 1),
             "grad_norm": means.grad_norm,
+            **means.extras,
         }
         if steps:
             row |= {"images_per_s": steps * setup.plan.global_batch / elapsed, "data_wait": waited / elapsed}

@@ -14,10 +14,13 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
 
-def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, only_look: bool = False) -> Path | None:
+def find_checkpoint(
+    cfg: Config, checkpoints: Checkpoints, index: DataIndex, given: dict[str, str], only_look: bool = False
+) -> Path | None:
     """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
 
     Args:
+        given: names of the objects given in code (``Given.names``).
         only_look: leave damaged ones where they are.
 
     Raises:
@@ -29,6 +32,7 @@ def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, onl
             _may_begin(cfg, RunDir.of(cfg))
             return None
         _may_go_on(cfg, index, *found)
+        refuse_changed_parts(*found, given, "given.")
     except (ConfigError, DataError) as error:
         error.of_this_start = True
         raise
@@ -67,6 +71,28 @@ def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> Non
         raise ConfigError(
             f"{path} belongs to a run with other arithmetic: {'; '.join(changes)}. "
             "Restore these values, or give the new run another `run.name`"
+        )
+
+
+def refuse_changed_parts(path: Path, manifest: Manifest, now: dict[str, str], prefix: str) -> None:
+    """Compare the parts of a run that no config holds: objects given in code, and frozen weights.
+
+    Args:
+        now: this start's, by keys that begin with ``prefix``; a part that is not there has no key.
+
+    Raises:
+        ConfigError: the checkpoint was made with others.
+    """
+    then = {key: value for key, value in manifest.config.items() if key.startswith(prefix)}
+    changes = [
+        f"`{key}` was {then.get(key, 'absent')} and is now {now.get(key, 'absent')}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
+    if changes:
+        raise ConfigError(
+            f"{path} belongs to a run with other parts: {'; '.join(changes)}. "
+            "Restore them, or give the new run another `run.name`"
         )
 
 

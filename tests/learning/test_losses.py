@@ -18,7 +18,7 @@ from dist_train.learning.losses import Loss, build_loss
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, rows, train
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 CLASSES = ["a", "b", "c"]
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(8, 3, generator=GENERATOR)

@@ -9,7 +9,7 @@ from dist_train.distributed.group import Dist
 from dist_train.evaluation.metrics import better
 from dist_train.training.step_sums import PACK, StepSums
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 
 
 def add(sums: StepSums, *losses: float) -> None:
