@@ -69,10 +69,10 @@ def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]
 def attach(stepper: Any, state: Any) -> None:
     """Give the parts of a step their names."""
     stepper.augment = named("augment on the device", stepper.augment)
-    stepper.wrapped.forward = named("forward", stepper.wrapped.forward)
-    stepper.loss = named("loss", stepper.loss)
+    state.model.forward = named("forward", state.model.forward)
+    state.objective.loss = named("loss", state.objective.loss)
     state.precision.backward = named("backward", state.precision.backward)
-    precision_module.clip = named("gradient norm and clipping", precision_module.clip)
+    stepper.strategy.clip = named("gradient norm and clipping", stepper.strategy.clip)
     precision_module.update_weights = named("optimizer", precision_module.update_weights)
     state.ema.update = named("EMA", state.ema.update)
 

@@ -90,10 +90,12 @@ def refuse_changed_parts(path: Path, manifest: Manifest, now: dict[str, str], pr
         if then.get(key) != now.get(key)
     ]
     if changes:
-        raise ConfigError(
+        error = ConfigError(
             f"{path} belongs to a run with other parts: {'; '.join(changes)}. "
             "Restore them, or give the new run another `run.name`"
         )
+        error.of_this_start = True
+        raise error
 
 
 def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:

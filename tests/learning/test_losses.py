@@ -13,8 +13,12 @@ from dist_train.config import Config, parse_config
 from dist_train.config.plan import make_plan
 from dist_train.config.sections.loss import LossConfig
 from dist_train.distributed.group import Dist, joined
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.distributed.strategies.single import Single
 from dist_train.errors import ConfigError
 from dist_train.learning.losses import Loss, build_loss
+from dist_train.learning.objective import Supervised
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, rows, train
 
@@ -122,9 +126,10 @@ def soft_f1_on_ranks(cfg: Config) -> tuple[float, Tensor]:
         layer = nn.Linear(3, 3)
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
-        model = group.wrap(layer)
+        objective = Supervised(layer, build_loss(cfg.loss, CLASSES, group, layer))
+        strategy: Strategy = Ddp(group) if group.world_size > 1 else Single(group)
         share = slice(group.rank, None, group.world_size)
-        loss = build_loss(cfg.loss, CLASSES, group, layer)(model(LOGITS[share]), MANY[share])
+        loss = strategy.wrap(objective, all_used=True)(LOGITS[share], MANY[share])
         loss.backward()
         assert layer.weight.grad is not None
         return loss.item(), layer.weight.grad.numpy()

@@ -8,6 +8,7 @@ import torch
 from dist_train.config import parse_config
 from dist_train.config.plan import make_plan
 from dist_train.distributed.group import Dist
+from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.learning.optimizer import drop_gradients, set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
@@ -19,8 +20,8 @@ UNUSED: Any = None
 
 def stepper(tree: dict[str, Any], rank: int = 1) -> Stepper:
     cfg = parse_config(changed(tree, train__epochs=AHEAD, train__global_batch=12, train__micro_batch=2))
-    group = Dist(rank, rank, 2, torch.device("cpu"), "ddp")
-    return Stepper(cfg, make_plan(cfg, 24, 2), group, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED)
+    strategy = Ddp(Dist(rank, rank, 2, torch.device("cpu"), "ddp"))
+    return Stepper(cfg, make_plan(cfg, 24, 2), strategy, UNUSED, UNUSED, UNUSED, UNUSED)
 
 
 def test_the_numbers_of_a_step_are_the_same_from_wherever_a_run_comes(tree: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ ALONE = Dist.alone()
 
 def add(sums: StepSums, *losses: float) -> None:
     for loss in losses:
-        sums.add(torch.tensor(loss), torch.tensor(2 * loss))
+        sums.add(torch.tensor(loss), torch.tensor(2 * loss), {})
 
 
 def test_means_are_over_good_steps() -> None:
@@ -30,7 +30,7 @@ def test_a_long_way_between_log_lines_is_counted_in_full() -> None:
     losses = [float(number) for number in range(2 * PACK + 3)]
     add(sums, *losses)
     add(half, *losses[: PACK + 1])
-    half.restore(half.values())
+    half.restore(half.values(), {})
     add(half, *losses[PACK + 1 :])
     assert sums.values().tolist() == [sum(losses), 2 * sum(losses), len(losses), 0, 0, 0]
     assert half.values().tolist() == sums.values().tolist(), "a save on the way changes nothing"
