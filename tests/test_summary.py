@@ -1,6 +1,5 @@
 """``--summary``, ``--list-models``, and what ``--check`` and the sweep say of models."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
 from dist_train.summary import flops, main
-from dist_train.training.setup import set_algorithms
 from tests.support.runs import changed
 
 ROOT = Path(__file__).parent.parent
@@ -105,15 +103,3 @@ def test_the_sweep_reports_what_fails() -> None:
 def test_check_finds_it_before_training(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check(parse_config(changed(tree, **override)), 1)
-
-
-def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, Any]) -> None:
-    cfg = parse_config(tree)
-    try:
-        set_algorithms(cfg, torch.device("cpu"))
-        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
-        set_algorithms(cfg, torch.device("cuda", 0))
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    finally:
-        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-        torch.use_deterministic_algorithms(False)

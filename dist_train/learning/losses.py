@@ -41,7 +41,7 @@ def build_loss(
     Raises:
         ConfigError: an option does not apply to this loss, or names no class, or the user's own cannot be built.
     """
-    criterion = _criterion(cfg, classes, group) if given is None else _checked("loss", given, group.device)
+    criterion = _criterion(cfg, classes, group) if given is None else _checked("the loss given", given, group.device)
 
     def loss(outputs: Any, targets: Tensor) -> Tensor:
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)

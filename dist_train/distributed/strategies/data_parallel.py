@@ -31,10 +31,10 @@ class DataParallel(Strategy):
                 raise ConfigError(f"{key} does not work with DataParallel; {fix}")
 
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
-        return _MeanOverParts(_Part(module))
+        return _MeanOverParts(Part(module))
 
 
-class _Part(nn.Module):
+class Part(nn.Module):
     """Returns vectors [1], which DataParallel joins, and the number of samples."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -48,7 +48,15 @@ class _Part(nn.Module):
 
 class _MeanOverParts(nn.DataParallel[nn.Module]):
     def forward(self, images: Tensor, targets: Tensor) -> Scalars:
-        parts: Scalars = super().forward(images, targets)
-        samples = parts.pop(SAMPLES)
-        share = samples / samples.sum()
-        return {name: (value * share).sum() for name, value in parts.items()}
+        return mean_over_parts(super().forward(images, targets))
+
+
+def mean_over_parts(joined: Scalars) -> Scalars:
+    """Return the mean over samples of what parts of a batch gave.
+
+    Args:
+        joined: vectors [P] of the P parts' means, and their numbers of samples.
+    """
+    samples = joined.pop(SAMPLES)
+    share = samples / samples.sum()
+    return {name: (value * share).sum() for name, value in joined.items()}

@@ -1,0 +1,61 @@
+"""All parts of a run, built in the order in which it must happen."""
+
+import json
+import os
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from dist_train.config import parse_config
+from dist_train.distributed.group import Dist, StrategyName
+from dist_train.errors import ConfigError
+from dist_train.training.setup import STRATEGIES, build_setup, set_algorithms
+from tests.support.runs import changed, folder, train
+
+
+def test_every_strategy_has_its_class() -> None:
+    assert STRATEGIES.keys() == set(get_args(StrategyName))
+
+
+def test_a_run_goes_on_from_its_newest_checkpoint(tree: dict[str, Any]) -> None:
+    run = train(tree)
+    setup = build_setup(parse_config(changed(tree, train__epochs=3)), Dist.alone())
+    assert (setup.state.progress.step, setup.plan.total_steps) == (10, 15)
+    saved = {name: value.clone() for name, value in setup.state.model.state_dict().items()}
+    fresh = build_setup(parse_config(changed(tree, run__name="fresh")), Dist.alone())
+    assert fresh.state.progress.step == 0
+    assert any(not torch.equal(value, saved[name]) for name, value in fresh.state.model.state_dict().items())
+    assert json.loads((run / "classes.json").read_text()) == setup.index.classes
+
+
+def test_no_folder_is_made_for_a_run_that_is_refused(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
+        build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), Dist.alone())
+    assert not folder(tree).exists()
+
+
+def test_what_a_checkpoint_compares_is_that_of_the_config(tree: dict[str, Any]) -> None:
+    setup = build_setup(parse_config(tree), Dist.alone())
+    assert setup.compared["optim.lr"] == 0.05
+    assert not [key for key in setup.compared if key.startswith(("given.", "objective."))]
+
+
+def test_building_twice_gives_the_same_weights(tree: dict[str, Any]) -> None:
+    first, second = (
+        build_setup(parse_config(changed(tree, run__name=name)), Dist.alone()).state.model.state_dict()
+        for name in ("first", "second")
+    )
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, Any]) -> None:
+    cfg = parse_config(tree)
+    try:
+        set_algorithms(cfg, torch.device("cpu"))
+        assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+        set_algorithms(cfg, torch.device("cuda", 0))
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        torch.use_deterministic_algorithms(False)
