@@ -19,7 +19,6 @@ from benchmarks.gpu_sides import RECIPE, FirstSteps, Job, our_tree
 from benchmarks.images import small_folder
 from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, circumstances, write_json
-from dist_train.learning import precision as precision_module
 from dist_train.training.loop import fit
 
 PARTS = ("wait for data", "augment on the device", "forward", "loss", "backward", "gradient norm and clipping", "optimizer", "EMA")  # fmt: skip
@@ -73,7 +72,7 @@ def attach(stepper: Any, state: Any) -> None:
     state.objective.loss = named("loss", state.objective.loss)
     state.precision.backward = named("backward", state.precision.backward)
     stepper.strategy.clip = named("gradient norm and clipping", stepper.strategy.clip)
-    precision_module.update_weights = named("optimizer", precision_module.update_weights)
+    state.optimizer.step = named("optimizer", state.optimizer.step)
     state.ema.update = named("EMA", state.ema.update)
 
 

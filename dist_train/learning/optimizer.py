@@ -13,7 +13,6 @@ from timm.optim import (
     param_groups_weight_decay,
 )
 from torch import nn
-from torch.optim import optimizer as hooks
 
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.errors import ConfigError
@@ -162,28 +161,3 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group its share of the learning rate ``lr``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
-
-
-def update_weights(optimizer: torch.optim.Optimizer) -> None:
-    """``optimizer.step``, without the entry in the profiler's book that torch puts around it with the calls of hooks.
-
-    The entry takes 25 us of a step, as long as the update of a small model. Where somebody has hung in a hook, as for
-    a constraint on the weights, torch's way it is.
-    """
-    step = type(optimizer).step
-    hung_in = (
-        hooks._global_optimizer_pre_hooks
-        or hooks._global_optimizer_post_hooks
-        or optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-    )
-    if getattr(step, "hooked", False) and not hung_in:  # torch marks its wrapper so
-        step = step.__wrapped__  # type: ignore[attr-defined]
-    step(optimizer)
-
-
-def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """``zero_grad``, without the entry in the profiler's book that takes longer than all the rest of it."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None

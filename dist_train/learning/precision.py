@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dist_train.config.sections.train import TrainConfig
-from dist_train.learning.optimizer import update_weights
 
 Clip = Callable[[list[Tensor], float], Tensor]
 """Scales gradients to at most a total norm, and returns the norm before."""
 
 AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Precision:
@@ -67,7 +68,7 @@ class Precision:
             self.scaler.step(optimizer)
             self.scaler.update(None if self.scales else 1.0)
         else:
-            update_weights(optimizer)
+            optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,7 +92,7 @@ class HalfForward(nn.Module):
         kept = {
             tensor
             for part in module.modules()
-            if isinstance(part, _BatchNorm)
+            if isinstance(part, BATCH_NORMS)
             for tensor in (*part.parameters(), *part.buffers())
         }
         every = [*module.named_parameters(), *module.named_buffers()]

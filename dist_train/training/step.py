@@ -13,7 +13,7 @@ from dist_train.data.augment.on_device import DeviceAugment
 from dist_train.data.dataset import Batch
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
-from dist_train.learning.optimizer import drop_gradients, set_lr
+from dist_train.learning.optimizer import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.state import TrainState
@@ -80,7 +80,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     extras = _added(parts)
     loss = extras.pop("loss")
     grad_norm = state.precision.step(state.optimizer, strategy.clip)
-    drop_gradients(state.optimizer)
+    state.optimizer.zero_grad()
     if state.ema is not None:
         state.ema.update(step + 1)
     state.sums.add(loss, grad_norm, extras)

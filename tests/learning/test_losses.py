@@ -129,7 +129,8 @@ def soft_f1_on_ranks(cfg: Config) -> tuple[float, Tensor]:
         objective = Supervised(layer, build_loss(cfg.loss, CLASSES, group, layer))
         strategy: Strategy = Ddp(group) if group.world_size > 1 else Single(group)
         share = slice(group.rank, None, group.world_size)
-        loss = strategy.wrap(objective, all_used=True)(LOGITS[share], MANY[share])
+        wrapped = strategy.wrap(objective, all_used=True)
+        loss = wrapped(LOGITS[share], MANY[share])
         loss.backward()
         assert layer.weight.grad is not None
         return loss.item(), layer.weight.grad.numpy()
@@ -223,7 +224,7 @@ def test_a_loss_of_your_own() -> None:
             {"name": "tests.learning.test_losses:halved", "options": {"x": 1}},
             "do not fit tests.learning.test_losses:halved: .*'x'",
         ),
-        ({"name": "tests.learning.test_losses:Learned"}, "has parameters to train, which no optimizer holds"),
+        ({"name": "tests.learning.test_losses:Learned"}, "has parameters to train; use buffers, or an objective"),
         ({"name": "tests.learning.test_losses:Missing"}, "tests.learning.test_losses has no Missing"),
         (
             {"name": "nowhere.at_all:Loss"},
