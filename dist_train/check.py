@@ -8,7 +8,7 @@ import torch
 
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
-from dist_train.config.advice import doubts
+from dist_train.config.advice import advise
 from dist_train.config.plan import make_plan
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
@@ -65,8 +65,8 @@ def check(cfg: Config, world_size: int) -> None:
     build_loss(cfg.loss, index.classes, alone, network.module)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
-    for doubt in doubts(cfg, plan, index.outputs):
-        print(f"note: {doubt}")
+    for line in advise(cfg, plan, index.outputs):
+        print(f"note: {line}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
     needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))

@@ -44,6 +44,10 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case "literal_error":
             valid = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"{given} must be one of {', '.join(valid)}{_value_meant(str(value), valid)}"
+        case "choice":
+            names, own = error["ctx"]["names"], error["ctx"]["own"]
+            listed = ", ".join([*names, f"or {own}"] if own else names)
+            return f"{given} must be one of {listed}{_value_meant(str(value), names)}"
         case "value_error":
             return f"`{key}`: {error['ctx']['error']}"
         case "model_type":

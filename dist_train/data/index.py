@@ -3,29 +3,20 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.config.choices import Task
+from dist_train.config.choice_table import Task
+from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.formats.base import Entry, Images, Listing
-from dist_train.data.formats.csv_tables import csv_tables
-from dist_train.data.formats.dataset_objects import data_set_objects
-from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_folder, tiny_imagenet
+from dist_train.data.formats.folders import IMAGE_SUFFIXES
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
-
-READERS: dict[str, Callable[[DataConfig], Listing]] = {
-    "imagefolder": image_folder,
-    "tiny_imagenet": tiny_imagenet,
-    "csv": csv_tables,
-}
-"""Any other ``data.format`` is a data set object."""
 
 
 SplitName = Literal["train", "val"]
@@ -90,7 +81,7 @@ def scan(cfg: DataConfig) -> DataIndex:
     Raises:
         ConfigError, DataError: it is not there, or is not laid out as ``data.format`` says.
     """
-    found = READERS.get(cfg.format, data_set_objects)(cfg)
+    found: Listing = FORMATS.function(cfg.format)(cfg)
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)

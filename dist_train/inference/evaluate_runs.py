@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dist_train.config.choices import Task
+from dist_train.config.choice_table import Task
 from dist_train.data.augment.on_device import Normalise
 from dist_train.data.bad_images import BadImages
 from dist_train.data.index import DataIndex, scan

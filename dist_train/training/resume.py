@@ -1,21 +1,25 @@
 """Which checkpoint a start continues from, and whether it may."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.refusals import refused_at_the_beginning
+from dist_train.config.resume_keys import arithmetic, changes
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError, DataError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
+log = logging.getLogger(__name__)
+
 
 def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, only_look: bool = False) -> Path | None:
-    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
+    """Return the newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
 
     Args:
         only_look: leave damaged ones where they are.
@@ -37,7 +41,11 @@ def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, onl
 
 def _may_begin(cfg: Config, run: RunDir) -> None:
     if cfg.run.resume == "must":
-        raise ConfigError(f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin anew")
+        raise ConfigError(
+            f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin at step 0"
+        )
+    if refused := refused_at_the_beginning(cfg):
+        raise ConfigError("\n".join(refused))
     known = read_result(run)
     # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
     removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
@@ -53,19 +61,17 @@ def _may_go_on(cfg: Config, index: DataIndex, path: Path, manifest: Manifest) ->
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
+    for refused in refused_at_the_beginning(cfg):
+        log.warning("%s; the run began before this rule, and goes on", refused)
     _same_arithmetic(manifest, arithmetic(cfg), path)
     _same_data(manifest, index, RunDir.of(cfg))
 
 
 def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> None:
-    changes = [
-        f"`{key}` was {then!r} and is now {now[key]!r}"
-        for key, then in manifest.config.items()
-        if key in now and then != now[key]
-    ]
-    if changes:
+    differing = changes(manifest.config, now)
+    if differing:
         raise ConfigError(
-            f"{path} belongs to a run with other arithmetic: {'; '.join(changes)}. "
+            f"{path} belongs to a run with other arithmetic: {'; '.join(differing)}. "
             "Restore these values, or give the new run another `run.name`"
         )
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
 from dist_train.config import Config
-from dist_train.config.advice import doubts
+from dist_train.config.advice import advise
 from dist_train.config.plan import Plan, make_plan
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
 from dist_train.data.bad_images import BadImages
@@ -103,8 +103,8 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
         log.info("%s\n%s", describe(network.module), plan.describe())
-        for doubt in doubts(cfg, plan, index.outputs):
-            log.warning("%s", doubt)
+        for line in advise(cfg, plan, index.outputs):
+            log.warning("%s", line)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
     return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from dist_train.config.choices import HEADS
 from dist_train.config.types import FilePath, Fraction, PositiveInt, Section
 
 
@@ -16,7 +17,7 @@ def _freeze(value: Any) -> Any:
 
 
 class HeadConfig(Section):
-    name: Literal["linear", "mlp"] = "linear"
+    name: Annotated[str, HEADS] = "linear"
     """linear: one layer. mlp: hidden layers in front of it."""
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512,)
     """Widths of the hidden layers of an mlp."""
