@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +18,6 @@ from dist_train.data.formats.base import Entry, Images, Listing
 from dist_train.data.formats.folders import IMAGE_SUFFIXES
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
-
 
 SplitName = Literal["train", "val"]
 

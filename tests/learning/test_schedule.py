@@ -50,6 +50,15 @@ def torchs(make: Any) -> list[float]:
     return values
 
 
+def test_the_cosine_schedule_by_hand(tree: dict[str, Any]) -> None:
+    plan = make_plan(parse_config(changed(tree, schedule__warmup_epochs=0.4, train__epochs=2)), 60, 1)
+    factors = [lr_factor(ScheduleConfig(min_lr=0.01), 0.1, plan, step) for step in range(plan.total_steps)]
+    assert factors[:3] == [0.5, 1.0, 1.0]
+    assert factors[6] == pytest.approx(0.1 + 0.9 * 0.5, abs=1e-12), "halfway between the end of warm-up and the end"
+    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
+    assert 0.1 < factors[-1] < 0.15
+
+
 def test_steps_of_a_part_of_an_epoch_are_not_late_by_a_rounding() -> None:
     tenths = Plan(**{**asdict(plan()), "steps_per_epoch": 10})
     cfg = ScheduleConfig(name="step", step_epochs=0.1, gamma=0.5)

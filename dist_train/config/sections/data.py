@@ -34,6 +34,7 @@ class DataConfig(Section):
     name: str | None = None
     """Name of the set where `format` is torchvision, such as FashionMNIST."""
     csv: CsvConfig = CsvConfig()
+    """Tables and their columns where `format` is csv."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, where there is none; the same in every class."""
     val_seed: NonNegativeInt = 0

@@ -33,3 +33,4 @@ class LogConfig(Section):
     tensorboard: bool = True
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
+    """Weights & Biases; any key of this section but `mode` asks for it."""

@@ -39,6 +39,7 @@ class ModelConfig(Section):
     drop_path: Fraction = 0.0
     """Stochastic depth rate, handed to the model's own constructor."""
     head: HeadConfig = HeadConfig()
+    """The last layers, which map features to outputs."""
     freeze: Annotated[Literal["none", "backbone"] | tuple[str, ...], BeforeValidator(_freeze)] = "none"
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""
     unfreeze_epoch: PositiveInt | None = None
