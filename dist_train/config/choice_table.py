@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from dist_train.config.user_code import CALLABLE, load_callable
@@ -56,7 +56,8 @@ class ChoiceTable(Generic[Row]):
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return the function of the row of ``name``. Imports its module."""
-        return load_callable(self.find(name).build or name, self.key)
+        build = self.find(name).build
+        return _function_of_a_row(build, self.key) if build else load_callable(name, self.key)
 
     def options(self, name: str, section: Any) -> dict[str, Any]:
         """Return the values of the keys that ``name`` reads, by their last part, from the section that holds them."""
@@ -103,11 +104,17 @@ class ChoiceTable(Generic[Row]):
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self.checked, handler(source))
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        names: JsonSchemaValue = {"type": "string", "enum": list(self.rows)}
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names: dict[str, Any] = {"type": "string", "enum": list(self.rows)}
         if self.own is None:
             return names
         return {"anyOf": [names, {"type": "string", "pattern": f"^{CALLABLE.pattern}$"}]}
+
+
+@cache
+def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
+    # The learning rate asks at every step, and finding it takes as long as computing it.
+    return load_callable(build, key)
 
 
 def either(names: list[str]) -> str:
