@@ -69,7 +69,7 @@ def attach(stepper: Any, state: Any) -> None:
     """Give the parts of a step their names."""
     stepper.augment = named("augment on the device", stepper.augment)
     state.model.forward = named("forward", state.model.forward)
-    state.objective.loss = named("loss", state.objective.loss)
+    state.objective.loss.forward = named("loss", state.objective.loss.forward)
     state.precision.backward = named("backward", state.precision.backward)
     stepper.strategy.clip = named("gradient norm and clipping", stepper.strategy.clip)
     state.optimizer.step = named("optimizer", state.optimizer.step)

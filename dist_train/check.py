@@ -8,8 +8,9 @@ import torch
 
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
-from dist_train.config.advice import doubts
+from dist_train.config.advice import advise
 from dist_train.config.plan import make_plan
+from dist_train.config.resume_keys import arithmetic
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist, choose_strategy
@@ -61,13 +62,15 @@ def check(cfg: Config, world_size: int) -> None:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
     run = RunDir.of(cfg)
-    saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, {}, only_look=True)
+    saved = find_checkpoint(
+        cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, arithmetic(cfg), only_look=True
+    )
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
-    for doubt in doubts(cfg, plan, index.outputs):
-        print(f"note: {doubt}")
+    for line in advise(cfg, plan, index.outputs):
+        print(f"note: {line}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
     needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dist_train.config import Config, dump_config, load_config
+from dist_train.config.json_schema import json_schema
 from dist_train.errors import ConfigError
 from dist_train.system.terminal import positive, report
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str], actions: Actions) -> int:
     parser = train_parser()
     args = parser.parse_intermixed_args(argv)
     if args.schema:
-        print(json.dumps(Config.model_json_schema(), indent=2))
+        print(json.dumps(json_schema(), indent=2))
         return 0
     if args.list_models is not None:
         return actions.list_models(args.list_models)

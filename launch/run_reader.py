@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dist_train.config.choices import FALLING
+from dist_train.config.choices import falls
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
@@ -76,7 +76,7 @@ def result_keys(runs: list[Run]) -> list[str]:
 def lower_is_better(key: str) -> bool | None:
     """The good direction of a result; None if it has none."""
     name = key.rpartition(".")[2]
-    if name in FALLING:
+    if falls(name):
         return True
     return False if key == "images_per_s" or (key.startswith(("best.", "last.")) and name != "step") else None
 
@@ -168,7 +168,7 @@ def _rows(path: Path) -> dict[str, list[Row]]:
 def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any], metric: str) -> dict[str, Any]:
     result = read_result(folder)
     validations = rows.get("val", [])
-    sign = -1 if metric in FALLING else 1
+    sign = -1 if falls(metric) else 1
     scored = [row for row in validations if _is_number(row.get(metric))]
     best = result.get("best") or max(scored, key=lambda row: sign * row[metric], default={})
     last = validations[-1] if validations else result.get("last") or {}

@@ -1,66 +1,67 @@
-"""What in a config is allowed and yet hardly meant: keys that do nothing beside the others, lengths that do not go together."""
+"""Warnings about a config that is allowed: keys without an effect, and lengths that do not fit together."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from pydantic import BaseModel
-
+from dist_train.config.choices import TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.config.values import is_set, value_of
 
-IDLE: dict[str, tuple[Callable[[Config], bool], str]] = {
-    "model.head.hidden": (lambda c: c.model.head.name == "mlp", "`model.head.name` mlp"),
-    "model.head.activation": (lambda c: c.model.head.name == "mlp", "`model.head.name` mlp"),
-    "data.name": (lambda c: c.data.format == "torchvision", "`data.format` torchvision"),
-    "data.csv": (lambda c: c.data.format == "csv", "`data.format` csv"),
-    "data.val_seed": (lambda c: c.data.val_fraction is not None, "`data.val_fraction`"),
-    "data.cache": (lambda c: c.augment.device, "`augment.device` true"),
-    "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` skip"),
-    "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` random_resized"),
-    "augment.crop_ratio": (lambda c: c.augment.crop == "random_resized", "`augment.crop` random_resized"),
-    "augment.erasing_scale": (lambda c: c.augment.erasing > 0, "`augment.erasing`"),
-    "augment.erasing_ratio": (lambda c: c.augment.erasing > 0, "`augment.erasing`"),
-    "augment.erasing_fill": (lambda c: c.augment.erasing > 0, "`augment.erasing`"),
-    "augment.mix_prob": (lambda c: c.augment.mixup + c.augment.cutmix > 0, "`augment.mixup` or `augment.cutmix`"),
-    "augment.mix_switch_prob": (lambda c: c.augment.mixup * c.augment.cutmix > 0, "both `augment.mixup` and `cutmix`"),
-    "loss.gamma": (lambda c: c.loss.name in ("focal", "binary_focal"), "`loss.name` focal or binary_focal"),
-    "loss.delta": (lambda c: c.loss.name == "huber", "`loss.name` huber"),
-    "optim.nesterov": (lambda c: c.optim.name.lower() == "sgd", "`optim.name` sgd"),
-    "optim.betas": (lambda c: c.optim.name.lower() not in ("sgd", "rmsprop"), "optimizers such as adam"),
-    "optim.alpha": (lambda c: c.optim.name.lower() == "rmsprop", "`optim.name` rmsprop"),
-    "optim.momentum": (lambda c: c.optim.name.lower() not in ("adam", "adamw"), "optimizers such as sgd"),
-    "schedule.gamma": (
-        lambda c: c.schedule.name in ("step", "multistep", "exponential"),
-        "`schedule.name` step, multistep or exponential",
+NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
+    "data.val_seed": (lambda c: c.data.val_fraction is not None, "`data.val_fraction` is set"),
+    "data.cache": (lambda c: c.augment.device, "`augment.device` is true"),
+    "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
+    "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
+    "augment.crop_ratio": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
+    "augment.erasing_scale": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
+    "augment.erasing_ratio": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
+    "augment.erasing_fill": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
+    "augment.mix_prob": (
+        lambda c: c.augment.mixup + c.augment.cutmix > 0,
+        "`augment.mixup` or `augment.cutmix` is set",
     ),
-    "schedule.step_epochs": (lambda c: c.schedule.name == "step", "`schedule.name` step"),
-    "schedule.milestones": (lambda c: c.schedule.name == "multistep", "`schedule.name` multistep"),
-    "schedule.pct_start": (lambda c: c.schedule.name == "onecycle", "`schedule.name` onecycle"),
-    "schedule.min_lr": (lambda c: c.schedule.name != "constant", "a `schedule.name` other than constant"),
-    "eval.every_epochs": (lambda c: c.eval.every_steps is None, "no `eval.every_steps`"),
-    "eval.weights": (lambda c: c.train.ema is not None, "`train.ema`"),
+    "augment.mix_switch_prob": (
+        lambda c: c.augment.mixup * c.augment.cutmix > 0,
+        "`augment.mixup` and `augment.cutmix` are both set",
+    ),
+    "eval.every_epochs": (lambda c: c.eval.every_steps is None, "`eval.every_steps` is null"),
+    "eval.weights": (lambda c: c.train.ema is not None, "`train.ema` is set"),
 }
-"""Keys that need another one to do anything: whether it is there, and which."""
+"""Keys that have an effect only with another one: whether they have one, and when. Keys that only some alternatives of a
+choice read are not here: the rows of ``choices.py`` name them."""
 
 
-def doubts(cfg: Config, plan: Plan, outputs: int) -> list[str]:
-    """A sentence each; none of them ends a run.
+def advise(cfg: Config, plan: Plan, outputs: int) -> list[str]:
+    """Return one sentence for each; none of them ends a run.
 
     Args:
         outputs: classes, or targets of a regression.
     """
-    idle = [f"`{key}` does nothing here: it needs {wanted}" for key, (used, wanted) in IDLE.items() if _set(cfg, key) and not used(cfg)]  # fmt: skip
+    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan)]
+
+
+def _without_effect(cfg: Config) -> Iterator[str]:
+    values = cfg.model_dump()
+    for table in TABLES:
+        name = value_of(values, table.key)
+        lines = ((key, table.unread(key, name)) for key in table.read_keys())
+        yield from (line for key, line in lines if line and is_set(cfg, key))
+    for key, (has_effect, condition) in NEEDS.items():
+        if is_set(cfg, key) and not has_effect(cfg):
+            yield f"`{key}` has no effect unless {condition}"
+
+
+def _always_right(cfg: Config, outputs: int) -> Iterator[str]:
     if cfg.eval.metric == "top5" and outputs <= 5:
-        idle.append(f"`eval.metric` (top5) is always 100 with {outputs} classes; use top1")
-    return [*idle, *_lengths(cfg, plan)]
+        yield f"`eval.metric` (top5) is always 100 with {outputs} classes; use top1"
 
 
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
     ema, schedule, steps = cfg.train.ema, cfg.schedule, plan.total_steps
     if ema is not None and cfg.eval.weights == "ema" and 1 / (1 - ema) > steps:
         yield (
-            f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, and the run has {steps}: the weights that "
-            f"are evaluated hardly leave their start; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
+            f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, and the run has {steps}: the averaged "
+            f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
         )
     if schedule.warmup_epochs and plan.warmup_steps == steps:
         yield f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}): all {steps} steps of the run are warm-up; use fewer"
@@ -71,13 +72,3 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
             f"`schedule.{key}`: the first step would be at epoch {first:g}, and the run ends at {plan.epoch(steps):g}: the "
             "learning rate never falls; use an earlier one"
         )
-
-
-def _set(cfg: Config, key: str) -> bool:
-    """Whether a value other than the default was given."""
-    value: Any = cfg
-    for name in key.split("."):
-        section: BaseModel = value
-        value = getattr(section, name)
-    field = type(section).model_fields[name]
-    return name in section.model_fields_set and value != field.default

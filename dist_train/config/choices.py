@@ -1,71 +1,154 @@
-"""Classification, multi-label, regression: which formats, metrics and losses go with which. No torch here."""
+"""The alternatives of each choice, one table for each config key. Nothing else lists them. No torch here.
 
-import difflib
-import re
-from typing import Literal
+To add one: write its function, in any module, and add one row here. The row alone makes the name known, decides which
+tasks it is for and which keys it reads, and is the source of errors, advice and ``--schema`` (docs/extending.md).
+"""
 
-Task = Literal["classification", "multilabel", "regression"]
-Metric = Literal["loss", "top1", "top5", "macro_f1", "map", "mae", "rmse", "r2"]
+from dataclasses import dataclass
 
-METRICS: dict[Task, tuple[Metric, ...]] = {
-    "classification": ("loss", "top1", "top5", "macro_f1"),
-    "multilabel": ("loss", "map", "macro_f1"),
-    "regression": ("loss", "mae", "rmse", "r2"),
-}
-"""What an evaluation reports; shares are in percent."""
+from dist_train.config.choice_table import Choice, ChoiceTable, Task
 
-FALLING = ("loss", "mae", "rmse")
-"""The metrics that should fall."""
-
-LOSSES: dict[str, tuple[Task, ...]] = {
-    "cross_entropy": ("classification",),
-    "focal": ("classification",),
-    "bce": ("classification", "multilabel"),
-    "binary_focal": ("classification", "multilabel"),
-    "soft_f1": ("classification", "multilabel"),
-    "mse": ("regression",),
-    "l1": ("regression",),
-    "huber": ("regression",),
-}
-"""The tasks that each loss can learn; a loss that is not listed takes any."""
-
-FORMATS = ("imagefolder", "tiny_imagenet", "csv", "torchvision")
-CLASSES_ONLY = ("imagefolder", "tiny_imagenet", "torchvision")
-CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+CLASSES: tuple[Task, ...] = ("classification",)
+LABELS: tuple[Task, ...] = ("classification", "multilabel")
+NUMBERS: tuple[Task, ...] = ("regression",)
 
 
-def data_format(value: str) -> str:
-    """``value`` if it is one of ``FORMATS`` or has the form ``package.module:callable``."""
-    if value in FORMATS or CALLABLE.fullmatch(value):
-        return value
-    near = difflib.get_close_matches(value, FORMATS, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{value!r} must be one of {', '.join(FORMATS)}, or package.module:callable{hint}")
+@dataclass(frozen=True)
+class Loss(Choice):
+    """``build``: (outputs float32 [B, K], targets, **the keys that it reads) -> scalar, the mean over the batch.
 
+    ``class_weights`` arrives as a tensor [K], or None.
 
-def disagreements(form: str, task: Task, metric: Metric, loss: str, mixing: str | None) -> list[str]:
-    """One line for each key that does not go with ``data.task``.
-
-    Args:
-        mixing: the key of ``augment`` that has images mixed, if any.
+    Attributes:
+        whole_batch: it is no mean over samples: it also takes ``group``, to sum over the ranks, and no micro-batches.
     """
-    lines = []
-    if task != "classification" and form in CLASSES_ONLY:
-        lines.append(
-            f"`data.task` ({task}): `data.format` ({form}) knows one class an image; use csv, or package.module:callable"
-        )
-    if metric not in METRICS[task]:
-        lines.append(f"`eval.metric` ({metric}) is none of a {task} task; use {_either(METRICS[task])}")
-    if task not in LOSSES.get(loss, (task,)):
-        fitting = [name for name, tasks in LOSSES.items() if task in tasks]
-        lines.append(f"`loss.name` ({loss}) cannot learn a {task} task; use {_either(fitting)}")
-    if task == "regression" and mixing:
-        lines.append(
-            f"`augment.{mixing}` mixes images and their labels, which says nothing of the numbers of a regression task; "
-            "set it to 0"
-        )
-    return lines
+
+    whole_batch: bool = False
 
 
-def _either(names: tuple[str, ...] | list[str]) -> str:
-    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+_CLASS = "dist_train.learning.loss_functions.classification"
+_MULTI = "dist_train.learning.loss_functions.multilabel"
+_NUMBER = "dist_train.learning.loss_functions.regression"
+_WEIGHTED = ("loss.label_smoothing", "loss.class_weights")
+
+LOSSES = ChoiceTable(
+    "loss.name",
+    {
+        "cross_entropy": Loss(f"{_CLASS}:cross_entropy", CLASSES, reads=_WEIGHTED),
+        "focal": Loss(f"{_CLASS}:focal", CLASSES, reads=(*_WEIGHTED, "loss.gamma")),
+        "bce": Loss(f"{_MULTI}:bce", LABELS, reads=_WEIGHTED),
+        "binary_focal": Loss(f"{_MULTI}:binary_focal", LABELS, reads=(*_WEIGHTED, "loss.gamma")),
+        "soft_f1": Loss(f"{_MULTI}:soft_f1", LABELS, whole_batch=True),
+        "mse": Loss(f"{_NUMBER}:mse", NUMBERS),
+        "l1": Loss(f"{_NUMBER}:l1", NUMBERS),
+        "huber": Loss(f"{_NUMBER}:huber", NUMBERS, reads=("loss.delta",)),
+    },
+    own=Loss(reads=("loss.options",)),
+    own_form="package.module:Class",
+)
+
+
+_FORMATS = "dist_train.data.formats"
+
+FORMATS = ChoiceTable(
+    "data.format",
+    {
+        "imagefolder": Choice(f"{_FORMATS}.folders:image_folder", CLASSES),
+        "tiny_imagenet": Choice(f"{_FORMATS}.folders:tiny_imagenet", CLASSES),
+        "csv": Choice(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv",)),
+        "torchvision": Choice(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
+    },
+    own=Choice(f"{_FORMATS}.dataset_objects:data_set_objects"),
+    own_form="package.module:callable",
+)
+"""``build``: (``DataConfig``) -> ``Listing``."""
+
+
+@dataclass(frozen=True)
+class Metric(Choice):
+    """``build``: (``evaluation.metric_functions.Scored``, all validation samples) -> float; shares in percent.
+
+    Attributes:
+        falls: less is better.
+    """
+
+    falls: bool = False
+
+
+_METRICS = "dist_train.evaluation.metric_functions"
+
+METRICS = ChoiceTable(
+    "eval.metric",
+    {
+        "loss": Metric(f"{_METRICS}:loss", falls=True),
+        "top1": Metric(f"{_METRICS}:top1", CLASSES),
+        "top5": Metric(f"{_METRICS}:top5", CLASSES),
+        "map": Metric(f"{_METRICS}:mean_average_precision", ("multilabel",)),
+        "macro_f1": Metric(f"{_METRICS}:macro_f1", LABELS),
+        "mae": Metric(f"{_METRICS}:mae", NUMBERS, falls=True),
+        "rmse": Metric(f"{_METRICS}:rmse", NUMBERS, falls=True),
+        "r2": Metric(f"{_METRICS}:r2", NUMBERS),
+    },
+)
+"""An evaluation reports all that are for its task, in this order; ``eval.metric`` decides which is best."""
+
+
+def falls(metric: str) -> bool:
+    """Return whether less of ``metric`` is better; False for a name that is not known."""
+    return metric in METRICS.rows and METRICS.rows[metric].falls
+
+
+_SCHEDULES = "dist_train.learning.schedule"
+_FLOOR = "schedule.min_lr"
+
+SCHEDULES = ChoiceTable(
+    "schedule.name",
+    {
+        "cosine": Choice(f"{_SCHEDULES}:cosine", reads=(_FLOOR,)),
+        "constant": Choice(f"{_SCHEDULES}:constant"),
+        "linear": Choice(f"{_SCHEDULES}:linear", reads=(_FLOOR,)),
+        "step": Choice(f"{_SCHEDULES}:step", reads=(_FLOOR, "schedule.gamma", "schedule.step_epochs")),
+        "multistep": Choice(f"{_SCHEDULES}:multistep", reads=(_FLOOR, "schedule.gamma", "schedule.milestones")),
+        "onecycle": Choice(f"{_SCHEDULES}:onecycle", reads=(_FLOOR, "schedule.pct_start")),
+        "exponential": Choice(f"{_SCHEDULES}:exponential", reads=(_FLOOR, "schedule.gamma")),
+    },
+)
+"""``build``: (``learning.schedule.Moment``, **the keys that it reads) -> factor on ``optim.lr``, after the warm-up.
+
+``min_lr`` arrives as a factor on ``optim.lr`` too."""
+
+
+HEADS = ChoiceTable(
+    "model.head.name",
+    {
+        "linear": Choice("dist_train.model.heads:linear"),
+        "mlp": Choice("dist_train.model.heads:mlp", reads=("model.head.hidden", "model.head.activation")),
+    },
+)
+"""``build``: (the model's last layer, dropout, **the keys that it reads) -> what takes its place."""
+
+
+_OPTIMIZERS = "dist_train.learning.optimizer"
+
+OPTIMIZERS = ChoiceTable(
+    "optim.name",
+    {
+        "sgd": Choice(f"{_OPTIMIZERS}:sgd", reads=("optim.momentum", "optim.nesterov")),
+        "adam": Choice(f"{_OPTIMIZERS}:adam", reads=("optim.betas", "optim.eps")),
+        "adamw": Choice(f"{_OPTIMIZERS}:adamw", reads=("optim.betas", "optim.eps")),
+        "rmsprop": Choice(f"{_OPTIMIZERS}:rmsprop", reads=("optim.momentum", "optim.alpha", "optim.eps")),
+    },
+    own=Choice(f"{_OPTIMIZERS}:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
+    own_form="another of timm's",
+)
+"""``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""
+
+
+TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric], ...] = (
+    FORMATS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    SCHEDULES,
+)

@@ -1,4 +1,4 @@
-"""Error messages for wrong keys and values: key, value, rule, fix."""
+"""Error messages for wrong keys and values: the key, the value, the rule and the fix."""
 
 import difflib
 import re
@@ -16,25 +16,22 @@ RULES = {
     "string_pattern_mismatch": "must begin with a letter or digit; letters, digits, dots, dashes and underscores may follow",
     "tuple_type": "must be a list, in square brackets",
 }
-"""In plainer words than pydantic's."""
-
+"""Rules in plainer words than pydantic's, by its type of error."""
 
 KEYS = {"batch_size": "train.global_batch", "learning_rate": "optim.lr", "warmup": "schedule.warmup_epochs"}
-
-
 VALUES = {"acc": "top1", "accuracy": "top1", "bf16": "amp_bf16"}
-"""What other programs call our keys and values."""
+"""Keys and values of other programs -> ours."""
 
 
 def explain(error: Any, root: type[BaseModel]) -> str:
-    """One line for one of pydantic's errors: key, value, rule, fix."""
+    """Return one line for one of pydantic's errors."""
     location = [str(part) for part in error["loc"] if part != "[key]"]
     key, value = ".".join(location), error["input"]
     given = f"`{key}` ({_listed(value)!r})"
     match error["type"]:
         case "extra_forbidden" | "invalid_key":
             return f"`{key}` is not a key: {_key_meant(location, root)}"
-        case "missing" if location[-1].isdecimal():  # in a list
+        case "missing" if location[-1].isdecimal():  # of a list
             fix = _default(location, root)
             return f"`{'.'.join(location[:-1])}` ({_listed(value)!r}) has too few values{fix}"
         case "missing":
@@ -44,6 +41,10 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case "literal_error":
             valid = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"{given} must be one of {', '.join(valid)}{_value_meant(str(value), valid)}"
+        case "choice":
+            names, own = error["ctx"]["names"], error["ctx"]["own"]
+            listed = ", ".join([*names, f"or {own}"] if own else names)
+            return f"{given} must be one of {listed}{_value_meant(str(value), names)}"
         case "value_error":
             return f"`{key}`: {error['ctx']['error']}"
         case "model_type":
@@ -56,12 +57,12 @@ def explain(error: Any, root: type[BaseModel]) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """``value`` as it stands in a file, with lists for tuples."""
+    """Return ``value`` as a file writes it, with lists for tuples."""
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _quotes(kind: str, value: Any) -> str:
-    """The fix where quotes are what is wrong."""
+    """Return the fix where only quotes are wrong."""
     if kind == "string_type" and isinstance(value, int | float):
         return "; write it in quotes"
     if kind in ("int_type", "float_type") and isinstance(value, str) and NUMBER.match(value):
@@ -85,7 +86,7 @@ def _value_meant(value: str, valid: list[str]) -> str:
 
 
 def _key_meant(location: list[str], root: type[BaseModel]) -> str:
-    """What may have been meant by an unknown key: one of another section, one of a like name, or any of its section."""
+    """Return a hint for an unknown key: the same name in another section, a similar name, or all keys of its section."""
     leaf, section = location[-1], _section(location, root)
     same = [KEYS[leaf]] if leaf in KEYS else [path for path in _paths(root) if path.split(".")[-1] == leaf]
     near = [".".join([*location[:-1], name]) for name in difflib.get_close_matches(leaf, section.model_fields, n=1)]
@@ -96,7 +97,7 @@ def _key_meant(location: list[str], root: type[BaseModel]) -> str:
 
 
 def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """All keys, dotted."""
+    """Yield all keys, also those of sections that may be absent."""
     for key in section.model_fields:
         inner = _section_class(section, key)
         yield from _paths(inner, f"{prefix}{key}.") if inner else (f"{prefix}{key}",)
@@ -107,7 +108,7 @@ def _required(section: type[BaseModel]) -> list[str]:
 
 
 def _section(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
-    """The section that holds ``location``."""
+    """Return the section that holds the last key of ``location``."""
     section = root
     for part in location[:-1]:
         inner = _section_class(section, part)

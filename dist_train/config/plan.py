@@ -6,8 +6,15 @@ computed from the step (learning rate, data position, every random number) is co
 
 from dataclasses import dataclass
 
+from dist_train.config.choices import LOSSES
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError, DataError
+
+ROWS_PER_EPOCH, LONGEST_LOG_INTERVAL = 10, 50
+"""Where `log.every_steps` is null: about so many rows in an epoch, and at most so many steps between two.
+
+They follow from the steps of an epoch alone, so that a run that is resumed on other ranks, or made longer, keeps them.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,10 +79,10 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
             f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in "
             f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and no odd micro-batch"
         )
-    if cfg.loss.name == "soft_f1" and accumulate > 1:
+    if LOSSES.find(cfg.loss.name).whole_batch and accumulate > 1:
         raise ConfigError(
-            f"`loss.name` (soft_f1) is a ratio over the whole batch and no mean over parts, but `train.micro_batch` ({micro}) "
-            f"cuts each rank's {micro * accumulate} images into {accumulate}; use train.micro_batch={micro * accumulate}"
+            f"`loss.name` ({cfg.loss.name}) is computed over the whole batch, but `train.micro_batch` ({micro}) cuts each "
+            f"rank's {micro * accumulate} images into {accumulate}; use train.micro_batch={micro * accumulate}"
         )
     total = steps_per_epoch * train.epochs
     if train.max_steps is not None:
@@ -91,7 +98,7 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         warmup_steps=min(total, round(cfg.schedule.warmup_epochs * steps_per_epoch)),
         eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
         save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
-        log_every_steps=cfg.log.every_steps,
+        log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
         unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
     )
 

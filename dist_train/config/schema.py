@@ -19,14 +19,26 @@ class Config(Section):
     """One training run."""
 
     run: RunConfig
+    """Name, folder, seed, what a resume may do."""
     model: ModelConfig
+    """Backbone, head, weights to start from, what is frozen."""
     data: DataConfig
+    """Where images and targets come from, and how they are loaded."""
     augment: AugmentConfig = AugmentConfig()
+    """Crop, flip, RandAugment, erasing, Mixup and CutMix."""
     loss: LossConfig = LossConfig()
+    """The loss and its options."""
     optim: OptimConfig
+    """Optimizer, learning rate, weight decay."""
     schedule: ScheduleConfig = ScheduleConfig()
+    """The learning rate over the run."""
     train: TrainConfig
+    """Length, batch, precision, EMA, early stopping."""
     eval: EvalConfig = EvalConfig()
+    """When a run is evaluated, and by which metric."""
     checkpoint: CheckpointConfig = CheckpointConfig()
+    """How often to save, and how many checkpoints to keep."""
     log: LogConfig = LogConfig()
+    """Rows of metrics, TensorBoard, W&B."""
     distributed: DistributedConfig = DistributedConfig()
+    """How several GPUs or processes work together."""

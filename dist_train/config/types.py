@@ -2,14 +2,9 @@
 
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -26,18 +21,18 @@ def _path(value: str) -> str:
 
 
 FilePath = Annotated[str, AfterValidator(_path)]
-"""A path in which ``~`` and ``$VARIABLE`` stand for what they stand for in a shell."""
+"""A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell."""
 
 
 def seconds_of(walltime: str) -> int:
-    """Seconds in a SLURM-style ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``minutes``.
+    """Return the seconds in a SLURM-style ``[days-]hours:minutes:seconds``, ``minutes:seconds`` or ``minutes``.
 
     >>> seconds_of("1-00:00:30")
     86430
     """
     match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+)(?::(\d+))?", walltime)
     if not match:
-        raise ValueError(f"{walltime!r} is no walltime: write [days-]hours:minutes:seconds, such as 0:30:00")
+        raise ValueError(f"{walltime!r} is not a walltime: write [days-]hours:minutes:seconds, such as 0:30:00")
     days, first, second, third = match.groups()
     if third is not None:  # h:m:s
         hours, minutes, seconds = int(first or 0), int(second), int(third)
@@ -50,11 +45,15 @@ def seconds_of(walltime: str) -> int:
 
 def _walltime(value: str) -> str:
     if seconds_of(value) == 0:
-        raise ValueError(f"{value!r} is no time at all; write [days-]hours:minutes:seconds, such as 0:30:00")
+        raise ValueError(f"{value!r} must be more than 0 seconds; write [days-]hours:minutes:seconds, such as 0:30:00")
     return value
 
 
 Walltime = Annotated[str, AfterValidator(_walltime)]
+
+
+def _section_name(section: type[Any]) -> str:
+    return section.__name__.removesuffix("Config").lower()
 
 
 class Section(BaseModel):
@@ -67,4 +66,6 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
         defer_build=True,
+        model_title_generator=_section_name,
+        field_title_generator=lambda name, _: name,
     )

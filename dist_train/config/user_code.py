@@ -1,11 +1,14 @@
 """The user's own models, losses and data sets, written in a config as ``package.module:name``."""
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
-from dist_train.config.choices import CALLABLE
 from dist_train.errors import ConfigError
+
+CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""``package.module:name``."""
 
 
 def load_callable(spec: str, key: str) -> Callable[..., Any]:

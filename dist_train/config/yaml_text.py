@@ -95,7 +95,7 @@ def to_yaml(tree: dict[str, Any]) -> str:
 def apply_override(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise ConfigError(f"{override!r} is no override: write key.path=value, such as optim.lr=1e-4")
+        raise ConfigError(f"{override!r} is not an override: write key.path=value, such as optim.lr=1e-4")
     *parents, leaf = key.split(".")
     for parent in parents:
         child = tree.setdefault(parent, {})

@@ -10,25 +10,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.config.choices import Task
+from dist_train.config.choice_table import Task
+from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.formats.base import Entry, Images, Listing
-from dist_train.data.formats.csv_tables import csv_tables
-from dist_train.data.formats.dataset_objects import data_set_objects, given_data_sets
-from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_folder, tiny_imagenet
+from dist_train.data.formats.dataset_objects import given_data_sets
+from dist_train.data.formats.folders import IMAGE_SUFFIXES
 from dist_train.data.formats.images import FileImages, GivenImages
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
-
-READERS: dict[str, Callable[[DataConfig], Listing]] = {
-    "imagefolder": image_folder,
-    "tiny_imagenet": tiny_imagenet,
-    "csv": csv_tables,
-}
-"""Any other ``data.format`` is a data set object."""
-
 
 SplitName = Literal["train", "val"]
 
@@ -108,7 +100,7 @@ def scan(cfg: DataConfig, given: GivenImages | None = None) -> DataIndex:
     Raises:
         ConfigError, DataError: it is not there, or is not laid out as ``data.format`` says.
     """
-    found = READERS.get(cfg.format, data_set_objects)(cfg) if given is None else given_data_sets(cfg, given)
+    found: Listing = FORMATS.function(cfg.format)(cfg) if given is None else given_data_sets(cfg, given)
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)

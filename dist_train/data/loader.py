@@ -21,8 +21,12 @@ from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.model.build import Network
+from dist_train.system.cores import cores_per_rank
 from dist_train.system.processes import die_with_parent
 from dist_train.system.signals import ignore_stop_signals, say_nothing_of_dead_children
+
+MOST_WORKERS = 4
+"""Where ``data.workers`` is null. More need much shared memory; the log says when more would help."""
 
 
 def training_batches(
@@ -57,7 +61,7 @@ def evaluation_loader(
     open_image = cache.reader("val") if cache else index.opener("val")
     dataset = ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
-    persistent = cfg.data.persistent_workers and cfg.data.workers > 0
+    persistent = cfg.data.persistent_workers and loader_processes(cfg.data) > 0
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg.data, group.device))
 
 
@@ -110,15 +114,21 @@ def _copy_stream(gpu: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
 
 
+def loader_processes(cfg: DataConfig) -> int:
+    """Return ``data.workers``, or what fits the cores of this machine. The samples do not depend on it."""
+    return cfg.workers if cfg.workers is not None else min(MOST_WORKERS, cores_per_rank())
+
+
 def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
+    workers = loader_processes(cfg)
     return {
-        "num_workers": cfg.workers,
+        "num_workers": workers,
         "collate_fn": _already_a_batch,
         "pin_memory": cfg.pin_memory and device.type == "cuda",
         "worker_init_fn": _start_worker,
-        "prefetch_factor": cfg.prefetch if cfg.workers else None,
+        "prefetch_factor": cfg.prefetch if workers else None,
         # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
-        "multiprocessing_context": "fork" if cfg.workers else None,
+        "multiprocessing_context": "fork" if workers else None,
         # The loader draws a base seed from a generator when it starts; ours keeps the default one untouched.
         "generator": torch.Generator(),
     }

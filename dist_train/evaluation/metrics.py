@@ -6,7 +6,6 @@ any world size, to the last digit, and one process of a node has to load torchme
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +13,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dist_train.config.choices import FALLING, METRICS, Task
+from dist_train.config.choice_table import Task
+from dist_train.config.choices import METRICS, falls
 from dist_train.data.index import Split
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
+from dist_train.evaluation.metric_functions import Scored
 
 
 def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
     """Whether ``new`` beats ``old``: losses and errors should fall, the others rise. Anything beats NaN."""
     if math.isnan(old):
         return not math.isnan(new)
-    return new < old - by if metric in FALLING else new > old + by
-
-
-Floats = NDArray[np.float64]
+    return new < old - by if falls(metric) else new > old + by
 
 
 COUNTED, LOSS, TOP1, TOP5, CLASS = range(5)
@@ -39,7 +37,7 @@ class Evaluation:
     """The outcome for the ``N`` samples that could be read, in data-set order.
 
     Attributes:
-        scores: metrics by name: ``METRICS[task]``.
+        scores: metrics by name, those of ``config.choices.METRICS`` that are for the task.
         counted: whether each sample of the split could be read.
         labels: int64 [N] or float32 [N, K].
         classes: the most likely class int64 [N]; None but for classification.
@@ -105,77 +103,13 @@ class SampleScores:
             outputs = group.sum(self._outputs[:-1].contiguous()).cpu()[counted]
         rows, labels = rows[counted], self._labels[counted]
         classes = rows[:, CLASS].long() if self._task == "classification" else None
-        scores = group.from_main(lambda: _metrics(self._task, rows.numpy(), labels, classes, outputs))
+        columns = rows.numpy().T
+        in_top1, in_top5 = columns[TOP1 : TOP5 + 1] if self._task == "classification" else np.empty((2, 0))
+        found = Scored(columns[LOSS], in_top1, in_top5, labels, classes, outputs)
+        scores = group.from_main(lambda: _metrics(self._task, found))
         return Evaluation(self._task, scores, counted.numpy(), labels, classes, outputs)
 
 
-def _metrics(
-    task: Task, rows: Floats, labels: Tensor, classes: Tensor | None, outputs: Tensor | None
-) -> dict[str, float]:
-    """``METRICS[task]`` over all samples, by name."""
-    found: dict[str, float] = {"loss": float(rows[:, LOSS].mean())}
-    if classes is not None:
-        found |= {"top1": 100 * float(rows[:, TOP1].mean()), "top5": 100 * float(rows[:, TOP5].mean())}
-        found["macro_f1"] = _percent(f1_of_classes(classes, labels, int(max(classes.max(), labels.max())) + 1))
-    elif task == "multilabel":
-        assert outputs is not None
-        found["map"] = _percent(average_precisions(outputs, labels))
-        found["macro_f1"] = _percent(f1_of_labels(outputs, labels))
-    else:
-        assert outputs is not None
-        found |= {name: float(values.mean()) for name, values in regression_errors(outputs, labels).items()}
-    return {name: found[name] for name in METRICS[task]}
-
-
-def _percent(values: Tensor) -> float:
-    """100 times the mean of those that are defined; NaN if none is."""
-    return 100 * float(values.double().nanmean())
-
-
-def f1_of_classes(classes_N: Tensor, labels_N: Tensor, count: int) -> Tensor:
-    """F1 of each class [K]; NaN for a class that is neither among the labels nor among the predictions."""
-    from torchmetrics.functional.classification import multiclass_f1_score  # a second to import
-
-    values: Tensor = multiclass_f1_score(classes_N, labels_N, num_classes=max(2, count), average=None)[:count]
-    seen = torch.bincount(classes_N, minlength=count) + torch.bincount(labels_N, minlength=count) > 0
-    return torch.where(seen, values, torch.nan)
-
-
-def average_precisions(outputs_NK: Tensor, labels_NK: Tensor) -> Tensor:
-    """Average precision of each class [K]; NaN for a class without a positive."""
-    from torchmetrics.functional.classification import binary_average_precision
-
-    positive = labels_NK.any(0)
-    return torch.stack(
-        [
-            binary_average_precision(outputs, labels.long()) if there else torch.tensor(torch.nan)
-            for outputs, labels, there in zip(outputs_NK.T, labels_NK.T, positive, strict=True)
-        ]
-    )
-
-
-def f1_of_labels(outputs_NK: Tensor, labels_NK: Tensor) -> Tensor:
-    """F1 of each class [K] at a probability of 0.5; NaN for a class neither among the labels nor the predictions."""
-    from torchmetrics.functional.classification import multilabel_f1_score
-
-    # With one class torchmetrics wants another shape of the same thing; a second, empty column avoids the case.
-    wide = [F.pad(values, (0, 1)) for values in (outputs_NK, labels_NK)]
-    values: Tensor = multilabel_f1_score(wide[0], wide[1].long(), num_labels=wide[0].shape[1], average=None)[:-1]
-    return torch.where((outputs_NK > 0.5).any(0) | labels_NK.any(0), values, torch.nan)
-
-
-def regression_errors(outputs_NK: Tensor, labels_NK: Tensor) -> dict[str, Tensor]:
-    """``mae``, ``rmse`` and ``r2`` of each output [K]. R2 is NaN for a single sample."""
-    from torchmetrics.functional import regression
-
-    outputs, labels = outputs_NK.double(), labels_NK.double()
-    count = outputs.shape[1]
-    r2 = torch.full((count,), torch.nan)
-    if len(outputs) > 1:
-        r2 = regression.r2_score(outputs, labels, multioutput="raw_values")
-    found: dict[str, Any] = {
-        "mae": regression.mean_absolute_error(outputs, labels, num_outputs=count),
-        "rmse": regression.mean_squared_error(outputs, labels, squared=False, num_outputs=count),
-        "r2": r2,
-    }
-    return {name: torch.as_tensor(value).reshape(-1) for name, value in found.items()}
+def _metrics(task: Task, found: Scored) -> dict[str, float]:
+    """Return all metrics of ``task``, by name."""
+    return {name: float(METRICS.function(name)(found)) for name in METRICS.of_task(task)}

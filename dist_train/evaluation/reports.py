@@ -8,7 +8,15 @@ import torch
 from numpy.typing import NDArray
 
 from dist_train.data.index import DataIndex
-from dist_train.evaluation.metrics import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
+from dist_train.evaluation.metric_functions import (
+    absolute_errors,
+    average_precisions,
+    f1_of_classes,
+    f1_of_labels,
+    r2_scores,
+    root_squared_errors,
+)
+from dist_train.evaluation.metrics import Evaluation
 from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
 
 Table = list[dict[str, Any]]
@@ -35,7 +43,8 @@ def class_table(outcome: Evaluation, names: list[str]) -> Table:
         return _of_classes(outcome, names)
     assert outcome.outputs is not None
     if outcome.task == "regression":
-        columns = regression_errors(outcome.outputs, outcome.labels)
+        functions = {"mae": absolute_errors, "rmse": root_squared_errors, "r2": r2_scores}
+        columns = {name: function(outcome.outputs, outcome.labels) for name, function in functions.items()}
         return [{"class": name, **{k: float(v[i]) for k, v in columns.items()}} for i, name in enumerate(names)]
     precision, f1 = average_precisions(outcome.outputs, outcome.labels), f1_of_labels(outcome.outputs, outcome.labels)
     count = outcome.labels.sum(0)

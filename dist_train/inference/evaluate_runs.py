@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dist_train.config.choices import Task
+from dist_train.config.choice_table import Task
 from dist_train.data.index import DataIndex, read_index
 from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist, joined

@@ -37,10 +37,10 @@ def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     if not RunDir(path).config.is_file():
         raise ConfigError(f"{path} is no run folder: it has no {RunDir(path).config.name}")
     try:
-        cfg = load_config(RunDir(path).config)
+        cfg = load_config(RunDir(path).config, of_a_run=True)
     except ConfigError as error:
         raise ConfigError(f"{RunDir(path).config} is none that this version writes: {error}") from None
-    return load_config(RunDir(path).config, list(overrides)) if overrides else cfg
+    return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
 
 
 def load_trained(path: Path, which: Which, device: torch.device, overrides: Sequence[str] = ()) -> Trained:

@@ -14,6 +14,7 @@ from timm.optim import (
 )
 from torch import nn
 
+from dist_train.config.choices import OPTIMIZERS
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.errors import ConfigError
 
@@ -33,60 +34,82 @@ def build_optimizer(
         ConfigError: no such optimizer, or it or the model refuses an option.
     """
     groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
-    eps: dict[str, Any] = {} if cfg.eps is None else {"eps": cfg.eps}
-    common: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay}
-    fused = {"fused": all(p.device.type in FUSED_ON and p.is_floating_point() for g in groups for p in g["params"])}
+    options = OPTIMIZERS.options(cfg.name, cfg)
+    if cfg.eps is None:
+        options.pop("eps", None)
+    if OPTIMIZERS.find(cfg.name) is OPTIMIZERS.own:
+        options["name"] = _name_of_timm(cfg.name)
     try:
-        match cfg.name.lower():  # timm's own sgd, which has Nesterov's momentum, must not be a matter of case
-            case "sgd":
-                return _sgd(groups, momentum=cfg.momentum, nesterov=cfg.nesterov, **common, **fused)
-            case "adam":
-                return torch.optim.Adam(groups, betas=cfg.betas, **eps, **common, **fused)
-            case "adamw":
-                return torch.optim.AdamW(groups, betas=cfg.betas, **eps, **common, **fused)
-            case "rmsprop":
-                return torch.optim.RMSprop(groups, momentum=cfg.momentum, alpha=cfg.alpha, **eps, **common)
-            case _:
-                return _timm(cfg, groups, {**eps, **common})
+        build = OPTIMIZERS.function(cfg.name)
+        return build(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, **options)  # type: ignore[no-any-return]
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
 
 
-def _sgd(groups: list[dict[str, Any]], **options: Any) -> torch.optim.Optimizer:
-    """torch's SGD, its momentum zero from the start, which makes the same first step.
+Groups = list[dict[str, Any]]
+
+
+def sgd(groups: Groups, **options: Any) -> torch.optim.Optimizer:
+    """Return torch's SGD, its momentum zero from the start, which makes the same first step.
 
     The fused one makes its buffers in the first step and leaves them as they came from the allocator if the loss scaler has
     that step skipped; and it does not take buffers that only some parameters have, as after ``model.unfreeze_epoch``.
     """
-    optimizer = torch.optim.SGD(groups, **options)
-    if options["fused"] and options["momentum"]:
+    optimizer = torch.optim.SGD(groups, fused=_can_fuse(groups), **options)
+    if _can_fuse(groups) and options["momentum"]:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimizer
 
 
-def _timm(cfg: OptimConfig, groups: list[dict[str, Any]], options: dict[str, Any]) -> torch.optim.Optimizer:
-    """Any of timm's, with those of our options that it knows."""
-    name = cfg.name.lower()
-    base = name.removeprefix("lookahead_")
-    if base != name:
+def adam(groups: Groups, **options: Any) -> torch.optim.Optimizer:
+    """Return torch's Adam."""
+    return torch.optim.Adam(groups, fused=_can_fuse(groups), **options)
+
+
+def adamw(groups: Groups, **options: Any) -> torch.optim.Optimizer:
+    """Return torch's AdamW."""
+    return torch.optim.AdamW(groups, fused=_can_fuse(groups), **options)
+
+
+def rmsprop(groups: Groups, **options: Any) -> torch.optim.Optimizer:
+    """Return torch's RMSprop."""
+    return torch.optim.RMSprop(groups, **options)
+
+
+def of_timm(groups: Groups, *, name: str, **options: Any) -> torch.optim.Optimizer:
+    """Return any of timm's, with those of our options that it knows."""
+    info = get_optimizer_info(name)
+    if not (info.has_betas and info.num_betas == 2):
+        del options["betas"]
+    return create_optimizer_v2(groups, opt=name, **options)  # type: ignore[no-any-return]
+
+
+def _can_fuse(groups: Groups) -> bool:
+    return all(p.device.type in FUSED_ON and p.is_floating_point() for group in groups for p in group["params"])
+
+
+def _name_of_timm(name: str) -> str:
+    """Return the name that timm knows.
+
+    Raises:
+        ConfigError: it knows none, or this trainer cannot drive that optimizer.
+    """
+    base = name.lower().removeprefix("lookahead_")
+    if base != name.lower():
         raise ConfigError(
-            f"`optim.name` ({cfg.name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
+            f"`optim.name` ({name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
         )
     known = list_optimizers()
     if base not in known:
-        near = difflib.get_close_matches(base, [*known, "sgd", "adam", "adamw", "rmsprop"], n=3)
+        ours = list(OPTIMIZERS.rows)
+        near = difflib.get_close_matches(base, [*known, *ours], n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"`optim.name` ({cfg.name}) is neither sgd, adam, adamw, rmsprop nor one of timm's: {hint}")
-    info = get_optimizer_info(base)
-    if info.second_order:
-        raise ConfigError(f"`optim.name` ({cfg.name}) needs second derivatives, which this trainer does not compute")
-    if info.has_betas and info.num_betas == 2:
-        options["betas"] = cfg.betas
-    options["momentum"] = cfg.momentum
-    lr, weight_decay = options.pop("lr"), options.pop("weight_decay")
-    return create_optimizer_v2(groups, opt=name, lr=lr, weight_decay=weight_decay, **options)  # type: ignore[no-any-return]
+        raise ConfigError(f"`optim.name` ({name}) is neither {', '.join(ours)} nor one of timm's: {hint}")
+    if get_optimizer_info(base).second_order:
+        raise ConfigError(f"`optim.name` ({name}) needs second derivatives, which this trainer does not compute")
+    return base
 
 
 def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
@@ -119,7 +142,7 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
 
 
 def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Groups of the objective's own parameters: matrices, and the norms and biases that may be exempt from decay."""
+    """Return groups of the objective's own parameters: matrices, and what may be exempt from decay."""
     decayed = [p for p in own if p.ndim > 1 or cfg.decay_norm_and_bias]
     others = [p for p in own if p.ndim <= 1 and not cfg.decay_norm_and_bias]
     groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]

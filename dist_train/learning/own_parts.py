@@ -14,6 +14,9 @@ from torch.nn.utils import get_total_norm
 
 from dist_train.errors import ConfigError
 
+FROZEN = "objective."
+"""In front of the path of a frozen part, where a checkpoint records its SHA-256."""
+
 
 class OwnParts:
     """The parts of ``objective`` outside ``model``."""
@@ -72,7 +75,7 @@ class OwnParts:
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of each frozen part's weights, by the name that a resume compares."""
-        return {f"objective.{path}": _sha256(part.state_dict()) for path, part in self.frozen.items()}
+        return {f"{FROZEN}{path}": _sha256(part.state_dict()) for path, part in self.frozen.items()}
 
     def check_frozen(self) -> None:
         """Check that no frozen part has changed since the start.

@@ -1,48 +1,87 @@
-"""The learning rate as a function of the step."""
+"""The learning rate as a function of the step: one function for each ``schedule.name``.
+
+Each takes the moment and the keys that its row in ``config/choices.py`` names, and returns a factor on ``optim.lr``.
+"""
 
 import math
+from dataclasses import dataclass
 
+from dist_train.config.choices import SCHEDULES
 from dist_train.config.plan import Plan
 from dist_train.config.sections.schedule import ScheduleConfig
 
 
-def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -> float:
-    """Learning rate of optimizer step ``step`` (the first is 0), as a multiple of ``optim.lr``.
+@dataclass(frozen=True)
+class Moment:
+    """A step, the first is 0, and how far the run is then.
 
-    Warm-up is linear and reaches 1 at its last step. Then cosine (Loshchilov & Hutter, 2017) and linear go from 1
-    to ``min_lr / base_lr`` at the end of the run; step, multistep and exponential count epochs from the start of
-    the run; onecycle is Smith & Topin's (2018) with torch's constants, in cosine pieces.
+    Attributes:
+        epoch: epochs since the start of the run.
+        done: share of the steps after the warm-up that are behind, 0 to 1.
+    """
+
+    step: int
+    total_steps: int
+    epoch: float
+    done: float
+
+
+def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -> float:
+    """Return the learning rate of optimizer step ``step`` (the first is 0), as a multiple of ``optim.lr``.
+
+    The warm-up is linear and reaches 1 at its last step.
     """
     if step < plan.warmup_steps:
         return (step + 1) / plan.warmup_steps
     done = (step - plan.warmup_steps) / max(1, plan.total_steps - plan.warmup_steps)
-    floor = schedule.min_lr / base_lr
-    epoch = plan.epoch(step)
-    match schedule.name:
-        case "constant":
-            return 1.0
-        case "cosine":
-            return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
-        case "linear":
-            return floor + (1 - floor) * (1 - done)
-        case "step":
-            steps = math.floor(epoch / schedule.step_epochs + 1e-9)  # 0.3 // 0.1 is 2
-            return max(floor, math.pow(schedule.gamma, steps))
-        case "multistep":
-            return max(floor, math.pow(schedule.gamma, sum(epoch >= milestone for milestone in schedule.milestones)))
-        case "exponential":
-            return max(floor, math.pow(schedule.gamma, epoch))
-        case "onecycle":
-            return max(floor, _one_cycle(step, plan.total_steps, schedule.pct_start))
+    options = SCHEDULES.options(schedule.name, schedule)
+    if "min_lr" in options:
+        options["min_lr"] /= base_lr
+    moment = Moment(step, plan.total_steps, plan.epoch(step), done)
+    return float(SCHEDULES.function(schedule.name)(moment, **options))
 
 
-def _one_cycle(step: int, total_steps: int, pct_start: float) -> float:
-    """From 1/25 up to 1 in the share ``pct_start`` of the steps, then down to 1/25 of 1e-4."""
-    top = pct_start * total_steps - 1
+def constant(_now: Moment) -> float:
+    """Return 1 throughout."""
+    return 1.0
+
+
+def cosine(now: Moment, *, min_lr: float) -> float:
+    """Return half a cosine from 1 to ``min_lr`` at the end of the run (Loshchilov & Hutter, 2017)."""
+    return min_lr + (1 - min_lr) * 0.5 * (1 + math.cos(math.pi * now.done))
+
+
+def linear(now: Moment, *, min_lr: float) -> float:
+    """Return a straight line from 1 to ``min_lr`` at the end of the run."""
+    return min_lr + (1 - min_lr) * (1 - now.done)
+
+
+def step(now: Moment, *, gamma: float, step_epochs: float, min_lr: float) -> float:
+    """Return ``gamma`` to the power of the whole ``step_epochs`` since the start of the run."""
+    steps = math.floor(now.epoch / step_epochs + 1e-9)  # 0.3 // 0.1 is 2
+    return max(min_lr, math.pow(gamma, steps))
+
+
+def multistep(now: Moment, *, gamma: float, milestones: tuple[float, ...], min_lr: float) -> float:
+    """Return ``gamma`` to the power of the milestones, in epochs, that are behind."""
+    return max(min_lr, math.pow(gamma, sum(now.epoch >= milestone for milestone in milestones)))
+
+
+def exponential(now: Moment, *, gamma: float, min_lr: float) -> float:
+    """Return ``gamma`` to the power of the epochs since the start of the run."""
+    return max(min_lr, math.pow(gamma, now.epoch))
+
+
+def onecycle(now: Moment, *, pct_start: float, min_lr: float) -> float:
+    """Return Smith & Topin's (2018) single cycle, with torch's constants, in cosine pieces.
+
+    It rises from 1/25 to 1 in the share ``pct_start`` of the steps, then falls to 1/25 of 1e-4.
+    """
+    top = pct_start * now.total_steps - 1
     start, end = 1 / 25, 1 / 25 * 1e-4
-    if step < top:
-        return _cosine_between(start, 1, step / top)
-    return _cosine_between(1, end, (step - top) / (total_steps - 1 - top))
+    if now.step < top:
+        return max(min_lr, _cosine_between(start, 1, now.step / top))
+    return max(min_lr, _cosine_between(1, end, (now.step - top) / (now.total_steps - 1 - top)))
 
 
 def _cosine_between(start: float, end: float, done: float) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dist_train.config.choices import HEADS
 from dist_train.config.sections.model import HeadConfig
 from dist_train.errors import ConfigError
 
@@ -65,8 +66,6 @@ def last_layer(module: nn.Module, outputs: int) -> str:
 def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None:
     """Make the layers at ``paths`` what ``model.head`` says.
 
-    A linear head keeps the layer that is there, with its weights; an mlp head takes its place.
-
     Raises:
         ConfigError: a layer there is neither Linear nor a 1 x 1 Conv2d.
     """
@@ -78,10 +77,9 @@ def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None
                 f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are known"
             )
         assert isinstance(layer, Layer)
-        if cfg.name == "mlp":
-            module.set_submodule(path, _mlp(layer, cfg))
-        elif cfg.dropout:
-            module.set_submodule(path, _with_dropout(layer, cfg.dropout))
+        new = HEADS.function(cfg.name)(layer, cfg.dropout, **HEADS.options(cfg.name, cfg))
+        if new is not layer:
+            module.set_submodule(path, new)
 
 
 def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]:
@@ -93,13 +91,19 @@ def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]
     )
 
 
-def _mlp(layer: Layer, cfg: HeadConfig) -> nn.Sequential:
+def linear(layer: Layer, dropout: float) -> Layer:
+    """Return the layer that is there, with its weights, behind a dropout where that is wanted."""
+    return _with_dropout(layer, dropout) if dropout else layer
+
+
+def mlp(layer: Layer, dropout: float, *, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
+    """Return hidden layers, each with activation and dropout behind it, and a last layer like the one that is there."""
     parts: list[nn.Module] = []
     width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    for hidden in cfg.hidden:
-        parts += [_layer(layer, width, hidden), ACTIVATIONS[cfg.activation](), nn.Dropout(cfg.dropout)]
-        width = hidden
+    for size in hidden:
+        parts += [_layer(layer, width, size), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+        width = size
     return nn.Sequential(*parts, _layer(layer, width, outputs))
 
 

@@ -1,8 +1,8 @@
 """How long training waits for data, and what to do about it."""
 
-import os
-
 from dist_train.config import Config
+from dist_train.data.loader import loader_processes
+from dist_train.system.cores import cores_per_rank
 
 TOO_MUCH = 0.05
 """Share of the time that a run may wait for data before something is said."""
@@ -40,15 +40,10 @@ class DataWait:
         return True
 
 
-def cores_per_rank() -> int:
-    """CPU cores that each rank of this node can have for itself, at least one."""
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 def advice(cfg: Config, share: float, cores: int) -> str:
     """What to change, the most promising first."""
     ways = []
-    workers = cfg.data.workers
+    workers = loader_processes(cfg.data)
     if workers < cores:
         ways.append(f"set data.workers={cores}, which is how many cores a rank has here")
     if not cfg.augment.device:

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from dist_train.config import Config
+from dist_train.data.loader import loader_processes
 from dist_train.errors import EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_refusal, write_result
@@ -125,7 +126,7 @@ def _loader(error: Exception, cfg: Config) -> Exception | None:
         return None
     return _of_this_rank(
         "a loader process was killed, mostly by the kernel or SLURM for want of memory: lower `data.workers` "
-        f"({cfg.data.workers}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
+        f"({loader_processes(cfg.data)}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
         f"what is saved. torch says: {_first_line(str(error))}"
     )
 

@@ -1,26 +1,31 @@
 """Which checkpoint a start continues from, and whether it may."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.refusals import refused_at_the_beginning
+from dist_train.config.resume_keys import changes
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError, DataError
+from dist_train.learning.own_parts import FROZEN
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
+log = logging.getLogger(__name__)
+
 
 def find_checkpoint(
-    cfg: Config, checkpoints: Checkpoints, index: DataIndex, given: dict[str, str], only_look: bool = False
+    cfg: Config, checkpoints: Checkpoints, index: DataIndex, compared: dict[str, Any], only_look: bool = False
 ) -> Path | None:
-    """The newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
+    """Return the newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
 
     Args:
-        given: names of the objects given in code (``Given.names``).
+        compared: what must be the same as when the run began, by key.
         only_look: leave damaged ones where they are.
 
     Raises:
@@ -31,8 +36,7 @@ def find_checkpoint(
         if found is None:
             _may_begin(cfg, RunDir.of(cfg))
             return None
-        _may_go_on(cfg, index, *found)
-        refuse_changed_parts(*found, given, "given.")
+        _may_go_on(cfg, index, compared, *found)
     except (ConfigError, DataError) as error:
         error.of_this_start = True
         raise
@@ -41,7 +45,11 @@ def find_checkpoint(
 
 def _may_begin(cfg: Config, run: RunDir) -> None:
     if cfg.run.resume == "must":
-        raise ConfigError(f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin anew")
+        raise ConfigError(
+            f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin at step 0"
+        )
+    if refused := refused_at_the_beginning(cfg):
+        raise ConfigError("\n".join(refused))
     known = read_result(run)
     # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
     removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
@@ -52,50 +60,44 @@ def _may_begin(cfg: Config, run: RunDir) -> None:
         )
 
 
-def _may_go_on(cfg: Config, index: DataIndex, path: Path, manifest: Manifest) -> None:
+def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Path, manifest: Manifest) -> None:
     if cfg.run.resume == "never":
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
-    _same_arithmetic(manifest, arithmetic(cfg), path)
+    for refused in refused_at_the_beginning(cfg):
+        log.warning("%s; the run began before this rule, and goes on", refused)
+    known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
+    _same_arithmetic(known, compared, path)
     _same_data(manifest, index, RunDir.of(cfg))
 
 
-def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> None:
-    changes = [
-        f"`{key}` was {then!r} and is now {now[key]!r}"
-        for key, then in manifest.config.items()
-        if key in now and then != now[key]
-    ]
-    if changes:
-        raise ConfigError(
-            f"{path} belongs to a run with other arithmetic: {'; '.join(changes)}. "
-            "Restore these values, or give the new run another `run.name`"
-        )
-
-
-def refuse_changed_parts(path: Path, manifest: Manifest, now: dict[str, str], prefix: str) -> None:
-    """Compare the parts of a run that no config holds: objects given in code, and frozen weights.
+def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
+    """Compare the frozen parts of the objective with those that a checkpoint was made with; for rank 0.
 
     Args:
-        now: this start's, by keys that begin with ``prefix``; a part that is not there has no key.
+        compared: as for ``find_checkpoint``, and the SHA-256 of each frozen part (``OwnParts.hashes``).
 
     Raises:
-        ConfigError: the checkpoint was made with others.
+        ConfigError: there is another part, or one has other weights.
     """
-    then = {key: value for key, value in manifest.config.items() if key.startswith(prefix)}
-    changes = [
-        f"`{key}` was {then.get(key, 'absent')} and is now {now.get(key, 'absent')}"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key)
-    ]
-    if changes:
-        error = ConfigError(
-            f"{path} belongs to a run with other parts: {'; '.join(changes)}. "
-            "Restore them, or give the new run another `run.name`"
-        )
+    manifest = Manifest.read(path)
+    if "loss.objective" not in manifest.config:
+        return  # 0.1.0 recorded none
+    try:
+        _same_arithmetic(manifest.config, compared, path)
+    except ConfigError as error:
         error.of_this_start = True
-        raise error
+        raise
+
+
+def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    differing = changes(then, now)
+    if differing:
+        raise ConfigError(
+            f"{path} belongs to a run with other arithmetic: {'; '.join(differing)}. "
+            "Restore these values, or give the new run another `run.name`"
+        )
 
 
 def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:

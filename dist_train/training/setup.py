@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
 from dist_train.config import Config
-from dist_train.config.advice import doubts
+from dist_train.config.advice import advise
 from dist_train.config.plan import Plan, make_plan
 from dist_train.config.resume_keys import arithmetic
 from dist_train.data.changed_files import save_listing
@@ -32,7 +31,7 @@ from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
 from dist_train.training.build_state import build_state, train_everything
 from dist_train.training.given import Given
-from dist_train.training.resume import find_checkpoint, refuse_changed_parts
+from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
 from dist_train.training.trial import try_model
@@ -79,14 +78,16 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data)
     plan = make_plan(cfg, len(index.train), group.world_size)
+    compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
-    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, given.names()))
+    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
     wrapped, state = build_state(cfg, plan, strategy, network, index.classes, given)
-    frozen = group.from_main(lambda: _frozen_weights(state, saved))
+    compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
+        group.from_main(lambda: refuse_other_frozen_weights(saved, compared))
         content = load(saved)
         if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
             wrapped = train_everything(cfg, plan, network, index.outputs, state)
@@ -99,9 +100,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     if group.is_main:
         _begin_folder(run, index, saved)
         log.info("%s\n%s", describe(network.module), plan.describe())
-        for doubt in doubts(cfg, plan, index.outputs):
-            log.warning("%s", doubt)
-    compared = arithmetic(cfg) | given.names() | frozen
+        for line in advise(cfg, plan, index.outputs):
+            log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
 
 
@@ -126,18 +126,6 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
     network.module.to(group.device)
     try_model(cfg, network, group.device, index.outputs)
     return network
-
-
-def _frozen_weights(state: TrainState, saved: Path | None) -> dict[str, str]:
-    """Return the SHA-256 of each frozen part of the objective; for rank 0.
-
-    Raises:
-        ConfigError: the checkpoint that the run continues from was made with others.
-    """
-    hashes = state.own.hashes()
-    if saved is not None:
-        refuse_changed_parts(saved, Manifest.read(saved), hashes, "objective.")
-    return hashes
 
 
 def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:

@@ -89,7 +89,8 @@ class TrainState:
         Running sums return to the ranks they came from; on another world size all ranks take their mean.
         """
         self.strategy.load_state_dict(self.model, state["model"])
-        self.own.load_state_dict(state.get("objective", {}))
+        if "objective" in state:
+            self.own.load_state_dict(state["objective"])
         self.strategy.load_state_dict(self.optimizer, state["optimizer"])
         match_layouts(self.optimizer)
         if self.ema is not None:

@@ -19,6 +19,7 @@ def test_a_config_prints_and_opens_with_its_command(path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent, check=False)
     assert done.returncode == 0, done.stderr
     assert "micro_batch:" in done.stdout
+    assert path.read_text().startswith("# yaml-language-server: $schema=dist_train.schema.json\n"), "see docs/config.md"
     header = path.read_text().partition("\nrun:")[0]
     assert all(line.startswith("#") for line in header.splitlines())
     for word in ("Hardware:", "Expected"):

@@ -1,4 +1,4 @@
-"""Arithmetic: batches, cadences, schedules and derived seeds."""
+"""Arithmetic: batches, cadences and derived seeds."""
 
 from typing import Any
 
@@ -6,9 +6,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.plan import make_plan
-from dist_train.config.sections.schedule import ScheduleConfig
 from dist_train.errors import ConfigError, DataError
-from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
 from tests.support.runs import changed
 
@@ -64,13 +62,28 @@ def test_steps_and_cadences(tree: dict[str, Any]) -> None:
     assert "5 of 65 images left out of each epoch" in plan.describe()
 
 
-def test_the_cosine_schedule_by_hand(tree: dict[str, Any]) -> None:
-    plan = make_plan(parse_config(changed(tree, schedule__warmup_epochs=0.4, train__epochs=2)), 60, 1)
-    factors = [lr_factor(ScheduleConfig(min_lr=0.01), 0.1, plan, step) for step in range(plan.total_steps)]
-    assert factors[:3] == [0.5, 1.0, 1.0]
-    assert factors[6] == pytest.approx(0.1 + 0.9 * 0.5, abs=1e-12), "halfway between the end of warm-up and the end"
-    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
-    assert 0.1 < factors[-1] < 0.15
+@pytest.mark.parametrize(
+    ("images", "every"),
+    [(24, 1), (240, 2), (6000, 50), (1_200_000, 50)],
+)
+def test_rows_of_metrics_fit_the_length_of_an_epoch(tree: dict[str, Any], images: int, every: int) -> None:
+    tree["log"].pop("every_steps")
+    cfg = parse_config(tree)
+    assert make_plan(cfg, images, 1).log_every_steps == every
+    assert make_plan(cfg, images, 4).log_every_steps == every, "a resume on other ranks keeps it"
+    longer = parse_config(changed(tree, train__epochs=9))
+    assert make_plan(longer, images, 1).log_every_steps == every, "and so does a longer run"
+    given = parse_config(changed(tree, log__every_steps=7))
+    assert make_plan(given, images, 1).log_every_steps == 7
+
+
+def test_a_loss_of_the_whole_batch_is_not_cut(tree: dict[str, Any]) -> None:
+    cfg = parse_config(changed(tree, loss__name="soft_f1", train__micro_batch=3))
+    with pytest.raises(
+        ConfigError, match=r"`loss.name` \(soft_f1\) is computed over the whole .* use train.micro_batch=6"
+    ):
+        make_plan(cfg, 60, 2)
+    make_plan(parse_config(changed(tree, loss__name="soft_f1", train__micro_batch=6)), 60, 2)
 
 
 def test_folded_seeds_are_stable_and_distinct() -> None:

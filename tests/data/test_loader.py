@@ -1,6 +1,7 @@
 """Loaders: processes change nothing about batches, and their errors reach the user whole."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from dist_train.config.plan import make_plan
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import evaluation_loader, on_device, training_batches
+from dist_train.data.loader import MOST_WORKERS, evaluation_loader, loader_processes, on_device, training_batches
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.model.build import Network
@@ -118,3 +119,13 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+def test_processes_follow_the_cores_where_none_are_given(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in (0, 3):
+        assert loader_processes(parse_config(changed(tree, data__workers=given)).data) == given
+    derived = parse_config(changed(tree, data__workers=None)).data
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert loader_processes(derived) == min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
+    assert loader_processes(derived) == 1

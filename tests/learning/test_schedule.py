@@ -12,7 +12,6 @@ from torch.optim import lr_scheduler
 from dist_train.config import parse_config
 from dist_train.config.plan import Plan, make_plan
 from dist_train.config.sections.schedule import ScheduleConfig
-from dist_train.errors import ConfigError
 from dist_train.learning.schedule import lr_factor
 from tests.support.runs import changed
 
@@ -48,6 +47,15 @@ def torchs(make: Any) -> list[float]:
         optimizer.step()
         schedule.step()
     return values
+
+
+def test_the_cosine_schedule_by_hand(tree: dict[str, Any]) -> None:
+    plan = make_plan(parse_config(changed(tree, schedule__warmup_epochs=0.4, train__epochs=2)), 60, 1)
+    factors = [lr_factor(ScheduleConfig(min_lr=0.01), 0.1, plan, step) for step in range(plan.total_steps)]
+    assert factors[:3] == [0.5, 1.0, 1.0]
+    assert factors[6] == pytest.approx(0.1 + 0.9 * 0.5, abs=1e-12), "halfway between the end of warm-up and the end"
+    assert factors == sorted(factors[:2]) + sorted(factors[2:], reverse=True)
+    assert 0.1 < factors[-1] < 0.15
 
 
 def test_steps_of_a_part_of_an_epoch_are_not_late_by_a_rounding() -> None:
@@ -105,15 +113,6 @@ def test_every_step_counts_not_only_epochs() -> None:
         values = factors(name=name)
         assert len(set(values)) == STEPS or name == "onecycle"
         assert not math.isclose(values[20], values[21])
-
-
-def test_schedules_that_contradict_themselves_are_errors(tree: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"`schedule`: .*milestones is empty: multistep needs the epochs"):
-        parse_config(changed(tree, schedule={"name": "multistep"}))
-    with pytest.raises(ConfigError, match=r"warmup_epochs \(2\) must be 0: onecycle warms up itself"):
-        parse_config(changed(tree, schedule={"name": "onecycle", "warmup_epochs": 2.0}))
-    with pytest.raises(ConfigError, match=r"`schedule.name` \('cosin'\) must be one of .*did you mean cosine\?"):
-        parse_config(changed(tree, schedule__name="cosin"))
 
 
 def test_the_step_of_unfreezing_follows_from_the_epoch(tree: dict[str, Any]) -> None:

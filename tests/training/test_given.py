@@ -166,10 +166,10 @@ def _saved(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("then", "now", "words"),
     [
-        ({}, {"loss": weighted}, "`given.loss` was absent and is now tests.training.test_given:weighted"),
-        ({"loss": weighted}, {}, "`given.loss` was tests.training.test_given:weighted and is now absent"),
-        ({"model": Tiny}, {"model": Tiny, "loss": weighted}, "`given.loss` was absent"),
-        ({"objective": Projection}, {"objective": Tiny}, "`given.objective` was tests.support.objectives:Projection"),
+        ({}, {"loss": weighted}, "`given.loss` was None and is now 'tests.training.test_given:weighted'"),
+        ({"loss": weighted}, {}, "`given.loss` was 'tests.training.test_given:weighted' and is now None"),
+        ({"model": Tiny}, {"model": Tiny, "loss": weighted}, "`given.loss` was None"),
+        ({"objective": Projection}, {"objective": Tiny}, "`given.objective` was 'tests.support.objectives:Projection'"),
     ],
 )
 def test_another_object_is_refused_by_name(

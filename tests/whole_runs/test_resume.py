@@ -60,6 +60,19 @@ def test_so_does_a_channels_last_one(tree: dict[str, Any], optimizer: str) -> No
     assert rows(resumed) == rows(straight)
 
 
+def test_so_does_one_whose_rows_and_loader_processes_follow_from_data_and_machine(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__global_batch=2, train__max_steps=10, checkpoint={"every_steps": 1, "keep": 100})
+    del tree["log"]["every_steps"], tree["data"]["workers"]
+    straight = train(tree, run__name="straight")
+    resumed = train(tree, run__name="resumed")
+    for checkpoint in sorted((resumed / "checkpoints").iterdir())[4:]:
+        shutil.rmtree(checkpoint)
+    train(tree, run__name="resumed")
+    assert [row["step"] for row in rows(resumed, "train")] == [3, 6, 9, 10], "a tenth of an epoch of 30 steps"
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+
+
 def _reads(tree: dict[str, Any]) -> int:
     """How many images a start opens until its end."""
     count = 0

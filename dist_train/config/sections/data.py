@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from dist_train.config.choices import Task, data_format
+from dist_train.config.choice_table import Task
+from dist_train.config.choices import FORMATS
 from dist_train.config.types import FilePath, Fraction, NonNegativeInt, PositiveInt, Probability, Section, Share
 
 
@@ -24,7 +25,7 @@ class CsvConfig(Section):
 
 
 class DataConfig(Section):
-    format: Annotated[str, AfterValidator(data_format)] = "imagefolder"
+    format: Annotated[str, FORMATS] = "imagefolder"
     """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
     root: FilePath
     """Folder of the images; what it must look like depends on `format`."""
@@ -33,6 +34,7 @@ class DataConfig(Section):
     name: str | None = None
     """Name of the set where `format` is torchvision, such as FashionMNIST."""
     csv: CsvConfig = CsvConfig()
+    """Tables and their columns where `format` is csv."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, where there is none; the same in every class."""
     val_seed: NonNegativeInt = 0
@@ -45,8 +47,8 @@ class DataConfig(Section):
     """Of each channel of images in [0, 1]; the model's own if not given."""
     std: tuple[Share, Share, Share] | None = None
     """Standard deviation of each channel of images in [0, 1]; the model's own if not given."""
-    workers: NonNegativeInt = 4
-    """Loader processes per rank; 0 loads in the training process."""
+    workers: NonNegativeInt | None = None
+    """Loader processes per rank; 0 loads in the training process. If not given: one for each core that a rank has, at most 4."""
     prefetch: PositiveInt = 4
     """Batches that each loader process keeps ready."""
     pin_memory: bool = True

@@ -1,8 +1,8 @@
 """The section `eval`: when, how and by which metric a run is evaluated."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from dist_train.config.choices import Metric
+from dist_train.config.choices import METRICS
 from dist_train.config.types import PositiveInt, Section
 
 
@@ -13,7 +13,7 @@ class EvalConfig(Section):
     """Wins over `every_epochs`."""
     batch_size: PositiveInt = 64
     """Images in one forward pass: the same at any world size, so that the result is too."""
-    metric: Metric = "top1"
+    metric: Annotated[str, METRICS] = "top1"
     """Decides `best` and early stopping; losses and errors should fall, the others rise."""
     weights: Literal["ema", "raw"] = "ema"
     """Which weights are evaluated and published as `best` and `last`, where `train.ema` is set."""

@@ -9,7 +9,8 @@ from dist_train.config.types import PositiveInt, Section
 
 class WandbConfig(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: online if there is a key and the server answers, else offline; off where wandb is not installed."""
+    """auto: off unless asked for: by a key of this section, a variable such as `WANDB_MODE`, or `wandb login`; then online
+    if the server answers, else offline."""
     project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] | None = None
     """`WANDB_PROJECT` or `dist_train` if not given."""
     entity: str | None = None
@@ -27,8 +28,9 @@ class WandbConfig(Section):
 
 
 class LogConfig(Section):
-    every_steps: PositiveInt = 50
-    """Steps between two rows of training metrics."""
+    every_steps: PositiveInt | None = None
+    """Steps between two rows of training metrics. If not given: a tenth of an epoch, at most 50."""
     tensorboard: bool = True
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
+    """Weights & Biases; any key of this section but `mode` asks for it."""

@@ -1,22 +1,12 @@
 """The section `loss`: criterion and its options."""
 
-import difflib
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from dist_train.config.choices import CALLABLE
+from dist_train.config.choices import LOSSES
 from dist_train.config.types import Fraction, NonNegativeFloat, PositiveFloat, Section
-
-LOSSES = ("cross_entropy", "bce", "focal", "binary_focal", "soft_f1", "mse", "l1", "huber")
-
-
-def _loss(value: str) -> str:
-    if value not in LOSSES and ":" not in value:
-        near = difflib.get_close_matches(value, LOSSES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{value!r} must be one of {', '.join(LOSSES)}, or package.module:Class{hint}")
-    return value
+from dist_train.config.user_code import CALLABLE
 
 
 def _objective(value: str) -> str:
@@ -26,7 +16,7 @@ def _objective(value: str) -> str:
 
 
 class LossConfig(Section):
-    name: Annotated[str, AfterValidator(_loss)] = "cross_entropy"
+    name: Annotated[str, LOSSES] = "cross_entropy"
     """cross_entropy, bce, focal, binary_focal, soft_f1, mse, l1, huber, or `package.module:Class` for your own."""
     options: dict[str, Any] = {}
     """Arguments of your own loss."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from dist_train.config.choices import HEADS
 from dist_train.config.types import FilePath, Fraction, PositiveInt, Section
 
 
@@ -16,7 +17,7 @@ def _freeze(value: Any) -> Any:
 
 
 class HeadConfig(Section):
-    name: Literal["linear", "mlp"] = "linear"
+    name: Annotated[str, HEADS] = "linear"
     """linear: one layer. mlp: hidden layers in front of it."""
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512,)
     """Widths of the hidden layers of an mlp."""
@@ -38,6 +39,7 @@ class ModelConfig(Section):
     drop_path: Fraction = 0.0
     """Stochastic depth rate, handed to the model's own constructor."""
     head: HeadConfig = HeadConfig()
+    """The last layers, which map features to outputs."""
     freeze: Annotated[Literal["none", "backbone"] | tuple[str, ...], BeforeValidator(_freeze)] = "none"
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""
     unfreeze_epoch: PositiveInt | None = None

@@ -1,14 +1,15 @@
 """The section `schedule`: learning rate over the run."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from dist_train.config.choices import SCHEDULES
 from dist_train.config.types import NonNegativeFloat, PositiveFloat, Section
 
 
 class ScheduleConfig(Section):
-    name: Literal["cosine", "constant", "linear", "step", "multistep", "onecycle", "exponential"] = "cosine"
+    name: Annotated[str, SCHEDULES] = "cosine"
     """How the learning rate goes on after the warm-up, step by step."""
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs, or a part of one, in which the rate rises to `optim.lr`."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.config import Config
+from dist_train.config.choices import LOSSES
 from dist_train.distributed.strategies.base import Scalars, Strategy
 from dist_train.errors import ConfigError
 
@@ -24,7 +25,10 @@ class DataParallel(Strategy):
             "`model.compile` (true)": (cfg.model.compile, "start with torchrun, or set it to false"),
             "`train.precision` (fp16)": (cfg.train.precision == "fp16", "use amp_fp16"),
             # A ratio over the whole batch is not the mean of the ratios of its parts.
-            "`loss.name` (soft_f1)": (cfg.loss.name == "soft_f1", "start with torchrun, or use another loss"),
+            f"`loss.name` ({cfg.loss.name})": (
+                LOSSES.find(cfg.loss.name).whole_batch,
+                "start with torchrun, or use another loss",
+            ),
         }
         for key, (wanted, fix) in reasons.items():
             if wanted:

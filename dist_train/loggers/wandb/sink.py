@@ -19,6 +19,7 @@ from typing import Any
 from dist_train.config import Config
 from dist_train.errors import ConfigError
 from dist_train.loggers.wandb.files import client_env, how_to_sync, say, session_path
+from dist_train.loggers.wandb.wanted import wanted_mode
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Status
 from dist_train.system.files import read_json, write_json
@@ -108,7 +109,7 @@ class WandbSink:
 
 
 def open_wandb(cfg: Config, run: RunDir, step: int, facts: dict[str, Any]) -> WandbSink | None:
-    """Start uploading the run; None if W&B is disabled or not installed.
+    """Start uploading the run; None if W&B is not wanted, or not installed.
 
     Call it on rank 0 only, after ``metrics.jsonl`` was rewound to ``step``.
 
@@ -119,7 +120,7 @@ def open_wandb(cfg: Config, run: RunDir, step: int, facts: dict[str, Any]) -> Wa
     Raises:
         ConfigError: ``log.wandb.mode`` is online or offline, and wandb is not installed.
     """
-    mode = wanted_mode(cfg)
+    mode = wanted_mode(cfg, run)
     if mode == "disabled":
         return None
     if importlib.util.find_spec("wandb") is None:
@@ -133,17 +134,6 @@ def open_wandb(cfg: Config, run: RunDir, step: int, facts: dict[str, Any]) -> Wa
     except OSError as error:  # a full disk, or no more processes
         say(f"cannot start ({error}); training goes on without it")
         return None
-
-
-def wanted_mode(cfg: Config) -> str:
-    """``log.wandb.mode``; ``auto`` listens to ``WANDB_MODE`` and ``WANDB_DISABLED``, as wandb's users expect."""
-    mode = cfg.log.wandb.mode
-    if mode != "auto":
-        return mode
-    if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true"):
-        return "disabled"
-    from_env = os.environ.get("WANDB_MODE", "").lower()
-    return from_env if from_env in ("online", "offline", "disabled") else "auto"
 
 
 def _session(cfg: Config, run: RunDir, step: int, facts: dict[str, Any], mode: str) -> dict[str, Any]:

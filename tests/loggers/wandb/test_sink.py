@@ -235,13 +235,6 @@ def test_variables_that_cannot_be_right(run: RunDir, variable: str, value: str, 
     assert line.startswith(start)
 
 
-def test_the_mode_of_the_environment_counts_in_auto_only(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert open_wandb(config_of(run.path), run, 0, {}) is None
-    assert wandb_sink.wanted_mode(config_of(run.path, "offline")) == "offline"
-    assert not (run.path / "wandb").exists()
-
-
 def test_without_the_package(run: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(wandb_sink.importlib.util, "find_spec", lambda name: None)
     assert open_wandb(config_of(run.path), run, 0, {}) is None

@@ -1,0 +1,122 @@
+"""A table of alternatives: the only place that knows their names, what each is for, and which function does it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from dist_train.config.user_code import CALLABLE, load_callable
+
+Task = Literal["classification", "multilabel", "regression"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One alternative.
+
+    Attributes:
+        build: ``module:function`` that does the work; empty where the name itself has this form.
+        tasks: values of ``data.task`` that it is for.
+        reads: the config keys that it reads, of those that not every alternative of its table reads.
+    """
+
+    build: str = ""
+    tasks: tuple[Task, ...] = TASKS
+    reads: tuple[str, ...] = ()
+
+
+Row = TypeVar("Row", bound=Choice)
+
+
+@dataclass(frozen=True)
+class ChoiceTable(Generic[Row]):
+    """The alternatives of one config key. As an annotation of a field it checks names, and lists them in the JSON schema.
+
+    Attributes:
+        key: the config key whose value is one of the names.
+        rows: the alternatives by name.
+        own: the row of every other name; None if there may be no other.
+        own_form: what such a name is, for messages.
+    """
+
+    key: str
+    rows: dict[str, Row]
+    own: Row | None = None
+    own_form: str = ""
+
+    def find(self, name: str) -> Row:
+        """Return the row of ``name``, in capitals or not."""
+        row = self.rows.get(name.lower(), self.own)
+        assert row is not None, f"{name} was not checked"
+        return row
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return the function of the row of ``name``. Imports its module."""
+        build = self.find(name).build
+        return _function_of_a_row(build, self.key) if build else load_callable(name, self.key)
+
+    def options(self, name: str, section: Any) -> dict[str, Any]:
+        """Return the values of the keys that ``name`` reads, by their last part, from the section that holds them."""
+        return {key.rpartition(".")[2]: getattr(section, key.rpartition(".")[2]) for key in self.find(name).reads}
+
+    def names(self, fits: Callable[[Row], bool] = lambda row: True) -> list[str]:
+        """Return the names whose rows fit, and the form of other names if those fit."""
+        found = [name for name, row in self.rows.items() if fits(row)]
+        return [*found, self.own_form] if self.own is not None and fits(self.own) else found
+
+    def of_task(self, task: Task) -> dict[str, Row]:
+        """Return the named alternatives for ``task``."""
+        return {name: row for name, row in self.rows.items() if task in row.tasks}
+
+    def refusal(self, name: str, task: Task) -> str | None:
+        """Say why ``name`` cannot be used for ``task``; None if it can."""
+        if task in self.find(name).tasks:
+            return None
+        fitting = ", ".join(self.names(lambda row: task in row.tasks))
+        return f"`{self.key}` ({name}) is not available for {task}; use one of: {fitting}"
+
+    def read_keys(self) -> Iterator[str]:
+        """Yield the keys that some alternatives read and others do not."""
+        rows = [*self.rows.values(), *([self.own] if self.own else [])]
+        return iter(dict.fromkeys(key for row in rows for key in row.reads))
+
+    def unread(self, key: str, name: str) -> str | None:
+        """Say that ``key`` has no effect with ``name``; None if it has."""
+        if key in self.find(name).reads:
+            return None
+        readers = self.names(lambda row: key in row.reads)
+        return f"`{key}` has no effect unless `{self.key}` is {either(readers)}"
+
+    def checked(self, name: str) -> str:
+        """Return ``name`` if it is one of the names, or of the form of one's own.
+
+        Raises:
+            PydanticCustomError: it is neither.
+        """
+        if name in self.rows or (self.own is not None and CALLABLE.fullmatch(name)):
+            return name
+        raise PydanticCustomError("choice", "must be one of {names}", {"names": list(self.rows), "own": self.own_form})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names: dict[str, Any] = {"type": "string", "enum": list(self.rows)}
+        if self.own is None:
+            return names
+        return {"anyOf": [names, {"type": "string", "pattern": f"^{CALLABLE.pattern}$"}]}
+
+
+@cache
+def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
+    # The learning rate asks at every step, and finding it takes as long as computing it.
+    return load_callable(build, key)
+
+
+def either(names: list[str]) -> str:
+    """Return ``a, b or c``."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,52 @@
+"""Look at a config by the dotted names of its keys."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from dist_train.config.schema import Config
+
+
+def every_key(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every key, in the order of the schema.
+
+    A section that may be absent (``augment.randaugment``), and a table with names of the user's own
+    (``loss.class_weights``), count as one key: keys are the same for every config.
+    """
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from every_key(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def value_of(tree: Any, key: str) -> Any:
+    """Return the value of a dotted key in nested tables.
+
+    Raises:
+        KeyError: it is not there.
+    """
+    for name in key.split("."):
+        if not isinstance(tree, dict):
+            raise KeyError(key)
+        tree = tree[name]
+    return tree
+
+
+def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key in nested tables, which are made where they are missing."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = value
+
+
+def is_set(cfg: Config, key: str) -> bool:
+    """Return whether a key, or a section, was given a value other than its default."""
+    value: Any = cfg
+    for name in key.split("."):
+        section: BaseModel = value
+        value = getattr(section, name)
+    return name in section.model_fields_set and value != type(section).model_fields[name].default

@@ -1,0 +1,28 @@
+"""The section `data`: formats, tables, shares."""
+
+from typing import Any
+
+import pytest
+
+from dist_train.config import parse_config
+from dist_train.errors import ConfigError
+from tests.support.runs import changed
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            {"data__format": "parquet"},
+            "`data.format` ('parquet') must be one of imagefolder, tiny_imagenet, csv, torchvision, or package.module:callable",
+        ),
+        ({"data__csv": {"separator": "::"}}, "`data.csv.separator` ('::') must have at most 1 character"),
+        ({"data__val_fraction": 1.0}, "`data.val_fraction` (1.0) must be less than 1"),
+        ({"data__workers": -1}, "`data.workers` (-1) must be greater than or equal to 0"),
+        ({"data__std": [0.0, 0.5, 0.5]}, "`data.std.0` (0.0) must be greater than 0"),
+    ],
+)
+def test_what_is_refused(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(tree, **override))
+    assert words in str(error.value)

@@ -1,0 +1,22 @@
+"""The section `distributed`: strategies, and a wait that ends."""
+
+from typing import Any
+
+import pytest
+
+from dist_train.config import parse_config
+from dist_train.errors import ConfigError
+from tests.support.runs import changed
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ({"distributed__strategy": "fsdp"}, "`distributed.strategy` ('fsdp') must be one of auto, ddp, dp, none"),
+        ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
+    ],
+)
+def test_what_is_refused(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(tree, **override))
+    assert words in str(error.value)
