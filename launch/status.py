@@ -9,10 +9,11 @@ from typing import Any
 
 from dist_train.errors import EXIT_FAILED, EXIT_STOPPED, exit_code_of
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from launch import scontrol
 from launch.run_reader import standing
-from launch.starts import live_step, read_starts, read_submissions
+from launch.starts import read_starts, read_submissions
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 

@@ -1,8 +1,10 @@
 """How a start that fails is told: a sentence for what a user can mend, a traceback for the rest, the cause in ``result.json``."""
 
+import json
 import logging
 import os
 import re
+import time
 import traceback
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
     rank = int(os.environ.get("RANK", "0"))
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
+        tell_torchrun(kind, str(error))
         note_failure(run, kind, f"rank {rank}: {error}", of_this_start, attempt)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
@@ -66,6 +69,18 @@ def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
     else:
         log.error("rank %d failed:\n%s", rank, traceback.format_exc())
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
+
+
+def tell_torchrun(kind: ErrorKind, message: str) -> None:
+    """Give torchrun, if it started this rank, the sentence with which its own report ends; else that is a link.
+
+    torchrun calls the earliest failure the cause, by its whole second. A rank that merely lost another comes after it.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        second = int(time.time()) + (kind == "comm")
+        told = {"message": message, "extraInfo": {"timestamp": str(second)}}
+        Path(path).write_text(json.dumps({"message": told}))
 
 
 def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
