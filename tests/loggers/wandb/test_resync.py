@@ -7,11 +7,10 @@ import pytest
 from dist_train.errors import EXIT_INCOMPLETE
 from dist_train.loggers.wandb.files import only_uploader_of
 from dist_train.run.folder import RunDir
-from tests.support import wandb_helpers  # skips these tests where there is no wandb
 
-assert wandb_helpers
+pytest.importorskip("wandb")
 
-from dist_train.loggers.wandb.resync import main  # noqa: E402 - imports wandb
+from dist_train.loggers.wandb.resync import main
 
 
 @pytest.fixture
