@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_the_examples() -> None:
 def on_a_terminal(command: list[str], env: dict[str, str]) -> bytes:
     """All that a command writes to a terminal of 120 columns."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
     os.close(theirs)
     seen = b""
@@ -122,7 +124,7 @@ def test_messages_never_land_on_the_progress_bar(tree: dict[str, Any], tmp_path:
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
     command = [sys.executable, "-m", "dist_train", "--config", str(tmp_path / "run.yaml")]
     away = {"HOME": str(tmp_path), "WANDB_API_KEY": "", "WANDB_BASE_URL": "http://127.0.0.1:9"}
-    lines = screen(on_a_terminal(command, os.environ | away | {"COLUMNS": "120"}).decode())
+    lines = screen(on_a_terminal(command, os.environ | away).decode())
     bars = [line for line in lines if "step/s" in line or "it/s" in line]
     words = [line for line in lines if "step 1/10" in line or "W&B: offline" in line or "Broken failed" in line]
     assert len(words) == 3, lines
