@@ -67,8 +67,8 @@ def run_line(run: Path, plan: Plan, step: int, reached: int) -> str:
     """
     if not step and not reached:
         return f"run: {run}, a new run"
-    where = f"continues at step {step} of {plan.total_steps}" if step else "begins again, as it has no checkpoint"
-    again = f"; the {reached - step} steps after it are done again" if reached > step else ""
+    where = f"continues at step {step} of {plan.total_steps}" if step else "has no checkpoint and begins again"
+    again = f"; {reached - step} steps are done again" if reached > step else ""
     return f"run: {run}, {where}{again}"
 
 
