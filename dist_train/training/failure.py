@@ -136,12 +136,21 @@ def _memory(error: Exception, cfg: Config) -> Exception | None:
 
 def _loader(error: Exception, cfg: Config) -> Exception | None:
     """torch raises this from wherever the training process is when it learns of the death."""
-    if not re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error)):
+    told = re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error))
+    if not told and not _while_handing_over(error):
         return None
     return _of_this_rank(
         "a loader process was killed, mostly by the kernel or SLURM for want of memory: lower `data.workers` "
         f"({cfg.data.workers}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
         f"what is saved. torch says: {_first_line(str(error))}"
+    )
+
+
+def _while_handing_over(error: Exception) -> bool:
+    """Whether a loader process went away while it passed on the file descriptors of a batch."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, ConnectionError | EOFError) and any(
+        Path(frame.filename).name == "resource_sharer.py" for frame in frames
     )
 
 
@@ -162,4 +171,4 @@ def _of_this_rank(message: str) -> DistTrainError:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
+    return next(iter(text.strip().splitlines()), "")
