@@ -3,16 +3,18 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dist_train.config import parse_config
 from dist_train.drill.faults import Traces, wait_until
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.folder import RunDir
-from tests.support.ranks import RankFailure, collect, start_ranks
+from tests.support.ranks import RankFailure, collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder, train
 from tests.whole_runs.fuzz import ForkedStart
 
@@ -88,3 +90,20 @@ def test_every_method_may_be_left_out(tree: dict[str, Any], tmp_path: Path) -> N
     logger.file(tmp_path)
     logger.close("done")
     assert list(tmp_path.iterdir()) == []
+
+
+def _main_of_the_page(tree: dict[str, Any], folder: str) -> int:
+    sys.path.insert(0, folder)
+    return _main(tree)
+
+
+def test_the_example_of_the_docs_runs(tree: dict[str, Any], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "loggers.md").read_text()
+    code, config = (page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "yaml"))
+    (tmp_path / "my_loggers.py").write_text(code)
+    losses = tmp_path / "losses.txt"
+    own = yaml.safe_load(config.replace("losses.txt", str(losses)))["log"]["loggers"]
+    tree = changed(tree, log__loggers=own)
+    for epochs in (1, 2):
+        assert run_ranks(1, _main_of_the_page, changed(tree, train__epochs=epochs), str(tmp_path)) == [0]
+    assert [line.split()[0] for line in losses.read_text().splitlines()] == ["2", "4", "5", "6", "8", "10"]
