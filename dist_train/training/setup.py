@@ -102,7 +102,6 @@ def build_setup(cfg: Config, group: Dist) -> Setup:
         publish(run.path, None if saved is None else saved.name)
         if saved is None or not run.listing.exists():
             save_listing(run.listing, index)
-        log.info("%s\n%s", describe(network.module), plan.describe())
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     validation = evaluation_loader(cfg, group, index, network, bad_images, cache)

@@ -1,6 +1,7 @@
-"""Loss and gradient norm, added up on the device and read once a log line."""
+"""Loss and gradient norm, added up on the device and read once per log line."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,7 +9,6 @@ from torch import Tensor
 from dist_train.distributed.group import Dist
 
 LOSS, GRAD_NORM, GOOD, BAD, STREAK, LONGEST = range(6)
-
 
 PACK = 256
 """Steps whose scalars are put into one tensor, so that a long way between two log lines keeps few of them."""
@@ -72,6 +72,7 @@ class StepSums:
         """The means over all ranks. Waits for the device."""
         values = group.sum(self.values()).div_(group.world_size).tolist()
         return StepMeans(
+            steps=round(values[GOOD] + values[BAD]),
             loss=values[LOSS] / values[GOOD] if values[GOOD] else float("nan"),
             grad_norm=values[GRAD_NORM] / values[GOOD] if values[GOOD] else float("nan"),
             bad_steps=round(values[BAD]),
@@ -84,8 +85,15 @@ class StepSums:
         self._sums = [0.0, 0.0, 0.0, 0.0, streak, streak]
 
 
+@dataclass(frozen=True)
 class StepMeans:
-    """What a log line says of the steps since the last one."""
+    """What a log line says of the ``steps`` since the last one: means over those whose loss and gradient were finite.
 
-    def __init__(self, loss: float, grad_norm: float, bad_steps: int, longest_streak: int) -> None:
-        self.loss, self.grad_norm, self.bad_steps, self.longest_streak = loss, grad_norm, bad_steps, longest_streak
+    ``longest_streak`` is the longest row of bad steps, ``bad_steps`` are all of them.
+    """
+
+    steps: int
+    loss: float
+    grad_norm: float
+    bad_steps: int
+    longest_streak: int
