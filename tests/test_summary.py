@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from benchmarks.model_sweep import check_model
-from dist_train.check import check
+from dist_train.training.preflight import check
 from dist_train.config import parse_config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.distributed.group import Dist

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dist_train.check import check
+from dist_train.training.preflight import check
 from dist_train.config import Config, load_config, parse_config
 from dist_train.config.advice import IDLE, doubts
 from dist_train.config.plan import make_plan

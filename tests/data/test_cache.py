@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from dist_train.check import check
+from dist_train.training.preflight import check
 from dist_train.config import parse_config
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache, cache_path, check_cache, open_cache

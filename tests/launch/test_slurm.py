@@ -99,13 +99,13 @@ def test_without_sbatch_one_line_and_2(make_config: Callable[..., Path]) -> None
     [
         (["--time", "1 day"], "walltime"),
         (["--time", "0:01:00"], "--signal-delay (120 s) must be shorter than --time"),
-        (["--mem", "lots"], "memory size"),
+        (["--mem", "lots"], "must be a memory size"),
         (["--nodes", "0"], "above 0"),
         (["--nodes", "3"], "must be a multiple of the world size (3)"),
         (["--gpus-per-node", "1", "--procs-per-node", "2"], "must not exceed --gpus-per-node"),
         (["optim.learning_rate=1"], "is not a key"),
         (["data.root=nowhere"], "`data.root` (nowhere) does not exist"),
-        (["model.weights=none.pth"], "`model.weights` (none.pth) is no file"),
+        (["model.weights=none.pth"], "`model.weights` (none.pth) is not a file"),
         (["--env", "A"], "must be KEY=VALUE"),
         (["--node", "2"], "--node"),
         (["--sweep", "optim.lr=1,1"], "two runs would be called"),
@@ -125,6 +125,7 @@ def test_what_sbatch_says_is_told_without_a_traceback(make_config: Callable[...,
     tools.mkdir()
     (tools / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid account or account/partition' >&2\nexit 1\n")
     (tools / "sbatch").chmod(0o755)
+    (tools / "srun").symlink_to("/bin/true")
     config, path = make_config(), f"{tools}:{os.environ['PATH']}"
     for _ in range(2):  # the second in the same second, or nearly
         done = launch("--config", str(config), "--no-check", path=path)
