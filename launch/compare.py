@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     if args.png and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--png needs matplotlib: pip install 'dist_train[plots]'")
+        parser.error("--png needs matplotlib: pip install matplotlib")
     runs, left_out = read_runs(args.runs)
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)

@@ -20,7 +20,7 @@ try:
     from submitit.core.utils import FailedJobError
     from submitit.slurm.slurm import SlurmExecutor
 except ModuleNotFoundError as error:
-    raise ConfigError(f"a SLURM job needs {error.name}: pip install 'dist_train[slurm]'") from None
+    raise ConfigError(f"a SLURM job needs {error.name}: pip install {error.name}") from None
 
 
 class _AnywhereExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit is untyped

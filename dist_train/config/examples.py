@@ -6,13 +6,13 @@ from pathlib import Path
 from dist_train.errors import ConfigError
 
 EXAMPLES = {
-    "flowers": "your own folder of images, a small model without download: a laptop, the first run",
+    "flowers": "your own folder of images, a small model, a laptop: the first run",
     "resnet50": "torchvision's pretrained ResNet-50 on your own folder of images, with a modern recipe",
     "vit": "ViT-B/16 at 384 px on Tiny ImageNet, all layers",
     "vit_head_only": "the same with a frozen backbone",
-    "multilabel": "any number of labels per image, from CSV (weights and images: a clone, `make demo`)",
-    "regression": "numbers per image, from CSV (weights and images: a clone, `make demo`)",
-    "tiny_imagenet_small": "a small model on Tiny ImageNet on a CPU (weights: a clone, `make demo`)",
+    "multilabel": "any number of labels per image, from CSV (needs a clone: `make demo`)",
+    "regression": "numbers per image, from CSV (needs a clone: `make demo`)",
+    "tiny_imagenet_small": "a small model on Tiny ImageNet on a CPU (needs a clone: `make demo`)",
     "demo": "what `make demo` runs in a clone",
     "cluster": "a site's defaults for `dist-train slurm --cluster-config FILE`",
 }
