@@ -93,7 +93,7 @@ def test_the_script_finds_modules_of_the_current_folder(installed: Path, tmp_pat
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(path)
     (tmp_path / "c.yaml").write_text(
-        "{run: {name: mine}, model: {name: 'my_model:net'}, data: {root: data, val_fraction: 0.5}, optim: {lr: 1}, "
+        "{run: {name: mine}, model: {name: 'my_model:net', pretrained: false}, data: {root: data, val_fraction: 0.5}, optim: {lr: 1}, "
         "train: {global_batch: 1}}"
     )
     done = run(installed, tmp_path, "dist-train", "check", "--config=c.yaml")

@@ -7,7 +7,7 @@ from dist_train.errors import ConfigError
 
 EXAMPLES = {
     "flowers": "your own folder of images, a small model, a laptop: the first run",
-    "resnet50": "torchvision's pretrained ResNet-50 on your own folder of images, with a modern recipe",
+    "resnet50": "a pretrained ResNet-50 on your own folder of images",
     "vit": "ViT-B/16 at 384 px on Tiny ImageNet, all layers",
     "vit_head_only": "the same with a frozen backbone",
     "multilabel": "any number of labels per image, from CSV (needs a clone: `make demo`)",
