@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         cfg = load_config(args.config, args.overrides)
     except DistTrainError as error:
         return report(error)
-    from dist_train.training.preflight import check_and_print  # imports torch, which --help need not wait for
+    from dist_train.inference.preflight import check_and_print  # imports torch, which --help need not wait for
 
     return check_and_print(cfg, args.world_size)
 

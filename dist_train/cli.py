@@ -159,7 +159,7 @@ def _train(cfg: Config) -> int:
 
 
 def _check(cfg: Config, world_size: int) -> int:
-    from dist_train.training.preflight import check_and_print
+    from dist_train.inference.preflight import check_and_print
 
     return check_and_print(cfg, world_size)
 

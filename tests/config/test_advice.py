@@ -8,7 +8,7 @@ import pytest
 from dist_train.config import Config, load_config, parse_config
 from dist_train.config.advice import IDLE, doubts
 from dist_train.config.plan import make_plan
-from dist_train.training.preflight import check
+from dist_train.inference.preflight import check
 from tests.support.runs import changed, train
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dist_train.config import parse_config
 from dist_train.errors import ConfigError, DataError
-from dist_train.training.preflight import check, check_and_print
+from dist_train.inference.preflight import check, check_and_print
 from tests.support.runs import changed, folder
 
 
@@ -48,7 +48,7 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             r"`data\.image_size` \(33\): test_vit cannot take images of 33 x 33",
         ),
         (
-            {"model__name": "tests.training.test_preflight:Wide"},
+            {"model__name": "tests.inference.test_preflight:Wide"},
             1,
             ConfigError,
             r"returns a tensor of shape \[1, 5\].* needs \[1, 3\]",
