@@ -35,4 +35,4 @@ def example(name: str) -> str:
         near = difflib.get_close_matches(name, EXAMPLES, n=1)
         hint = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(EXAMPLES)}"
         raise ConfigError(f"--example {name}: there is no such example; {hint}")
-    return (_FOLDER / f"{name}.yaml").read_text().replace("configs/", "")  # in a clone only, there is that folder
+    return (_FOLDER / f"{name}.yaml").read_text().replace("--config configs/", "--config ")  # a clone's folder
