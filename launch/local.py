@@ -1,6 +1,5 @@
 """``--cluster local``: the same supervisors on this machine, without SLURM."""
 
-import argparse
 import os
 import signal
 import subprocess
@@ -11,13 +10,13 @@ from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
 from launch import rendezvous
 from launch.code_copy import Snapshot
-from launch.job import Job
-from launch.options import environment_pythonpath
-from launch.submit import make_tasks
-from launch.supervise import STOP_SIGNALS, Task
+from launch.installation import pythonpath
+from launch.job import Job, Task
+from launch.job_options import SUPERVISOR, flags
+from launch.supervise import STOP_SIGNALS
 
 
-def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
+def run_here(job: Job, snapshot: Snapshot) -> int:
     """Run every run of the job, one after the other; ``--nodes`` become groups of processes.
 
     Returns:
@@ -27,8 +26,8 @@ def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
     stop: list[int] = []
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: stop.append(number))
-    env = os.environ | {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(args.env)
-    for task in make_tasks(args, job, snapshot):
+    env = os.environ | {"PYTHONPATH": pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(job.options.env)
+    for task in snapshot.tasks:
         code = EXIT_AGAIN
         restart = 0
         while code == EXIT_AGAIN and not stop:
@@ -69,9 +68,6 @@ def _end(supervisors: "list[subprocess.Popen[bytes]]") -> None:
 
 
 def _command(task: Task, node: int, nodes: int, port: int, restart: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "launch.supervise", f"--node={node}", f"--nodes={nodes}", f"--port={port}"),
-        *(f"--restart={restart}", f"--procs-per-node={task.procs}", f"--max-restarts={task.max_restarts}"),
-        *(f"--max-requeues={task.max_requeues}", f"--signal-delay={task.signal_delay}", f"--config={task.config}"),
-        *task.overrides,
-    ]
+    place = [f"--node={node}", f"--nodes={nodes}", f"--port={port}", f"--restart={restart}"]
+    supervisor = [sys.executable, "-m", "launch.supervise", *place, *flags(task.options, SUPERVISOR)]
+    return [*supervisor, f"--config={task.config}", *task.overrides]

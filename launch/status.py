@@ -1,21 +1,34 @@
 """How runs stand: a table of a folder of them, and the live log of one."""
 
+import argparse
 import glob
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_FAILED, EXIT_STOPPED, exit_code_of
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, exit_code_of
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from launch import scontrol
+from launch.installation import command
 from launch.run_reader import standing
 from launch.starts import read_starts, read_submissions
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the table of a folder. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=f"{command('slurm')} status", description="State, step, best metric and remaining time of all runs."
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="the folder of the runs (runs)")
+    print(table(parser.parse_args(argv).folder), flush=True)
+    return EXIT_DONE
 
 
 def table(folder: Path) -> str:

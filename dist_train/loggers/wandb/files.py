@@ -138,7 +138,7 @@ def logged_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 def how_to_sync(run: RunDir) -> str:
     """What to do where W&B was left incomplete."""
-    return f"`python launch/wandb_sync.py {run.path}` uploads what is missing"
+    return f"`python -m dist_train wandb-sync {run.path}` uploads what is missing"
 
 
 def say(message: str) -> None:
