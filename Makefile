@@ -26,6 +26,7 @@ bench: venv  ## every figure against its peer, in about a quarter of an hour
 venv: .venv/installed  ## the environment, with the pinned versions of pyproject.toml
 
 .venv/installed: pyproject.toml
+	@echo "Installing into .venv: about 6.4 GB, mostly torch and CUDA; a few minutes."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on -e '.[dev]'
 	touch $@

@@ -3,4 +3,4 @@
 Importing the package is free of torch, so that ``--help`` and configuration errors answer at once.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,98 +1,38 @@
-"""``--check``: everything that can go wrong before the first step, tried without taking one."""
+"""``python -m dist_train.check --config FILE``: check everything short of training, and print the plan."""
 
-import os
-import shutil
-from pathlib import Path
+import argparse
+import sys
 
-import torch
-
-from dist_train.checkpoint.store import Checkpoints
-from dist_train.config import Config
-from dist_train.config.advice import advise
-from dist_train.config.plan import make_plan
-from dist_train.config.resume_keys import arithmetic
-from dist_train.data.cache import check_cache
-from dist_train.data.index import scan
-from dist_train.distributed.group import Dist, choose_strategy
-from dist_train.distributed.strategies.single import Single
-from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
-from dist_train.model.freeze import describe
-from dist_train.run.folder import RunDir
-from dist_train.system.terminal import log_to_console, report
-from dist_train.training.build_state import build_state
-from dist_train.training.given import Given
-from dist_train.training.resume import find_checkpoint
-from dist_train.training.setup import build_network
+from dist_train.config import load_config
+from dist_train.errors import DistTrainError
+from dist_train.system.program import program
+from dist_train.system.terminal import piped, positive, report
 
 
-def main(cfg: Config, world_size: int) -> int:
-    """Check a config as it would run on ``world_size`` ranks, and print the plan.
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of this command."""
+    parser = argparse.ArgumentParser(
+        prog=program("check"),
+        description="Check data, model, weights, batch arithmetic and disk space, and print the plan. Trains nothing, "
+        "writes nothing.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    parser.add_argument("--world-size", type=positive, default=1, metavar="N", help="number of ranks to plan for (1)")
+    return parser
 
-    Returns:
-        The exit code.
-    """
-    log_to_console(0)
+
+def main(argv: list[str]) -> int:
+    """Check, and print. Return the exit code."""
+    args = parser().parse_intermixed_args(argv)
     try:
-        check(cfg, world_size)
+        cfg = load_config(args.config, args.overrides)
     except DistTrainError as error:
-        report(error)
-        return EXIT_USER
-    print("all good: nothing was trained, nothing was written")
-    return EXIT_DONE
+        return report(error)
+    from dist_train.inference.preflight import check_and_print  # imports torch, which --help need not wait for
+
+    return check_and_print(cfg, args.world_size)
 
 
-def check(cfg: Config, world_size: int) -> None:
-    """Build all parts but those that train.
-
-    Raises:
-        DistTrainError: the first thing that is wrong.
-    """
-    alone = Dist.alone()
-    if world_size == 1:
-        choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
-    index = scan(cfg.data)
-    print(
-        f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} "
-        f"{'targets' if index.task == 'regression' else 'classes'}"
-    )
-    for split in (index.train, index.val):
-        for position in {0, len(split) // 2, len(split) - 1}:
-            index.images.open(split.name(position)).pixels()
-    if cfg.augment.device:
-        print(check_cache(cfg.data, index))
-    plan = make_plan(cfg, len(index.train), world_size)
-    run = RunDir.of(cfg)
-    saved = find_checkpoint(
-        cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, arithmetic(cfg), only_look=True
-    )
-    network = build_network(cfg, index, alone, load=saved is None)
-    _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
-    print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
-    print(plan.describe())
-    for line in advise(cfg, plan, index.outputs):
-        print(f"note: {line}")
-    print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
-    needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
-    _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
-
-
-def _bytes(value: object) -> int:
-    if isinstance(value, torch.Tensor):
-        return value.nbytes
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
-
-
-def _disk_space(path: Path, needed: int) -> None:
-    while not path.exists():
-        path = path.parent
-    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
-        raise ConfigError(f"`run.output_dir`: {path} is no folder that you can write to; choose another place")
-    free = shutil.disk_usage(path).free
-    print(f"disk: about {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free at {path}")
-    if free < needed:
-        raise ConfigError(
-            f"`run.output_dir`: {path} has {free / 1e9:.1f} GB free, and the checkpoints of this run need about "
-            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another place"
-        )
+if __name__ == "__main__":
+    sys.exit(piped(lambda: main(sys.argv[1:])))

@@ -1,32 +1,112 @@
-"""The command line that all commands share. Answers ``--help`` and configuration errors without torch."""
+"""The commands of ``dist-train`` = ``python -m dist_train``, and the one that needs no name: training.
+
+``--help``, configuration errors and whatever needs no model answer without torch.
+"""
 
 import argparse
+import difflib
+import importlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+import signal
+from collections.abc import Sequence
 
+from dist_train import __version__
 from dist_train.config import Config, dump_config, load_config
+from dist_train.config.examples import example, listing
 from dist_train.config.json_schema import json_schema
-from dist_train.errors import ConfigError
-from dist_train.system.terminal import positive, report
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.system.fast_imports import quick_imports
+from dist_train.system.processes import die_with_parent, leave_at_once
+from dist_train.system.program import program
+from dist_train.system.terminal import piped, positive, report
+
+COMMANDS = {
+    "train": ("dist_train.cli:train", "train, or continue a run; the command if none is named"),
+    "check": ("dist_train.check:main", "check everything short of training, and print the plan"),
+    "summary": ("dist_train.summary:main", "print the model, what of it trains, and its FLOPs"),
+    "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
+    "evaluate": ("dist_train.evaluate:main", "score the weights of runs on their validation set"),
+    "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
+    "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
+    "drill": ("dist_train.drill.__main__:main", "rehearse on this machine how a run of your config survives kills"),
+    "compare": ("launch.compare:main", "compare runs: the settings that differ beside the results"),
+    "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
+    "status": ("launch.status:main", "list the runs in a folder: state, step, best metric"),
+    "wandb-sync": ("launch.wandb_sync:main", "upload runs to W&B that trained offline"),
+}
+"""Name -> (``module:function`` from arguments to exit code, what it is for). The module is imported when it is called:
+so the launcher's commands are here too, although the trainer does not depend on the launcher."""
 
 EPILOG = """\
+commands ({program} NAME --help):
+{commands}
+
 examples:
-  python -m dist_train --config configs/demo.yaml --check
-  torchrun --nproc_per_node=4 -m dist_train --config configs/vit.yaml optim.lr=3e-4 run.name=vit-lr3e-4
+  {program} --example flowers > flowers.yaml
+  {program} --config flowers.yaml --check
+  torchrun --nproc_per_node=4 -m dist_train --config flowers.yaml optim.lr=3e-4 run.name=flowers-lr3e-4
 
 The same command continues a run that was stopped or killed. Exit codes: 0 done, 2 bad config or data,
 75 stopped with a checkpoint (run it again), 1 anything else. Under torchrun a stopped run exits 0;
-result.json in the run folder tells how a run ended.
+result.json in the run folder says how a run ended.
 """
 
 
+def main(argv: Sequence[str]) -> int:
+    """Run the command that the first word names; options and ``key.path=value`` alone mean training.
+
+    Returns:
+        The exit code.
+    """
+    if not argv or argv[0].startswith("-") or "=" in argv[0]:
+        return train(argv)
+    name, rest = argv[0], list(argv[1:])
+    if name not in COMMANDS:
+        return report(ConfigError(_unknown(name)))
+    if name == "train":
+        return train(rest)
+    module, _, function = COMMANDS[name][0].partition(":")
+    return piped(lambda: int(getattr(importlib.import_module(module), function)(rest)))
+
+
+def train(argv: Sequence[str]) -> int:
+    """Train, or do what an option asks for instead.
+
+    Returns:
+        The exit code.
+    """
+    parser = train_parser()
+    args = parser.parse_intermixed_args(argv)
+    if args.world_size is not None and not args.check:
+        parser.error("--world-size goes with --check; torchrun --nproc_per_node=N starts N ranks")
+    try:
+        if args.schema:
+            return _print(json.dumps(json_schema(), indent=2))
+        if args.example is not None:
+            return _print(example(args.example) if args.example else listing())
+        if args.list_models is not None:
+            return _list_models(args.list_models)
+        if args.config is None:
+            parser.error(f"--config FILE is missing; `{program()} --example` lists configs to start from")
+        cfg = load_config(args.config, args.overrides)
+    except ConfigError as error:
+        return report(error)
+    if args.print_config:
+        return _print(dump_config(cfg))
+    if args.check:
+        return _check(cfg, args.world_size or 1)
+    return _summary(cfg) if args.summary else _train(cfg)
+
+
 def train_parser() -> argparse.ArgumentParser:
-    """The parser of ``python -m dist_train``."""
+    """Return the parser of a command line that names no command."""
+    commands = "\n".join(f"  {name:12}{about}" for name, (_, about) in COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train",
+        prog=program(),
+        usage=f"{program()} --config FILE [key.path=value ...] [options]\n       {program()} COMMAND ...",
         description="Fine-tune a vision model from one YAML file, on one process or under torchrun.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(program=program(), commands=commands),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", metavar="FILE", help="the YAML file that describes the run")
@@ -40,43 +120,58 @@ def train_parser() -> argparse.ArgumentParser:
     modes.add_argument("--list-models", metavar="PATTERN", help="names for model.source and model.name; '*' for all")
     modes.add_argument("--print-config", action="store_true", help="print the resolved config")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
+    modes.add_argument("--example", nargs="?", const="", metavar="NAME", help="print an example config, or list all")
+    modes.add_argument("--version", action="version", version=f"dist_train {__version__}")
     return parser
 
 
-@dataclass(frozen=True)
-class Actions:
-    """What needs torch; each returns an exit code."""
-
-    train: Callable[[Config], int]
-    check: Callable[[Config, int], int]
-    summary: Callable[[Config], int]
-    list_models: Callable[[str], int]
+def _unknown(name: str) -> str:
+    if name.endswith((".yaml", ".yml")):
+        return f"`{name}` is not a command; did you mean `{program()} --config {name}`?"
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean `{program(near[0])}`?" if near else f"use one of: {', '.join(COMMANDS)}"
+    return f"`{name}` is not a command; {hint}"
 
 
-def main(argv: Sequence[str], actions: Actions) -> int:
-    """Parse, answer what needs no torch, else hand over to one of ``actions``.
+def _print(text: str) -> int:
+    def write() -> int:
+        print(text.rstrip("\n"))
+        return EXIT_DONE
 
-    Returns:
-        The exit code.
-    """
-    parser = train_parser()
-    args = parser.parse_intermixed_args(argv)
-    if args.schema:
-        print(json.dumps(json_schema(), indent=2))
-        return 0
-    if args.list_models is not None:
-        return actions.list_models(args.list_models)
-    if args.world_size is not None and not args.check:
-        parser.error("--world-size goes with --check; torchrun --nproc_per_node=N starts N ranks")
-    if args.config is None:
-        parser.error("--config FILE is missing; configs/ has some to start from")
+    return piped(write)
+
+
+def _train(cfg: Config) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
+        die_with_parent(signal.SIGUSR2)
+    with quick_imports():
+        from dist_train.system.signals import ignore_stop_signals
+        from dist_train.training.attempt import main
+
     try:
-        cfg = load_config(args.config, args.overrides)
-    except ConfigError as error:
-        return report(error)
-    if args.print_config:
-        print(dump_config(cfg), end="")
-        return 0
-    if args.check:
-        return actions.check(cfg, args.world_size or 1)
-    return actions.summary(cfg) if args.summary else actions.train(cfg)
+        code = main(cfg)
+        if code not in (EXIT_DONE, EXIT_STOPPED):
+            leave_at_once(code)
+        return code
+    finally:
+        # An exiting interpreter gives signals back their default, death: a rank that has saved must not meet it.
+        ignore_stop_signals()
+
+
+def _check(cfg: Config, world_size: int) -> int:
+    from dist_train.inference.preflight import check_and_print
+
+    return check_and_print(cfg, world_size)
+
+
+def _summary(cfg: Config) -> int:
+    from dist_train.inference.describe_model import print_model
+
+    return piped(lambda: print_model(cfg))
+
+
+def _list_models(pattern: str) -> int:
+    from dist_train.inference.describe_model import print_names
+
+    return piped(lambda: print_names(pattern))

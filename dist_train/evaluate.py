@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from dist_train.errors import DistTrainError
+from dist_train.system.program import program
 from dist_train.system.terminal import piped, report
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train.evaluate",
+        prog=program("evaluate"),
         description="Evaluate the weights of runs: scores, the classes that do worst, the confusion matrix; and, for "
         "several runs, their ensemble by mean probability. Under torchrun the ranks share the work, and the digits "
         "stay the same.",

@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from dist_train.errors import DistTrainError
+from dist_train.system.program import program
 from dist_train.system.terminal import report
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train.export",
+        prog=program("export"),
         description="Write model.safetensors, model.onnx (any batch size, float32) and model.json (what the input must "
         "look like, and the names of the outputs), then run each file and compare its outputs with the model's own.",
     )

@@ -5,6 +5,7 @@ import sys
 
 from dist_train.config import Config, load_config
 from dist_train.errors import EXIT_DONE, DistTrainError
+from dist_train.system.program import program
 from dist_train.system.terminal import report
 
 
@@ -15,7 +16,7 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train.fetch",
+        prog=program("fetch"),
         description="Download the published weights that a run starts from, into the cache. Needs network.",
         epilog="The cache is the libraries' own: HF_HOME (timm) and TORCH_HOME (torchvision) move it. "
         "All nodes of a job must see it, for example under a shared home folder.",

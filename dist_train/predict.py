@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from dist_train.errors import DistTrainError
+from dist_train.system.program import program
 from dist_train.system.terminal import piped, positive, report
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train.predict",
+        prog=program("predict"),
         description="Predict images with the weights of a run. One line of CSV an image: path, prediction, and the "
         "probability of every class (or the numbers of a regression). Images that cannot be read are named on stderr "
         "and left out; the exit code is then 2.",

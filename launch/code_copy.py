@@ -2,58 +2,48 @@
 
 import os
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dist_train.config import dump_config
+from dist_train.run.git_state import COPY_NOTE, changes, git_state
 from dist_train.system.files import write_json
-from launch.job import Run
-from launch.options import ROOT
+from launch.installation import HOME, user_code
+from launch.job import Job, Task
 
 PACKAGES = ("dist_train", "launch")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a job's code lies, and the config file and overrides of each run."""
+    """Where a job's code lies, and what the supervisors of each run are to do."""
 
     code: Path
-    configs: list[tuple[str, list[str]]]
+    tasks: list[Task]
 
 
-def plan_snapshot(runs: list[Run], home: Path, config: str, copy: bool) -> Snapshot:
+def plan_snapshot(job: Job) -> Snapshot:
     """Name the places, and create nothing: a dry run shows them too."""
-    if not copy:
-        return Snapshot(ROOT, [(str(Path(config).absolute()), run.overrides) for run in runs])
+    if job.options.no_snapshot:
+        config = str(Path(job.config).absolute())
+        return Snapshot(user_code(), [Task(config, run.overrides, job.options) for run in job.runs])
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may share a second
-    return Snapshot(
-        home.absolute() / f"code-{stamp}",
-        [(str(run.folder.path.absolute() / "slurm" / f"config-{stamp}.yaml"), []) for run in runs],
-    )
+    configs = [run.folder.path.absolute() / "slurm" / f"config-{stamp}.yaml" for run in job.runs]
+    return Snapshot(job.home.absolute() / f"code-{stamp}", [Task(str(config), [], job.options) for config in configs])
 
 
-def take_snapshot(snapshot: Snapshot, runs: list[Run]) -> None:
-    """Copy the packages and the modules beside them, write the resolved configs and the state of git."""
-    if snapshot.code == ROOT:
+def take_snapshot(snapshot: Snapshot, job: Job) -> None:
+    """Copy the packages and the user's modules, write the resolved configs and the state of git."""
+    if job.options.no_snapshot:
         return
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, snapshot.code / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for module in ROOT.glob("*.py"):
+        shutil.copytree(HOME / package, snapshot.code / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for module in user_code().glob("*.py"):
         shutil.copy2(module, snapshot.code)
-    write_json(snapshot.code / "snapshot.json", _git_state())
-    for run, (path, _) in zip(runs, snapshot.configs, strict=True):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(dump_config(run.cfg))
-
-
-def _git_state() -> dict[str, Any]:
-    def git(*args: str) -> str:
-        return subprocess.run(("git", "-C", ROOT, *args), capture_output=True, text=True, check=True, timeout=10).stdout
-
-    try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "changes": git("diff", "HEAD", "--", *PACKAGES)}
-    except (OSError, subprocess.SubprocessError):  # no git, or no checkout
-        return {"commit": None, "changes": ""}
+    state = git_state(HOME) or {"commit": None}
+    write_json(snapshot.code / COPY_NOTE, {**state, "changes": changes(HOME, *PACKAGES)})
+    for run, task in zip(job.runs, snapshot.tasks, strict=True):
+        path = Path(task.config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_config(run.cfg))

@@ -13,23 +13,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from anywhere
+if not __package__:  # run as a file, from anywhere
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from launch.installation import command
 from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, sort_runs, write_csv
 
 EPILOG = """\
 examples:
-  python launch/compare.py runs/head-* runs/full-* --html compare.html
-  python launch/compare.py 'runs/sweep-*' --sort optim.lr --csv sweep.csv
+  {compare} runs/head-* runs/full-* --html compare.html
+  {compare} 'runs/sweep-*' --sort optim.lr --csv sweep.csv
 """
 
 
 def main(argv: list[str]) -> int:
     """Returns 0, 1 if no run could be read, 2 for a wrong command."""
     parser = argparse.ArgumentParser(
-        prog="python launch/compare.py",
+        prog=command("compare"),
         description=(__doc__ or "").split("\n\n")[1],
-        epilog=EPILOG,
+        epilog=EPILOG.format(compare=command("compare")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; patterns in quotes are expanded too")

@@ -1,11 +1,10 @@
 """What is submitted: one run or several, with their resources. Checked here, before anything waits in a queue."""
 
-import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dist_train.config import Config, load_config
@@ -15,7 +14,9 @@ from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from launch import scontrol
-from launch.options import ROOT, environment_pythonpath, last_line
+from launch.installation import pythonpath, user_code
+from launch.job_options import JobOptions
+from launch.options import last_line
 from launch.starts import read_submissions
 
 
@@ -32,22 +33,55 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a supervisor needs to know. submitit carries it to the nodes."""
+
+    config: str
+    overrides: list[str]
+    options: JobOptions
+
+    @property
+    def procs(self) -> int:
+        """Workers per node."""
+        return self.options.procs_per_node or 1
+
+
+@dataclass(frozen=True)
 class Job:
-    """Resources of one start, with every default filled in."""
+    """One submission: its runs, and the options of each start with GPUs and workers filled in."""
 
     runs: list[Run]
-    config: str
-    nodes: int
-    gpus: int
-    """GPUs a node."""
-    procs: int
-    """Workers a node."""
-    cpus: int
-    """CPUs a node."""
-    seconds: int
-    """Walltime."""
+    options: JobOptions
     sweep: str | None = None
     """Name of the sweep: W&B group, and name of the array."""
+
+    @property
+    def config(self) -> str:
+        return str(self.options.config)
+
+    @property
+    def nodes(self) -> int:
+        return self.options.nodes
+
+    @property
+    def gpus(self) -> int:
+        """GPUs per node."""
+        return self.options.gpus_per_node or 0
+
+    @property
+    def procs(self) -> int:
+        """Workers per node."""
+        return self.options.procs_per_node or 1
+
+    @property
+    def cpus(self) -> int:
+        """CPUs per node."""
+        return self.options.cpus_per_gpu * self.procs
+
+    @property
+    def seconds(self) -> int:
+        """Walltime of one start."""
+        return seconds_of(self.options.time)
 
     @property
     def world_size(self) -> int:
@@ -68,7 +102,7 @@ class Job:
         devices = f"{self.gpus} GPU(s)" if self.gpus else "no GPU"
         lines = [
             f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
-            f"{devices} and {self.cpus} CPU(s) a node",
+            f"{devices} and {self.cpus} CPU(s) per node",
             f"{len(self.runs)} run(s):" if self.sweep else "run folder: " + str(self.runs[0].folder.path),
         ]
         if self.sweep:
@@ -76,7 +110,7 @@ class Job:
         return "\n".join(lines)
 
 
-def make_job(args: argparse.Namespace, combinations: Sequence[tuple[str | None, list[str]]], sweep: str | None) -> Job:
+def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[str]]], sweep: str | None) -> Job:
     """Fill in what the user left open, and check what can be checked without torch.
 
     Args:
@@ -85,49 +119,58 @@ def make_job(args: argparse.Namespace, combinations: Sequence[tuple[str | None, 
     Raises:
         ConfigError: the first thing that is wrong.
     """
-    gpus = args.gpus_per_node
-    if gpus is None:
-        gpus = (scontrol.gpus_in_a_node(args.partition) or 0) if args.cluster == "slurm" else 0
-    procs = args.procs_per_node or gpus or 1
-    runs = []
-    for name, overrides in combinations:
-        named = [*args.overrides, *overrides, *([f"run.name={name}"] if name else [])]
-        if sweep and load_config(args.config, named).log.wandb.group is None:
-            named.append(f"log.wandb.group={sweep}")
-        runs.append(Run(load_config(args.config, named), named))
-    job = Job(runs, args.config, args.nodes, gpus, procs, args.cpus_per_gpu * procs, seconds_of(args.time), sweep)
-    _check_resources(job, args)
+    runs = [_make_run(options, name, overrides, sweep) for name, overrides in combinations]
+    job = Job(runs, _fill_in(options), sweep)
+    _check_resources(job)
     for run in runs:
-        if not args.no_check:
+        if not options.no_check:
             _check_files(run.cfg)
         # Any length will do for the arithmetic of batches; `dist_train --check` knows the true one.
         make_plan(run.cfg, train_images=run.cfg.train.global_batch, world_size=job.world_size)
     return job
 
 
-def _check_resources(job: Job, args: argparse.Namespace) -> None:
+def _make_run(options: JobOptions, name: str | None, overrides: list[str], sweep: str | None) -> Run:
+    named = [*options.overrides, *overrides, *([f"run.name={name}"] if name else [])]
+    cfg = load_config(str(options.config), named)
+    if sweep and cfg.log.wandb.group is None:
+        named.append(f"log.wandb.group={sweep}")
+        cfg = load_config(str(options.config), named)
+    return Run(cfg, named)
+
+
+def _fill_in(options: JobOptions) -> JobOptions:
+    """Return the options with the numbers of GPUs and workers."""
+    gpus = options.gpus_per_node
+    if gpus is None:
+        gpus = (scontrol.gpus_in_a_node(options.partition) or 0) if options.cluster == "slurm" else 0
+    return replace(options, gpus_per_node=gpus, procs_per_node=options.procs_per_node or gpus or 1)
+
+
+def _check_resources(job: Job) -> None:
+    options = job.options
     if job.gpus and job.procs > job.gpus:
         raise ConfigError(
             f"--procs-per-node ({job.procs}) must not exceed --gpus-per-node ({job.gpus}): a worker needs a GPU"
         )
-    if args.signal_delay >= job.seconds:
+    if options.signal_delay >= job.seconds:
         raise ConfigError(
-            f"--signal-delay ({args.signal_delay} s) must be shorter than --time ({args.time} = {job.seconds} s)"
+            f"--signal-delay ({options.signal_delay} s) must be shorter than --time ({options.time} = {job.seconds} s)"
         )
-    if args.partition and args.cluster == "slurm":
+    if options.partition and options.cluster == "slurm":
         known = scontrol.partitions()
-        unknown = [name for name in args.partition.split(",") if known and name not in known]
+        unknown = [name for name in options.partition.split(",") if known and name not in known]
         if unknown:
-            raise ConfigError(f"--partition ({unknown[0]}) does not exist here; there are {', '.join(known)}")
+            raise ConfigError(f"--partition ({unknown[0]}) does not exist here; use one of: {', '.join(known)}")
 
 
 def _check_files(cfg: Config) -> None:
     if cfg.data.root and not Path(cfg.data.root).exists():
         raise ConfigError(
-            f"`data.root` ({cfg.data.root}) does not exist on this machine (--no-check, if it does on the nodes)"
+            f"`data.root` ({cfg.data.root}) does not exist on this machine ; use --no-check if it does on the nodes"
         )
     if cfg.model.weights and not Path(cfg.model.weights).is_file():
-        raise ConfigError(f"`model.weights` ({cfg.model.weights}) is no file on this machine")
+        raise ConfigError(f"`model.weights` ({cfg.model.weights}) is not a file on this machine")
 
 
 def check_not_running(run: Run) -> None:
@@ -163,7 +206,7 @@ def check_with_trainer(job: Job) -> str:
     """
     command = [sys.executable, "-m", "dist_train", "--check", f"--world-size={job.world_size}"]
     command += ["--config", job.config, *job.runs[0].overrides]
-    env = os.environ | {"PYTHONPATH": environment_pythonpath(ROOT)}
+    env = os.environ | {"PYTHONPATH": pythonpath(user_code())}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         messages = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dist_train.config import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from launch import rendezvous, scontrol
-from launch import starts as progress
+from launch import rendezvous, scontrol, starts
+from launch.job_options import LAST_RESORT, add_options
 from launch.verdict import Facts, judge
 
 
@@ -22,16 +22,16 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     """Returns the exit code for the batch script: srun's own, unless the job was requeued."""
     parser = argparse.ArgumentParser(prog="python -m launch.last_resort", description=__doc__)
     parser.add_argument("status", type=int)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--max-requeues", type=int, default=20)
-    parser.add_argument("overrides", nargs="*")
+    add_options(parser, ("config", *LAST_RESORT))
     args = parser.parse_intermixed_args(argv)
+    if args.config is None:
+        parser.error("--config FILE is missing")
     if args.status <= 128:
         return int(args.status)
     run, job_id = RunDir.of(load_config(args.config, args.overrides)), rendezvous.job_id(env)
-    if progress.has_failed(run, job_id, rendezvous.restarts(env)):
+    if starts.has_failed(run, job_id, rendezvous.restarts(env)):
         return int(args.status)
-    job, past, result = scontrol.show_job_surely(job_id), progress.history(run, job_id), read_result(run)
+    job, past, result = scontrol.show_job_surely(job_id), starts.history(run, job_id), read_result(run)
     ended = result.get("status") == "done" or (result.get("status") == "stopped" and result["step"] != past.stopped_at)
     verdict = judge(
         Facts(

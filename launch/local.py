@@ -1,23 +1,22 @@
 """``--cluster local``: the same supervisors on this machine, without SLURM."""
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
 from launch import rendezvous
 from launch.code_copy import Snapshot
-from launch.job import Job
-from launch.options import environment_pythonpath
-from launch.submit import make_tasks
-from launch.supervise import AGAIN, STOP_SIGNALS, Task
+from launch.installation import pythonpath
+from launch.job import Job, Task
+from launch.job_options import SUPERVISOR, flags
+from launch.supervise import STOP_SIGNALS
 
 
-def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
+def run_here(job: Job, snapshot: Snapshot) -> int:
     """Run every run of the job, one after the other; ``--nodes`` become groups of processes.
 
     Returns:
@@ -27,15 +26,15 @@ def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
     stop: list[int] = []
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, _frame: stop.append(number))
-    env = os.environ | {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(args.env)
-    for task in make_tasks(args, job, snapshot):
-        code = AGAIN
+    env = os.environ | {"PYTHONPATH": pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(job.options.env)
+    for task in snapshot.tasks:
+        code = EXIT_AGAIN
         restart = 0
-        while code == AGAIN and not stop:
+        while code == EXIT_AGAIN and not stop:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
         if code:
-            return EXIT_STOPPED if code == AGAIN else code  # told to stop between two starts
+            return EXIT_STOPPED if code == EXIT_AGAIN else code  # told to stop between two starts
     return EXIT_DONE
 
 
@@ -54,8 +53,8 @@ def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: 
             processes.send([s.pid for s in supervisors if s.poll() is None], signal.SIGTERM)
     _end(supervisors)
     codes = [supervisor.returncode for supervisor in supervisors]
-    if AGAIN in codes:
-        return AGAIN
+    if EXIT_AGAIN in codes:
+        return EXIT_AGAIN
     return next((code if code > 0 else EXIT_FAILED for code in codes if code), EXIT_DONE)
 
 
@@ -69,9 +68,6 @@ def _end(supervisors: "list[subprocess.Popen[bytes]]") -> None:
 
 
 def _command(task: Task, node: int, nodes: int, port: int, restart: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "launch.supervise", f"--node={node}", f"--nodes={nodes}", f"--port={port}"),
-        *(f"--restart={restart}", f"--procs-per-node={task.procs}", f"--max-restarts={task.max_restarts}"),
-        *(f"--max-requeues={task.max_requeues}", f"--signal-delay={task.signal_delay}", f"--config={task.config}"),
-        *task.overrides,
-    ]
+    place = [f"--node={node}", f"--nodes={nodes}", f"--port={port}", f"--restart={restart}"]
+    supervisor = [sys.executable, "-m", "launch.supervise", *place, *flags(task.options, SUPERVISOR)]
+    return [*supervisor, f"--config={task.config}", *task.overrides]

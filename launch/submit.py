@@ -1,6 +1,5 @@
 """The owner of submitit: from a checked job to sbatch, or to the text that would go there."""
 
-import argparse
 import glob
 import os
 import shlex
@@ -8,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import submitit
-from submitit.core.utils import FailedJobError
-from submitit.slurm.slurm import SlurmExecutor
-
 from dist_train.errors import ConfigError
 from launch.code_copy import Snapshot
+from launch.installation import pythonpath
 from launch.job import Job
-from launch.options import environment_pythonpath, last_line
-from launch.supervise import Task, supervise
+from launch.job_options import LAST_RESORT, JobOptions, flags
+from launch.options import last_line
+from launch.supervise import supervise
+
+try:
+    import submitit
+    from submitit.core.utils import FailedJobError
+    from submitit.slurm.slurm import SlurmExecutor
+except ModuleNotFoundError as error:
+    raise ConfigError(f"a SLURM job needs {error.name}: pip install {error.name}") from None
 
 
 class _AnywhereExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit is untyped
@@ -36,32 +40,23 @@ class Submitted:
     """Pattern of its log files, one for each node."""
 
 
-def make_tasks(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Task]:
-    """What the supervisors of each run are told."""
-    return [
-        Task(config, overrides, job.procs, args.max_restarts, args.max_requeues, args.signal_delay)
-        for config, overrides in snapshot.configs
-    ]
-
-
-def script(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> str:
-    """The sbatch script, without submitting it."""
-    executor = _AnywhereExecutor(job.home.absolute(), python=args.python)
-    executor.update_parameters(**_parameters(args, job, snapshot))
+def script(job: Job, snapshot: Snapshot) -> str:
+    """Return the sbatch script, without submitting it."""
+    executor = _AnywhereExecutor(job.home.absolute(), python=job.options.python)
+    executor.update_parameters(**_parameters(job, snapshot))
     if job.sweep:
         executor.parameters["map_count"] = len(job.runs)
     return str(executor._make_submission_file_text(executor._submitit_command_str, "dry-run"))
 
 
-def submit(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Submitted]:
+def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
     """Hand the runs to SLURM: one as a job, several as an array.
 
     Raises:
-        ConfigError: SLURM does not take them, and why.
+        ConfigError: SLURM refuses them.
     """
-    executor = SlurmExecutor(job.home.absolute(), python=args.python)
-    executor.update_parameters(**_parameters(args, job, snapshot))
-    tasks = make_tasks(args, job, snapshot)
+    executor = SlurmExecutor(job.home.absolute(), python=job.options.python)
+    executor.update_parameters(**_parameters(job, snapshot))
     conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
     # In an allocation the shell's own SLURM_ variables (CPU binding, task counts) would leak into the job.
     with submitit.helpers.clean_env():
@@ -69,58 +64,52 @@ def submit(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> list[Submi
         try:
             if job.sweep:
                 with executor.batch(allow_implicit_submissions=False):
-                    jobs = [executor.submit(supervise, task) for task in tasks]
+                    jobs = [executor.submit(supervise, task) for task in snapshot.tasks]
             else:
-                jobs = [executor.submit(supervise, tasks[0])]
+                jobs = [executor.submit(supervise, snapshot.tasks[0])]
         except FailedJobError as error:
             raise ConfigError(f"sbatch refuses the job, which --dry-run shows: {last_line(str(error))}") from None
     folder = glob.escape(str(job.home.absolute()))
     return [Submitted(j.job_id, f"{folder}/{j.job_id}_*_log.out") for j in jobs]
 
 
-def _parameters(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """The job in submitit's words."""
-    extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd())}
-    extra |= {
-        key: getattr(args, key)
-        for key in ("mem", "partition", "account", "qos", "constraint", "exclude")
-        if getattr(args, key)
-    }
-    extra |= dict(args.sbatch)
+def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
+    """Return the job in submitit's words."""
+    options = job.options
+    extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd())} | options.for_sbatch() | dict(options.sbatch)
     parameters = {
         "job_name": job.name,
         "nodes": job.nodes,
         "ntasks_per_node": 1,
         "cpus_per_task": job.cpus,
         "time": -(-job.seconds // 60),
-        "signal_delay_s": args.signal_delay,
+        "signal_delay_s": options.signal_delay,
         "stderr_to_stdout": True,
         "wckey": None,
-        "array_parallelism": args.max_parallel,
+        "array_parallelism": options.max_parallel,
         "additional_parameters": extra,
         # srun does not take the CPUs from sbatch (since 22.05), and would truncate the log at a requeue. Where jobs are
         # submitted with --export=NONE it would give the supervisors nothing of what `_setup` exports.
         "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL", f"--cpus-per-task={job.cpus}"],
-        "setup": _setup(args, snapshot),
-        "teardown": _teardown(args, snapshot),
+        "setup": _setup(options, snapshot),
+        "teardown": _teardown(options, snapshot),
     }
     return parameters | ({"gpus_per_node": job.gpus} if job.gpus else {})
 
 
-def _setup(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
+def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
     # What `module load` has put into PYTHONPATH on the node stays in it.
-    path = f"export PYTHONPATH={shlex.quote(environment_pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    env = {"PYTHONSAFEPATH": "1"} | dict(args.env)
-    return [*args.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    path = f"export PYTHONPATH={shlex.quote(pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    env = {"PYTHONSAFEPATH": "1"} | dict(options.env)
+    return [*options.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
 
 
-def _teardown(args: argparse.Namespace, snapshot: Snapshot) -> list[str]:
-    """The end of the batch script: what srun says of supervisors that died."""
-    configs = [shlex.join(["--config", config, *overrides]) for config, overrides in snapshot.configs]
-    choice = f"runs=({' '.join(shlex.quote(config) for config in configs)})"
+def _teardown(options: JobOptions, snapshot: Snapshot) -> list[str]:
+    """Return the end of the batch script, which looks after a job whose supervisors were killed."""
+    configs = [shlex.join([f"--config={task.config}", *task.overrides]) for task in snapshot.tasks]
+    last_resort = f"-m launch.last_resort $status {' '.join(flags(options, LAST_RESORT))}"
     return [
         "status=$?",
-        choice,
-        f"eval exec {shlex.quote(args.python)} -m launch.last_resort $status --max-requeues {args.max_requeues} "
-        '"${runs[${SLURM_ARRAY_TASK_ID:-0}]}"',
+        f"runs=({' '.join(shlex.quote(config) for config in configs)})",
+        f'eval exec {shlex.quote(options.python)} {last_resort} "${{runs[${{SLURM_ARRAY_TASK_ID:-0}}]}}"',
     ]

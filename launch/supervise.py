@@ -15,18 +15,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from types import FrameType
 from typing import Any
 
 from dist_train.config import load_config
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
+from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result
 from dist_train.system import processes
-from launch import rendezvous, scontrol
-from launch import starts as progress
+from launch import rendezvous, scontrol, starts
+from launch.job import Task
+from launch.job_options import SUPERVISOR, JobOptions, add_options
 from launch.verdict import HOPELESS, Facts, Verdict, judge
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -36,27 +36,13 @@ _LINGER_S = 10.0  # how long an agent may wait for others once its own workers h
 _HOPELESS_S = 0.5  # less than workers take to start again; enough to print the error
 
 
-@dataclass(frozen=True)
-class Task:
-    """What one supervisor needs to know. submitit carries it to the nodes."""
-
-    config: str
-    overrides: list[str] = field(default_factory=list)
-    procs: int = 1
-    """Workers on this node."""
-    max_restarts: int = 2
-    max_requeues: int = 20
-    signal_delay: int = 90
-    """Seconds before the walltime at which the run must stop; also the longest that a save may take."""
-
-
 def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
     """The torchrun command of one node."""
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
         *rendezvous.agent_arguments(place),
         f"--nproc-per-node={task.procs}",
-        f"--max-restarts={task.max_restarts}",
+        f"--max-restarts={task.options.max_restarts}",
         "--signals-to-handle=SIGINT",  # or the agent would install handlers in place of its deafness
         *("-m", "launch.worker", "--config", task.config, *task.overrides),
     ]
@@ -82,7 +68,7 @@ class Supervisor:
         processes.adopt_orphans()
         self._end_leftovers()
         if self.place.node == 0:
-            progress.record_start(self.run, self.place.job_id, self.place.restart)
+            starts.record_start(self.run, self.place.job_id, self.place.restart)
         command, env = agent_command(self.task, self.place), self._environment()
         meeting = f"{self.place.host}:{self.place.port}"
         self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
@@ -163,23 +149,23 @@ class Supervisor:
 
     def _watch_walltime(self, now: float) -> None:
         """Stop by ourselves before SLURM ends the job, should its warning signal not come."""
-        if self.signals or self.end_time is None or now < self.end_time - self.task.signal_delay:
+        if self.signals or self.end_time is None or now < self.end_time - self.task.options.signal_delay:
             return
         self.end_time = scontrol.show_job(self.place.job_id).end_time or self.end_time  # it may have been moved
-        if now >= self.end_time - self.task.signal_delay:
+        if now >= self.end_time - self.task.options.signal_delay:
             self.signals.append("walltime")
 
     def _time_left(self) -> float:
         """Seconds that the workers may take to save, from SLURM's own plans for this job."""
         if not self.place.slurm:
-            return float(self.task.signal_delay)
+            return float(self.task.options.signal_delay)
         job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
         if job.state == "RUNNING" and job.end_time:
             to_end = job.end_time - time.time()
-            self.walltime = not job.preempted and to_end < self.task.signal_delay + 60
+            self.walltime = not job.preempted and to_end < self.task.options.signal_delay + 60
             if job.preempted or self.walltime:
                 patience += to_end
-        return max(2.0, min(self.task.signal_delay + 60.0, patience - _MARGIN_S))
+        return max(2.0, min(self.task.options.signal_delay + 60.0, patience - _MARGIN_S))
 
     def _kill(self, agent: int) -> None:
         processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
@@ -214,36 +200,32 @@ class Supervisor:
         job = scontrol.show_job_surely(self.place.job_id) if self.place.slurm else scontrol.Job("RUNNING")
         return Facts(
             result=self.result(),
-            history=progress.history(self.run, self.place.job_id),
+            history=starts.history(self.run, self.place.job_id),
             job_state=job.state,
             preempted=job.preempted,
             signals=self.signals,
             walltime=self.walltime,
             agent_code=agent_code,
             requeues=self.place.restart,
-            max_requeues=self.task.max_requeues,
+            max_requeues=self.task.options.max_requeues,
             slurm=self.place.slurm,
         )
 
     def _act(self, verdict: Verdict) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
         if self.place.node == 0 or verdict.action == "fail":  # which srun has the others killed for
-            progress.record_end(self.run, verdict.action, verdict.why)
+            starts.record_end(self.run, verdict.action, verdict.why)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
             return EXIT_FAILED
         if not self.place.slurm:
-            return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else AGAIN
+            return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else EXIT_AGAIN
         if verdict.action == "requeue":
             complaint = scontrol.requeue(self.place.job_id)
             if complaint:
                 print(f"error: cannot requeue the job: {complaint}", file=sys.stderr, flush=True)
                 return EXIT_FAILED
         return EXIT_DONE  # anything else would make srun kill the other supervisors before they have acted
-
-
-AGAIN = 76
-"""Exit code by which a supervisor without SLURM asks its launcher for another start."""
 
 
 def note_signals() -> list[str]:
@@ -275,21 +257,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``srun python -m launch.supervise --config FILE [key=value ...]``."""
     signals = note_signals()
     parser = argparse.ArgumentParser(prog="python -m launch.supervise", description="Supervise one node of a run.")
-    parser.add_argument("--config", required=True, metavar="FILE")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value")
-    parser.add_argument("--procs-per-node", type=int, default=1, metavar="P", help="workers on this node")
-    parser.add_argument("--max-restarts", type=int, default=2, metavar="R", help="restarts of workers in the job")
-    parser.add_argument("--max-requeues", type=int, default=20, metavar="R", help="requeues of the job")
-    parser.add_argument("--signal-delay", type=int, default=90, metavar="S", help="seconds before the walltime to stop")
+    add_options(parser, ("config", *SUPERVISOR))
     local = parser.add_argument_group("without SLURM")
     local.add_argument("--node", type=int, default=0)
     local.add_argument("--nodes", type=int, default=1)
     local.add_argument("--port", type=int, help="where the nodes meet on this machine")
     local.add_argument("--restart", type=int, default=0)
     args = parser.parse_intermixed_args(argv)
-    task = Task(
-        args.config, args.overrides, args.procs_per_node, args.max_restarts, args.max_requeues, args.signal_delay
-    )
+    if args.config is None:
+        parser.error("--config FILE is missing")
+    task = Task(args.config, args.overrides, JobOptions.parsed(args))
     # A launcher on this machine gives the port. It may itself be in an allocation, whose job is not the run's to requeue.
     if args.port is None and rendezvous.in_slurm_task():
         return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)

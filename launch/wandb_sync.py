@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, from anywhere
+if not __package__:  # run as a file, from anywhere
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dist_train.loggers.wandb.files import client_env, only_uploader_of, session_path
 from dist_train.run.folder import RunDir
+from launch.installation import command
 
 LIVE_S = 60.0
 """A trainer on another host touches the run's lock every few seconds; clocks may differ a little."""
@@ -23,7 +25,7 @@ LIVE_S = 60.0
 
 def main(argv: list[str]) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python launch/wandb_sync.py", description=(__doc__ or "").split("\n\n")[1])
+    parser = argparse.ArgumentParser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; patterns in quotes are expanded too")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="for one run (default 600)")
     args = parser.parse_args(argv)

@@ -1,34 +1,18 @@
-"""What answers without torch, and what ``--check`` finds before any GPU time is spent."""
+"""The table of commands, and what answers without torch."""
 
+import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
-from torch import Tensor, nn
 
-from dist_train import check
-from dist_train.cli import Actions, main
-from dist_train.config import load_config, parse_config
-from dist_train.errors import ConfigError, DataError
-from tests.support.runs import changed, folder
-
-
-class Wide(nn.Module):
-    """A model that does not do what it is asked for."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.head = nn.Linear(3, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.cat((self.head(images.mean((2, 3))), images.new_zeros(len(images), 2)), dim=1)
-
+from dist_train import __version__
+from dist_train.cli import COMMANDS, main
+from dist_train.config import load_config
 
 WITHOUT_TORCH = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('dist_train', run_name='__main__', alter_sys=True)"
 
@@ -56,22 +40,46 @@ def test_help_config_and_schema_need_no_torch(file: Path, tmp_path: Path) -> Non
             assert "description" in field or "$ref" in field, f"{section}.{key} has no words"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_without_torch(name: str) -> None:
+    done = _command(name, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    assert f"  {name}" in _command("--help").stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_a_function_that_is_there(name: str) -> None:
+    module, _, function = COMMANDS[name][0].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_training_may_be_named(file: Path) -> None:
+    named, plain = (_command(*words, "--config", str(file), "--print-config") for words in (["train"], []))
+    assert named.returncode == 0
+    assert named.stdout == plain.stdout
+
+
 def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
     wrong = _command("--config", str(file), "train.epochs=0")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr == "error: `train.epochs` (0) must be greater than 0; the default is 10\n"
     missing = _command("optim.lr=1")
     assert missing.returncode == 2
-    assert "--config FILE is missing" in missing.stderr
+    assert "--config FILE is missing; `python -m dist_train --example` lists configs" in missing.stderr
 
 
-def test_a_reader_may_leave_early() -> None:
-    code = "import sys\nfrom dist_train.system.terminal import piped\nsys.exit(piped(lambda: [print('x' * 9999) for _ in range(99)] and 0))"
-    reader, writer = os.pipe()
-    os.close(reader)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE, timeout=60)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (0, b"")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("evalute", "`evalute` is not a command; did you mean `python -m dist_train evaluate`?"),
+        ("flowers.yaml", "`flowers.yaml` is not a command; did you mean `python -m dist_train --config flowers.yaml`?"),
+        ("zzz", "`zzz` is not a command; use one of: train, check, "),
+    ],
+)
+def test_an_unknown_command(name: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "x"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {words}")
 
 
 @pytest.mark.parametrize(
@@ -80,53 +88,32 @@ def test_a_reader_may_leave_early() -> None:
         (["--check", "--world-size", "0"], "'0' must be a whole number above 0"),
         (["--check", "--world-size=-2"], "'-2' must be a whole number above 0"),
         (["--world-size", "4"], "--world-size goes with --check"),
+        (["--check", "--summary"], "not allowed with argument"),
     ],
 )
-def test_a_world_size_that_says_nothing_is_refused(
+def test_options_that_contradict_each_other(
     file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["--config", str(file), *arguments], Actions(*[lambda *_: 0] * 4))  # type: ignore[arg-type]
+        main(["--config", str(file), *arguments])
     assert left.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert check.main(parse_config(changed(tree, run__deterministic=False)), world_size=2) == 0
-    told = capsys.readouterr().out
-    assert "60 training and 23 validation images of 3 classes" in told
-    assert "global batch 12 = micro-batch 6 x 2 rank(s) x 1 accumulated" in told
-    assert "GB free at" in told
-    assert not folder(tree).exists()
+def test_version_and_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"dist_train {__version__}\n"
+    assert main(["--example"]) == 0
+    assert capsys.readouterr().out.startswith("flowers ")
+    assert main(["--example", "flowers"]) == 0
+    (tmp_path / "flowers.yaml").write_text(capsys.readouterr().out)
+    assert load_config(tmp_path / "flowers.yaml").run.name == "flowers"
+    assert main(["--example", "flower"]) == 2
+    assert capsys.readouterr().err == "error: --example flower: there is no such example; did you mean flowers?\n"
 
 
-@pytest.mark.parametrize(
-    ("override", "world_size", "error", "words"),
-    [
-        ({"data__root": "/nowhere"}, 1, DataError, r"`data\.root` \(/nowhere\) is not a directory"),
-        ({"model__name": "test_vitt"}, 1, ConfigError, r"`model\.name` \(test_vitt\)"),
-        ({"model__weights": "/nowhere.pth"}, 1, ConfigError, r"/nowhere\.pth does not exist"),
-        ({}, 5, ConfigError, r"`train\.global_batch` \(12\) must be a multiple of the world size \(5\); use 10 or 15"),
-        ({"train__global_batch": 64}, 1, DataError, "use at most 60"),
-        ({"run__resume": "must"}, 1, ConfigError, r"`run\.resume` \(must\)"),
-        (
-            {"data__image_size": 33},
-            1,
-            ConfigError,
-            r"`data\.image_size` \(33\): test_vit cannot take images of 33 x 33",
-        ),
-        (
-            {"model__name": "tests.test_cli:Wide"},
-            1,
-            ConfigError,
-            r"returns a tensor of shape \[1, 5\].* needs \[1, 3\]",
-        ),
-        ({"loss__class_weights": {"dog": 2.0}}, 1, ConfigError, r"`loss\.class_weights` \(dog\) names no class"),
-        ({"run__output_dir": __file__}, 1, ConfigError, r"`run\.output_dir`: .*test_cli\.py is no folder"),
-    ],
-)
-def test_check_finds_what_is_wrong(
-    tree: dict[str, Any], override: dict[str, Any], world_size: int, error: type[Exception], words: str
-) -> None:
-    with pytest.raises(error, match=words):
-        check.check(parse_config(changed(tree, run__deterministic=False, **override)), world_size)
+def test_models_are_listed_by_pattern() -> None:
+    command = [sys.executable, "-m", "dist_train", "--list-models", "squeezenet"]
+    listed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert listed.stdout.split() == ["torchvision", "squeezenet1_0", "torchvision", "squeezenet1_1"]

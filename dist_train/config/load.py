@@ -33,7 +33,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: 
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         found = "is empty: it" if tree is None else f"holds {type(tree).__name__} {tree!r:.40}, and"
-        raise ConfigError(f"{path} {found} must hold sections such as `model:` and `data:`; configs/ has examples")
+        raise ConfigError(
+            f"{path} {found} must hold sections such as `model:` and `data:`; `dist-train --example` lists some"
+        )
     for override in overrides or []:
         apply_override(tree, override)
     return parse_config(tree, of_a_run)

@@ -127,6 +127,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.wandb.job_type",
     "log.wandb.tags",
     "log.wandb.notes",
+    "log.loggers",
     "distributed.strategy",  # as train.micro_batch; a run may go on with torchrun after one process, or the reverse
     "distributed.timeout_s",
 )

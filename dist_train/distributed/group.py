@@ -198,3 +198,8 @@ def _device(local_rank: int) -> torch.device:
 def hosts_of(group: Dist) -> list[str]:
     """The host name of every rank, in the order of ranks."""
     return group.gather_objects(socket.gethostname())
+
+
+def gpu_names() -> list[str]:
+    """The names of the GPUs that this process sees."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]

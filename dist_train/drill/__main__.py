@@ -8,13 +8,14 @@ from dist_train.config import load_config
 from dist_train.drill.faults import FAULTS, CommandStart
 from dist_train.drill.rehearsal import STEPS, Drill, table
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, DistTrainError
+from dist_train.system.program import program
 from dist_train.system.terminal import positive, report
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m dist_train.drill",
+        prog=program("drill"),
         description=f"Rehearse the ways in which a run can die, on this machine and with your config: runs of {STEPS} steps "
         "are stopped, killed or damaged, and started again; each must end with the weights of an undisturbed one.",
         epilog="Writes to <run.output_dir>/drill-<run.name>, and removes that if all went well. "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dist_train.config import Config
 from dist_train.config.types import seconds_of
-from dist_train.distributed.group import Dist, hosts_of, joined
+from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError
 from dist_train.run.folder import RunDir, told_as_config
@@ -16,7 +16,7 @@ from dist_train.run.result import Status
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail
 from dist_train.training.loop import finished, fit, log
-from dist_train.training.recorder import Journal
+from dist_train.training.recorder import Recorder
 from dist_train.training.setup import build_setup
 
 LAST_WRITE_S = 20.0
@@ -42,17 +42,18 @@ def attempt(cfg: Config, group: Dist, number: Number) -> Status:
     try:
         setup = build_setup(cfg, group)
         hosts = hosts_of(group)
-        number.value = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts))
-        journal = Journal(setup, number.value, hosts)
+        number.value = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts, gpu_names()))
+        recorder = Recorder(setup, number.value, hosts)
         if finished(setup):
             log.info("%s is finished already", setup.run.path)
         try:
-            status = fit(setup, journal, stop)
+            status = fit(setup, recorder, stop)
         except Exception:
             setup.checkpoints.finish(LAST_WRITE_S)
+            recorder.abandon()
             raise
         setup.checkpoints.close()
-        journal.close(status)
+        recorder.close(status, stop.reason)
         stop.close()
     finally:
         if group.is_main:

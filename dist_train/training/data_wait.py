@@ -50,7 +50,7 @@ def advice(cfg: Config, share: float, cores: int) -> str:
         ways.append("set augment.device=true, which leaves the loader next to nothing to do")
     if workers >= cores:
         ways.append(
-            f"give each rank more CPU cores than these {cores} (launch/slurm.py --cpus-per-gpu) and as many workers"
+            f"give each rank more CPU cores than these {cores} (--cpus-per-gpu of `dist-train slurm`) and as many workers"
         )
     if cfg.augment.randaugment is not None and cfg.augment.randaugment.interpolation == "bilinear":
         ways.append("set augment.randaugment.interpolation=nearest, which is another recipe at about half the cost")

@@ -25,7 +25,6 @@ from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.distributed.strategies.single import Single
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
-from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
@@ -99,7 +98,6 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
     if group.is_main:
         _begin_folder(run, index, saved)
-        log.info("%s\n%s", describe(network.module), plan.describe())
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)

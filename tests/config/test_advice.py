@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dist_train.check import check
 from dist_train.config import Config, load_config, parse_config
 from dist_train.config.advice import NEEDS, advise
 from dist_train.config.plan import make_plan
+from dist_train.inference.preflight import check
 from tests.support.runs import changed, train
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from dist_train.check import check
 from dist_train.config import parse_config
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache, cache_path, check_cache, open_cache
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
+from dist_train.inference.preflight import check
 from tests.data.test_loader import equal, first_batches
 from tests.support.runs import changed, rows, state_digest, train
 

@@ -1,10 +1,14 @@
-"""A run folder and a trainer that needs no torch."""
+"""A trainer that needs no torch, a config for it, and its start on this machine."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,5 +45,48 @@ def make_config(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def python() -> str:
-    return sys.executable
+def start(standin_code: Path, tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start ``launch/slurm.py --cluster local`` in a process group of its own."""
+    begun = []
+
+    def go(config: Path, *args: str, **variables: str) -> "subprocess.Popen[str]":
+        command = [
+            sys.executable,
+            "launch/slurm.py",
+            "--cluster",
+            "local",
+            "--no-check",
+            "--config",
+            str(config),
+            *args,
+        ]
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PYTHONPATH"))}
+        env |= variables
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        begun.append(subprocess.Popen(command, cwd=standin_code, env=env, start_new_session=True, **pipes))
+        return begun[-1]
+
+    yield go
+    for process in begun:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+    assert _processes_of(tmp_path) == [], "a worker outlived its launcher"
+
+
+def _processes_of(folder: Path) -> list[str]:
+    """Command lines of processes that have to do with the test, some time being given to them to end."""
+    give_up_at = time.time() + 5
+    while True:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if str(folder) in line:
+                found.append(line)
+        if not found or time.time() > give_up_at:
+            return found
+        time.sleep(0.2)

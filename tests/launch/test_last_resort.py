@@ -8,8 +8,7 @@ import pytest
 from dist_train.config import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
-from launch import last_resort, scontrol
-from launch import starts as progress
+from launch import last_resort, scontrol, starts
 
 TASK = {"SLURM_JOB_ID": "7"}
 
@@ -32,7 +31,7 @@ def test_what_a_supervisor_decided_stands(status: str, make_config: Callable[...
 def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
     run = RunDir.of(load_config(config))
-    progress.record_start(run, "7", 0)
+    starts.record_start(run, "7", 0)
     write_result(run, Result(step=5))
     assert last_resort.main(["137", "--config", str(config), "run.seed=0"], TASK) == 0
     assert requeued == ["7"]
@@ -43,9 +42,9 @@ def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
 ) -> None:
     config = make_config()
     run = RunDir.of(load_config(config))
-    progress.record_start(run, "7", 1)
+    starts.record_start(run, "7", 1)
     write_result(run, Result(status="failed", error="oom", step=5))
-    progress.record_end(run, "fail", "oom error")
+    starts.record_end(run, "fail", "oom error")
     assert last_resort.main(["143", "--config", str(config)], TASK | {"SLURM_RESTART_COUNT": "1"}) == 143
     assert requeued == []
     assert last_resort.main(["143", "--config", str(config)], TASK | {"SLURM_RESTART_COUNT": "2"}) == 0
@@ -55,8 +54,8 @@ def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
 def test_killed_twice_without_progress_it_ends(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
     run = RunDir.of(load_config(config))
-    progress.record_start(run, "7", 0)
-    progress.record_start(run, "7", 1)
+    starts.record_start(run, "7", 0)
+    starts.record_start(run, "7", 1)
     assert last_resort.main(["137", "--config", str(config)], TASK) == 137
     assert requeued == []
 

@@ -7,8 +7,7 @@ import pytest
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
 from dist_train.system.files import write_json
-from launch import scontrol, status
-from launch import starts as progress
+from launch import scontrol, starts, status
 
 
 @pytest.fixture
@@ -21,9 +20,9 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> dict[str, scontrol.Job]:
 
 def make_run(folder: Path, name: str, job: str, **result: object) -> RunDir:
     run = RunDir(folder / name)
-    progress.record_submission(run, job)
+    starts.record_submission(run, job)
     if result:
-        progress.record_start(run, job, 0)
+        starts.record_start(run, job, 0)
         write_json(run.provenance, {"attempts": [{}]})
         run.config.write_text("")
         write_result(run, Result(**result))  # type: ignore[arg-type]

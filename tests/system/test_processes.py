@@ -1,12 +1,17 @@
-"""Who dies with whom."""
+"""Who descends from whom, and who dies with whom."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+
+import pytest
 
 from dist_train.system import processes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 PARENT = """
 import os, signal, sys, time
@@ -16,20 +21,36 @@ print(child.pid, flush=True)
 time.sleep(60)
 """
 
+ORPHAN = """
+import os, subprocess, sys
+from dist_train.system import processes
+processes.adopt_orphans()
+sleep = "[sys.executable, '-c', 'import time; time.sleep(60)']"
+middle = f"import subprocess, sys; print(subprocess.Popen({sleep}, stdout=subprocess.DEVNULL).pid)"
+child = int(subprocess.run([sys.executable, "-c", middle], stdout=subprocess.PIPE, text=True).stdout)
+print(processes.children(os.getpid()) == [child])
+processes.send([child], 9)
+while processes.alive(child):
+    pass
+print(os.path.exists(f"/proc/{child}"))
+processes.reap()
+print(os.path.exists(f"/proc/{child}"))
+"""
 
-def wait_gone(pid: int) -> bool:
-    give_up_at = time.time() + 10
-    while time.time() < give_up_at:
-        if pid not in processes.children(1) and not os.path.exists(f"/proc/{pid}"):
-            return True
-        try:
-            with open(f"/proc/{pid}/stat") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    return True
-        except OSError:
-            return True
+DIES_WITH = """
+import sys, time
+from dist_train.system import processes
+processes.die_with_parent()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    give_up_at = time.time() + seconds
+    while not condition():
+        assert time.time() < give_up_at
         time.sleep(0.05)
-    return False
 
 
 def test_a_guarded_process_is_deaf_and_dies_with_its_parent() -> None:
@@ -44,10 +65,48 @@ def test_a_guarded_process_is_deaf_and_dies_with_its_parent() -> None:
         assert processes.children(parent.pid) == [child], "it should not have heard SIGTERM"
         parent.kill()
         parent.wait()
-    assert wait_gone(child)
+    wait_for(lambda: not processes.alive(child))
+
+
+def test_an_orphan_is_adopted_and_forgotten_when_it_has_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["True", "True", "False"], done.stderr
+
+
+def test_a_process_dies_with_its_parent() -> None:
+    start = f"import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', {DIES_WITH!r}]); print(child.pid, flush=True); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    with parent.stdout:
+        child = int(parent.stdout.readline())
+        assert parent.stdout.readline() == "ready\n"
+        assert processes.alive(child)
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: not processes.alive(child))
+
+
+def test_processes_are_found_by_a_variable() -> None:
+    env = os.environ | {"START_OF_TEST": "7.0"}
+    process = subprocess.Popen([sys.executable, "-c", "input()"], env=env, stdin=subprocess.PIPE)
+    assert process.stdin
+    with process.stdin:
+        wait_for(lambda: processes.with_variable("START_OF_TEST", lambda value: value == "7.0") == [process.pid])
+        assert processes.with_variable("START_OF_TEST", lambda value: value != "7.0") == []
+    process.wait()
+
+
+def test_leaving_at_once_runs_no_exit_handler() -> None:
+    code = (
+        "import atexit; from dist_train.system.processes import leave_at_once\n"
+        "atexit.register(print, 'handler')\nprint('last words')\nleave_at_once(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "last words\n")
 
 
 def test_a_signal_to_a_process_that_is_gone_is_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
+    assert not processes.alive(process.pid)
     processes.send([process.pid], signal.SIGTERM)

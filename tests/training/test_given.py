@@ -153,7 +153,6 @@ class _NeverStops:
 
 
 class _Quiet:
-    def check_finite(self) -> None: ...
     def paused(self, seconds: float) -> None: ...
 
 

@@ -26,7 +26,7 @@ class CsvConfig(Section):
 
 class DataConfig(Section):
     format: Annotated[str, FORMATS] = "imagefolder"
-    """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable` (docs/data.md)."""
+    """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable`."""
     root: FilePath
     """Folder of the images; what it must look like depends on `format`."""
     task: Task = "classification"

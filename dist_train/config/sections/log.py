@@ -1,10 +1,11 @@
 """The section `log`: rows of metrics, TensorBoard, W&B."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dist_train.config.types import PositiveInt, Section
+from dist_train.config.user_code import CALLABLE
 
 
 class WandbConfig(Section):
@@ -27,6 +28,19 @@ class WandbConfig(Section):
     """Free text."""
 
 
+def _own_class(value: str) -> str:
+    if not CALLABLE.fullmatch(value):
+        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.loggers:MyLogger")
+    return value
+
+
+class LoggerConfig(Section):
+    name: Annotated[str, AfterValidator(_own_class)]
+    """`package.module:Class`, a subclass of `dist_train.loggers.base.Logger`."""
+    options: dict[str, Any] = {}
+    """Arguments of the class."""
+
+
 class LogConfig(Section):
     every_steps: PositiveInt | None = None
     """Steps between two rows of training metrics. If not given: a tenth of an epoch, at most 50."""
@@ -34,3 +48,5 @@ class LogConfig(Section):
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases; any key of this section but `mode` asks for it."""
+    loggers: tuple[LoggerConfig, ...] = ()
+    """Loggers of your own, beside the others."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dist_train.loggers.wandb.sink import open_wandb
 
 from dist_train.config import Config, parse_config
 from dist_train.loggers.wandb.files import session_path
-from dist_train.loggers.wandb.sink import open_wandb
 from dist_train.loggers.wandb.wanted import VARIABLES, wanted_mode
 from dist_train.run.folder import RunDir
 from tests.support.runs import changed

@@ -1,0 +1,98 @@
+"""What a model is made of, what of it trains, and what it costs; and the names of all models."""
+
+import sys
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dist_train.config import Config
+from dist_train.data.index import scan
+from dist_train.distributed.group import Dist
+from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
+from dist_train.model.backbones import list_models
+from dist_train.model.build import Network
+from dist_train.model.freeze import describe
+from dist_train.system.terminal import report
+from dist_train.training.setup import build_network
+
+COLUMNS = 100
+"""No line of the description is longer."""
+
+
+def print_model(cfg: Config) -> int:
+    """Print the model of a config. Return the exit code."""
+    try:
+        network = _without_numbers(cfg)
+    except DistTrainError as error:
+        return report(error)
+    print(describe_network(cfg, network))
+    return EXIT_DONE
+
+
+def print_names(pattern: str) -> int:
+    """Print every classifier whose name matches. Return the exit code: that of a user's error if there is none."""
+    names = list_models(pattern)
+    for source, name in names:
+        print(f"{source:12}{name}")
+    if not names:
+        print(f"error: no model of timm or torchvision matches {pattern!r}; try a shorter one, or '*'", file=sys.stderr)
+    return EXIT_DONE if names else EXIT_USER
+
+
+def describe_network(cfg: Config, network: Network) -> str:
+    """Return totals, a table of the model's parts, and all modules."""
+    module, size = network.module, network.image_size
+    head = sum(module.get_parameter(name).numel() for name in network.head)
+    lines = [
+        f"{cfg.model.source} {cfg.model.name} at {size} x {size} px",
+        describe(module),
+        f"head: {head:,} parameters in {', '.join(sorted(network.head))}",
+        f"forward pass: {flops(module, size) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
+        "",
+        *_table_of_parts(module),
+        "",
+        *repr(module).splitlines(),
+    ]
+    return "\n".join(_fit(line) for line in lines)
+
+
+def _table_of_parts(module: nn.Module) -> list[str]:
+    parts = {name: list(part.parameters()) for name, part in module.named_children()}
+    parts["(its own)"] = list(module.parameters(recurse=False))
+    rows = [f"{'part':32}{'parameters':>16}{'that train':>16}"]
+    for name, parameters in parts.items():
+        if parameters:
+            total, trains = sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+            rows.append(f"{name:32}{total:>16,}{trains:>16,}")
+    return rows
+
+
+def _fit(line: str) -> str:
+    """Cut what is too long for a terminal."""
+    return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 3]}..."
+
+
+def flops(module: nn.Module, image_size: int) -> int:
+    """Floating-point operations of one image's forward pass in eval mode, as torch counts them."""
+    device = next(module.parameters()).device
+    module.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros((1, 3, image_size, image_size), device=device))
+    return int(counter.get_total_flops())
+
+
+def _without_numbers(cfg: Config) -> Network:
+    """The model on the meta device, which has shapes only: the largest take no time. A few need real numbers."""
+    index = scan(cfg.data)
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                alone = Dist.alone(device)
+                network = build_network(cfg, index, alone, load=False)
+                flops(network.module, network.image_size)
+            return network
+        except (DistTrainError, RuntimeError):
+            if device == "cpu":
+                raise
+    raise AssertionError("unreachable")

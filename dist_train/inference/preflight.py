@@ -1,0 +1,94 @@
+"""Try everything that can go wrong before the first step, without taking one: the command ``check``."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from dist_train.checkpoint.store import Checkpoints
+from dist_train.config import Config
+from dist_train.config.advice import advise
+from dist_train.config.plan import make_plan
+from dist_train.config.resume_keys import arithmetic
+from dist_train.data.cache import check_cache
+from dist_train.data.index import scan
+from dist_train.distributed.group import Dist, choose_strategy
+from dist_train.distributed.strategies.single import Single
+from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.loggers.open import own_loggers
+from dist_train.model.freeze import describe
+from dist_train.run.folder import RunDir
+from dist_train.system.terminal import log_to_console, report
+from dist_train.training.build_state import build_state
+from dist_train.training.given import Given
+from dist_train.training.resume import find_checkpoint
+from dist_train.training.setup import build_network
+
+
+def check_and_print(cfg: Config, world_size: int) -> int:
+    """Check a config as it would run on ``world_size`` ranks, and print the plan. Return the exit code."""
+    log_to_console(0)
+    try:
+        check(cfg, world_size)
+    except DistTrainError as error:
+        return report(error)
+    print("all good: nothing was trained, nothing was written")
+    return EXIT_DONE
+
+
+def check(cfg: Config, world_size: int) -> None:
+    """Build all parts but those that train.
+
+    Raises:
+        DistTrainError: the first thing that is wrong.
+    """
+    alone = Dist.alone()
+    if world_size == 1:
+        choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
+    index = scan(cfg.data)
+    print(
+        f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} "
+        f"{'targets' if index.task == 'regression' else 'classes'}"
+    )
+    for split in (index.train, index.val):
+        for position in {0, len(split) // 2, len(split) - 1}:
+            index.images.open(split.name(position)).pixels()
+    own_loggers(cfg.log)
+    if cfg.augment.device:
+        print(check_cache(cfg.data, index))
+    plan = make_plan(cfg, len(index.train), world_size)
+    run = RunDir.of(cfg)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
+    network = build_network(cfg, index, alone, load=saved is None)
+    _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
+    print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
+    print(plan.describe())
+    for line in advise(cfg, plan, index.outputs):
+        print(f"note: {line}")
+    print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
+    needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
+    _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    if isinstance(value, dict):
+        return sum(map(_bytes, value.values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _disk_space(path: Path, needed: int) -> None:
+    while not path.exists():
+        path = path.parent
+    if not path.is_dir() or not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(f"`run.output_dir`: {path} is not a folder that you can write to; choose another one")
+    free = shutil.disk_usage(path).free
+    print(f"disk: about {needed / 1e9:.1f} GB for checkpoints, {free / 1e9:.1f} GB free at {path}")
+    if free < needed:
+        raise ConfigError(
+            f"`run.output_dir`: {path} has {free / 1e9:.1f} GB free, and the checkpoints of this run need about "
+            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another place"
+        )

@@ -1,0 +1,35 @@
+"""Where this code lies, a clone of the repository or an installed package, and what follows from that."""
+
+import os
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages ``dist_train`` and ``launch``."""
+CLONE_CONFIG = HOME / "configs" / "vit.yaml"
+"""The config that a clone submits if the user names none."""
+IN_CLONE = CLONE_CONFIG.is_file()
+
+
+def command(name: str) -> str:
+    """Return how a user calls one of the launcher's commands: ``python launch/slurm.py``, ``dist-train-slurm``."""
+    if IN_CLONE:
+        return f"python launch/{name.replace('-', '_')}.py"
+    return "dist-train-slurm" if name == "slurm" else f"dist-train {name}"
+
+
+def site_file() -> Path:
+    """Return the file of a site's defaults that is read if it exists: in the clone, or in the user's own settings."""
+    if IN_CLONE:
+        return HOME / "configs" / "cluster.yaml"
+    settings = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(settings) / "dist_train" / "cluster.yaml"
+
+
+def user_code() -> Path:
+    """Return the folder whose modules a config may name: the clone, or the current folder where there is none."""
+    return HOME if IN_CLONE else Path.cwd()
+
+
+def pythonpath(code: Path) -> str:
+    """Return PYTHONPATH for a job: ``code`` first, then what the user had."""
+    return os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,0 +1,45 @@
+"""Read the values of the launcher's options; a wrong one is an error of the command line (argparse)."""
+
+import re
+from argparse import ArgumentTypeError
+
+from dist_train.config.types import seconds_of
+
+
+def natural(text: str) -> int:
+    """Read a whole number, 0 or more."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return int(text)
+
+
+def memory(text: str) -> str:
+    """Read a memory size as sbatch takes it, such as ``64G``."""
+    if not re.fullmatch(r"\d+[KMGT]?B?", text):
+        raise ArgumentTypeError(f"{text!r} must be a memory size, such as 64G or 64000M")
+    return text.removesuffix("B")
+
+
+def walltime(text: str) -> str:
+    """Read a duration such as ``12:00:00``, and leave it as it is written."""
+    try:
+        seconds_of(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return text
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Read ``KEY=VALUE``."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE")
+    return key, value
+
+
+def sbatch_option(text: str) -> tuple[str, str | bool]:
+    """Read ``gres=gpu:8``; ``exclusive``, ``exclusive=`` or, from a site's file, ``exclusive=true`` have no value."""
+    key, _, value = text.removeprefix("--").partition("=")
+    if not key:
+        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY")
+    return key, True if value in ("", "true") else value

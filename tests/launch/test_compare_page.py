@@ -1,0 +1,48 @@
+"""The comparison as a page and as a picture."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from launch import compare
+from tests.launch.run_folders import make_run, page_data, run_script
+
+
+def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    wild = make_run(tmp_path, "b", top1=float("nan"))
+    wild.config.write_text(wild.config.read_text().replace("clip_grad: null", "clip_grad: .inf"))
+    wild.metrics.write_text('{"step": 1, "epoch": NaN, "split": "train", "loss": Infinity}\n')
+    done = run_script(tmp_path / "*", "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = page_data(tmp_path / "page.html")["runs"][1]
+    assert page["settings"]["train.clip_grad"] == "inf"
+    assert page["curves"]["train/loss"] == [[1, None, None]]
+
+
+def test_the_page_stands_alone_and_no_name_can_break_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "a", lr=0.2)
+    run.config.write_text(run.config.read_text().replace("resnet18", "'</script><b>'"))
+    with open(run.metrics, "a") as file:
+        file.write('{"step": 5, "epoch": 2.5, "split": "train", "loss": NaN}\n')
+    make_run(tmp_path, "b")
+    page = tmp_path / "page.html"
+    assert run_script(tmp_path / "*", "--html", page).returncode == 0
+    text = page.read_text()
+    assert "</script><b>" not in text
+    links = set(re.findall(r"https?://[^\"'\s]+|(?:src|href)=[^>]+", text))
+    assert links == {"http://www.w3.org/2000/svg"}  # a name, not an address that is fetched
+    data = page_data(page)
+    assert data["settingKeys"] == ["model.name", "optim.lr"]
+    curves = {entry["name"]: entry["curves"] for entry in data["runs"]}
+    assert curves["b"]["val/top1"] == [[2, 1.0, 50.0], [4, 1.0, 45.0]]
+    assert curves["a"]["train/loss"][-1] == [5, 2.5, None]
+
+
+def test_png(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    make_run(tmp_path, "a")
+    make_run(tmp_path, "b", lr=0.2)
+    assert compare.main([str(tmp_path / "*"), "--png", str(tmp_path / "p.png")]) == 0
+    assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"

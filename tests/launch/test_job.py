@@ -1,0 +1,86 @@
+"""What is submitted, checked before anything waits in a queue."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dist_train.errors import ConfigError
+from dist_train.run.result import Result, write_result
+from launch import options, scontrol
+from launch.job import Job, Task, check_not_running, is_done, make_job
+from launch.job_options import JobOptions
+from launch.starts import record_submission
+from tests.launch.commands import launch
+
+
+@pytest.fixture
+def make(make_config: Callable[..., Path]) -> Callable[..., Job]:
+    config = make_config()
+
+    def make(*args: str, sweep: str | None = None) -> Job:
+        given = options.parse([f"--config={config}", *args])
+        return make_job(given, [(None, []), ("second", ["optim.lr=0.2"])] if sweep else [(None, [])], sweep)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("args", "gpus_of_the_partition", "expected"),
+    [
+        ([], None, (0, 1, 8)),
+        ([], 4, (4, 4, 32)),
+        (["--gpus-per-node=2", "--cpus-per-gpu=3"], 4, (2, 2, 6)),
+        (["--procs-per-node=2"], 4, (4, 2, 16)),
+        (["--cluster=local"], 4, (0, 1, 8)),
+    ],
+)
+def test_what_the_user_left_open(
+    make: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+    args: list[str],
+    gpus_of_the_partition: int | None,
+    expected: tuple[int, int, int],
+) -> None:
+    monkeypatch.setattr(scontrol, "gpus_in_a_node", lambda _partition: gpus_of_the_partition)
+    job = make(*args)
+    assert (job.gpus, job.procs, job.cpus) == expected
+    assert Task("c.yaml", [], job.options).procs == job.procs
+
+
+def test_a_sweep_names_its_runs_and_their_group(make: Callable[..., Job]) -> None:
+    job = make("--nodes=2", sweep="both")
+    assert (job.name, job.world_size, job.home.parent.name) == ("both", 2, "both")
+    assert [run.cfg.run.name for run in job.runs] == ["tiny", "second"]
+    assert {run.cfg.log.wandb.group for run in job.runs} == {"both"}
+    assert "second: optim.lr=0.2 run.name=second log.wandb.group=both" in job.describe()
+
+
+def test_an_unknown_partition_is_refused(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scontrol, "partitions", lambda: ["high", "low"])
+    with pytest.raises(ConfigError, match=r"--partition \(lo\) does not exist here; use one of: high, low"):
+        make("--partition=low,lo")
+
+
+def test_a_job_under_way_and_a_run_that_is_done(make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = make().runs
+    check_not_running(run)
+    record_submission(run.folder, "7")
+    monkeypatch.setattr(scontrol, "show_job", lambda _: scontrol.Job("PENDING"))
+    with pytest.raises(ConfigError, match=r"already has job 7 \(PENDING\)"):
+        check_not_running(run)
+    assert not is_done(run)
+    write_result(run.folder, Result(status="done"))
+    assert is_done(run)
+
+
+def test_the_error_of_a_broken_check_is_its_last_line(make_config: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libcudart.so.13 is not here')\n")
+    done = launch("--config", str(make_config()), "--dry-run", pythonpath=str(tmp_path / "broken"))
+    assert done.returncode == 2
+    assert done.stderr.endswith("failed: ImportError: libcudart.so.13 is not here\n")
+
+
+def test_a_task_without_a_number_of_workers_has_one() -> None:
+    assert Task("c.yaml", [], JobOptions()).procs == 1
