@@ -14,7 +14,7 @@ from typing import TextIO
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 
 COLUMNS = 100
-"""What a line may take on a terminal."""
+"""The width that log lines are made for."""
 
 
 def digits(value: float) -> str:

@@ -94,7 +94,7 @@ def main(cfg: Config) -> int:
             "interrupted twice: left at once, without saving; the same command goes on from what is saved"
         )
         return fail(cfg, error, number.value)
-    except Exception as error:  # noqa: BLE001 - every failure is told in result.json
+    except Exception as error:  # noqa: BLE001 - result.json records every failure
         return fail(cfg, error, number.value)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED

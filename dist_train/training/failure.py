@@ -1,4 +1,4 @@
-"""How a start that fails is told: a sentence for what a user can mend, a traceback for the rest, the cause in ``result.json``."""
+"""Report a start that fails: a sentence for what a user can fix, a traceback for the rest, the cause in ``result.json``."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
-    """Tell of a failure.
+    """Report a failure to the user, to torchrun and in ``result.json``.
 
     Args:
         attempt: which one of the run it was; None if it had not begun.
