@@ -28,7 +28,7 @@ from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 
 MODEL, SIZE, BATCH = {"name": "vit_tiny_patch16_224"}, 96, 16
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 
 
 def rank_main(folder: Path, quick: bool) -> None:
@@ -65,7 +65,7 @@ def bare_side(folder: Path, group: Dist) -> Callable[[int], float]:
     trained = DistributedDataParallel(model, gradient_as_bucket_view=True) if group.world_size > 1 else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
     shadow = deepcopy(model).eval().requires_grad_(False)
-    normalise = ours.setup.normalise
+    normalise = ours.setup.data.normalise
     return bare_steps(
         trained, ours.batch, normalise._mean, normalise._scale, True, shadow, optimizer, time.perf_counter
     )

@@ -37,7 +37,7 @@ class Job:
 
     @property
     def group(self) -> Dist:
-        return Dist(0, 0, 1, self.device, "none")
+        return Dist.alone(self.device)
 
     def clock(self) -> float:
         """Seconds, when the device has done all that it was given."""

@@ -199,8 +199,8 @@ def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard
 
 
 def sides(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool, steps: int) -> dict[str, Callable[[], float]]:  # fmt: skip
-    ours = Ours(tree(folder, model, size, batch, hard), Dist(0, 0, 1, torch.device("cpu"), "none"))
-    module, normalise = ours.setup.network.module, ours.setup.normalise
+    ours = Ours(tree(folder, model, size, batch, hard), Dist.alone())
+    module, normalise = ours.setup.network.module, ours.setup.data.normalise
     mean, scale = normalise._mean, normalise._scale
 
     def copy() -> tuple[nn.Module, Any]:

@@ -26,7 +26,7 @@ from dist_train.distributed.group import Dist
 from dist_train.model.build import Network
 
 BATCH = 32
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 Side = Callable[[Path], Iterator[int]]

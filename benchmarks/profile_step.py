@@ -19,7 +19,6 @@ from benchmarks.gpu_sides import RECIPE, FirstSteps, Job, our_tree
 from benchmarks.images import small_folder
 from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, circumstances, write_json
-from dist_train.learning import precision as precision_module
 from dist_train.training.loop import fit
 
 PARTS = ("wait for data", "augment on the device", "forward", "loss", "backward", "gradient norm and clipping", "optimizer", "EMA")  # fmt: skip
@@ -69,11 +68,11 @@ def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]
 def attach(stepper: Any, state: Any) -> None:
     """Give the parts of a step their names."""
     stepper.augment = named("augment on the device", stepper.augment)
-    stepper.wrapped.forward = named("forward", stepper.wrapped.forward)
-    stepper.loss = named("loss", stepper.loss)
+    state.model.forward = named("forward", state.model.forward)
+    state.objective.loss.forward = named("loss", state.objective.loss.forward)
     state.precision.backward = named("backward", state.precision.backward)
-    precision_module.clip = named("gradient norm and clipping", precision_module.clip)
-    precision_module.update_weights = named("optimizer", precision_module.update_weights)
+    stepper.strategy.clip = named("gradient norm and clipping", stepper.strategy.clip)
+    state.optimizer.step = named("optimizer", state.optimizer.step)
     state.ema.update = named("EMA", state.ema.update)
 
 

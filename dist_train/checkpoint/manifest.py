@@ -1,5 +1,6 @@
 """What a checkpoint is, and what its writer is told. No torch, so that the writer starts in a moment."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ class Manifest:
     bytes: int = 0
     sha256: str = ""
     format: int = FORMAT
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of a checkpoint that is known to be valid."""
+        return cls(**json.loads((folder / MANIFEST).read_bytes()))
 
     @property
     def name(self) -> str:

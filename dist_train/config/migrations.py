@@ -37,7 +37,7 @@ class Migration:
 
 MIGRATIONS: tuple[Migration, ...] = ()
 
-BEFORE: dict[str, Any] = {}
+BEFORE: dict[str, Any] = {"loss.objective": None, "loss.objective_options": {}}
 """Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
 
 

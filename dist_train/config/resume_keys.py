@@ -58,6 +58,8 @@ CHANGE_THE_WEIGHTS = (
     "augment.mix_switch_prob",
     "loss.name",
     "loss.options",
+    "loss.objective",
+    "loss.objective_options",
     "loss.label_smoothing",
     "loss.class_weights",
     "loss.gamma",

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,10 @@ from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.formats.base import Entry, Images, Listing
+from dist_train.data.formats.dataset_objects import given_data_sets
 from dist_train.data.formats.folders import IMAGE_SUFFIXES
+from dist_train.data.formats.images import FileImages, GivenImages
+from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
 
@@ -75,13 +78,29 @@ class DataIndex:
         return len(self.classes)
 
 
-def scan(cfg: DataConfig) -> DataIndex:
+def read_index(cfg: DataConfig, group: Dist, given: tuple[Any, Any] | None = None) -> DataIndex:
+    """Scan on rank 0, for every rank.
+
+    Args:
+        given: training and validation set given in code, in place of ``data.format``; every rank has them.
+
+    Raises:
+        ConfigError, DataError: see ``scan``.
+    """
+    if given is None:
+        return group.from_main(lambda: scan(cfg))
+    images = GivenImages("the data given", cfg.root, *given)
+    found = group.from_main(lambda: replace(scan(cfg, images), images=FileImages(cfg.root)))  # the sets do not travel
+    return replace(found, images=images)
+
+
+def scan(cfg: DataConfig, given: GivenImages | None = None) -> DataIndex:
     """Read the folder, the tables or the data set object once.
 
     Raises:
         ConfigError, DataError: it is not there, or is not laid out as ``data.format`` says.
     """
-    found: Listing = FORMATS.function(cfg.format)(cfg)
+    found: Listing = FORMATS.function(cfg.format)(cfg) if given is None else given_data_sets(cfg, given)
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)

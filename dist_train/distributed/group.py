@@ -14,17 +14,15 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from dist_train.config.sections.distributed import DistributedConfig
-from dist_train.distributed.ddp import _NO_BUFFER_SYNC
 from dist_train.errors import CommError, ConfigError, DistTrainError
 from dist_train.system.memory import keep_freed_memory
 
 T = TypeVar("T")
 
 
-Strategy = Literal["ddp", "dp", "none"]
+StrategyName = Literal["ddp", "dp", "none"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,20 @@ class Dist:
     """This process among ``world_size`` others.
 
     ``device`` is bound to this rank alone. ``control`` is a gloo group for what lives on the CPU (objects,
-    the stop flag), so that it never waits for the GPU.
+    the stop flag), so that it never waits for the GPU. ``strategy`` is the name of what trains on these ranks.
     """
 
     rank: int
     local_rank: int
     world_size: int
     device: torch.device
-    strategy: Strategy
+    strategy: StrategyName
     control: dist.ProcessGroup | None = None
+
+    @classmethod
+    def alone(cls, device: torch.device | str = "cpu", strategy: StrategyName = "none") -> "Dist":
+        """Return the world of one process."""
+        return cls(0, 0, 1, torch.device(device), strategy)
 
     def __deepcopy__(self, memo: object) -> "Dist":
         return self  # so that a model whose layers know their ranks can be copied, as the EMA does
@@ -109,24 +112,6 @@ class Dist:
             return None
         return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
 
-    def wrap(self, model: nn.Module) -> nn.Module:
-        """The module to train through: DDP, DataParallel, or ``model`` itself.
-
-        All ranks get the weights and buffers of rank 0 here. DDP averages gradients; it does not broadcast buffers
-        at every step, since only rank 0's are used: ``broadcast_buffers`` shares them where they matter.
-        """
-        if self.strategy == "dp":
-            return DataParallel(model)
-        if self.strategy != "ddp":
-            return model
-        self.broadcast_buffers(model)  # DDP itself leaves them alone if it may not broadcast them at every step
-        return DistributedDataParallel(
-            model,
-            device_ids=[self.device.index] if self.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            **_NO_BUFFER_SYNC,
-        )
-
 
 @contextmanager
 def joined(cfg: DistributedConfig) -> Iterator[Dist]:
@@ -141,7 +126,7 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
     local_rank = int(os.environ.get("LOCAL_RANK", "0")) if strategy == "ddp" else 0
     device = _device(local_rank)
     if strategy != "ddp":
-        yield Dist(0, 0, 1, device, strategy)
+        yield Dist.alone(device, strategy)
         return
     timeout = datetime.timedelta(seconds=cfg.timeout_s)
     try:
@@ -175,7 +160,7 @@ def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
 
 
-def choose_strategy(wanted: str, world_size: int, gpus: int) -> Strategy:
+def choose_strategy(wanted: str, world_size: int, gpus: int) -> StrategyName:
     """The strategy that ``distributed.strategy`` means for a process that sees ``gpus`` devices.
 
     Raises:

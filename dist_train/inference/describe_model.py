@@ -88,7 +88,7 @@ def _without_numbers(cfg: Config) -> Network:
     for device in ("meta", "cpu"):
         try:
             with torch.device(device):
-                alone = Dist(0, 0, 1, torch.device(device), "none")
+                alone = Dist.alone(device)
                 network = build_network(cfg, index, alone, load=False)
                 flops(network.module, network.image_size)
             return network

@@ -8,10 +8,8 @@ from typing import Any
 import torch
 
 from dist_train.config.choice_table import Task
-from dist_train.data.augment.on_device import Normalise
-from dist_train.data.bad_images import BadImages
-from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import evaluation_loader
+from dist_train.data.index import DataIndex, read_index
+from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
@@ -88,18 +86,16 @@ def score(
     """
     cfg = run_config(path, overrides)
     set_algorithms(cfg, group.device)
-    index = group.from_main(lambda: scan(cfg.data))
+    index = read_index(cfg.data, group)
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
         raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
     with group.together():
         trained = load_trained(path, which, group.device, overrides)
         if trained.classes != index.classes:
             raise ConfigError(f"{path} learnt other classes than `data.root` ({cfg.data.root}) has now")
-    network = trained.network
-    normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
-    loader = evaluation_loader(cfg, group, index, network, BadImages(cfg.data, index))
-    precision = Precision(cfg.train, group.device)
-    outcome = evaluate(network.module, loader, index, group, normalise, precision, StopRequest(group), keep)
+    data = open_data(cfg, group, index, trained.network, train=False)
+    parts = data.validation, index, group, data.normalise, Precision(cfg.train, group.device), StopRequest(group)
+    outcome = evaluate(trained.network.module, *parts, keep)
     return None if outcome is None else (outcome, index)
 
 
@@ -114,7 +110,7 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
         mean = mean.logit(eps=1e-7)
     scores = SampleScores(index.val, index.task, index.outputs, torch.device("cpu"), keep=True)
     scores.add(mean, outcomes[0].labels, torch.from_numpy(outcomes[0].counted).nonzero().flatten())
-    return scores.read(Dist(0, 0, 1, torch.device("cpu"), "none"))
+    return scores.read(Dist.alone())
 
 
 def _tell(

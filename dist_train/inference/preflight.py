@@ -10,17 +10,20 @@ from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
 from dist_train.config.advice import advise
 from dist_train.config.plan import make_plan
+from dist_train.config.resume_keys import arithmetic
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist, choose_strategy
+from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
-from dist_train.learning.losses import build_loss
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report
+from dist_train.training.build_state import build_state
+from dist_train.training.given import Given
 from dist_train.training.resume import find_checkpoint
-from dist_train.training.setup import build_network, build_state
+from dist_train.training.setup import build_network
 
 
 def check_and_print(cfg: Config, world_size: int) -> int:
@@ -40,7 +43,7 @@ def check(cfg: Config, world_size: int) -> None:
     Raises:
         DistTrainError: the first thing that is wrong.
     """
-    alone = Dist(0, 0, 1, torch.device("cpu"), "none")
+    alone = Dist.alone()
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
     index = scan(cfg.data)
@@ -56,10 +59,10 @@ def check(cfg: Config, world_size: int) -> None:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
     run = RunDir.of(cfg)
-    saved = find_checkpoint(cfg, Checkpoints(run.checkpoints, cfg.checkpoint.keep), index, only_look=True)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)
-    _, state = build_state(cfg, plan, alone, network)
-    build_loss(cfg.loss, index.classes, alone, network.module)
+    _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
     for line in advise(cfg, plan, index.outputs):

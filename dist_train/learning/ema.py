@@ -1,10 +1,12 @@
 """Exponential moving average of a model, buffers included."""
 
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Cell = tuple[dict[str, Any], str]
 """Where a module keeps a tensor. The tensor itself may be replaced; its place stays."""
@@ -19,7 +21,7 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.module = deepcopy(model).eval()
-        self._decay = decay
+        self._first, self._later = map(_averaging, (0.0, decay))
         pairs = list(zip(_cells(self.module), _cells(model), strict=True))
         self._averaged = [pair for pair in pairs if _tensor(pair[0]).is_floating_point()]
         self._copied = [pair for pair in pairs if not _tensor(pair[0]).is_floating_point()]
@@ -27,19 +29,23 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the model after ``step`` steps (from 1)."""
-        weight = 1.0 if step == 1 else 1.0 - self._decay
         if self._averaged:
             average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
-            torch._foreach_lerp_(average, newest, weight=weight)
-        if self._copied:
-            copy, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._copied), strict=True)
-            torch._foreach_copy_(copy, newest)
+            take = self._first if step == 1 else self._later
+            take(average, newest, step)
+        for mine, theirs in self._copied:
+            _tensor(mine).copy_(_tensor(theirs))
+
+
+def _averaging(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], int], None]:
+    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _cells(model: nn.Module) -> list[Cell]:
     """The places of all parameters and buffers; a tensor that is used in several counts once."""
     seen: set[int] = set()
     cells = []
+    # The dicts themselves: `getattr` would take 1.8 to 2.1 % of a step of 6 ms longer (benchmarks/results/shortcuts.md).
     for module in model.modules():
         for place in (module._parameters, module._buffers):
             for name, tensor in place.items():

@@ -20,29 +20,44 @@ from dist_train.config.sections.loss import LossConfig
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
 
-Loss = Callable[[Any, Tensor], Tensor]
-"""A model's outputs (auxiliary ones as a tuple behind the main ones) and targets, to a scalar."""
-
 Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
-def build_loss(cfg: LossConfig, classes: list[str], group: Dist, module: nn.Module) -> Loss:
-    """Return the criterion, with auxiliary heads and the L1 penalty on what trains in ``module``.
+class Loss(nn.Module):
+    """A criterion with auxiliary heads and the L1 penalty on what trains in ``model``.
+
+    A module, so that DataParallel's replicas have its tensors on their own device.
+    """
+
+    def __init__(self, cfg: LossConfig, criterion: nn.Module, model: nn.Module) -> None:
+        super().__init__()
+        self._aux_weight, self._l1 = cfg.aux_weight, cfg.l1
+        self.criterion, self.model = criterion, model
+
+    def forward(self, outputs: Any, targets: Tensor) -> Tensor:
+        """Return the loss of a model's outputs, auxiliary ones as a tuple behind the main ones."""
+        main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        total: Tensor = self.criterion(main.float(), targets)
+        for output in auxiliary:
+            if output is not None:
+                total = total + self._aux_weight * self.criterion(output.float(), targets)
+        return total + self._l1 * l1_norm(self.model) if self._l1 else total
+
+
+def build_loss(
+    cfg: LossConfig, classes: list[str], group: Dist, module: nn.Module, given: Criterion | None = None
+) -> Loss:
+    """Return the loss of a model's outputs and targets.
+
+    Args:
+        module: the model, whose parameters the L1 penalty is on.
+        given: a criterion given in code, in place of `loss.name`.
 
     Raises:
         ConfigError: an option names no class, or the user's own cannot be built.
     """
-    criterion = _criterion(cfg, classes, group)
-
-    def loss(outputs: Any, targets: Tensor) -> Tensor:
-        main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
-        total = criterion(main.float(), targets)
-        for output in auxiliary:
-            if output is not None:
-                total = total + cfg.aux_weight * criterion(output.float(), targets)
-        return total + cfg.l1 * l1_norm(module) if cfg.l1 else total
-
-    return loss
+    criterion = _criterion(cfg, classes, group) if given is None else _Own("the loss given", given)
+    return Loss(cfg, criterion.to(group.device), module)
 
 
 def l1_norm(module: nn.Module) -> Tensor:
@@ -50,18 +65,47 @@ def l1_norm(module: nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
-def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> Criterion:
+def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> nn.Module:
     row, function, options = LOSSES.find(cfg.name), LOSSES.function(cfg.name), LOSSES.options(cfg.name, cfg)
     if row is LOSSES.own:
-        return _own(function, cfg, group.device)
-    if "class_weights" in options:
-        options["class_weights"] = _class_weights(cfg, classes, group.device)
+        return _Own(f"`loss.name` ({cfg.name})", _built(function, cfg))
+    weights = _class_weights(cfg, classes) if "class_weights" in options else None
     if row.whole_batch:
         options["group"] = group
-    return functools.partial(function, **options)
+    return _Listed(function, options, weights)
 
 
-def _class_weights(cfg: LossConfig, classes: list[str], device: torch.device) -> Tensor | None:
+class _Listed(nn.Module):
+    """A function of ``config/choices.py`` with its options."""
+
+    def __init__(self, function: Criterion, options: dict[str, Any], class_weights: Tensor | None) -> None:
+        super().__init__()
+        self._function, self._options = function, options
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weights = {"class_weights": self.class_weights} if "class_weights" in self._options else {}
+        return self._function(outputs, targets, **(self._options | weights))
+
+
+class _Own(nn.Module):
+    """The user's criterion; what it returns is checked."""
+
+    def __init__(self, name: str, criterion: Criterion) -> None:
+        super().__init__()
+        self._name, self.criterion = name, criterion
+        if any(p.requires_grad for p in self.parameters()):
+            raise ConfigError(f"{name} has parameters to train; use buffers, or an objective (`loss.objective`)")
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        value: Any = self.criterion(outputs, targets)
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(f"{self._name} must return one number, the mean over the batch, and returned {found}")
+        return value
+
+
+def _class_weights(cfg: LossConfig, classes: list[str]) -> Tensor | None:
     for name in cfg.class_weights:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=3) or classes[:3]
@@ -70,31 +114,17 @@ def _class_weights(cfg: LossConfig, classes: list[str], device: torch.device) ->
             )
     if not cfg.class_weights:
         return None
-    return torch.tensor([cfg.class_weights.get(name, 1.0) for name in classes], device=device)
+    return torch.tensor([cfg.class_weights.get(name, 1.0) for name in classes])
 
 
-def _own(found: Callable[..., Any], cfg: LossConfig, device: torch.device) -> Criterion:
+def _built(found: Callable[..., Any], cfg: LossConfig) -> Criterion:
     """Return the user's class, called with ``loss.options``, or a function that takes outputs and targets."""
     try:
         if inspect.isclass(found):
-            criterion: Any = found(**cfg.options)
-        else:
-            with suppress(ValueError):  # a function of C has no signature
-                inspect.signature(found).bind(None, None, **cfg.options)
-            criterion = functools.partial(found, **cfg.options)
+            made: Any = found(**cfg.options)
+            return made  # type: ignore[no-any-return]
+        with suppress(ValueError):  # a function of C has no signature
+            inspect.signature(found).bind(None, None, **cfg.options)
+        return functools.partial(found, **cfg.options)
     except TypeError as error:
         raise ConfigError(f"`loss.options` ({cfg.options}) do not fit {cfg.name}: {error}") from None
-    if isinstance(criterion, nn.Module):
-        if any(p.requires_grad for p in criterion.parameters()):
-            raise ConfigError(
-                f"`loss.name` ({cfg.name}) has parameters to train, which no optimizer holds; use buffers"
-            )
-        criterion.to(device)
-    return lambda outputs, targets: _scalar(cfg.name, criterion(outputs, targets))
-
-
-def _scalar(name: str, value: Any) -> Tensor:
-    if not isinstance(value, Tensor) or value.ndim:
-        found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ConfigError(f"`loss.name` ({name}) must return one number, the mean over the batch, and returned {found}")
-    return value

@@ -1,6 +1,7 @@
 """Parameter groups and the optimizer."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from timm.optim import (
     param_groups_weight_decay,
 )
 from torch import nn
-from torch.optim import optimizer as hooks
 
 from dist_train.config.choices import OPTIMIZERS
 from dist_train.config.sections.optim import OptimConfig
@@ -22,13 +22,18 @@ FUSED_ON = ("cpu", "cuda")
 """Devices on which torch's SGD, Adam and AdamW update all parameters in one kernel."""
 
 
-def build_optimizer(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> torch.optim.Optimizer:
+def build_optimizer(
+    cfg: OptimConfig, module: nn.Module, head: frozenset[str], own: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """The optimizer over all that can train; each group carries its ``lr_scale``.
+
+    Args:
+        own: parameters of the objective, which train at the rate of the head.
 
     Raises:
         ConfigError: no such optimizer, or it or the model refuses an option.
     """
-    groups = param_groups(cfg, module, head)
+    groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
     options = OPTIMIZERS.options(cfg.name, cfg)
     if cfg.eps is None:
         options.pop("eps", None)
@@ -136,6 +141,14 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
     return _split_head(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head})
 
 
+def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Return groups of the objective's own parameters: matrices, and what may be exempt from decay."""
+    decayed = [p for p in own if p.ndim > 1 or cfg.decay_norm_and_bias]
+    others = [p for p in own if p.ndim <= 1 and not cfg.decay_norm_and_bias]
+    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [{**group, "lr_scale": cfg.head_lr_scale} for group in groups if group["params"]]
+
+
 def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Parameter]) -> list[dict[str, Any]]:
     if scale == 1:
         return [{"lr_scale": 1.0, **group} for group in groups if group["params"]]
@@ -155,13 +168,12 @@ def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) ->
     return new
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a saved state, with each moment in the memory layout of its parameter.
+def match_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Give each loaded moment the memory layout of its parameter.
 
     A checkpoint holds tensors in the usual layout. Fused optimizers go through parameter and moments in the order of
     memory: with a channels-last parameter they would take each moment for that of another weight.
     """
-    optimizer.load_state_dict(state)
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
             if torch.is_tensor(moment) and moment.shape == parameter.shape and moment.stride() != parameter.stride():
@@ -172,28 +184,3 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give each group its share of the learning rate ``lr``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
-
-
-def update_weights(optimizer: torch.optim.Optimizer) -> None:
-    """``optimizer.step``, without the entry in the profiler's book that torch puts around it with the calls of hooks.
-
-    The entry takes 25 us of a step, as long as the update of a small model. Where somebody has hung in a hook, as for
-    a constraint on the weights, torch's way it is.
-    """
-    step = type(optimizer).step
-    hung_in = (
-        hooks._global_optimizer_pre_hooks
-        or hooks._global_optimizer_post_hooks
-        or optimizer._optimizer_step_pre_hooks
-        or optimizer._optimizer_step_post_hooks
-    )
-    if getattr(step, "hooked", False) and not hung_in:  # torch marks its wrapper so
-        step = step.__wrapped__  # type: ignore[attr-defined]
-    step(optimizer)
-
-
-def drop_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """``zero_grad``, without the entry in the profiler's book that takes longer than all the rest of it."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None

@@ -1,18 +1,23 @@
 """Number formats: autocast, loss scaling and the guarded optimizer step as one object."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dist_train.config.sections.train import TrainConfig
-from dist_train.learning.optimizer import update_weights
+
+Clip = Callable[[list[Tensor], float], Tensor]
+"""Scales gradients to at most a total norm, and returns the norm before."""
 
 AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
+
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Precision:
@@ -34,15 +39,9 @@ class Precision:
         torch.backends.cuda.matmul.allow_tf32 = cfg.tf32
         torch.backends.cudnn.allow_tf32 = cfg.tf32
 
-    def to_train(self, model: nn.Module, in_threads: bool = False) -> nn.Module:
-        """The module to train through: ``model`` itself, or for pure fp16 its forward pass in half precision.
-
-        Args:
-            in_threads: replicas run in threads, as DataParallel's do; those know nothing of ``autocast``'s format.
-        """
-        if self._pure:
-            return HalfForward(model)
-        return AutocastForward(model, self) if in_threads and self._dtype is not None else model
+    def to_train(self, model: nn.Module) -> nn.Module:
+        """Return ``model`` itself, or for pure fp16 its forward pass in half precision."""
+        return HalfForward(model) if self._pure else model
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for a forward pass."""
@@ -52,8 +51,11 @@ class Precision:
         """Add the gradients of ``loss``, scaled if need be."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
-    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+    def step(self, optimizer: torch.optim.Optimizer, clip: Clip) -> Tensor:
         """Clip, and update the weights.
+
+        Args:
+            clip: the strategy's.
 
         Returns:
             The norm of the whole gradient before clipping, on the device.
@@ -66,7 +68,7 @@ class Precision:
             self.scaler.step(optimizer)
             self.scaler.update(None if self.scales else 1.0)
         else:
-            update_weights(optimizer)
+            optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,22 +76,6 @@ class Precision:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.scaler.load_state_dict(state)
-
-
-class AutocastForward(nn.Module):
-    """``module`` under the autocast of ``precision``, in whichever thread it runs.
-
-    In a new thread torch's DataParallel enters autocast in torch's own default format: fp16 where bf16 was asked for.
-    """
-
-    def __init__(self, module: nn.Module, precision: Precision) -> None:
-        super().__init__()
-        self.module = module
-        self._precision = precision
-
-    def forward(self, images: Tensor) -> Any:
-        with self._precision.autocast():
-            return self.module(images)
 
 
 class HalfForward(nn.Module):
@@ -106,7 +92,7 @@ class HalfForward(nn.Module):
         kept = {
             tensor
             for part in module.modules()
-            if isinstance(part, _BatchNorm)
+            if isinstance(part, BATCH_NORMS)
             for tensor in (*part.parameters(), *part.buffers())
         }
         every = [*module.named_parameters(), *module.named_buffers()]
@@ -117,17 +103,3 @@ class HalfForward(nn.Module):
         halves = {name: tensors[name].half() for name in self._names}
         with torch.autocast(images.device.type, enabled=False):
             return functional_call(self.module, halves, (images.half(),))
-
-
-def clip(grads: list[Tensor], limit: float) -> Tensor:
-    """Scale the gradients so that the norm of all of them together is at most ``limit``; inf leaves them alone.
-
-    What ``torch.nn.utils.clip_grad_norm_`` does, bit for bit, without its sorting of tensors by device and type.
-
-    Returns:
-        The norm before.
-    """
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
-    if limit < math.inf:
-        torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
-    return norm

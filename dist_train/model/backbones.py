@@ -18,6 +18,9 @@ from dist_train.model.heads import last_layer
 DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 """timm's and torchvision's argument for ``model.drop_path``."""
 
+GivenModel = nn.Module | Callable[[int], nn.Module]
+"""A model given in code, or what makes one with so many outputs."""
+
 HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
 """What timm takes in front of a name, for models that it fetches from elsewhere."""
 
@@ -40,19 +43,30 @@ class Backbone:
     crop_pct: float
 
 
-def create(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None = None) -> Backbone:
+def create(
+    cfg: ModelConfig,
+    outputs: int,
+    image_size: int | None,
+    overlay: dict[str, Any] | None = None,
+    given: GivenModel | None = None,
+) -> Backbone:
     """Build ``model.name``.
 
     Args:
         outputs: width of the head.
         image_size: side of the input in pixels; the model's own if None.
         overlay: where timm finds published weights, as ``pretrained.timm_overlay`` says; None for random ones.
+        given: a model, or a callable that makes one, in place of ``model.name``.
 
     Raises:
         ConfigError: there is no such model, it refuses an option, or its head cannot be found.
     """
-    if is_own(cfg.name):
-        backbone = _own(cfg, outputs, image_size)
+    if given is not None:
+        module = given if isinstance(given, nn.Module) else given(outputs)
+        backbone = _own(cfg, "the model given", module, outputs, image_size)
+    elif is_own(cfg.name):
+        module = _call(load_callable(cfg.name, "model.name"), cfg, num_classes=outputs)
+        backbone = _own(cfg, f"`model.name` ({cfg.name})", module, outputs, image_size)
     elif cfg.source == "timm":
         backbone = _timm(cfg, outputs, image_size, overlay)
     else:
@@ -129,14 +143,11 @@ def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[
     return _described(module, heads, image_size)
 
 
-def _own(cfg: ModelConfig, outputs: int, image_size: int | None) -> Backbone:
+def _own(cfg: ModelConfig, name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
     if cfg.drop_path:
-        raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {cfg.name} sets its own; set this to 0")
-    module = _call(load_callable(cfg.name, "model.name"), cfg, num_classes=outputs)
+        raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {name} sets its own; set this to 0")
     if not isinstance(module, nn.Module):
-        raise ConfigError(
-            f"`model.name` ({cfg.name}) must return a torch.nn.Module, and returned {type(module).__name__}"
-        )
+        raise ConfigError(f"{name} must return a torch.nn.Module, and returned {type(module).__name__}")
     return _described(module, _own_heads(module, outputs), image_size)
 
 

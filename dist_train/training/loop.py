@@ -7,7 +7,6 @@ from torch.nn.utils import get_total_norm
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Beside
-from dist_train.config.resume_keys import arithmetic
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
@@ -15,9 +14,10 @@ from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.run.result import Status
+from dist_train.training.build_state import train_everything
 from dist_train.training.guard import finite_means, take_means
 from dist_train.training.recorder import Recorder
-from dist_train.training.setup import Setup, train_everything
+from dist_train.training.setup import Setup
 from dist_train.training.step import train_step
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def fit(setup: Setup, recorder: Recorder, stop: StopRequest) -> Status:
     while pending or not over:
         if not pending:
             if progress.step == plan.unfreeze_step:
-                setup.stepper.wrapped = train_everything(setup.cfg, plan, setup.group, setup.network, setup.state)
+                parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
+                setup.stepper.wrapped = train_everything(*parts)
             train_step(setup.stepper, setup.state)
             recorder.tick()
             setup.checkpoints.poll()
@@ -68,14 +69,14 @@ def evaluate_now(setup: Setup, recorder: Recorder, stop: StopRequest) -> tuple[B
     state.share_buffers(setup.group)
     found = evaluate(
         state.evaluated_model,
-        setup.validation,
+        setup.data.validation,
         setup.index,
         setup.group,
-        setup.normalise,
+        setup.data.normalise,
         state.precision,
         stop,
     )
-    train_mode(state.model)
+    train_mode(state.objective)
     if found is None:
         return None, True
     is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
@@ -103,12 +104,13 @@ def save_now(setup: Setup, recorder: Recorder, stop: StopRequest, beside: Beside
     """
     began = time.monotonic()
     finite_means(setup)
-    bad = setup.bad_images.report(setup.group, setup.run.bad_images)
+    bad = setup.data.bad_images.report(setup.group, setup.run.bad_images)
     if bad and setup.group.is_main:
         log.warning("%d images cannot be read and are skipped: see %s", bad, setup.run.bad_images)
     progress = setup.state.progress
     if not get_total_norm(list(setup.state.model.parameters())).isfinite():
         raise NonFiniteError(f"the weights are not finite after step {progress.step}; lower `optim.lr`")
+    setup.state.own.check_frozen()
     setup.state.share_buffers(setup.group)
     state = setup.state.state_dict(setup.group)
     manifest = Manifest(
@@ -116,7 +118,7 @@ def save_now(setup: Setup, recorder: Recorder, stop: StopRequest, beside: Beside
         evaluated=progress.evaluated == progress.step,
         world_size=setup.group.world_size,
         data_fingerprint=setup.index.fingerprint,
-        config=arithmetic(setup.cfg),
+        config=setup.compared,
     )
     if setup.group.is_main:
         setup.checkpoints.save(state, manifest, beside)

@@ -68,6 +68,7 @@ class Recorder:
             "loss": means.loss,
             "lr": setup.stepper.lr(state.progress.step - 1),
             "grad_norm": means.grad_norm,
+            **means.extras,
         }
         lap = self._clock.lap(state.progress.step, setup.stepper.waited_s)
         if lap.steps:

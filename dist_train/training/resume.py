@@ -8,20 +8,24 @@ from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import Config
 from dist_train.config.refusals import refused_at_the_beginning
-from dist_train.config.resume_keys import arithmetic, changes
+from dist_train.config.resume_keys import changes
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError, DataError
+from dist_train.learning.own_parts import FROZEN
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
 log = logging.getLogger(__name__)
 
 
-def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, only_look: bool = False) -> Path | None:
+def find_checkpoint(
+    cfg: Config, checkpoints: Checkpoints, index: DataIndex, compared: dict[str, Any], only_look: bool = False
+) -> Path | None:
     """Return the newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
 
     Args:
+        compared: what must be the same as when the run began, by key.
         only_look: leave damaged ones where they are.
 
     Raises:
@@ -32,7 +36,7 @@ def find_checkpoint(cfg: Config, checkpoints: Checkpoints, index: DataIndex, onl
         if found is None:
             _may_begin(cfg, RunDir.of(cfg))
             return None
-        _may_go_on(cfg, index, *found)
+        _may_go_on(cfg, index, compared, *found)
     except (ConfigError, DataError) as error:
         error.of_this_start = True
         raise
@@ -56,19 +60,39 @@ def _may_begin(cfg: Config, run: RunDir) -> None:
         )
 
 
-def _may_go_on(cfg: Config, index: DataIndex, path: Path, manifest: Manifest) -> None:
+def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Path, manifest: Manifest) -> None:
     if cfg.run.resume == "never":
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
     for refused in refused_at_the_beginning(cfg):
         log.warning("%s; the run began before this rule, and goes on", refused)
-    _same_arithmetic(manifest, arithmetic(cfg), path)
+    known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
+    _same_arithmetic(known, compared, path)
     _same_data(manifest, index, RunDir.of(cfg))
 
 
-def _same_arithmetic(manifest: Manifest, now: dict[str, Any], path: Path) -> None:
-    differing = changes(manifest.config, now)
+def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
+    """Compare the frozen parts of the objective with those that a checkpoint was made with; for rank 0.
+
+    Args:
+        compared: as for ``find_checkpoint``, and the SHA-256 of each frozen part (``OwnParts.hashes``).
+
+    Raises:
+        ConfigError: there is another part, or one has other weights.
+    """
+    manifest = Manifest.read(path)
+    if "loss.objective" not in manifest.config:
+        return  # 0.1.0 recorded none
+    try:
+        _same_arithmetic(manifest.config, compared, path)
+    except ConfigError as error:
+        error.of_this_start = True
+        raise
+
+
+def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    differing = changes(then, now)
     if differing:
         raise ConfigError(
             f"{path} belongs to a run with other arithmetic: {'; '.join(differing)}. "

@@ -3,49 +3,51 @@
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
 from dist_train.config import Config
 from dist_train.config.advice import advise
 from dist_train.config.plan import Plan, make_plan
-from dist_train.data.augment.on_device import DeviceAugment, Normalise
-from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import open_cache
+from dist_train.config.resume_keys import arithmetic
 from dist_train.data.changed_files import save_listing
-from dist_train.data.dataset import Batch
-from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import evaluation_loader, training_batches
-from dist_train.distributed.ddp import settle_buckets
+from dist_train.data.index import DataIndex, read_index
+from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
-from dist_train.distributed.sync_bn import synchronise
-from dist_train.errors import ConfigError
-from dist_train.learning.ema import Ema
-from dist_train.learning.losses import build_loss
-from dist_train.learning.optimizer import build_optimizer, replace_optimizer
-from dist_train.learning.precision import Precision
-from dist_train.model.backbones import is_own
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.distributed.strategies.data_parallel import DataParallel
+from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.distributed.strategies.single import Single
+from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
-from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
-from dist_train.training.resume import find_checkpoint
-from dist_train.training.state import Progress, TrainState
+from dist_train.training.build_state import build_state, train_everything
+from dist_train.training.given import Given
+from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
+from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
-from dist_train.training.step_sums import StepSums
+from dist_train.training.trial import try_model
 
 log = logging.getLogger(__name__)
+
+STRATEGIES: dict[str, type[Strategy]] = {"none": Single, "dp": DataParallel, "ddp": Ddp}
+"""By the name that ``choose_strategy`` gives."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All parts of a run, built and, where there was a checkpoint, restored."""
+    """All parts of a run, built and, where there was a checkpoint, restored.
+
+    Attributes:
+        compared: what must be the same in each start of the run, by key.
+    """
 
     cfg: Config
     plan: Plan
@@ -55,57 +57,50 @@ class Setup:
     network: Network
     stepper: Stepper
     state: TrainState
-    normalise: Normalise
+    data: DataPipeline
     checkpoints: Checkpoints
-    validation: DataLoader[Batch]
-    bad_images: BadImages
+    given: Given
+    compared: dict[str, Any]
 
 
-def build_setup(cfg: Config, group: Dist) -> Setup:
+def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # noqa: B008 - frozen
     """Build the parts of a run and restore its newest checkpoint.
+
+    Args:
+        given: objects in place of what the config names.
 
     Raises:
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
     """
     run = RunDir.of(cfg)
-    index = group.from_main(lambda: scan(cfg.data))
+    strategy = STRATEGIES[group.strategy](group)
+    strategy.refuse(cfg)
+    index = read_index(cfg.data, group, given.data)
     plan = make_plan(cfg, len(index.train), group.world_size)
+    compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
-    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index))
+    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
-    network = build_network(cfg, index, group, load=saved is None and group.is_main)
-    wrapped, state = build_state(cfg, plan, group, network)
+    network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
+    wrapped, state = build_state(cfg, plan, strategy, network, index.classes, given)
+    compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
+        group.from_main(lambda: refuse_other_frozen_weights(saved, compared))
         content = load(saved)
         if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
-            wrapped = train_everything(cfg, plan, group, network, state)
+            wrapped = train_everything(cfg, plan, network, index.outputs, state)
         state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
-    normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
-    bad_images = BadImages(cfg.data, index)
-    cache = open_cache(cfg.data, index, group, bad_images) if cfg.augment.device else None
-    stepper = Stepper(
-        cfg=cfg,
-        plan=plan,
-        group=group,
-        wrapped=wrapped,
-        augment=DeviceAugment(cfg.augment, cfg.loss, normalise, index, group.device, network.image_size),
-        loss=build_loss(cfg.loss, index.classes, group, network.module),
-        batches=training_batches(cfg, plan, group, index, network, bad_images, state.progress.step, cache),
-        forward=ForwardClock(group.device, group.world_size),
-    )
+    data = open_data(cfg, group, index, network)
+    batches = data.training_batches(plan, state.progress.step)
+    forward = ForwardClock(group.device, group.world_size)
+    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
     if group.is_main:
-        write_json(run.classes, index.classes)
-        if saved is None:
-            run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
-        publish(run.path, None if saved is None else saved.name)
-        if saved is None or not run.listing.exists():
-            save_listing(run.listing, index)
+        _begin_folder(run, index, saved)
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
-    validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
-    return Setup(cfg, plan, group, run, index, network, stepper, state, normalise, checkpoints, validation, bad_images)
+    return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
 
 
 def set_algorithms(cfg: Config, device: torch.device) -> None:
@@ -117,96 +112,25 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
-def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool) -> Network:
-    """The model on this rank's device, frozen as the config says, and tried on one blank image.
+def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given: GivenModel | None = None) -> Network:
+    """The model on this rank's device, frozen as the config says, and tried on blank images.
 
     Raises:
         ConfigError: it cannot be built, or cannot take images of this size.
     """
     with group.together():
-        reseed(fold_in(cfg.run.seed, "init"), group)
-        network = build_model(cfg.model, index.outputs, cfg.data.image_size, load)
+        reseed(fold_in(cfg.run.seed, "init"), [group.device])
+        network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given)
     network.module.to(group.device)
-    _try(cfg, network, group.device, index.outputs)
+    try_model(cfg, network, group.device, index.outputs)
     return network
 
 
-@torch.no_grad()
-def _try(cfg: Config, network: Network, device: torch.device, outputs: int) -> None:
-    """Blank images through the model, as in training and as in evaluation; it is left as it was."""
-    module, size, name = network.module, network.image_size, cfg.model.name
-    images = torch.zeros((min(2, cfg.train.micro_batch or 2), 3, size, size), device=device)
-    # cuDNN need not look for the fastest way to take two images.
-    flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
-    try:
-        with torch.backends.cudnn.flags(**flags):
-            buffers = [buffer.clone() for buffer in module.buffers()]
-            train_mode(module)
-            module(images)
-            for buffer, before in zip(module.buffers(), buffers, strict=True):
-                buffer.copy_(before)
-            found = module.eval()(images[:1])
-    except (AssertionError, RuntimeError, ValueError) as error:
-        if is_own(name) or isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error):
-            raise
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise ConfigError(
-            f"`data.image_size` ({size}): {name} cannot take images of {size} x {size} px: {reason}; choose another "
-            "size, or leave it out for the model's own"
-        ) from error
-    if not isinstance(found, torch.Tensor) or found.shape != (1, outputs):
-        kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
-        raise ConfigError(
-            f"`model.name` ({name}) returns {kind} for one image in eval mode, and the data needs [1, {outputs}]"
-        )
-
-
-def build_state(cfg: Config, plan: Plan, group: Dist, network: Network) -> tuple[nn.Module, TrainState]:
-    """The module to train through, and the state at step 0."""
-    model = network.module
-    if cfg.model.sync_bn and group.strategy == "dp":
-        raise ConfigError(
-            "`model.sync_bn` (true) does not work with DataParallel; start with torchrun, or set it to false"
-        )
-    if cfg.model.sync_bn and group.world_size > 1:
-        synchronise(model, group)
-    precision = Precision(cfg.train, group.device)
-    if cfg.train.precision == "fp16" and (group.strategy == "dp" or cfg.model.compile):
-        other = "DataParallel" if group.strategy == "dp" else "`model.compile`"
-        raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
-    if cfg.model.compile and group.strategy == "dp":  # every replica would compute with the first one's weights
-        raise ConfigError(
-            "`model.compile` (true) does not work with DataParallel; start with torchrun, or set it to false"
-        )
-    wrapped = group.wrap(precision.to_train(model, in_threads=group.strategy == "dp"))
-    ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
-    if cfg.model.compile:
-        model.compile()
-    _settle(cfg, plan, group, network, precision, wrapped)
-    optimizer = build_optimizer(cfg.optim, model, network.head)
-    published = model if ema is None or cfg.eval.weights == "raw" else ema.module
-    return wrapped, TrainState(model, optimizer, ema, published, precision, StepSums(group.device), Progress())
-
-
-def train_everything(cfg: Config, plan: Plan, group: Dist, network: Network, state: TrainState) -> nn.Module:
-    """Unfreeze: from here on the optimizer holds every parameter, with the moments that it had so far.
-
-    Returns:
-        The new module to train through: DDP knows only the parameters that train when it wraps.
-    """
-    unfreeze(network.module, network.frozen)
-    wrapped = group.wrap(state.precision.to_train(state.model, in_threads=group.strategy == "dp"))
-    _settle(cfg, plan, group, network, state.precision, wrapped)
-    state.optimizer = replace_optimizer(state.optimizer, build_optimizer(cfg.optim, state.model, network.head))
-    log.info("unfrozen: %s", describe(network.module))
-    return wrapped
-
-
-def _settle(cfg: Config, plan: Plan, group: Dist, network: Network, precision: Precision, wrapped: nn.Module) -> None:
-    train_mode(network.module)
-    size = network.image_size
-    images = torch.zeros((plan.micro_batch, 3, size, size), device=group.device)
-    if cfg.model.channels_last:  # another layout would be compiled, and its convolutions tried, for this alone
-        images = images.contiguous(memory_format=torch.channels_last)
-    with precision.autocast():
-        settle_buckets(wrapped, images)
+def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:
+    """Write what a run folder has from the start; for rank 0."""
+    write_json(run.classes, index.classes)
+    if saved is None:
+        run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+    publish(run.path, None if saved is None else saved.name)
+    if saved is None or not run.listing.exists():
+        save_listing(run.listing, index)

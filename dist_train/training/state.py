@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
+from dist_train.distributed.strategies.base import Strategy
 from dist_train.evaluation.metrics import better
 from dist_train.learning.ema import Ema
-from dist_train.learning.optimizer import restore_optimizer
+from dist_train.learning.optimizer import match_layouts
+from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
 from dist_train.training.step_sums import StepSums
 
@@ -61,12 +63,17 @@ class Progress:
 
 @dataclass
 class TrainState:
-    """Model, optimizer, EMA, loss scale, progress. ``model`` is the bare module, never its wrapper.
+    """Model, objective, optimizer, EMA, loss scale, progress. ``model`` is the bare module, never its wrapper.
+
+    ``own`` is what the objective holds besides the model.
 
     ``evaluated_model`` is what is evaluated and published: the model or its EMA, as ``eval.weights`` says.
     """
 
     model: nn.Module
+    objective: nn.Module
+    own: OwnParts
+    strategy: Strategy
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     evaluated_model: nn.Module
@@ -81,18 +88,22 @@ class TrainState:
 
     def share_buffers(self, group: Dist) -> None:
         """Give all ranks rank 0's buffers; every rank must call it."""
-        group.broadcast_buffers(self.model)
+        group.broadcast_buffers(self.objective)
         if self.ema is not None:
             group.broadcast_buffers(self.ema.module)
 
     def state_dict(self, group: Dist) -> dict[str, Any]:
         """All of it; every rank must call this, since the running sums of every rank go in."""
+        own = self.own.state_dict()
+        extras = self.sums.extra_values()
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": self.strategy.state_dict(self.model),
+            **({"objective": own} if own else {}),
+            "optimizer": self.strategy.state_dict(self.optimizer),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "precision": self.precision.state_dict(),
             "sums": group.stack(self.sums.values()),
+            **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
             "progress": asdict(self.progress),
         }
 
@@ -101,17 +112,21 @@ class TrainState:
 
         Running sums return to the ranks they came from; on another world size all ranks take their mean.
         """
-        self.model.load_state_dict(state["model"])
-        restore_optimizer(self.optimizer, state["optimizer"])
+        self.strategy.load_state_dict(self.model, state["model"])
+        if "objective" in state:
+            self.own.load_state_dict(state["objective"])
+        self.strategy.load_state_dict(self.optimizer, state["optimizer"])
+        match_layouts(self.optimizer)
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.precision.load_state_dict(state["precision"])
-        self.sums.restore(_my_sums(state["sums"], group))
+        extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}
+        self.sums.restore(_my_sums(state["sums"], group), extras)
         self.progress = Progress(**state["progress"])
 
 
 def _my_sums(saved: Tensor, group: Dist) -> Tensor:
-    """This rank's row of the saved sums [W, 6].
+    """This rank's row of the saved sums [W, ...].
 
     With another world size every rank takes the mean of all rows: ``StepSums.read`` averages over ranks.
     """

@@ -5,17 +5,15 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from dist_train.config import Config
 from dist_train.config.plan import Plan
 from dist_train.data.augment.on_device import DeviceAugment
 from dist_train.data.dataset import Batch
-from dist_train.distributed.ddp import no_sync
-from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
-from dist_train.learning.losses import Loss
-from dist_train.learning.optimizer import drop_gradients, set_lr
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.learning.optimizer import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.state import TrainState
@@ -26,14 +24,17 @@ AHEAD = 64
 
 @dataclass
 class Stepper:
-    """What a step needs besides the state, all of it fixed. ``waited_s`` adds up the time spent on data."""
+    """What a step needs besides the state. ``waited_s`` adds up the time spent on data.
+
+    Attributes:
+        wrapped: takes images and targets, returns the loss and the objective's further scalars.
+    """
 
     cfg: Config
     plan: Plan
-    group: Dist
+    strategy: Strategy
     wrapped: nn.Module
     augment: DeviceAugment
-    loss: Loss
     batches: Iterator[Batch]
     forward: ForwardClock
     waited_s: float = 0.0
@@ -51,36 +52,44 @@ class Stepper:
         return self._numbers[step]
 
     def _keys(self, step: int) -> list[int]:
-        seed, rank = self.cfg.run.seed, self.group.rank
+        seed, rank = self.cfg.run.seed, self.strategy.group.rank
         return [fold_in(seed, "micro", step, micro, rank) for micro in range(self.plan.accumulate)]
 
 
 def train_step(stepper: Stepper, state: TrainState) -> None:
     """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device."""
-    step = state.progress.step
+    step, strategy = state.progress.step, stepper.strategy
     lr, keys = stepper.numbers(step)
     set_lr(state.optimizer, lr)
-    accumulate, total = len(keys), None
+    parts = []
     for micro, key in enumerate(keys):
         began = time.perf_counter()
         images, labels, _, *drawn = next(stepper.batches)
         stepper.waited_s += time.perf_counter() - began
         # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
-        reseed(key, stepper.group)
+        reseed(key, strategy.devices)
         images, targets = stepper.augment(images, labels, key, *drawn)
-        last = micro == accumulate - 1
-        with nullcontext() if last else no_sync(stepper.wrapped):
-            with stepper.forward.running(), state.precision.autocast():
-                logits = stepper.wrapped(images)
-            loss = stepper.loss(logits, targets)
-            if accumulate > 1:
-                loss = loss / accumulate
-            state.precision.backward(loss)
-        total = loss.detach() if total is None else total + loss.detach()
-    assert total is not None
-    grad_norm = state.precision.step(state.optimizer)
-    drop_gradients(state.optimizer)
+        last = micro == len(keys) - 1
+        with nullcontext() if last else strategy.accumulate(stepper.wrapped):
+            with stepper.forward.running():
+                found = stepper.wrapped(images, targets)
+            if len(keys) > 1:
+                found = {name: value / len(keys) for name, value in found.items()}
+            state.precision.backward(found["loss"])
+        parts.append({name: value.detach() for name, value in found.items()})
+    extras = _added(parts)
+    loss = extras.pop("loss")
+    grad_norm = state.precision.step(state.optimizer, strategy.clip)
+    state.optimizer.zero_grad()
     if state.ema is not None:
         state.ema.update(step + 1)
-    state.sums.add(total, grad_norm)
+    state.sums.add(loss, grad_norm, extras)
     state.progress.step = step + 1
+
+
+def _added(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sums over micro-batches, in their order."""
+    total, *others = parts
+    for part in others:
+        total = {name: value + part[name] for name, value in total.items()}
+    return total

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dist_train.distributed.group import Dist
+from dist_train.errors import ConfigError
 
 LOSS, GRAD_NORM, GOOD, BAD, STREAK, LONGEST = range(6)
 
@@ -24,21 +25,41 @@ class StepSums:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._sums = [0.0] * 6
-        self._losses: list[Tensor] = []
-        self._norms: list[Tensor] = []
+        self._extras: dict[str, float] = {}
+        self._steps: list[Tensor] = []
         self._packed: list[Tensor] = []
 
-    def add(self, loss: Tensor, grad_norm: Tensor) -> None:
-        """Count one step; both are scalars on the device."""
-        self._losses.append(loss)
-        self._norms.append(grad_norm)
-        if len(self._losses) == PACK:
+    def add(self, loss: Tensor, grad_norm: Tensor, extras: dict[str, Tensor]) -> None:
+        """Count one step; all are scalars on the device.
+
+        Args:
+            extras: further scalars of the objective, under the same names at every step.
+
+        Raises:
+            ConfigError: there are other names than at the step before.
+        """
+        if extras.keys() != self._extras.keys():
+            self._name_extras(extras)
+        self._steps += (loss, grad_norm, *(extras[name] for name in self._extras))
+        if len(self._steps) == PACK * self._columns:
             self._pack()
 
+    def _name_extras(self, extras: dict[str, Tensor]) -> None:
+        if self._extras or self._steps or self._packed:
+            raise ConfigError(
+                f"`loss.objective` returns {sorted(extras)} beside the loss, and before it returned {sorted(self._extras)}: "
+                "return the same names at every step"
+            )
+        self._extras = dict.fromkeys(sorted(extras), 0.0)
+
+    @property
+    def _columns(self) -> int:
+        return 2 + len(self._extras)
+
     def _pack(self) -> None:
-        if self._losses:
-            self._packed.append(torch.stack(self._losses + self._norms).view(2, -1))
-            self._losses, self._norms = [], []
+        if self._steps:
+            self._packed.append(torch.stack(self._steps).view(-1, self._columns))
+            self._steps = []
 
     def values(self) -> Tensor:
         """The sums, float64 [6]: losses and gradient norms over good steps, good steps, bad ones (loss or gradient
@@ -46,16 +67,25 @@ class StepSums:
         """
         return torch.tensor(self._added(), dtype=torch.float64, device=self._device)
 
+    def extra_values(self) -> dict[str, Tensor]:
+        """The sums of the objective's further scalars over good steps, float64 []. Waits for the device."""
+        self._added()
+        return {
+            name: torch.tensor(value, dtype=torch.float64, device=self._device) for name, value in self._extras.items()
+        }
+
     def _added(self) -> list[float]:
         self._pack()
         sums = self._sums
-        for both in self._packed:
-            for loss, norm in zip(*both.tolist(), strict=True):
+        for steps in self._packed:
+            for loss, norm, *extras in steps.tolist():
                 if math.isfinite(loss) and math.isfinite(norm):
                     sums[LOSS] += loss
                     sums[GRAD_NORM] += norm
                     sums[GOOD] += 1
                     sums[STREAK] = 0.0
+                    for name, value in zip(self._extras, extras, strict=True):
+                        self._extras[name] += value
                 else:
                     sums[BAD] += 1
                     sums[STREAK] += 1
@@ -63,18 +93,22 @@ class StepSums:
         self._packed = []
         return sums
 
-    def restore(self, values: Tensor) -> None:
+    def restore(self, values: Tensor, extras: dict[str, Tensor]) -> None:
         """Go on from saved sums."""
-        self._losses, self._norms, self._packed = [], [], []
+        self._steps, self._packed = [], []
         self._sums = values.tolist()
+        self._extras = {name: value.item() for name, value in extras.items()}
 
     def read(self, group: Dist) -> "StepMeans":
         """The means over all ranks. Waits for the device."""
-        values = group.sum(self.values()).div_(group.world_size).tolist()
+        mine = torch.tensor([*self._added(), *self._extras.values()], dtype=torch.float64, device=self._device)
+        values = group.sum(mine).div_(group.world_size).tolist()
+        good = values[GOOD] or math.nan
         return StepMeans(
             steps=round(values[GOOD] + values[BAD]),
-            loss=values[LOSS] / values[GOOD] if values[GOOD] else float("nan"),
-            grad_norm=values[GRAD_NORM] / values[GOOD] if values[GOOD] else float("nan"),
+            loss=values[LOSS] / good,
+            grad_norm=values[GRAD_NORM] / good,
+            extras={name: value / good for name, value in zip(self._extras, values[6:], strict=True)},
             bad_steps=round(values[BAD]),
             longest_streak=round(values[LONGEST]),
         )
@@ -83,6 +117,7 @@ class StepSums:
         """Begin a new row; a row of bad steps goes on."""
         streak = self._added()[STREAK]
         self._sums = [0.0, 0.0, 0.0, 0.0, streak, streak]
+        self._extras = dict.fromkeys(self._extras, 0.0)
 
 
 @dataclass(frozen=True)
@@ -95,5 +130,6 @@ class StepMeans:
     steps: int
     loss: float
     grad_norm: float
+    extras: dict[str, float]
     bad_steps: int
     longest_streak: int

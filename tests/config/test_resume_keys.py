@@ -77,7 +77,8 @@ def test_what_comes_or_goes_as_a_whole_is_one_key(
     assert line.startswith(f"`{key}` was ")
 
 
-def test_a_key_that_one_side_lacks_counts_as_not_given() -> None:
-    assert changes({}, {"given.model": None}) == []
-    assert changes({}, {"given.model": "m:Net"}) == ["`given.model` was None and is now 'm:Net'"]
-    assert changes({"given.model": "m:Net"}, {}) == ["`given.model` was 'm:Net' and is now None"]
+def test_a_key_that_one_side_lacks_counts_as_not_given(tree: dict[str, Any]) -> None:
+    base = arithmetic(parse_config(tree))
+    assert changes(base, base | {"given.model": None}) == []
+    assert changes(base, base | {"given.model": "m:Net"}) == ["`given.model` was None and is now 'm:Net'"]
+    assert changes(base | {"given.model": "m:Net"}, base) == ["`given.model` was 'm:Net' and is now None"]

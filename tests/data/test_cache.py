@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageColor
 
 from dist_train.config import parse_config
@@ -23,7 +22,7 @@ from dist_train.inference.preflight import check
 from tests.data.test_loader import equal, first_batches
 from tests.support.runs import changed, rows, state_digest, train
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 DEVICE = {"augment": {"device": True, "crop": "random_resized", "randaugment": {}, "erasing": 0.5, "mixup": 0.8}}
 
 

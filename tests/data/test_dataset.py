@@ -17,7 +17,7 @@ from dist_train.errors import DataError
 from dist_train.system.files import read_json
 from tests.support.runs import changed
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints, load
 from dist_train.config.sections.distributed import DistributedConfig
-from dist_train.distributed.ddp import settle_buckets
 from dist_train.distributed.group import choose_strategy, joined
 from dist_train.errors import CommError, ConfigError, DataError
 from dist_train.training.failure import kind_of
@@ -72,37 +70,6 @@ def _bad_config() -> None:
 
 def test_an_error_of_one_rank_is_every_ranks_error() -> None:
     assert run_ranks(3, _shared_errors, 2) == [["rank 2 cannot read", "bad key"]] * 3
-
-
-def _wrapped() -> tuple[list[float], list[float], list[float], bool]:
-    with joined(DistributedConfig(timeout_s=30)) as group:
-        torch.manual_seed(group.rank)
-        model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
-        norm = model[1]
-        assert isinstance(norm, nn.BatchNorm2d)
-        norm.running_mean = torch.full((4,), float(group.rank))
-        wrapped = group.wrap(model)
-        before = [p.clone() for p in model.parameters()]
-        settle_buckets(wrapped, torch.zeros(2, 3, 2, 2))
-        same = all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-        no_gradients = all(p.grad is None for p in model.parameters())
-        assert norm.running_mean is not None
-        weight = model[0].weight
-        assert isinstance(weight, torch.Tensor)
-        return (
-            weight.flatten().tolist(),
-            norm.running_mean.tolist(),
-            [int(norm.num_batches_tracked)],
-            same and no_gradients,
-        )
-
-
-def test_wrapping_gives_all_ranks_the_weights_and_buffers_of_rank_0() -> None:
-    (weights, means, count, untouched), other = run_ranks(2, _wrapped)
-    assert other == (weights, means, count, untouched)
-    assert means == [0.0] * 4
-    assert count == [0], "the pass that settles DDP's buckets leaves nothing behind"
-    assert untouched
 
 
 def test_the_loss_does_not_depend_on_the_world_size(tree: dict[str, Any]) -> None:

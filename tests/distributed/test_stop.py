@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import pytest
-import torch
 
 from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
@@ -56,7 +55,7 @@ def test_one_process_stops_at_once() -> None:
 
 
 def _two_interrupts() -> str:
-    StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"))
+    StopRequest(Dist.alone())
     os.kill(os.getpid(), signal.SIGINT)
     try:
         os.kill(os.getpid(), signal.SIGINT)
@@ -87,7 +86,7 @@ def test_a_run_that_is_interrupted_twice_says_how_it_ended(
 
 
 def _ends_in_time() -> float:
-    stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=3.0)
+    stop = StopRequest(Dist.alone(), seconds=3.0)
     stop.reserve(2.5)
     stop.reserve(0.5)
     began = time.monotonic()
@@ -104,7 +103,7 @@ def test_the_time_limit_leaves_room_for_what_a_stop_needs() -> None:
 
 
 def _ends_before_a_long_step_would_not_fit() -> float:
-    stop = StopRequest(Dist(0, 0, 1, torch.device("cpu"), "none"), seconds=2.0)
+    stop = StopRequest(Dist.alone(), seconds=2.0)
     began = time.monotonic()
     while not stop.agreed():
         time.sleep(0.3)

@@ -14,7 +14,7 @@ from dist_train.errors import DataError
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.evaluation.reports import class_table, confusion, describe_table
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 RNG = np.random.default_rng(0)
 
 

@@ -83,7 +83,7 @@ def test_a_loss_of_your_own() -> None:
             {"name": "tests.learning.test_losses:halved", "options": {"x": 1}},
             "do not fit tests.learning.test_losses:halved: .*'x'",
         ),
-        ({"name": "tests.learning.test_losses:Learned"}, "has parameters to train, which no optimizer holds"),
+        ({"name": "tests.learning.test_losses:Learned"}, "has parameters to train; use buffers, or an objective"),
         ({"name": "tests.learning.test_losses:Missing"}, "tests.learning.test_losses has no Missing"),
         (
             {"name": "nowhere.at_all:Loss"},

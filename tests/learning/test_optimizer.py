@@ -6,13 +6,14 @@ import pytest
 import timm
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from dist_train.config.sections.model import ModelConfig
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.config.sections.train import TrainConfig
+from dist_train.distributed.group import Dist
+from dist_train.distributed.strategies.single import Single
 from dist_train.errors import ConfigError
-from dist_train.learning.optimizer import build_optimizer, param_groups, set_lr, update_weights
+from dist_train.learning.optimizer import build_optimizer, param_groups, set_lr
 from dist_train.learning.precision import Precision
 from dist_train.model.build import build_model
 from tests.support.runs import changed, rows, state_digest, train
@@ -149,7 +150,7 @@ def test_torchs_optimizers_are_fused_and_a_skipped_first_step_leaves_them_as_new
         number_format = Precision(TrainConfig(global_batch=1, nonfinite="skip"), torch.device("cpu"))
         for value in ([torch.inf] if skip_first else []) + [1.0, 2.0]:
             number_format.backward(module(torch.full((1, 4), value)).square().sum())
-            number_format.step(optimizer)
+            number_format.step(optimizer, Single(Dist.alone()).clip)
             optimizer.zero_grad()
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.equal(*results)
@@ -168,36 +169,3 @@ def test_the_first_step_of_our_sgd_is_torchs() -> None:
             optimizer.zero_grad()
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert results[0].numpy() == pytest.approx(results[1].numpy(), rel=1e-6)
-
-
-@pytest.mark.parametrize("name", ["sgd", "adamw", "rmsprop", "lion", "muon"])
-def test_the_shorter_way_to_update_does_what_step_does(name: str) -> None:
-    results = []
-    for shorter in (True, False):
-        module = two_layers()
-        optimizer = build_optimizer(OptimConfig(name=name, lr=0.1, weight_decay=0.01), module, HEAD)
-        for value in (1.0, 2.0, 3.0):
-            module(torch.full((1, 4), value)).square().sum().backward()
-            update_weights(optimizer) if shorter else optimizer.step()
-            optimizer.zero_grad()
-        results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
-    assert torch.equal(*results)
-    with torch.profiler.profile(acc_events=True) as found:
-        update_weights(optimizer)
-    assert not [event.key for event in found.key_averages() if event.key.startswith("Optimizer.step")]
-
-
-def test_hooks_of_an_optimizer_and_of_all_are_called() -> None:
-    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
-    for register in (
-        register_optimizer_step_pre_hook,
-        register_optimizer_step_post_hook,
-        optimizer.register_step_pre_hook,
-        optimizer.register_step_post_hook,
-    ):
-        called: list[Any] = []
-        handle = register(lambda *given, called=called: called.append(given[0]))
-        update_weights(optimizer)
-        handle.remove()
-        update_weights(optimizer)
-        assert called == [optimizer], register.__name__

@@ -1,7 +1,6 @@
 """What each number format changes: dtypes, skipped steps, master weights, the switch for TF32."""
 
 from collections.abc import Iterator
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -10,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.config.sections.train import TrainConfig
+from dist_train.distributed.group import Dist
+from dist_train.distributed.strategies.single import Single
 from dist_train.learning.precision import HalfForward, Precision
 from tests.support.runs import changed, rows, state_digest, train
 
 CPU = torch.device("cpu")
+CLIP = Single(Dist.alone()).clip
 
 
 @pytest.fixture(autouse=True)
@@ -69,29 +71,13 @@ def test_what_is_computed_in_which_format(name: str, weights: torch.dtype, produ
     assert all(p.dtype == FULL for p in spy.parameters()), "the weights that are trained stay float32"
 
 
-@pytest.mark.parametrize(("name", "product"), [("fp32", FULL), ("amp_bf16", BF16), ("amp_fp16", HALF), ("fp16", HALF)])
-def test_a_replica_in_a_thread_computes_in_the_same_format(name: str, product: torch.dtype) -> None:
-    """Entered as DataParallel enters it there, which names no format."""
-    number_format, spy = precision(precision=name), Spy()
-    replica, images = number_format.to_train(spy, in_threads=True), torch.randn(2, 4)
-
-    def run() -> None:
-        with torch.amp.autocast("cpu", enabled=name != "fp32"):
-            replica(images)
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    assert spy.seen["product"] == product
-
-
 def test_pure_fp16_keeps_small_updates_in_its_master_weights() -> None:
     number_format, module = precision(precision="fp16"), nn.Linear(1, 1, bias=False)
     nn.init.ones_(module.weight)
     half, optimizer = number_format.to_train(module), torch.optim.SGD(module.parameters(), lr=1e-5)
     for _ in range(50):
         number_format.backward(half(torch.ones(1, 1)).float().sum())
-        number_format.step(optimizer)
+        number_format.step(optimizer, CLIP)
         optimizer.zero_grad()
     assert module.weight.item() == pytest.approx(1 - 50e-5, abs=2e-5)
     assert torch.tensor(1.0, dtype=HALF) - 1e-5 == 1, "in half precision every one of these updates is lost"
@@ -114,13 +100,13 @@ def test_an_overflow_is_skipped_and_lowers_the_scale(name: str) -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
     weight, scale = module.weight.clone(), number_format.scaler.get_scale()
     number_format.backward(module(torch.full((1, 2), 1e30)).sum() * 1e30)
-    assert not number_format.step(optimizer).isfinite()
+    assert not number_format.step(optimizer, CLIP).isfinite()
     assert torch.equal(module.weight, weight)
     assert not optimizer.state, "no momentum either"
     assert number_format.scaler.get_scale() == scale / 2
     optimizer.zero_grad()
     number_format.backward(module(torch.ones(1, 2)).sum())
-    assert number_format.step(optimizer).item() == pytest.approx(3**0.5), "the norm is of the unscaled gradient"
+    assert number_format.step(optimizer, CLIP).item() == pytest.approx(3**0.5), "the norm is of the unscaled gradient"
     assert module.weight[0, 0].item() == pytest.approx(weight[0, 0].item() - 0.1)
 
 
@@ -133,7 +119,7 @@ def test_skipping_without_a_scale(tree: dict[str, Any]) -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     weight = module.weight.clone()
     skipping.backward(module(torch.tensor([[torch.nan]])).sum())
-    skipping.step(optimizer)
+    skipping.step(optimizer, CLIP)
     assert torch.equal(module.weight, weight)
     assert skipping.scaler.get_scale() == 1
 
@@ -143,7 +129,7 @@ def test_clipping_is_of_the_whole_gradient() -> None:
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     before = torch.cat([p.detach().flatten() for p in module.parameters()])
     number_format.backward(module(torch.full((1, 2), 10.0)).sum())
-    norm = number_format.step(optimizer)
+    norm = number_format.step(optimizer, CLIP)
     after = torch.cat([p.detach().flatten() for p in module.parameters()])
     assert norm.item() == pytest.approx((4 * 100 + 2) ** 0.5)
     assert (after - before).norm().item() == pytest.approx(1.0, rel=1e-4)

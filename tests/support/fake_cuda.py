@@ -169,7 +169,9 @@ def _strides(tensor: Tensor) -> list[int]:
 def pretend_gpu() -> FakeGpu:
     """Have torch see one GPU, in this process and for good; enter what is returned to use it."""
     gpu = FakeGpu()
-    generator = SimpleNamespace(manual_seed=gpu.seeds.append)
+    generator = SimpleNamespace(
+        manual_seed=gpu.seeds.append, get_state=lambda: torch.zeros(16, dtype=torch.uint8), set_state=lambda state: None
+    )
     for holder, names in {
         torch.cuda: {
             "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,

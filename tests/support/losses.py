@@ -9,7 +9,7 @@ from dist_train.config.sections.loss import LossConfig
 from dist_train.distributed.group import Dist
 from dist_train.learning.losses import Loss, build_loss
 
-ALONE = Dist(0, 0, 1, torch.device("cpu"), "none")
+ALONE = Dist.alone()
 CLASSES = ["a", "b", "c"]
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(8, 3, generator=GENERATOR)

@@ -40,6 +40,20 @@ def train(tree: dict[str, Any], world_size: int = 1, **overrides: Any) -> Path:
     return folder(tree)
 
 
+def fails(tree: dict[str, Any], capsys: Any, world_size: int = 1) -> str:
+    """Run it; no rank may exit 0.
+
+    Args:
+        capsys: pytest's fixture.
+
+    Returns:
+        What the ranks printed.
+    """
+    capsys.readouterr()
+    assert 0 not in run_ranks(world_size, _main, tree)
+    return str(capsys.readouterr().out)
+
+
 def folder(tree: dict[str, Any]) -> Path:
     return Path(tree["run"]["output_dir"]) / tree["run"]["name"]
 

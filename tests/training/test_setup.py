@@ -1,52 +1,52 @@
-"""Parts that setup wires: DataParallel, the look of what settles the buckets, deterministic algorithms."""
+"""All parts of a run, built in the order in which it must happen."""
 
+import json
 import os
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from dist_train.config import parse_config
-from dist_train.distributed.group import Dist
+from dist_train.distributed.group import Dist, StrategyName
 from dist_train.errors import ConfigError
-from dist_train.training.setup import build_setup, set_algorithms
-from dist_train.training.step import train_step
-from tests.support.runs import changed
+from dist_train.training.setup import STRATEGIES, build_setup, set_algorithms
+from tests.support.runs import changed, folder, train
 
 
-def test_data_parallel_trains_the_bare_model(tree: dict[str, Any]) -> None:
-    """Wrapped as for several GPUs; without any, DataParallel calls the model itself."""
-    group = Dist(0, 0, 1, torch.device("cpu"), "dp")
-    setup = build_setup(parse_config(tree), group)
-    assert isinstance(setup.stepper.wrapped, torch.nn.DataParallel)
-    assert setup.stepper.wrapped.module is setup.state.model
-    before = setup.state.model.state_dict()["head.weight"].clone()
-    train_step(setup.stepper, setup.state)
-    assert not torch.equal(setup.state.model.state_dict()["head.weight"], before)
-    assert not [name for name in setup.state.state_dict(group)["model"] if name.startswith("module.")]
-    half = build_setup(parse_config(changed(tree, run__name="half", train__precision="amp_bf16")), group)
-    assert half.stepper.wrapped.module.module is half.state.model, "under an autocast of its own"
-    with pytest.raises(ConfigError, match=r"`train.precision` \(fp16\) does not work with DataParallel"):
-        build_setup(parse_config(changed(tree, train__precision="fp16")), group)
-    with pytest.raises(ConfigError, match=r"`model.compile` \(true\) does not work with DataParallel"):
-        build_setup(parse_config(changed(tree, model__compile=True)), group)
-    alone = Dist(0, 0, 1, torch.device("cpu"), "none")
+def test_every_strategy_has_its_class() -> None:
+    assert STRATEGIES.keys() == set(get_args(StrategyName))
+
+
+def test_a_run_goes_on_from_its_newest_checkpoint(tree: dict[str, Any]) -> None:
+    run = train(tree)
+    setup = build_setup(parse_config(changed(tree, train__epochs=3)), Dist.alone())
+    assert (setup.state.progress.step, setup.plan.total_steps) == (10, 15)
+    saved = {name: value.clone() for name, value in setup.state.model.state_dict().items()}
+    fresh = build_setup(parse_config(changed(tree, run__name="fresh")), Dist.alone())
+    assert fresh.state.progress.step == 0
+    assert any(not torch.equal(value, saved[name]) for name, value in fresh.state.model.state_dict().items())
+    assert json.loads((run / "classes.json").read_text()) == setup.index.classes
+
+
+def test_no_folder_is_made_for_a_run_that_is_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"does not work with `model\.compile`"):
-        build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), alone)
+        build_setup(parse_config(changed(tree, train__precision="fp16", model__compile=True)), Dist.alone())
+    assert not folder(tree).exists()
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
-def test_what_settles_the_buckets_looks_as_a_batch_does(
-    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch, channels_last: bool
-) -> None:
-    """Otherwise the model would be compiled for it alone."""
-    seen: list[torch.Tensor] = []
-    monkeypatch.setattr("dist_train.training.setup.settle_buckets", lambda wrapped, images: seen.append(images))
-    tree = changed(tree, model={"name": "test_resnet", "pretrained": False, "channels_last": channels_last})
-    stepper = build_setup(parse_config(tree), Dist(0, 0, 1, torch.device("cpu"), "none")).stepper
-    images, labels, _ = next(stepper.batches)
-    batch, _ = stepper.augment(images, labels, 0)
-    assert (seen[0].shape, seen[0].stride(), seen[0].dtype) == (batch.shape, batch.stride(), batch.dtype)
+def test_what_a_checkpoint_compares_is_that_of_the_config(tree: dict[str, Any]) -> None:
+    setup = build_setup(parse_config(tree), Dist.alone())
+    assert setup.compared["optim.lr"] == 0.05
+    assert not [key for key in setup.compared if key.startswith(("given.", "objective."))]
+
+
+def test_building_twice_gives_the_same_weights(tree: dict[str, Any]) -> None:
+    first, second = (
+        build_setup(parse_config(changed(tree, run__name=name)), Dist.alone()).state.model.state_dict()
+        for name in ("first", "second")
+    )
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, Any]) -> None:

@@ -8,10 +8,11 @@ import torch
 from dist_train.config import parse_config
 from dist_train.config.plan import make_plan
 from dist_train.distributed.group import Dist
-from dist_train.learning.optimizer import drop_gradients, set_lr
+from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
-from dist_train.training.step import AHEAD, Stepper
+from dist_train.training.setup import build_setup
+from dist_train.training.step import AHEAD, Stepper, train_step
 from tests.support.runs import changed
 
 UNUSED: Any = None
@@ -19,8 +20,8 @@ UNUSED: Any = None
 
 def stepper(tree: dict[str, Any], rank: int = 1) -> Stepper:
     cfg = parse_config(changed(tree, train__epochs=AHEAD, train__global_batch=12, train__micro_batch=2))
-    group = Dist(rank, rank, 2, torch.device("cpu"), "ddp")
-    return Stepper(cfg, make_plan(cfg, 24, 2), group, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED)
+    strategy = Ddp(Dist(rank, rank, 2, torch.device("cpu"), "ddp"))
+    return Stepper(cfg, make_plan(cfg, 24, 2), strategy, UNUSED, UNUSED, UNUSED, UNUSED)
 
 
 def test_the_numbers_of_a_step_are_the_same_from_wherever_a_run_comes(tree: dict[str, Any]) -> None:
@@ -42,16 +43,44 @@ def test_the_numbers_of_a_step_are_the_same_from_wherever_a_run_comes(tree: dict
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_no_gradient_is_left(frozen: bool) -> None:
-    model = torch.nn.Linear(2, 2)
-    model.bias.requires_grad_(not frozen)
-    optimizer = torch.optim.SGD(
-        [{"params": [model.weight], "lr_scale": 1.0}, {"params": [model.bias], "lr_scale": 0.5}], lr=1.0
-    )
-    set_lr(optimizer, 0.1)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.05]
-    model(torch.ones(1, 2)).sum().backward()
-    assert model.weight.grad is not None
-    assert (model.bias.grad is None) == frozen
-    drop_gradients(optimizer)
-    assert model.weight.grad is model.bias.grad is None
+def test_no_gradient_is_left(tree: dict[str, Any], frozen: bool) -> None:
+    freeze = {"model__freeze": "backbone"} if frozen else {}
+    setup = build_setup(parse_config(changed(tree, **freeze, train__micro_batch=4)), Dist.alone())
+    before = setup.state.model.state_dict()["head.weight"].clone()
+    train_step(setup.stepper, setup.state)
+    assert not torch.equal(setup.state.model.state_dict()["head.weight"], before)
+    assert all(p.grad is None for p in setup.state.model.parameters())
+
+
+class Halves(torch.nn.Module):
+    """Its further scalar is the mean class of the batch."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        loss = torch.nn.functional.cross_entropy(self.model(images), targets)
+        return {"loss": loss, "twice": 2 * loss, "class": targets.float().mean()}
+
+
+def test_scalars_are_means_over_micro_batches_and_steps(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__micro_batch=3, loss__objective="tests.training.test_step:Halves")
+    setup = build_setup(parse_config(tree), Dist.alone())
+    classes: list[int] = []
+    batches = setup.stepper.batches
+
+    def noted() -> Any:
+        for batch in batches:
+            classes.extend(batch[1].tolist())
+            yield batch
+
+    setup.stepper.batches = noted()
+    for _ in range(3):
+        train_step(setup.stepper, setup.state)
+    means = setup.state.sums.read(Dist.alone())
+    assert len(classes) == 3 * 12
+    assert means.extras == {
+        "twice": pytest.approx(2 * means.loss),
+        "class": pytest.approx(sum(classes) / len(classes)),
+    }

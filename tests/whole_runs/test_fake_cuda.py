@@ -155,7 +155,7 @@ def _losses() -> dict[str, list[str]]:
     torch.use_deterministic_algorithms(True)
     found = {}
     with pretend_gpu() as gpu:
-        group, network = Dist(0, 0, 1, GPU, "none"), nn.Linear(4, 3).to(GPU)
+        group, network = Dist.alone(GPU), nn.Linear(4, 3).to(GPU)
         for name in ("cross_entropy", "focal", "bce", "binary_focal", "soft_f1", "mse", "l1", "huber"):
             weighted = name not in ("soft_f1", "mse", "l1", "huber")
             options = {"label_smoothing": 0.1, "class_weights": {"a": 2.0}} if weighted else {}

@@ -304,11 +304,12 @@ def _main_with_bad_steps(tree: dict[str, Any], bad: list[int]) -> int:
     original = step_module.train_step
 
     def poisoned(stepper: Any, state: Any) -> None:
-        loss = stepper.loss
+        loss = state.objective.loss
+        forward = loss.forward
         if state.progress.step in bad:
-            stepper.loss = lambda logits, targets: loss(logits, targets) * float("nan")
+            loss.forward = lambda logits, targets: forward(logits, targets) * float("nan")
         original(stepper, state)
-        stepper.loss = loss
+        loss.forward = forward
 
     from dist_train.training import loop as train_module
 

@@ -2,8 +2,17 @@
 
 from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
 from dist_train.config.choices import LOSSES
 from dist_train.config.types import Fraction, NonNegativeFloat, PositiveFloat, Section
+from dist_train.config.user_code import CALLABLE
+
+
+def _objective(value: str) -> str:
+    if not CALLABLE.fullmatch(value):
+        raise ValueError(f"{value!r} must be package.module:Class")
+    return value
 
 
 class LossConfig(Section):
@@ -11,6 +20,10 @@ class LossConfig(Section):
     """cross_entropy, bce, focal, binary_focal, soft_f1, mse, l1, huber, or `package.module:Class` for your own."""
     options: dict[str, Any] = {}
     """Arguments of your own loss."""
+    objective: Annotated[str, AfterValidator(_objective)] | None = None
+    """`package.module:Class` of your own: called with the model, it returns a module that maps images and targets to the loss."""
+    objective_options: dict[str, Any] = {}
+    """Arguments of your own objective."""
     label_smoothing: Fraction = 0.0
     """Of class labels, for cross_entropy, bce, focal and binary_focal."""
     class_weights: dict[str, NonNegativeFloat] = {}

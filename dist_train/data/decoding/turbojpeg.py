@@ -2,6 +2,9 @@
 
 The pixels are those of the whole image, cut out. The rest of the file is still walked through, so that damage is noticed
 there too. The library is the system's, or comes with the package ``turbojpeg``; without one, images are decoded whole.
+
+What the binding buys: one core prepares 1246 images/s with it and 1083 without (quality 75), 803 and 720 at quality 95
+(benchmarks/results/shortcuts.md).
 """
 
 import ctypes

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Listing
-from dist_train.data.formats.images import DatasetImages, digest_of_pixels, open_dataset
+from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels, open_dataset
 from dist_train.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels", "_labels")
@@ -25,16 +25,26 @@ def data_set_objects(cfg: DataConfig) -> Listing:
         if cfg.name is None:
             raise ConfigError("`data.name` is missing: torchvision's sets go by name, such as FashionMNIST")
         maker = f"torchvision:{cfg.name}"
-    images = DatasetImages(maker, cfg.root)
     train = open_dataset(maker, cfg.root, "train")
+    held_out = open_dataset(maker, cfg.root, "val") if cfg.val_fraction is None else None
+    return _listing(cfg, DatasetImages(maker, cfg.root), train, held_out)
+
+
+def given_data_sets(cfg: DataConfig, images: GivenImages) -> Listing:
+    """Both splits of data sets given in code; the second may be None with ``data.val_fraction``."""
+    if images.val is None and cfg.val_fraction is None:
+        raise ConfigError("the data given has no validation set: give (train, val), or set `data.val_fraction`")
+    return _listing(cfg, images, images.train, images.val)
+
+
+def _listing(cfg: DataConfig, images: DatasetImages, train: Any, held_out: Any) -> Listing:
     targets = _targets(cfg, train, "train")
     classes = _classes(cfg, train, targets)
     val, content = None, digest_of_pixels(train)
-    if cfg.val_fraction is None:
-        held_out = open_dataset(maker, cfg.root, "val")
+    if held_out is not None:
         val = _entries(cfg, _targets(cfg, held_out, "val"), "val", len(classes))
         content += digest_of_pixels(held_out)
-    return Listing(images, classes, _entries(cfg, targets, "train", len(classes)), val, f"{maker} {content}")
+    return Listing(images, classes, _entries(cfg, targets, "train", len(classes)), val, f"{images.maker} {content}")
 
 
 def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:

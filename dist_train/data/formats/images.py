@@ -35,10 +35,14 @@ class DatasetImages:
     maker: str
     root: str
 
+    def dataset(self, split: str) -> Any:
+        """Return the split ``train`` or ``val``."""
+        return open_dataset(self.maker, self.root, split)
+
     def open(self, name: str) -> Picture:
         """Raises ``BadImage`` and ``DataError`` as ``open_picture`` does, where the set reads its image from a file."""
         split, number = name.split("/")
-        dataset = open_dataset(self.maker, self.root, split)
+        dataset = self.dataset(split)
         try:
             image = dataset[int(number)][0]
             return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
@@ -55,6 +59,17 @@ class DatasetImages:
                 f"image {name} of {self.maker} is a {what}; it must be a PIL image, or uint8 [H, W] or [H, W, 3]: "
                 "return it without transforms, which follow from `augment`"
             ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class GivenImages(DatasetImages):
+    """Data sets given in code. Every process has them: they do not travel."""
+
+    train: Any
+    val: Any
+
+    def dataset(self, split: str) -> Any:
+        return self.train if split == "train" else self.val
 
 
 @lru_cache(maxsize=4)

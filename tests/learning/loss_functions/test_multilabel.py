@@ -12,6 +12,8 @@ from torchvision.ops import sigmoid_focal_loss
 from dist_train.config import Config, parse_config
 from dist_train.distributed.group import joined
 from dist_train.learning.losses import build_loss
+from dist_train.learning.objective import Supervised
+from dist_train.training.setup import STRATEGIES
 from tests.support.losses import CLASSES, LABELS, LOGITS, MANY, loss_of
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed
@@ -49,9 +51,10 @@ def soft_f1_on_ranks(cfg: Config) -> tuple[float, Tensor]:
         layer = nn.Linear(3, 3)
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
-        model = group.wrap(layer)
+        objective = Supervised(layer, build_loss(cfg.loss, CLASSES, group, layer))
+        wrapped = STRATEGIES[group.strategy](group).wrap(objective, all_used=True)
         share = slice(group.rank, None, group.world_size)
-        loss = build_loss(cfg.loss, CLASSES, group, layer)(model(LOGITS[share]), MANY[share])
+        loss = wrapped(LOGITS[share], MANY[share])
         loss.backward()
         assert layer.weight.grad is not None
         return loss.item(), layer.weight.grad.numpy()

@@ -1,0 +1,66 @@
+"""One process on several GPUs: each computes the loss of its part of the batch, with a replica of the module."""
+
+import torch
+from torch import Tensor, nn
+
+from dist_train.config import Config
+from dist_train.config.choices import LOSSES
+from dist_train.distributed.strategies.base import Scalars, Strategy
+from dist_train.errors import ConfigError
+
+SAMPLES = "samples in this part"
+
+
+class DataParallel(Strategy):
+    """torch's DataParallel, with the mean over samples where parts differ in size."""
+
+    @property
+    def devices(self) -> list[torch.device]:
+        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [self.group.device]
+
+    def refuse(self, cfg: Config) -> None:
+        reasons = {
+            "`model.sync_bn` (true)": (cfg.model.sync_bn, "start with torchrun, or set it to false"),
+            # Every replica would compute with the first one's weights.
+            "`model.compile` (true)": (cfg.model.compile, "start with torchrun, or set it to false"),
+            "`train.precision` (fp16)": (cfg.train.precision == "fp16", "use amp_fp16"),
+            # A ratio over the whole batch is not the mean of the ratios of its parts.
+            f"`loss.name` ({cfg.loss.name})": (
+                LOSSES.find(cfg.loss.name).whole_batch,
+                "start with torchrun, or use another loss",
+            ),
+        }
+        for key, (wanted, fix) in reasons.items():
+            if wanted:
+                raise ConfigError(f"{key} does not work with DataParallel; {fix}")
+
+    def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
+        return _MeanOverParts(Part(module))
+
+
+class Part(nn.Module):
+    """Returns vectors [1], which DataParallel joins, and the number of samples."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor, targets: Tensor) -> Scalars:
+        scalars = {name: value.view(1) for name, value in self.module(images, targets).items()}
+        return scalars | {SAMPLES: images.new_full((1,), len(images), dtype=torch.float32)}
+
+
+class _MeanOverParts(nn.DataParallel[nn.Module]):
+    def forward(self, images: Tensor, targets: Tensor) -> Scalars:
+        return mean_over_parts(super().forward(images, targets))
+
+
+def mean_over_parts(joined: Scalars) -> Scalars:
+    """Return the mean over samples of what parts of a batch gave.
+
+    Args:
+        joined: vectors [P] of the P parts' means, and their numbers of samples.
+    """
+    samples = joined.pop(SAMPLES)
+    share = samples / samples.sum()
+    return {name: (value * share).sum() for name, value in joined.items()}

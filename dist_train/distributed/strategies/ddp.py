@@ -1,0 +1,49 @@
+"""One process per device, each with its own part of the batch: torch's DistributedDataParallel."""
+
+import inspect
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dist_train.distributed.strategies.base import Strategy
+
+# The option got a new name in torch 2.14, and the old one warns.
+_NO_BUFFER_SYNC: dict[str, Any] = {
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers": False
+}
+
+
+class Ddp(Strategy):
+    """Averages the gradients of all ranks at the last micro-batch of a step.
+
+    Buffers are not broadcast at every step, since only those of rank 0 are used: ``Dist.broadcast_buffers`` shares them
+    where they matter.
+    """
+
+    def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
+        """Give every rank the weights and buffers of rank 0, and return the module to train through."""
+        self.group.broadcast_buffers(module)  # DDP itself leaves them alone if it may not broadcast them at every step
+        device = self.group.device
+        return DistributedDataParallel(
+            module,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=not all_used,
+            **_NO_BUFFER_SYNC,
+        )
+
+    def settle(self, wrapped: nn.Module, images: Tensor, targets: Tensor) -> None:
+        """Let DDP rebuild its gradient buckets now, not after the first step.
+
+        DDP reorders its buckets after the first backward pass of a process. That changes the order in which gradients
+        are summed: above two ranks a resumed run would differ from an undisturbed one in the last bit.
+        """
+        for _ in range(2):  # the rebuild happens in the forward pass after the first backward pass
+            wrapped(images, targets)["loss"].backward()
+
+    def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:
+        return cast(DistributedDataParallel, wrapped).no_sync()

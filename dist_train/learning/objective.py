@@ -1,0 +1,95 @@
+"""What training minimises: a module around the model that maps images and targets to a loss.
+
+An objective is an ``nn.Module`` that keeps the model as a sub-module. ``forward(images, targets)`` returns the loss, a
+scalar, or ``{"loss": loss, name: scalar, ...}``: the other scalars become columns of the training row. Loss and scalars
+are means over the batch. It may have layers of its own, which train with the model, and frozen parts, such as a teacher.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dist_train.config.sections.loss import LossConfig
+from dist_train.config.user_code import load_callable
+from dist_train.errors import ConfigError
+
+MakeObjective = Callable[[nn.Module], nn.Module]
+
+COLUMNS = (
+    "step", "epoch", "split", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "data_wait_max", "slowest_rank",
+    "slowest_ratio", "gpu_mem_gb", "loss_scale", "skipped_steps",
+)  # fmt: skip
+"""Columns of a training row that are not the objective's."""
+
+
+class Supervised(nn.Module):
+    """The usual objective: a loss of the model's outputs, in float32 whatever the forward pass computes in."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        outputs = self.model(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss(outputs, targets)
+
+
+class TrainingPass(nn.Module):
+    """The one module that a strategy wraps: the objective under autocast, its results as named float32 scalars.
+
+    Autocast is entered in here since DataParallel calls replicas in new threads, for which torch chooses fp16.
+    """
+
+    def __init__(self, objective: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        super().__init__()
+        self.objective, self._autocast = objective, autocast
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        with self._autocast():
+            found = self.objective(images, targets)
+        if isinstance(found, Tensor):
+            return {"loss": found.float()}
+        return {name: value.float() if name == "loss" else value.detach().float() for name, value in found.items()}
+
+
+def build_objective(cfg: LossConfig, given: MakeObjective | None, model: nn.Module) -> nn.Module:
+    """Return the user's objective around ``model``: the one given in code, else `loss.objective`.
+
+    Raises:
+        ConfigError: it cannot be built, or is not a module that keeps the model.
+    """
+    name = str(cfg.objective) if given is None else getattr(given, "__qualname__", type(given).__name__)
+    make = load_callable(name, "loss.objective") if given is None else given
+    try:
+        objective = make(model, **({} if given else cfg.objective_options))
+    except TypeError as error:
+        raise ConfigError(f"`loss.objective_options` ({cfg.objective_options}) do not fit {name}: {error}") from error
+    if not isinstance(objective, nn.Module):
+        raise ConfigError(f"`loss.objective` ({name}) must be a torch.nn.Module, and is {type(objective).__name__}")
+    if not any(part is model for part in objective.modules()):
+        raise ConfigError(
+            f"`loss.objective` ({name}) must keep the model as a sub-module, or ranks would not exchange its gradients: "
+            "`self.model = model`"
+        )
+    return objective
+
+
+def check_result(found: dict[str, Tensor]) -> None:
+    """Check what an objective returned.
+
+    Raises:
+        ConfigError: it has no loss, or a value is not a scalar, or a name is taken.
+    """
+    if "loss" not in found or not found["loss"].requires_grad:
+        raise ConfigError("`loss.objective` must return a loss with a gradient, or a dict with one as `loss`")
+    for key, value in found.items():
+        if value.ndim:
+            raise ConfigError(
+                f"`loss.objective` must return scalars, means over the batch; {key} has shape {list(value.shape)}"
+            )
+        if key in COLUMNS and key != "loss":
+            raise ConfigError(f"`loss.objective` returns {key}, a column that each row has; use another name")

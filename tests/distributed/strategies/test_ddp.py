@@ -1,0 +1,95 @@
+"""DistributedDataParallel on real ranks."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.group import joined
+from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.training.trial import left_as_found
+from tests.support.ranks import run_ranks
+
+
+class Small(nn.Module):
+    """Convolution, BatchNorm and dropout, and the loss of what they give."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        torch.manual_seed(rank)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Dropout(), nn.Linear(16, 2))
+        self.layers[1].running_mean.fill_(rank)  # type: ignore[operator, union-attr]
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"loss": nn.functional.cross_entropy(self.layers(images), targets)}
+
+
+def _settled() -> tuple[dict[str, list[float]], dict[str, list[float]], bool, bool]:
+    """The state before and after; whether gradients, and the generator's state, are as before."""
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        strategy, module = Ddp(group), Small(group.rank)
+        wrapped = strategy.wrap(module, all_used=True)
+        before = {name: value.flatten().tolist() for name, value in module.state_dict().items()}
+        generator = torch.get_rng_state()
+        with left_as_found(module, group.device):
+            strategy.settle(wrapped, torch.zeros(2, 3, 2, 2), torch.zeros(2, dtype=torch.int64))
+        after = {name: value.flatten().tolist() for name, value in module.state_dict().items()}
+        no_gradients = all(p.grad is None for p in module.parameters())
+        return before, after, no_gradients, torch.equal(generator, torch.get_rng_state())
+
+
+def test_all_ranks_get_the_state_of_rank_0_and_settling_leaves_nothing_behind() -> None:
+    (before, after, *same), other = run_ranks(2, _settled)
+    assert other == (before, after, *same)
+    assert before["layers.1.running_mean"] == [0.0] * 4
+    assert after == before
+    assert same == [True, True]
+
+
+def _order_of_buckets(settled: bool) -> list[list[int]]:
+    """The sizes of the gradients in the buckets, in the order in which two steps exchange them."""
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+    steps: list[list[int]] = []
+
+    def hook(group, bucket):  # no annotations: torch checks them
+        steps[-1] += [gradient.numel() for gradient in bucket.gradients()]
+        return allreduce_hook(group, bucket)
+
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        strategy, module = Ddp(group), Small(group.rank)
+        wrapped = strategy.wrap(module, all_used=True)
+        images, targets = torch.ones(2, 3, 2, 2), torch.zeros(2, dtype=torch.int64)
+        if settled:
+            strategy.settle(wrapped, images, targets)
+        wrapped.register_comm_hook(None, hook)  # type: ignore[operator]
+        for _ in range(2):
+            steps.append([])
+            wrapped(images, targets)["loss"].backward()
+    return steps
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_buckets_keep_their_order_once_settled(settled: bool) -> None:
+    """Otherwise the first step sums in another order than those after it."""
+    first, other = run_ranks(2, _order_of_buckets, settled)
+    assert first == other
+    assert (first[0] == first[1]) == settled
+
+
+def _accumulated() -> list[float]:
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        strategy, module = Ddp(group), nn.Linear(1, 1, bias=False)
+        wrapped = strategy.wrap(module, all_used=True)
+        found = []
+        with strategy.accumulate(wrapped):
+            wrapped(torch.full((1, 1), float(group.rank + 1))).sum().backward()
+        assert module.weight.grad is not None
+        found.append(module.weight.grad.item())
+        wrapped(torch.full((1, 1), 10.0 * (group.rank + 1))).sum().backward()
+        return [*found, module.weight.grad.item()]
+
+
+def test_ranks_exchange_gradients_at_the_last_micro_batch_only() -> None:
+    mean = (1 + 2 + 10 + 20) / 2
+    assert run_ranks(2, _accumulated) == [[1.0, mean], [2.0, mean]]
