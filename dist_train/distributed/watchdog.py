@@ -15,11 +15,13 @@ class StackDump:
         self._armed = -float("inf")
 
     def beat(self) -> None:
-        """A sign of life. Arms the timer anew at most ten times in its length: that costs a thread each time."""
+        """A sign of life. Arms the timer again at most ten times in its length: that costs a thread each time."""
         now = time.monotonic()
         if now - self._armed > self._timeout_s / 10:
             faulthandler.dump_traceback_later(self._timeout_s, repeat=False)
             self._armed = now
 
     def close(self) -> None:
-        faulthandler.cancel_dump_traceback_later()
+        """Disarm the timer: the process has one in all, so one that somebody else has armed ends too."""
+        if self._armed > 0:
+            faulthandler.cancel_dump_traceback_later()
