@@ -198,3 +198,25 @@ def _device(local_rank: int) -> torch.device:
 def hosts_of(group: Dist) -> list[str]:
     """The host name of every rank, in the order of ranks."""
     return group.gather_objects(socket.gethostname())
+
+
+@contextmanager
+def left_group() -> Iterator[None]:
+    """A block that leaves no process group behind but one that was there before, and the current GPU as it was.
+
+    ``joined`` alone leaves its group after an error, for a command that ends then at once: taking a group apart waits
+    for what ranks have begun together, and NCCL would wait for ranks that are lost, if it were not aborted first.
+    """
+    ours = not dist.is_initialized()
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    try:
+        yield
+    except BaseException:
+        if ours and dist.is_initialized():
+            if torch.cuda.is_initialized() and dist.group.WORLD is not None:
+                dist.group.WORLD.abort()
+            dist.destroy_process_group()
+        raise
+    finally:
+        if gpu is not None:
+            torch.cuda.set_device(gpu)

@@ -17,10 +17,10 @@ from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.load_run import Which, load_trained, run_config
+from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
 from dist_train.system.files import write_json
 from dist_train.system.terminal import can_write, log_to_console, print_any_name
-from dist_train.training.setup import set_algorithms
 
 PICTURES = (".png", ".svg", ".pdf")
 
