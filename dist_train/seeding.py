@@ -42,7 +42,7 @@ def restored_generators() -> Iterator[None]:
     Those of GPUs too, if the program has used a GPU before.
     """
     python, numpy = random.getstate(), np.random.get_state()
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     try:
         with torch.random.fork_rng(gpus):
             yield

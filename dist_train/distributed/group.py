@@ -208,12 +208,12 @@ def left_group() -> Iterator[None]:
     for what ranks have begun together, and NCCL would wait for ranks that are lost, if it were not aborted first.
     """
     ours = not dist.is_initialized()
-    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     try:
         yield
     except BaseException:
         if ours and dist.is_initialized():
-            if torch.cuda.is_initialized() and dist.group.WORLD is not None:
+            if dist.get_backend() == "nccl" and dist.group.WORLD is not None:
                 dist.group.WORLD.abort()
             dist.destroy_process_group()
         raise

@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,10 @@ NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What ``link`` says on FAT, on some network and FUSE file systems."""
 
 
+def _leave_at_once() -> None:
+    leave_at_once(EXIT_FAILED)
+
+
 class RunLock:
     """Held by rank 0 from before the first look at checkpoints until the end of the attempt.
 
@@ -36,7 +39,7 @@ class RunLock:
         lost: called, in a thread of the lock's own, when the run is not ours any more: nothing may be written to it.
     """
 
-    def __init__(self, path: Path, lost: Callable[[], object] = partial(leave_at_once, EXIT_FAILED)) -> None:
+    def __init__(self, path: Path, lost: Callable[[], object] = _leave_at_once) -> None:
         self._path, self._lost = path, lost
         self._mine: dict[str, Any] = {}
         self._folder = -1

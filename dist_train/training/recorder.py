@@ -202,7 +202,15 @@ class Journal:
         if status == "done" and setup.group.is_main:
             save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
         self.write(status)
-        self._sinks.close(status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
+        self._close_sinks(status)
+
+    def abandon(self) -> None:
+        """Close the sinks after an error. After ``close`` it does nothing."""
+        self._close_sinks("failed")
+
+    def _close_sinks(self, status: Status) -> None:
+        sinks, self._sinks = self._sinks, Sinks([])
+        sinks.close(status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
 
 
 def _facts(setup: Setup, attempt: int) -> dict[str, Any]:
