@@ -1,13 +1,16 @@
 """The Python API: train a config with objects of one's own, load what a run has learnt. docs/python.md explains it."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from dist_train.config import Config
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
+    from dist_train.inference.load_run import Run
     from dist_train.run.result import Result
 
 
@@ -42,7 +45,29 @@ def train(
     """
     from dist_train.training.attempt import train as train_once
     from dist_train.training.given import Given
-    from dist_train.training.left_as_found import left_as_found
+    from dist_train.training.process_state import restored_process
 
-    with left_as_found():
+    with restored_process():
         return train_once(cfg, Given(model, data, loss, objective, tuple(loggers)))
+
+
+def load_run(
+    path: str | Path,
+    weights: Literal["best", "last"] = "best",
+    device: "torch.device | str | None" = None,
+    model: "nn.Module | Callable[[int], nn.Module] | None" = None,
+) -> "Run":
+    """Load what a run has learnt: ``.model``, ``.transform``, ``.classes``, ``.predict(images)``, ``.evaluate(data)``.
+
+    Args:
+        path: the run folder.
+        weights: "best" are there from the first evaluation of the run on, "last" at its end.
+        device: the first GPU if None, or the CPU where there is no GPU.
+        model: for a run that was trained with a model given in code: an equal one, or what makes it from K.
+
+    Raises:
+        DistTrainError: it is not a run folder, or has no such weights, or they do not fit the model.
+    """
+    from dist_train.inference.load_run import load_run as load
+
+    return load(path, weights, device, model)

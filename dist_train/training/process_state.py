@@ -14,7 +14,7 @@ from dist_train.system.terminal import restored_log
 
 
 @contextmanager
-def left_as_found() -> Iterator[None]:
+def restored_process() -> Iterator[None]:
     """A block after which the process is as it was, after an error too.
 
     Restored are the handlers of the stop signals, the log, the C library's malloc, torch's algorithms and the
