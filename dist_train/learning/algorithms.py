@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 
@@ -39,15 +40,16 @@ def restored_algorithms() -> Iterator[None]:
 @contextmanager
 def _restored_tf32() -> Iterator[None]:
     """torch has an old and a new way to say it, and refuses to read the old one where somebody has used the new."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
-    new = [place.fp32_precision for place in places]
-    old: list[bool] = []
-    with suppress(RuntimeError):
-        old = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+    new_ways = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
+    new = [place.fp32_precision for place in new_ways]
+    old: dict[Any, bool] = {}
+    for place in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        with suppress(RuntimeError):
+            old[place] = place.allow_tf32
     try:
         yield
     finally:
-        if old:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = old
-        for place, value in zip(places, new, strict=True):
-            place.fp32_precision = value
+        for place, allowed in old.items():
+            place.allow_tf32 = allowed
+        for place, precision in zip(new_ways, new, strict=True):
+            place.fp32_precision = precision
