@@ -4,9 +4,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
-
-pytest.importorskip("nbclient")
+from nbclient import NotebookClient
 
 IMAGES = Path(__file__).parents[1] / "data" / "fashion_mnist.tar.gz"
 
@@ -82,9 +82,6 @@ CELLS = [
 
 @pytest.mark.slow
 def test_a_notebook_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / "jupyter"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
