@@ -86,7 +86,7 @@ def measure_real(job: Job, folder: Path, precision: str, compiled: bool, **augme
     batches = FirstSteps(stepper.batches, job, data.workers * data.prefetch + 5, stepper)
     stepper.batches = batches  # type: ignore[assignment]
     try:
-        fit(side.setup, side.journal, side.stop)
+        fit(side.setup, side.recorder, side.stop)
     except Enough:
         return {"images_per_s": batches.images_per_s, "data_wait": batches.waited}
     finally:

@@ -1,7 +1,7 @@
 """What logging costs a training process: ``python -m benchmarks.logging_cost [--json FILE]``.
 
-Times the calls of the training loop's own thread (a row into metrics.jsonl, TensorBoard, the W&B sink; opening
-and closing the sink), against wandb's ``run.log`` in the same process, which is what the sink avoids. Then the
+Times the calls of the training loop's own thread (a row into metrics.jsonl, TensorBoard, the W&B logger; starting
+and closing the logger), against wandb's ``run.log`` in the same process, which is what the logger avoids. Then the
 CPU time of the uploader and of wandb's service beside it. Offline, no network.
 """
 
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.config import parse_config
-from dist_train.loggers.base import Row
-from dist_train.loggers.jsonl import JsonlSink
-from dist_train.loggers.tensorboard import TensorBoardSink
-from dist_train.loggers.wandb.sink import open_wandb
+from dist_train.loggers.base import Facts
+from dist_train.loggers.jsonl import JsonlLogger
+from dist_train.loggers.tensorboard import TensorBoardLogger
+from dist_train.loggers.wandb.logger import WandbLogger
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import Row
 
 ROWS = 500
 START_S, WATCH_S = 10, 30
@@ -75,13 +76,15 @@ def measure(folder: Path) -> dict[str, Any]:
     run = RunDir.of(cfg)
     run.path.mkdir(parents=True)
     figures: dict[str, Any] = {"row": "median and worst, in microseconds"}
-    jsonl = JsonlSink(run.metrics, 0, -1)
+    facts = Facts(run, total_steps=ROWS)
+    jsonl, tensorboard, wandb = JsonlLogger(), TensorBoardLogger(), WandbLogger()
+    jsonl.start(cfg, facts)
     figures["metrics.jsonl, row"] = median_us(jsonl.row)
-    figures["TensorBoard, row"] = median_us(TensorBoardSink(run.tensorboard, 0, []).row)
+    tensorboard.start(cfg, facts)
+    figures["TensorBoard, row"] = median_us(tensorboard.row)
     began = time.perf_counter()
-    sink = open_wandb(cfg, run, 0, {})
-    assert sink is not None
-    figures["W&B sink, open, ms"] = round((time.perf_counter() - began) * 1e3, 1)
+    wandb.start(cfg, facts)
+    figures["W&B logger, start, ms"] = round((time.perf_counter() - began) * 1e3, 1)
 
     time.sleep(START_S)
     at_start = cpu_seconds(os.getpid())
@@ -91,16 +94,16 @@ def measure(folder: Path) -> dict[str, Any]:
     figures["uploader and wandb-core, CPU seconds to start"] = round(at_start, 2)
     running = (cpu_seconds(os.getpid()) - at_start) * 60 / WATCH_S
     figures["uploader and wandb-core, CPU seconds a minute, two rows a second"] = round(running, 2)
-    figures["W&B sink, row"] = median_us(sink.row)
+    figures["W&B logger, row"] = median_us(wandb.row)
     began = time.perf_counter()
-    sink.close("done", 0)
-    figures["W&B sink, close offline, ms"] = round((time.perf_counter() - began) * 1e3, 1)
+    wandb.close("done")
+    figures["W&B logger, close offline, ms"] = round((time.perf_counter() - began) * 1e3, 1)
     figures["wandb.log in the training process, row"] = in_process(folder)
     return figures
 
 
 def in_process(folder: Path) -> tuple[float, float]:
-    """What the sink avoids."""
+    """What the logger avoids."""
     import wandb
 
     os.environ["WANDB_SILENT"] = "true"

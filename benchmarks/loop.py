@@ -2,7 +2,7 @@
 
     python -m benchmarks.loop
 
-Ours is the real ``fit`` with its journal, stop request and checkpoints; only the batches come from memory on all
+Ours is the real ``fit`` with its recorder, stop request and checkpoints; only the batches come from memory on all
 sides, as uint8 images that each side normalises. The first part trains a model that does nothing, so that what is left is the loop itself;
 the second a small ViT with AdamW, clipping and EMA on all sides. A bare loop knows nothing of its loss and gradient; the one
 "that logs" keeps both at every step, without waiting, and reads them as often as we do.
@@ -32,7 +32,7 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.model.freeze import train_mode
 from dist_train.system.signals import STOP_SIGNALS
 from dist_train.training.loop import fit
-from dist_train.training.recorder import Journal
+from dist_train.training.recorder import Recorder
 from dist_train.training.setup import build_setup
 
 LOG_EVERY = 50
@@ -102,7 +102,7 @@ class Ours:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
         self.stop = StopRequest(group).__enter__()
-        self.journal = Journal(self.setup, 1, ["here"] * group.world_size)
+        self.recorder = Recorder(self.setup, 1, ["here"] * group.world_size)
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 
@@ -110,7 +110,7 @@ class Ours:
         timed = Timed(self.batch, steps, self._clock)
         self.setup.stepper.batches = timed
         try:
-            fit(self.setup, self.journal, self.stop)
+            fit(self.setup, self.recorder, self.stop)
         except Enough:
             return timed.seconds_a_step
         raise AssertionError("the run ended by itself")

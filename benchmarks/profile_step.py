@@ -53,13 +53,13 @@ def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]
         stepper.batches = warm  # type: ignore[assignment]
         attach(stepper, state)
         with contextlib.suppress(Enough):
-            fit(side.setup, side.journal, side.stop)
+            fit(side.setup, side.recorder, side.stop)
         stepper.batches = Named(FirstSteps(warm._batches, job, 0, stepper))  # type: ignore[assignment]
         kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if job.device.type == "cuda" else [])]
         began = job.clock()
         with profile(activities=kinds) as found:
             try:
-                fit(side.setup, side.journal, side.stop)
+                fit(side.setup, side.recorder, side.stop)
             except Enough:
                 seconds = job.clock() - began
     return summary(found, job, seconds)

@@ -15,6 +15,7 @@ from dist_train.data.index import scan
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report
@@ -57,6 +58,7 @@ def check(cfg: Config, world_size: int) -> None:
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.open(split.name(position)).pixels()
+    own_loggers(cfg.log)
     if cfg.augment.device:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)

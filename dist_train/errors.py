@@ -4,8 +4,23 @@ from typing import Literal
 
 ErrorKind = Literal["config", "data", "oom", "nonfinite", "comm", "other"]
 
-EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_STOPPED = 0, 1, 2, 75
-"""Exit codes of plain ``python -m dist_train``; 75 is BSD's EX_TEMPFAIL: try the same command again."""
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USER = 2
+"""The config, the data or the command is wrong: trying again cannot help."""
+EXIT_UPLOADER_LOST = 3
+"""The W&B uploader lost its service process: start it again."""
+EXIT_INCOMPLETE = 4
+"""The W&B uploader gave up in time, and said what is missing."""
+EXIT_STOPPED = 75
+"""The run is saved, and the same command continues it (BSD's EX_TEMPFAIL). Under torchrun such a rank exits 0."""
+EXIT_AGAIN = 76
+"""A supervisor without SLURM asks its launcher for another start."""
+
+
+def exit_code_of(status: str) -> int:
+    """Return the exit code of a run whose ``result.json`` has this status."""
+    return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED)
 
 
 class DistTrainError(Exception):

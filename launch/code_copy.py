@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dist_train.config import dump_config
+from dist_train.run.git_state import COPY_NOTE, changes, git_state
 from dist_train.system.files import write_json
 from launch.job import Run
 from launch.options import ROOT
@@ -43,17 +42,8 @@ def take_snapshot(snapshot: Snapshot, runs: list[Run]) -> None:
         shutil.copytree(ROOT / package, snapshot.code / package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in ROOT.glob("*.py"):
         shutil.copy2(module, snapshot.code)
-    write_json(snapshot.code / "snapshot.json", _git_state())
+    state = git_state(ROOT) or {"commit": None}
+    write_json(snapshot.code / COPY_NOTE, {**state, "changes": changes(ROOT, *PACKAGES)})
     for run, (path, _) in zip(runs, snapshot.configs, strict=True):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(dump_config(run.cfg))
-
-
-def _git_state() -> dict[str, Any]:
-    def git(*args: str) -> str:
-        return subprocess.run(("git", "-C", ROOT, *args), capture_output=True, text=True, check=True, timeout=10).stdout
-
-    try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "changes": git("diff", "HEAD", "--", *PACKAGES)}
-    except (OSError, subprocess.SubprocessError):  # no git, or no checkout
-        return {"commit": None, "changes": ""}

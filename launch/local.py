@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
 from launch import rendezvous
 from launch.code_copy import Snapshot
 from launch.job import Job
 from launch.options import environment_pythonpath
 from launch.submit import make_tasks
-from launch.supervise import AGAIN, STOP_SIGNALS, Task
+from launch.supervise import STOP_SIGNALS, Task
 
 
 def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
@@ -29,13 +29,13 @@ def run_here(args: argparse.Namespace, job: Job, snapshot: Snapshot) -> int:
         signal.signal(number, lambda number, _frame: stop.append(number))
     env = os.environ | {"PYTHONPATH": environment_pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(args.env)
     for task in make_tasks(args, job, snapshot):
-        code = AGAIN
+        code = EXIT_AGAIN
         restart = 0
-        while code == AGAIN and not stop:
+        while code == EXIT_AGAIN and not stop:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
         if code:
-            return EXIT_STOPPED if code == AGAIN else code  # told to stop between two starts
+            return EXIT_STOPPED if code == EXIT_AGAIN else code  # told to stop between two starts
     return EXIT_DONE
 
 
@@ -54,8 +54,8 @@ def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: 
             processes.send([s.pid for s in supervisors if s.poll() is None], signal.SIGTERM)
     _end(supervisors)
     codes = [supervisor.returncode for supervisor in supervisors]
-    if AGAIN in codes:
-        return AGAIN
+    if EXIT_AGAIN in codes:
+        return EXIT_AGAIN
     return next((code if code > 0 else EXIT_FAILED for code in codes if code), EXIT_DONE)
 
 

@@ -1,7 +1,6 @@
 """Read run folders: what was asked, what came out. Works on live runs, and on folders that a kill left behind."""
 
 import csv
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ import yaml
 
 from dist_train.config.choices import FALLING
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import Row, read_rows
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
 
-Row = dict[str, Any]
 SILENT_S = 600.0
 _NOT_SETTINGS = ("run.name", "run.output_dir", "run.resume", "log.", "distributed.timeout_s")
 """What may differ without making another experiment."""
@@ -151,17 +150,12 @@ def _rows(path: Path) -> dict[str, list[Row]]:
     """Rows by split. A step that was trained again after a restart counts as it was last."""
     by_split: dict[str, dict[int, Row]] = {}
     try:
-        lines = path.read_bytes().splitlines()
+        for row in read_rows(path):
+            by_split.setdefault(row["split"], {})[row["step"]] = row
+        if not by_split and path.stat().st_size:
+            raise DamagedRun("metrics.jsonl holds no row that can be read")
     except OSError:
         return {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            by_split.setdefault(row["split"], {})[int(row["step"])] = row
-        except (ValueError, KeyError, TypeError):
-            continue  # the end of a line that is being written, or that a kill cut off
-    if lines and not by_split:
-        raise DamagedRun("metrics.jsonl holds no row that can be read")
     return {split: [rows[step] for step in sorted(rows)] for split, rows in by_split.items()}
 
 

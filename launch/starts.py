@@ -5,16 +5,13 @@ any worker runs. Progress means a step that no start of the same job has reached
 the same place again is found out.
 """
 
-import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import live_step
 from dist_train.run.result import now, read_result
 from dist_train.system.files import read_json, write_json
-
-_TAIL_BYTES = 65536
 
 
 @dataclass(frozen=True)
@@ -27,11 +24,6 @@ class History:
     """So did the start before it; true for a job's first start, where nothing is known."""
     stopped_at: int | None
     """The step at which the run stood, stopped in good order, when this start began."""
-
-
-def live_step(run: RunDir) -> int:
-    """The last optimizer step that the run folder knows of."""
-    return max(int(read_result(run).get("step", 0)), _last_metrics_step(run))
 
 
 def record_submission(run: RunDir, job_id: str, **details: Any) -> None:
@@ -88,19 +80,3 @@ def history(run: RunDir, job_id: str) -> History:
         progressed_before=len(steps) < 2 or steps[-1] > max(steps[:-1]),
         stopped_at=starts[-1].get("stopped_at") if starts else None,
     )
-
-
-def _last_metrics_step(run: RunDir) -> int:
-    """The step of the last whole line of ``metrics.jsonl``."""
-    try:
-        with open(run.metrics, "rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = file.read().splitlines()
-    except OSError:
-        return 0
-    for line in reversed(lines):
-        try:
-            return int(json.loads(line)["step"])
-        except (ArithmeticError, ValueError, KeyError, TypeError):  # a line that was being written, or is damaged
-            continue
-    return 0

@@ -7,12 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.errors import EXIT_FAILED, EXIT_STOPPED, exit_code_of
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from launch import scontrol
 from launch.run_reader import standing
-from launch.starts import live_step, read_starts, read_submissions
+from launch.starts import read_starts, read_submissions
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 
@@ -46,7 +47,7 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
     print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
     if job.state not in ("COMPLETED", "CANCELLED", "UNKNOWN"):
         return EXIT_FAILED  # a job that failed before it began leaves the result of the one before it
-    return {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(str(status), EXIT_FAILED)
+    return exit_code_of(str(status))
 
 
 def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from dist_train.config import load_config
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
+from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result
 from dist_train.system import processes
@@ -233,17 +233,13 @@ class Supervisor:
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
             return EXIT_FAILED
         if not self.place.slurm:
-            return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else AGAIN
+            return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else EXIT_AGAIN
         if verdict.action == "requeue":
             complaint = scontrol.requeue(self.place.job_id)
             if complaint:
                 print(f"error: cannot requeue the job: {complaint}", file=sys.stderr, flush=True)
                 return EXIT_FAILED
         return EXIT_DONE  # anything else would make srun kill the other supervisors before they have acted
-
-
-AGAIN = 76
-"""Exit code by which a supervisor without SLURM asks its launcher for another start."""
 
 
 def note_signals() -> list[str]:

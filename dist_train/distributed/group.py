@@ -209,6 +209,11 @@ def hosts_of(group: Dist) -> list[str]:
     return group.gather_objects(socket.gethostname())
 
 
+def gpu_names() -> list[str]:
+    """The names of the GPUs that this process sees."""
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
 @contextmanager
 def left_group() -> Iterator[None]:
     """A block that leaves no process group behind but one that was there before, and the current GPU as it was.

@@ -1,7 +1,6 @@
 """Ways for a run to die, and what its folder shows of it: shared by the fire drill and the fuzz. No torch."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Literal, Protocol
 
 from dist_train.checkpoint.manifest import MANIFEST, STATE
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import read_rows
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
 from dist_train.system.processes import alive, children, die_with_parent, send
@@ -175,16 +175,8 @@ class Traces:
     run: RunDir
 
     def rows(self) -> list[tuple[int, str, float]]:
-        """Step, split and loss of every whole row of ``metrics.jsonl``."""
-        found = []
-        text = self.run.metrics.read_text() if self.run.metrics.exists() else ""
-        for line in text.splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:  # cut short by a kill, or half written
-                continue
-            found.append((row["step"], row["split"], row["loss"]))
-        return found
+        """Step, split and loss of every row of ``metrics.jsonl``."""
+        return [(row["step"], row["split"], row["loss"]) for row in read_rows(self.run.metrics)]
 
     def reached(self) -> int:
         """The last step that was logged."""

@@ -11,6 +11,9 @@ from dist_train.data.index import DataIndex
 from dist_train.evaluation.metrics import Evaluation, average_precisions, f1_of_classes, f1_of_labels, regression_errors
 from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
 
+PICTURED = 500
+"""Classes at most of which ``confusion_image`` makes a picture."""
+
 Table = list[dict[str, Any]]
 """One row a class or output: ``class``, numbers by name."""
 
@@ -76,6 +79,19 @@ def confusion(outcome: Evaluation, count: int) -> NDArray[np.int64]:
     matrix = multiclass_confusion_matrix(_classes(outcome), outcome.labels, num_classes=max(2, count))
     found: NDArray[np.int64] = matrix.numpy()[:count, :count]
     return found
+
+
+def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray[np.uint8]:
+    """The confusion matrix as pixels, uint8 [H, W, 3] of about ``side`` pixels: row = label, column = prediction.
+
+    White is none of a class's images, dark all of them. Made for every evaluation, so it needs no matplotlib.
+    """
+    pairs = outcome.labels.numpy() * count + _classes(outcome).numpy()
+    matrix = np.bincount(pairs, minlength=count * count).reshape(count, count)
+    shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
+    dark, white = np.array((8, 48, 107)), np.array((255, 255, 255))
+    cells: NDArray[np.uint8] = (white + shares[..., None] * (dark - white)).round().astype(np.uint8)
+    return cells.repeat(max(1, side // count), 0).repeat(max(1, side // count), 1)
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], title: str) -> None:

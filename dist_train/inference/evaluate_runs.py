@@ -17,7 +17,7 @@ from dist_train.evaluation.reports import class_table, confusion, describe_table
 from dist_train.inference.load_run import Which, load_run, run_config
 from dist_train.inference.score import check_classes, score
 from dist_train.system.files import write_json
-from dist_train.system.terminal import can_write, log_to_console, print_any_name
+from dist_train.system.terminal import can_write, digits, log_to_console, print_any_name
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -110,9 +110,9 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
 def _tell(
     outcomes: list[tuple[str, Evaluation]], index: DataIndex, json_file: Path | None, picture: Path | None
 ) -> None:
-    """Scores in full digits, a line a run; then the last one's classes."""
+    """Scores, one line per run, in full digits in the JSON file only; then the last one's classes."""
     for name, outcome in outcomes:
-        scores = "  ".join(f"{metric} {value!r}" for metric, value in outcome.scores.items())
+        scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
         print(scores if len(outcomes) == 1 else f"{name}: {scores}")
     left_out = len(index.val) - int(outcomes[0][1].counted.sum())
     if left_out:

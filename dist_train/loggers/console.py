@@ -1,55 +1,95 @@
-"""Rows on the terminal."""
+"""Rows and a progress bar on the terminal."""
 
 import logging
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from dist_train.config.plan import Plan
-from dist_train.loggers.base import Row
+from dist_train.config import Config
+from dist_train.loggers.base import Facts, Logger
+from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
+from dist_train.system.terminal import COLUMNS, digits
 
 log = logging.getLogger("dist_train")
 
+CLOCK = "12:34:56 "
+"""What the log puts in front of a row."""
+NOTABLE_WAIT = 0.05
+"""Share of the time spent on waiting for data from which on a row says it."""
 
-class ConsoleSink:
-    """One line a row; under a progress bar where there is a terminal."""
 
-    def __init__(self, plan: Plan, step: int) -> None:
-        self._plan, self._start, self._began = plan, step, time.monotonic()
-        self._bar = tqdm(
-            total=plan.total_steps, initial=step, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty()
-        )
+class Bar(tqdm):  # type: ignore[type-arg]
+    """A progress bar without the thread that tqdm starts beside bars, which would outlive the run."""
 
-    def tick(self) -> None:
-        self._bar.update()
+    monitor_interval = 0
+
+
+class ConsoleLogger(Logger):
+    """One line per row; a progress bar below them if stderr is a terminal."""
+
+    def start(self, config: Config, facts: Facts) -> None:
+        self._total, self._first, self._began = facts.total_steps, facts.step, time.monotonic()
+        self._open, self._bar = ExitStack(), None
+        if sys.stderr.isatty():
+            bar = Bar(total=self._total, initial=self._first, unit="step", dynamic_ncols=True)
+            self._bar = self._open.enter_context(bar)
+            self._open.enter_context(logging_redirect_tqdm([log]))  # log lines go above the bar
+
+    def tick(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update()
 
     def row(self, row: Row) -> None:
-        done = row["step"] - self._start
-        left = (time.monotonic() - self._began) / done * (self._plan.total_steps - row["step"]) if done else 0.0
-        text = describe_row(row, self._plan.total_steps, eta_s=left if row["split"] == "train" else None)
-        if self._bar.disable:
-            log.info(text)
-        else:
-            self._bar.write(text)
+        log.info(describe_row(row, self._total, self._eta_s(row)))
 
-    def close(self, status: Status, exit_code: int) -> None:
-        self._bar.close()
+    def _eta_s(self, row: Row) -> float | None:
+        done = int(row["step"]) - self._first
+        if row["split"] != "train" or done == 0:
+            return None
+        return (time.monotonic() - self._began) / done * float(self._total - row["step"])
+
+    def close(self, status: Status) -> None:
+        self._open.close()
 
 
-def describe_row(row: Row, total_steps: int, eta_s: float | None) -> str:
-    """A row as one line for people.
+def describe_row(row: Row, total_steps: int, eta_s: float | None, width: int = COLUMNS - len(CLOCK)) -> str:
+    """Return a row as one line for people: as many values as fit into ``width``, the most important first.
 
     >>> describe_row({"step": 3, "epoch": 0.5, "split": "val", "loss": 1.25, "top1": 50.0}, 6, None)
-    'step 3/6  epoch 0.50  val    loss 1.25  top1 50'
+    'step 3/6 epoch 0.50 val   loss 1.25 top1 50'
     """
-    parts = [f"step {row['step']}/{total_steps}", f"epoch {row['epoch']:.2f}", f"{row['split']:<5}"]
-    units = {"images_per_s": "{:.0f} images/s", "data_wait": "waited {:.0%}"}
+    line = f"step {row['step']}/{total_steps} epoch {row['epoch']:.2f} {row['split']:<5}"
+    eta = "" if eta_s is None else f" eta {timedelta(seconds=round(eta_s))}"
+    for part in _parts(row):
+        if len(f"{line} {part}{eta}") > width:
+            break
+        line = f"{line} {part}"
+    return line + eta
+
+
+def _parts(row: Row) -> Iterator[str]:
+    """Yield the values: the loss, metrics, then what is known of the machine."""
+    texts = {
+        "lr": "lr {:.3g}",
+        "grad_norm": "grad {:.3g}",
+        "images_per_s": "{:.0f} img/s",
+        "data_wait": "wait {:.0%}",
+        "gpu_mem_gb": "{:.1f} GB",
+        "loss_scale": "scale {:.0f}",
+        "skipped_steps": "skipped {}",
+        "seconds": "{:.1f} s",
+    }
+    # Ranks that hold up the others have a warning of their own.
+    not_shown = ("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio")
     for name, value in row.items():
-        if name not in ("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio"):
-            parts.append(units[name].format(value) if name in units else f"{name} {value:.4g}")
-    if eta_s is not None:
-        parts.append(f"eta {timedelta(seconds=round(eta_s))}")
-    return "  ".join(parts)
+        if name not in not_shown and name not in texts:
+            yield f"{name} {digits(value)}"
+    for name, text in texts.items():
+        if name in row and (name != "data_wait" or row[name] >= NOTABLE_WAIT):
+            yield text.format(row[name])

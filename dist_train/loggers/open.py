@@ -1,50 +1,100 @@
-"""Open the loggers that a config asks for."""
+"""Which loggers a run has, and all of them as one."""
 
-from typing import Any
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from dist_train.config import Config
-from dist_train.config.plan import Plan
-from dist_train.loggers.base import Row, Sink
-from dist_train.loggers.console import ConsoleSink
-from dist_train.loggers.jsonl import JsonlSink
-from dist_train.loggers.tensorboard import TensorBoardSink
-from dist_train.loggers.wandb.sink import open_wandb
-from dist_train.run.folder import RunDir
+from dist_train.config.sections.log import LogConfig
+from dist_train.config.user_code import load_callable
+from dist_train.errors import ConfigError
+from dist_train.loggers.base import Facts, Image, Logger
+from dist_train.loggers.console import ConsoleLogger
+from dist_train.loggers.jsonl import JsonlLogger
+from dist_train.loggers.tensorboard import TensorBoardLogger
+from dist_train.loggers.wandb.logger import WandbLogger
+from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
 
-
-class Sinks:
-    """All sinks of this rank, as one."""
-
-    def __init__(self, sinks: list[Sink], console: ConsoleSink | None = None) -> None:
-        self._console = console
-        self._sinks = [*sinks, console] if console else sinks
-
-    def tick(self) -> None:
-        """One more step is done."""
-        if self._console:
-            self._console.tick()
-
-    def row(self, row: Row) -> None:
-        for sink in self._sinks:
-            sink.row(row)
-
-    def close(self, status: Status, exit_code: int) -> None:
-        for sink in self._sinks:
-            sink.close(status, exit_code)
+log = logging.getLogger(__name__)
 
 
-def open_sinks(cfg: Config, run: RunDir, plan: Plan, step: int, evaluated: int, facts: dict[str, Any]) -> Sinks:
-    """The sinks of rank 0, rewound to ``step``, and to the evaluation at ``evaluated``.
+def open_loggers(cfg: Config, facts: Facts, given: Sequence[Logger] = ()) -> Logger:
+    """Start the loggers of rank 0, and return them as one.
 
     Args:
-        facts: what W&B shows of the run beside its config.
+        given: loggers made in code, beside those that the config names.
+
+    Raises:
+        ConfigError: ``log.loggers`` names what cannot be made, or ``log.wandb`` asks for a package that is missing.
     """
-    jsonl = JsonlSink(run.metrics, step, evaluated)
-    sinks: list[Sink] = [jsonl]
-    wandb = open_wandb(cfg, run, step, facts)  # it follows the file that was just rewound
-    if wandb is not None:
-        sinks.append(wandb)
-    if cfg.log.tensorboard:
-        sinks.append(TensorBoardSink(run.tensorboard, step, jsonl.kept))
-    return Sinks(sinks, ConsoleSink(plan, step))
+    own = [*own_loggers(cfg.log), *given]
+    tensorboard = [TensorBoardLogger()] if cfg.log.tensorboard else []
+    # The first one rewinds metrics.jsonl, which the others read; the last one speaks last.
+    loggers = Loggers(JsonlLogger(), [WandbLogger(), *tensorboard, *own, ConsoleLogger()])
+    loggers.start(cfg, facts)
+    return loggers
+
+
+def own_loggers(cfg: LogConfig) -> list[Logger]:
+    """Make the loggers that ``log.loggers`` names.
+
+    Raises:
+        ConfigError: there is no such class, it does not take these options, or is not a ``Logger``.
+    """
+    made = []
+    for entry in cfg.loggers:
+        kind = load_callable(entry.name, "log.loggers")
+        try:
+            logger = kind(**entry.options)
+        except TypeError as error:
+            raise ConfigError(f"`log.loggers` ({entry.name}) does not take its `options`: {error}") from error
+        if not isinstance(logger, Logger):
+            raise ConfigError(
+                f"`log.loggers` ({entry.name}) makes a {type(logger).__name__}; "
+                "it must be a subclass of dist_train.loggers.base.Logger"
+            )
+        made.append(logger)
+    return made
+
+
+class Loggers(Logger):
+    """Several loggers as one. An error of ``record`` ends the run; one of the others ends that logger."""
+
+    def __init__(self, record: Logger, others: Sequence[Logger]) -> None:
+        self._record, self._others = record, list(others)
+
+    def start(self, config: Config, facts: Facts) -> None:
+        for logger in (self._record, *self._others):
+            logger.start(config, facts)
+
+    def tick(self, step: int) -> None:
+        self._record.tick(step)
+        self._tell_others(lambda logger: logger.tick(step))
+
+    def row(self, row: Row) -> None:
+        self._record.row(row)
+        self._tell_others(lambda logger: logger.row(dict(row)))
+
+    def image(self, name: str, step: int, image: Image) -> None:
+        self._record.image(name, step, image)
+        self._tell_others(lambda logger: logger.image(name, step, image))
+
+    def file(self, path: Path) -> None:
+        self._record.file(path)
+        self._tell_others(lambda logger: logger.file(path))
+
+    def close(self, status: Status) -> None:
+        self._record.close(status)
+        self._tell_others(lambda logger: logger.close(status))
+
+    def _tell_others(self, call: Callable[[Logger], None]) -> None:
+        for logger in self._others:
+            try:
+                call(logger)
+            except Exception:
+                self._others = [other for other in self._others if other is not logger]
+                log.exception(
+                    "%s failed and gets nothing more until the next start; metrics.jsonl has every row",
+                    type(logger).__name__,
+                )

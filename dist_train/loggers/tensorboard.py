@@ -1,35 +1,35 @@
-"""TensorBoard scalars."""
+"""TensorBoard scalars under ``<split>/<name>``, and pictures."""
 
-from pathlib import Path
-
-from dist_train.loggers.base import Row
+from dist_train.config import Config
+from dist_train.loggers.base import Facts, Image, Logger
+from dist_train.run.metrics_file import Row, read_rows
 from dist_train.run.result import Status
 
 
-class TensorBoardSink:
-    """Scalars under ``<split>/<name>``.
+class TensorBoardLogger(Logger):
+    """Writes event files into one folder for all attempts of the run."""
 
-    ``purge_step`` hides what an earlier attempt wrote from ``step`` on; the rows that hold good are given again.
-    """
-
-    def __init__(self, folder: Path, step: int, rows_so_far: list[Row]) -> None:
+    def start(self, config: Config, facts: Facts) -> None:
         from torch.utils.tensorboard import SummaryWriter  # a tenth of a second, which other ranks need not spend
 
-        self._folder = folder
-        self._writer = SummaryWriter(str(folder), purge_step=step)
-        for row in rows_so_far:
-            if row["step"] == step:
-                self.row(row)
+        # TensorBoard hides what earlier attempts wrote from `purge_step` on. The checkpoint's own step may have rows
+        # that are kept and one that is not, the evaluation's; so all of them are hidden, and the kept ones written again.
+        evaluated = facts.evaluated == facts.step
+        self._writer = SummaryWriter(str(facts.run.tensorboard), purge_step=facts.step + evaluated)
+        if not evaluated:
+            for row in read_rows(facts.run.metrics):
+                if row["step"] == facts.step:
+                    self.row(row)
 
     def row(self, row: Row) -> None:
-        try:
-            for name, value in row.items():
-                if isinstance(value, float) and name != "epoch":
-                    self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
-            self._writer.flush()
-        except OSError as error:
-            error.filename = str(self._folder)
-            raise
+        for name, value in row.items():
+            if isinstance(value, float) and name != "epoch":
+                self._writer.add_scalar(f"{row['split']}/{name}", value, row["step"])
+        self._writer.flush()
 
-    def close(self, status: Status, exit_code: int) -> None:
+    def image(self, name: str, step: int, image: Image) -> None:
+        self._writer.add_image(name, image, step, dataformats="HWC")
+        self._writer.flush()
+
+    def close(self, status: Status) -> None:
         self._writer.close()

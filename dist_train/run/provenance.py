@@ -3,19 +3,25 @@
 import importlib.metadata
 import os
 import platform
-import subprocess
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import dist_train
 from dist_train.config import Config, dump_config
 from dist_train.run.folder import RunDir
+from dist_train.run.git_state import git_state
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
 
 
-def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -> int:
+def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], gpus: list[str] | None = None) -> int:
     """Write ``config.yaml`` and add an entry to ``provenance.json``; remove what killed attempts left half written.
+
+    Args:
+        hosts: the host name of every rank.
+        gpus: the names of this host's GPUs, from whoever has torch.
 
     Returns:
         The number of this attempt, from 1.
@@ -27,12 +33,12 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str]) -
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
     attempts = read_json(run.provenance, default={"attempts": []})["attempts"]
-    attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts)})
+    attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts, gpus or [])})
     write_json(run.provenance, {"attempts": attempts})
     return len(attempts)
 
 
-def _provenance(world_size: int, hosts: list[str]) -> dict[str, Any]:
+def _provenance(world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
     packages = ("torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
     return {
         "started": now(),
@@ -40,8 +46,10 @@ def _provenance(world_size: int, hosts: list[str]) -> dict[str, Any]:
         "directory": os.getcwd(),
         "hosts": hosts,
         "world_size": world_size,
-        "git": _git_state(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "hardware": hardware() | {"gpus": gpus},
+        "git": git_state(),
+        "versions": {"dist_train": dist_train.__version__, "python": platform.python_version()}
+        | {name: _version(name) for name in packages},
         "slurm": {key: value for key, value in os.environ.items() if key in _SLURM_KEYS},
     }
 
@@ -64,16 +72,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state() -> dict[str, Any] | None:
-    """Commit and dirty flag of the code that runs (not of the working directory); None outside a checkout."""
-    code = Path(__file__).parent
+def hardware() -> dict[str, Any]:
+    """Return this host's CPU model, the cores that this process may use of all, and the memory in GiB (Linux)."""
+    return {
+        "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "cores_of_host": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+    }
 
-    def git(*args: str) -> str:
-        return subprocess.run(
-            ("git", "-C", code, *args), capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
 
+def _field(table: Path, name: str) -> str | None:
+    """Return the value of the first line ``name : value``."""
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
+        found = re.search(rf"^{name}\s*:\s*(.+)$", table.read_text(), re.MULTILINE)
+    except OSError:
         return None
+    return found[1] if found else None

@@ -9,8 +9,23 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+
+COLUMNS = 100
+"""What a line may take on a terminal."""
+
+
+def digits(value: float) -> str:
+    """Return a number with 4 significant digits, in powers of ten only if it is very large or small.
+
+    >>> [digits(value) for value in (0.123456, 87.5, 12345.6, 65536, 0.00001234, float("nan"))]
+    ['0.1235', '87.5', '12346', '65536', '1.234e-05', 'nan']
+    """
+    if isinstance(value, int) or 1e4 <= abs(value) < 1e7:
+        return f"{value:.0f}"
+    return f"{value:.4g}"
 
 
 def positive(text: str) -> int:
@@ -75,8 +90,13 @@ def report(error: DistTrainError) -> int:
     """
     if is_first_rank() or error.of_one_rank:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            print(f"{line_start(sys.stderr)}error: {line}", file=sys.stderr, flush=True)
     return EXIT_USER
+
+
+def line_start(stream: TextIO) -> str:
+    """Return what clears the progress bar that another process may have drawn where the next line begins."""
+    return "\r\x1b[K" if stream.isatty() else ""
 
 
 def is_first_rank() -> bool:
@@ -100,7 +120,8 @@ def log_to_console(rank: int) -> None:
     """Send the log of this process to stdout."""
     handler = logging.StreamHandler(sys.stdout)
     prefix = "" if rank == 0 else f"[rank {rank}] "
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
+    begin = "" if rank == 0 else line_start(sys.stdout)
+    handler.setFormatter(logging.Formatter(f"{begin}%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("dist_train")
     root.handlers = [handler]
     root.setLevel(logging.INFO if rank == 0 else logging.WARNING)

@@ -10,7 +10,7 @@ from functools import partial
 from dist_train.config import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
-from dist_train.distributed.group import Dist, hosts_of, joined
+from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
 from dist_train.run.folder import RunDir, told_as_config
@@ -21,7 +21,7 @@ from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, noted
 from dist_train.training.given import Given
 from dist_train.training.loop import finished, fit, log
-from dist_train.training.recorder import Journal
+from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 
 LAST_WRITE_S = 20.0
@@ -128,16 +128,19 @@ def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
 
 
 def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) -> Status:
-    group = setup.group
-    hosts = hosts_of(group)
-    number.value = group.from_main(lambda: begin_attempt(setup.run, setup.cfg, group.world_size, hosts))
-    journal = Journal(setup, number.value, hosts)
-    parts.callback(journal.abandon)
+    group, hosts = setup.group, hosts_of(setup.group)
+    number.value = group.from_main(lambda: begin_attempt(setup.run, setup.cfg, group.world_size, hosts, gpu_names()))
+    recorder = Recorder(setup, number.value, hosts, setup.given.loggers)
+    parts.callback(recorder.abandon)
     if finished(setup):
         log.info("%s is finished already", setup.run.path)
-    status = fit(setup, journal, stop)
-    setup.checkpoints.close()
-    journal.close(status)
+    try:
+        status = fit(setup, recorder, stop)
+        setup.checkpoints.close()
+    except Exception:
+        recorder.abandon()
+        raise
+    recorder.close(status, stop.reason)
     return status
 
 

@@ -1,8 +1,10 @@
 """How a start that fails is told: a sentence for what a user can mend, a traceback for the rest, the cause in ``result.json``."""
 
+import json
 import logging
 import os
 import re
+import time
 import traceback
 from pathlib import Path
 
@@ -53,7 +55,9 @@ def noted(cfg: Config, error: Exception, attempt: int | None) -> Exception:
     error = explained(error, cfg)
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
-        note_failure(RunDir.of(cfg), kind_of(error), f"rank {_rank()}: {error}", of_this_start, attempt)
+        kind = kind_of(error)
+        tell_torchrun(kind, str(error))
+        note_failure(RunDir.of(cfg), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
     return error
@@ -89,6 +93,18 @@ def _lost_rank(error: Exception) -> str:
 
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+def tell_torchrun(kind: ErrorKind, message: str) -> None:
+    """Give torchrun, if it started this rank, the sentence with which its own report ends; else that is a link.
+
+    torchrun calls the earliest failure the cause, by its whole second. A rank that merely lost another comes after it.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        second = int(time.time()) + (kind == "comm")
+        told = {"message": message, "extraInfo": {"timestamp": str(second)}}
+        Path(path).write_text(json.dumps({"message": told}))
 
 
 def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
@@ -144,12 +160,21 @@ def _memory(error: Exception, cfg: Config) -> Exception | None:
 
 def _loader(error: Exception, cfg: Config) -> Exception | None:
     """torch raises this from wherever the training process is when it learns of the death."""
-    if not re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error)):
+    told = re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error))
+    if not told and not _while_handing_over(error):
         return None
     return _of_this_rank(
         "a loader process was killed, mostly by the kernel or SLURM for want of memory: lower `data.workers` "
         f"({cfg.data.workers}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
         f"what is saved. torch says: {_first_line(str(error))}"
+    )
+
+
+def _while_handing_over(error: Exception) -> bool:
+    """Whether a loader process went away while it passed on the file descriptors of a batch."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, ConnectionError | EOFError) and any(
+        Path(frame.filename).name == "resource_sharer.py" for frame in frames
     )
 
 
@@ -170,4 +195,4 @@ def _of_this_rank(message: str) -> DistTrainError:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
+    return next(iter(text.strip().splitlines()), "")

@@ -10,17 +10,20 @@ from dist_train.checkpoint.store import Beside
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
+from dist_train.evaluation.metrics import Evaluation
+from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.run.result import Status
 from dist_train.training.build_state import train_everything
-from dist_train.training.recorder import Journal
+from dist_train.training.guard import finite_means, take_means
+from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup
 from dist_train.training.step import train_step
 
 log = logging.getLogger(__name__)
 
 
-def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
+def fit(setup: Setup, recorder: Recorder, stop: StopRequest) -> Status:
     """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
     plan, progress = setup.plan, setup.state.progress
     # A run stopped at a step whose evaluation was due comes back to it first.
@@ -32,32 +35,30 @@ def fit(setup: Setup, journal: Journal, stop: StopRequest) -> Status:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped = train_everything(*parts)
             train_step(setup.stepper, setup.state)
-            journal.tick()
+            recorder.tick()
             setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
-                journal.log_steps()
+                recorder.log_steps(take_means(setup))
         stopping = stop.agreed()
         best: Beside | None = None
         if plan.due(progress.step, plan.eval_every_steps) and not stopping:
-            best, stopping = evaluate_now(setup, journal, stop)
+            best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
         if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
-            save_now(setup, journal, stop, best)
+            save_now(setup, recorder, stop, best)
         if stopping:
-            log.info("stopped at step %d: %s", progress.step, stop.reason)
             return "stopped"
         pending = False
     return "done"
 
 
 def finished(setup: Setup) -> bool:
-    """Whether all steps are done, or early stopping has had enough."""
-    progress, stopping = setup.state.progress, setup.cfg.train.early_stopping
-    out_of_patience = stopping is not None and progress.evaluations_without_gain >= stopping.patience
-    return progress.step >= setup.plan.total_steps or out_of_patience
+    """Return whether all steps are done, or early stopping ends the run."""
+    progress = setup.state.progress
+    return progress.step >= setup.plan.total_steps or progress.out_of_patience(setup.cfg.train.early_stopping)
 
 
-def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[Beside | None, bool]:
+def evaluate_now(setup: Setup, recorder: Recorder, stop: StopRequest) -> tuple[Beside | None, bool]:
     """Evaluate and note the result.
 
     Returns:
@@ -78,10 +79,22 @@ def evaluate_now(setup: Setup, journal: Journal, stop: StopRequest) -> tuple[Bes
     train_mode(state.objective)
     if found is None:
         return None, True
-    return journal.note_evaluation(found, time.monotonic() - began), False
+    is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
+    recorder.log_evaluation(found, time.monotonic() - began)
+    return _published(setup, found) if is_best else None, False
 
 
-def save_now(setup: Setup, journal: Journal, stop: StopRequest, beside: Beside | None) -> None:
+def _published(setup: Setup, found: Evaluation) -> Beside:
+    """What rank 0 publishes with the checkpoint of this step."""
+    if not setup.group.is_main:
+        return {}
+    return {
+        setup.run.best: setup.state.evaluated_part,
+        setup.run.predictions: pack_outcome(found, setup.index, setup.state.progress.step),
+    }
+
+
+def save_now(setup: Setup, recorder: Recorder, stop: StopRequest, beside: Beside | None) -> None:
     """Begin to save a checkpoint, and the files ``beside`` it. Every rank must call it; rank 0 copies the state, its
     writer does the rest.
 
@@ -90,7 +103,7 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest, beside: Beside |
         SaveError: the checkpoint before this one could not be written.
     """
     began = time.monotonic()
-    journal.check_finite()
+    finite_means(setup)
     bad = setup.data.bad_images.report(setup.group, setup.run.bad_images)
     if bad and setup.group.is_main:
         log.warning("%d images cannot be read and are skipped: see %s", bad, setup.run.bad_images)
@@ -110,4 +123,4 @@ def save_now(setup: Setup, journal: Journal, stop: StopRequest, beside: Beside |
     if setup.group.is_main:
         setup.checkpoints.save(state, manifest, beside)
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
-    journal.paused(time.monotonic() - began)
+    recorder.paused(time.monotonic() - began)

@@ -1,219 +1,205 @@
-"""What is told of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
+"""What is recorded of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
 
 import logging
-import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from dist_train.checkpoint.store import Beside
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ErrorKind, NonFiniteError
-from dist_train.evaluation.metrics import Evaluation, better
-from dist_train.evaluation.reports import pack_outcome
-from dist_train.loggers.open import Sinks, open_sinks
+from dist_train.evaluation.metrics import Evaluation
+from dist_train.evaluation.reports import PICTURED, confusion_image
+from dist_train.loggers.base import Facts, Logger
+from dist_train.loggers.open import open_loggers
+from dist_train.model.freeze import describe
 from dist_train.model.weights import save_weights
+from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.files import read_json
+from dist_train.training import messages
 from dist_train.training.data_wait import DataWait
 from dist_train.training.setup import Setup
+from dist_train.training.step_clock import Lap, StepClock
 from dist_train.training.step_sums import StepMeans
 
 log = logging.getLogger(__name__)
 
-LONGEST_BAD_STREAK = 25
-"""Steps in a row without a finite gradient that are still put up with; fp16 needs about 16 to find its scale."""
 
+class Recorder:
+    """The record of one attempt. Ranks other than 0 take part in the arithmetic and write nothing.
 
-class Journal:
-    """The story of one attempt. Ranks other than 0 take part in the arithmetic and write nothing."""
+    Args:
+        attempt: which one of the run, from 1.
+        hosts: the host name of every rank.
+        loggers: made in code, beside those of the config.
+    """
 
-    def __init__(self, setup: Setup, attempt: int, hosts: list[str]) -> None:
-        self._setup = setup
-        self._attempt = attempt
-        self._hosts = hosts
+    def __init__(self, setup: Setup, attempt: int, hosts: list[str], loggers: Sequence[Logger] = ()) -> None:
+        self._setup, self._attempt, self._hosts = setup, attempt, hosts
         self._suspects: set[int] = set()
         self._earlier = read_result(setup.run)
-        self._began = time.monotonic()
-        self._first_step = setup.state.progress.step
-        self._row_began, self._row_step, self._row_waited = self._began, self._first_step, 0.0
-        self._paused_s = 0.0
+        self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
         if setup.group.is_main:
-            self._sinks = open_sinks(
-                setup.cfg,
-                setup.run,
-                setup.plan,
-                setup.state.progress.step,
-                setup.state.progress.evaluated,
-                _facts(setup, attempt),
-            )
-        else:
-            self._sinks = Sinks([])
-        self.write("running")
+            log.info(_beginning(setup, hosts))  # before the rows beyond the checkpoint are taken back
+        self._loggers = self._open(loggers)
+        self._write("running")
+
+    def _open(self, given: Sequence[Logger]) -> Logger:
+        """Start the loggers on rank 0; what is wrong with them ends all ranks."""
+        setup, opened = self._setup, [Logger()]
+        progress = setup.state.progress
+        facts = Facts(
+            setup.run, setup.plan.total_steps, progress.step, progress.evaluated, _details(setup, self._attempt)
+        )
+        setup.group.from_main(lambda: opened.append(open_loggers(setup.cfg, facts, given)))
+        return opened[-1]
 
     def tick(self) -> None:
-        """One more step is done."""
-        self._sinks.tick()
+        """Note one more step."""
+        self._loggers.tick(self._setup.state.progress.step)
 
-    def log_steps(self) -> None:
-        """A row of the means since the last one. Waits for the device; every rank must call it.
-
-        Raises:
-            NonFiniteError: see ``check_finite``.
-        """
-        setup, progress = self._setup, self._setup.state.progress
-        means = self.check_finite()
-        now = time.monotonic()
-        elapsed, steps = now - self._row_began, progress.step - self._row_step
-        waited = setup.stepper.waited_s - self._row_waited
+    def log_steps(self, means: StepMeans) -> None:
+        """Record a row of the steps since the last one. Every rank must call it."""
+        setup, state = self._setup, self._setup.state
         row: dict[str, Any] = {
             "loss": means.loss,
-            "lr": setup.stepper.lr(progress.step - 1),
+            "lr": setup.stepper.lr(state.progress.step - 1),
             "grad_norm": means.grad_norm,
             **means.extras,
         }
-        if steps:
-            row |= {"images_per_s": steps * setup.plan.global_batch / elapsed, "data_wait": waited / elapsed}
-            row |= self._pace(waited, elapsed)
-            longest = row.get("data_wait_max", row["data_wait"]) * elapsed
-            if self._data_wait.add(longest, elapsed, steps, setup.cfg) and setup.group.is_main:
-                log.warning(self._data_wait.advice)
+        lap = self._clock.lap(state.progress.step, setup.stepper.waited_s)
+        if lap.steps:
+            row |= self._speed(lap)
         if setup.group.device.type == "cuda":
             row["gpu_mem_gb"] = torch.cuda.max_memory_allocated(setup.group.device) / 2**30
-        if setup.state.precision.scales:
-            row["loss_scale"] = setup.state.precision.scaler.get_scale()
-        if setup.state.precision.skips:
-            progress.skipped += means.bad_steps
-            row["skipped_steps"] = progress.skipped
-        setup.state.sums.clear()
+        if state.precision.scales:
+            row["loss_scale"] = state.precision.scaler.get_scale()
+        if state.precision.skips:
+            row["skipped_steps"] = state.progress.skipped
         self._row("train", row)
-        self._row_began, self._row_step, self._row_waited = now, progress.step, setup.stepper.waited_s
 
-    def _pace(self, waited: float, elapsed: float) -> dict[str, float]:
-        """The straggler's columns, where there are several ranks. Every rank must call it."""
+    def _speed(self, lap: Lap) -> dict[str, float]:
+        setup = self._setup
+        row = {
+            "images_per_s": lap.steps * setup.plan.global_batch / lap.elapsed_s,
+            "data_wait": lap.waited_s / lap.elapsed_s,
+            **self._stragglers(lap),
+        }
+        longest_wait = row.get("data_wait_max", row["data_wait"]) * lap.elapsed_s
+        if self._data_wait.add(longest_wait, lap.elapsed_s, lap.steps, setup.cfg) and setup.group.is_main:
+            log.warning(self._data_wait.advice)
+        return row
+
+    def _stragglers(self, lap: Lap) -> dict[str, float]:
+        """The columns on the slowest rank, where there are several. Every rank must call it."""
         group, forward = self._setup.group, self._setup.stepper.forward.take()
         if group.world_size == 1:
             return {}
-        pace_W2 = group.stack(torch.tensor([waited, forward], device=group.device)).tolist()
-        columns = straggler([row[0] for row in pace_W2], [row[1] for row in pace_W2], elapsed)
+        pace_W2 = group.stack(torch.tensor([lap.waited_s, forward], device=group.device)).tolist()
+        columns = straggler([row[0] for row in pace_W2], [row[1] for row in pace_W2], lap.elapsed_s)
         rank, ratio = int(columns["slowest_rank"]), columns["slowest_ratio"]
         if group.is_main and ratio > CONSPICUOUS and rank not in self._suspects:
             self._suspects.add(rank)
             log.warning("rank %d on %s takes %.1f times as long as the others", rank, self._hosts[rank], ratio)
         return columns
 
-    def check_finite(self) -> StepMeans:
-        """The means since the last row, if the steps they come from were sound. Every rank must call it.
-
-        Raises:
-            NonFiniteError: a step was not finite and none may be skipped, or too many in a row were.
-        """
-        setup, step = self._setup, self._setup.state.progress.step
-        means = setup.state.sums.read(setup.group)
-        if means.longest_streak > LONGEST_BAD_STREAK or (means.bad_steps and not setup.state.precision.skips):
-            raise NonFiniteError(
-                f"the loss or its gradient was not finite in {means.bad_steps} of the steps {self._row_step + 1} to {step} "
-                f"(learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the others {means.grad_norm:.3g}); "
-                "lower `optim.lr`, set `train.clip_grad`, lengthen `schedule.warmup_epochs`, or use amp_bf16 for amp_fp16"
-            )
-        return means
-
-    def note_evaluation(self, found: Evaluation, seconds: float) -> Beside | None:
-        """A row of validation scores; keeps count of the best.
-
-        Returns:
-            If this is the best evaluation so far, what this rank publishes of it with the checkpoint of this step.
-        """
-        setup, progress = self._setup, self._setup.state.progress
-        scores = found.scores
-        metric, stopping = setup.cfg.eval.metric, setup.cfg.train.early_stopping
-        progress.evaluated = progress.step
-        progress.last = {"step": progress.step, **scores}
-        gain = progress.best is None or better(metric, scores[metric], progress.best[metric])
-        by = stopping.min_delta if stopping else 0.0
-        if progress.to_beat is None or better(metric, scores[metric], progress.to_beat, by):
-            progress.to_beat, progress.evaluations_without_gain = scores[metric], 0
-        else:
-            progress.evaluations_without_gain += 1
-        if gain:
-            progress.best = progress.last
-        self._row("val", {**scores, "seconds": seconds})
-        self._row_began += seconds
-        self._paused_s += seconds
-        self.write("running")
-        return self._best(found) if gain else None
-
-    def _best(self, found: Evaluation) -> Beside:
-        setup = self._setup
-        if not setup.group.is_main:
-            return {}
-        return {
-            setup.run.best: setup.state.evaluated_part,
-            setup.run.predictions: pack_outcome(found, setup.index, setup.state.progress.step),
-        }
+    def log_evaluation(self, found: Evaluation, seconds: float) -> None:
+        """Record a row of validation scores, and what they make of ``result.json``."""
+        self._row("val", {**found.scores, "seconds": seconds})
+        classes = self._setup.index.outputs
+        if self._setup.group.is_main and found.task == "classification" and classes <= PICTURED:
+            self._loggers.image("val/confusion", self._setup.state.progress.step, confusion_image(found, classes))
+        self.paused(seconds)
+        self._write("running")
 
     def _row(self, split: str, values: dict[str, Any]) -> None:
         step = self._setup.state.progress.step
-        self._sinks.row({"step": step, "epoch": round(self._setup.plan.epoch(step), 4), "split": split, **values})
+        self._loggers.row({"step": step, "epoch": round(self._setup.plan.epoch(step), 4), "split": split, **values})
 
     def paused(self, seconds: float) -> None:
         """Take time that was not spent on steps out of images/s."""
-        self._row_began += seconds
-        self._paused_s += seconds
+        self._clock.pause(seconds)
 
-    def write(self, status: Status, error: ErrorKind | None = None, message: str | None = None) -> None:
-        """Bring ``result.json`` up to date."""
+    def _result(self, status: Status) -> Result:
         setup, progress = self._setup, self._setup.state.progress
-        if not setup.group.is_main or (status == "running" and self._another_rank_failed()):
-            return
-        wall = time.monotonic() - self._began
-        steps = progress.step - self._first_step
         pace: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
-        if steps:
-            pace["images_per_s"] = steps * setup.plan.global_batch / (wall - self._paused_s)
-            pace |= {"data_wait": self._data_wait.share, "advice": self._data_wait.advice}
-        write_result(
-            setup.run,
-            Result(
-                status=status,
-                attempt=self._attempt,
-                step=progress.step,
-                total_steps=setup.plan.total_steps,
-                best=progress.best,
-                last=progress.last,
-                weights="raw" if setup.state.evaluated_part == "model" else "ema",
-                wall_s=round(wall, 3),
-                **pace,
-                error=error,
-                message=message,
-            ),
+        speed = self._clock.steps_per_s(progress.step)
+        if speed is not None:
+            pace = {
+                "images_per_s": speed * setup.plan.global_batch,
+                "data_wait": self._data_wait.share,
+                "advice": self._data_wait.advice,
+            }
+        return Result(
+            status=status,
+            attempt=self._attempt,
+            step=progress.step,
+            total_steps=setup.plan.total_steps,
+            best=progress.best,
+            last=progress.last,
+            weights="raw" if setup.state.evaluated_part == "model" else "ema",
+            wall_s=round(self._clock.wall_s(), 3),
+            **pace,
         )
 
-    def _another_rank_failed(self) -> bool:
-        """Whether the cause of a failure that this rank is yet to meet stands in ``result.json``."""
+    def _write(self, status: Status) -> None:
+        """Bring ``result.json`` up to date; the cause of a failure that this rank is yet to meet stays there."""
+        if not self._setup.group.is_main:
+            return
         known = read_result(self._setup.run)
-        return known.get("status") == "failed" and known.get("attempt") == self._attempt
+        another_rank_failed = known.get("status") == "failed" and known.get("attempt") == self._attempt
+        if status != "running" or not another_rank_failed:
+            write_result(self._setup.run, self._result(status))
 
-    def close(self, status: Status) -> None:
-        """The end of the attempt, well or otherwise planned: weights, ``result.json``, sinks."""
+    def close(self, status: Status, reason: str) -> None:
+        """End an attempt that is done or stopped: last weights, ``result.json``, loggers, a word to the user.
+
+        Args:
+            reason: why it stopped.
+        """
         setup = self._setup
-        if status == "done" and setup.group.is_main:
+        if not setup.group.is_main:
+            return
+        if status == "done":
             save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
-        self.write(status)
-        self._close_sinks(status)
+        self._write(status)
+        if status == "done":
+            for path in (setup.run.best, setup.run.last, setup.run.predictions):
+                if path.exists():
+                    self._loggers.file(path)
+        self._close_loggers(status)
+        log.info(self._ending(status, reason))
+
+    def _ending(self, status: Status, reason: str) -> str:
+        setup, result = self._setup, self._result(status)
+        if status == "stopped":
+            return messages.stopped(setup.run, result, reason)
+        early = setup.state.progress.step < setup.plan.total_steps
+        return messages.done(setup.run, result, setup.cfg.eval.metric, early)
 
     def abandon(self) -> None:
-        """Close the sinks after an error. After ``close`` it does nothing."""
-        self._close_sinks("failed")
+        """Close the loggers of an attempt that fails. After ``close`` it does nothing."""
+        with suppress(OSError):  # a full disk, again: it does not hide the cause
+            self._close_loggers("failed")
 
-    def _close_sinks(self, status: Status) -> None:
-        sinks, self._sinks = self._sinks, Sinks([])
-        sinks.close(status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
+    def _close_loggers(self, status: Status) -> None:
+        loggers, self._loggers = self._loggers, Logger()
+        loggers.close(status)
 
 
-def _facts(setup: Setup, attempt: int) -> dict[str, Any]:
+def _beginning(setup: Setup, hosts: list[str]) -> str:
+    plan, index, device = setup.plan, setup.index, setup.group.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    model = f"model: {setup.cfg.model.name} at {setup.network.image_size} px, {describe(setup.network.module)}"
+    run = messages.run_line(setup.run.path, plan, setup.state.progress.step, live_step(setup.run))
+    devices = getattr(setup.stepper.wrapped, "device_ids", None) or [device]  # DataParallel has several
+    return messages.beginning(run, messages.device_line(name, hosts, len(devices)), model, index, plan)
+
+
+def _details(setup: Setup, attempt: int) -> dict[str, Any]:
     """What identifies a run beside its config, and what this attempt runs on."""
     parameters = list(setup.state.model.parameters())
     provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]
@@ -228,5 +214,5 @@ def _facts(setup: Setup, attempt: int) -> dict[str, Any]:
         },
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
-        **{key: provenance.get(key) for key in ("git", "slurm", "hosts", "world_size", "versions")},
+        **{key: provenance.get(key) for key in ("git", "slurm", "hosts", "world_size", "versions", "hardware")},
     }

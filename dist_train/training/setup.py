@@ -24,7 +24,6 @@ from dist_train.distributed.strategies.single import Single
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
-from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
@@ -96,7 +95,6 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
     if group.is_main:
         _begin_folder(run, index, saved)
-        log.info("%s\n%s", describe(network.module), plan.describe())
         for doubt in doubts(cfg, plan, index.outputs):
             log.warning("%s", doubt)
     compared = arithmetic(cfg) | given.names() | frozen

@@ -6,8 +6,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
+from dist_train.evaluation.metrics import better
 from dist_train.learning.ema import Ema
 from dist_train.learning.optimizer import match_layouts
 from dist_train.learning.own_parts import OwnParts
@@ -35,6 +37,28 @@ class Progress:
     to_beat: float | None = None
     evaluations_without_gain: int = 0
     skipped: int = 0
+
+    def note(self, scores: dict[str, float], metric: str, stopping: EarlyStoppingConfig | None) -> bool:
+        """Take in the evaluation of this step, judged by ``metric``.
+
+        Returns:
+            Whether it is the best so far.
+        """
+        score, min_delta = scores[metric], stopping.min_delta if stopping else 0.0
+        self.evaluated = self.step
+        self.last = {"step": self.step, **scores}
+        if self.to_beat is None or better(metric, score, self.to_beat, min_delta):
+            self.to_beat, self.evaluations_without_gain = score, 0
+        else:
+            self.evaluations_without_gain += 1
+        is_best = self.best is None or better(metric, score, self.best[metric])
+        if is_best:
+            self.best = self.last
+        return is_best
+
+    def out_of_patience(self, stopping: EarlyStoppingConfig | None) -> bool:
+        """Return whether early stopping ends the run here."""
+        return stopping is not None and self.evaluations_without_gain >= stopping.patience
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Loss and gradient norm, added up on the device and read once a log line."""
+"""Loss and gradient norm, added up on the device and read once per log line."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
 
 LOSS, GRAD_NORM, GOOD, BAD, STREAK, LONGEST = range(6)
-
 
 PACK = 256
 """Steps whose scalars are put into one tensor, so that a long way between two log lines keeps few of them."""
@@ -106,6 +105,7 @@ class StepSums:
         values = group.sum(mine).div_(group.world_size).tolist()
         good = values[GOOD] or math.nan
         return StepMeans(
+            steps=round(values[GOOD] + values[BAD]),
             loss=values[LOSS] / good,
             grad_norm=values[GRAD_NORM] / good,
             extras={name: value / good for name, value in zip(self._extras, values[6:], strict=True)},
@@ -122,8 +122,13 @@ class StepSums:
 
 @dataclass(frozen=True)
 class StepMeans:
-    """What a log line says of the steps since the last one."""
+    """What a log line says of the ``steps`` since the last one: means over those whose loss and gradient were finite.
 
+    ``extras`` are the objective's other scalars, by name; ``bad_steps`` are all bad steps, and ``longest_streak`` is the
+    longest row of them.
+    """
+
+    steps: int
     loss: float
     grad_norm: float
     extras: dict[str, float]

@@ -20,11 +20,15 @@ from dist_train.checkpoint import writer
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints, ReadError, SaveError, load
 from dist_train.errors import ConfigError
-from dist_train.loggers.jsonl import JsonlSink
+from dist_train.loggers.base import Facts
+from dist_train.loggers.jsonl import JsonlLogger
 from dist_train.model.weights import load_weights
+from dist_train.run.folder import RunDir
 from dist_train.system import files
 from dist_train.system.processes import alive
 from tests.support.ranks import RankFailure, run_ranks
+
+UNUSED: Any = None
 
 
 def _manifest(step: int, evaluated: bool = False) -> Manifest:
@@ -174,13 +178,15 @@ def _lose_power(disk: Path) -> None:
 
 
 def test_after_a_power_loss_there_are_the_rows_up_to_the_checkpoint(disk: Path) -> None:
-    rows = disk / "metrics.jsonl"
+    run = RunDir(disk)
+    rows = run.metrics
     checkpoints = Checkpoints(disk / "checkpoints", keep=2, rows=rows)
-    sink = JsonlSink(rows, 0, -1)
-    sink.row({"step": 1, "split": "train", "loss": 0.5})
+    logger = JsonlLogger()
+    logger.start(UNUSED, Facts(run, total_steps=1))
+    logger.row({"step": 1, "split": "train", "loss": 0.5})
     checkpoints.save(_state(1), _manifest(1))
     checkpoints.close()
-    sink.close("running", 0)
+    logger.close("stopped")
     _lose_power(disk)
     found = Checkpoints(disk / "checkpoints", keep=2).newest()
     assert found is not None

@@ -12,6 +12,7 @@ from PIL import Image
 from dist_train.evaluate import main
 from dist_train.evaluation.reports import draw_confusion
 from dist_train.system.files import read_json
+from dist_train.system.terminal import digits
 from tests.support.commands import call, help_takes_no_torch
 from tests.support.ranks import run_ranks
 from tests.support.runs import train
@@ -36,7 +37,7 @@ def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path)
     code, out, _ = call(main, run, "--json", document, "--picture", picture)
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "  ".join(f"{name} {row[name]!r}" for name in ("loss", "top1", "top5", "macro_f1"))
+    assert lines[0] == "  ".join(f"{name} {digits(row[name])}" for name in ("loss", "top1", "top5", "macro_f1"))
     assert lines[3].split() == ["class", "images", "recall", "precision", "f1"]
     written = read_json(document)
     assert {name: written[name] for name in ("loss", "top1", "top5", "macro_f1")} == {

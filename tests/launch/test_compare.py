@@ -111,7 +111,7 @@ def test_no_torch_and_no_wandb_is_imported(tmp_path: Path) -> None:
         (lambda run: run.metrics.write_bytes(b"\0\0\0\n"), "metrics.jsonl holds no row"),
         (lambda run: run.result.write_text("[1]"), "its files do not hold what a run's do (AttributeError"),
         (lambda run: run.provenance.write_text('{"attempts": 3}'), "its files do not hold what a run's do (TypeError"),
-        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "its files do not hold"),
+        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "metrics.jsonl holds no row"),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason: str) -> None:

@@ -7,15 +7,6 @@ from dist_train.run.result import Result, write_result
 from launch import starts as progress
 
 
-def test_live_step_is_the_furthest_that_the_folder_knows(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    assert progress.live_step(run) == 0
-    write_result(run, Result(step=10))
-    assert progress.live_step(run) == 10
-    run.metrics.write_text('{"step": 12}\n{"step": 14}\n{"step": 1')
-    assert progress.live_step(run) == 14
-
-
 def test_dying_at_the_same_step_again_is_no_progress(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     progress.record_start(run, "7", 0)

@@ -47,20 +47,3 @@ def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
 def test_the_confusion_matrix_has_labels_as_rows() -> None:
     predictions = Predictions(1, np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), [])
     assert confusion_KK(predictions, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
-
-
-def test_what_wandb_shows_of_many_classes_needs_no_matrix() -> None:
-    pytest.importorskip("wandb")
-    from dist_train.loggers.wandb.report import _confusions, _per_class
-
-    names = [str(index) for index in range(100_000)]  # K x K would be 10^10
-    label, pred = np.array([0, 0, 1, 1, 7, 7], np.int32), np.array([0, 1, 1, 7, 99_999, 99_999], np.int32)
-    predictions = Predictions(1, pred, label, [])
-    table = _per_class(names, predictions)
-    assert (table[0], table[1], table[7], table[2]) == (
-        ["0", 2, 0.5, 1.0],
-        ["1", 2, 0.5, 0.5],
-        ["7", 2, 0.0, 0.0],
-        ["2", 0, None, None],
-    )
-    assert _confusions(names, predictions) == [["7", "99999", 2], ["0", "1", 1], ["1", "7", 1]]

@@ -15,9 +15,9 @@ from typing import Any
 from PIL import Image
 
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import live_step
 from dist_train.system.files import read_json, sha256_of
 from launch import scontrol
-from launch.starts import live_step
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200

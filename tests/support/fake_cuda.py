@@ -178,7 +178,7 @@ def pretend_gpu() -> FakeGpu:
             "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
             "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
             "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
-            "max_memory_allocated": lambda *_: 0, "synchronize": lambda *_: gpu.note("synchronize"),
+            "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU", "synchronize": lambda *_: gpu.note("synchronize"),
         },
         torch.accelerator: {
             "is_available": lambda: True, "set_device_index": lambda index: None,

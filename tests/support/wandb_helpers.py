@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from dist_train.loggers.wandb.files import history, segments_of
 from dist_train.run.folder import RunDir
 from tests.support.wandb_stub import WandbStub
 
+pytest.importorskip("wandb")
+
 TRAINER = Path(__file__).with_name("wandb_trainer.py")
 
 
@@ -25,7 +28,7 @@ def isolated_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", str(TRAINER.parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(TRAINER.parents[2]))
     folder = RunDir(tmp_path / "runs" / "a-run")
     folder.path.mkdir(parents=True)
     return folder
@@ -89,5 +92,12 @@ def processes_of(run: RunDir) -> dict[int, str]:
             table[int(entry.name)] = parent, (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except (OSError, ValueError, IndexError):
             continue
-    ours = {pid for pid, (_, line) in table.items() if "wandb_uploader" in line and str(run.path) in line}
+    ours = {pid for pid, (_, line) in table.items() if "wandb.uploader" in line and str(run.path) in line}
     return {pid: line for pid, (parent, line) in table.items() if line and (pid in ours or parent in ours)}
+
+
+def kill_core(run: RunDir, how: signal.Signals) -> None:
+    cores = [pid for pid, line in processes_of(run).items() if "wandb-core" in line]
+    assert cores
+    for pid in cores:
+        os.kill(pid, how)

@@ -1,6 +1,6 @@
-"""A trainer without the training, for W&B tests: writes rows, drives the sink, may be killed at any moment.
+"""A trainer without the training, for W&B tests: writes rows, drives the logger, may be killed at any moment.
 
-``python tests/wandb_trainer.py RUN FIRST LAST STATUS [SECONDS_PER_STEP] [MODE]`` trains steps FIRST+1 to LAST, with a
+``python tests/support/wandb_trainer.py RUN FIRST LAST STATUS [SECONDS_PER_STEP] [MODE]`` trains steps FIRST+1 to LAST, with a
 validation row at every fifth, then closes with STATUS; STATUS ``hang`` waits to be killed instead.
 """
 
@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.config import Config, parse_config
-from dist_train.loggers.wandb.sink import open_wandb
+from dist_train.loggers.base import Facts
+from dist_train.loggers.wandb.logger import WandbLogger
 from dist_train.run.folder import RunDir
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, write_result
 from dist_train.system.files import write_json
-
-EXIT_CODES = {"done": 0, "stopped": 75, "failed": 1}
 
 
 def config_of(run: Path, mode: str = "auto") -> Config:
@@ -42,7 +41,7 @@ def rows_of(step: int) -> list[dict[str, Any]]:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop the rows that are trained again, as the trainer's own sink does."""
+    """Drop the rows that are trained again, as the trainer's own logger does."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
 
@@ -53,7 +52,8 @@ def main(path: str, first: int, last: int, status: str, delay: float = 0.0, mode
     attempt = begin_attempt(run, cfg, world_size=2, hosts=["here"])
     rewind(run.metrics, first)
     result = Result(attempt=attempt, total_steps=last)
-    sink = open_wandb(cfg, run, first, {"world_size": 2, "attempt": attempt, "code": {"commit": "abc", "dirty": False}})
+    logger = WandbLogger()
+    logger.start(cfg, Facts(run, last, step=first, details={"world_size": 2, "attempt": attempt}))
     started = time.perf_counter()
     for step in range(first + 1, last + 1):
         for row in rows_of(step):
@@ -62,8 +62,7 @@ def main(path: str, first: int, last: int, status: str, delay: float = 0.0, mode
             if row["split"] == "val":
                 result.best = result.last = {"step": step, "top1": row["top1"], "loss": row["loss"]}
                 write_result(run, result)
-            if sink:
-                sink.row(row)
+            logger.row(row)
         time.sleep(delay)
     print(json.dumps({"loop_s": time.perf_counter() - started}), flush=True)
     if status == "hang":
@@ -73,8 +72,7 @@ def main(path: str, first: int, last: int, status: str, delay: float = 0.0, mode
     if status == "done":
         write_json(run.classes, ["cat", "dog"])
     before = time.perf_counter()
-    if sink:
-        sink.close(status, EXIT_CODES[status])  # type: ignore[arg-type]
+    logger.close(status)  # type: ignore[arg-type]
     print(json.dumps({"close_s": time.perf_counter() - before}), flush=True)
 
 

@@ -2,17 +2,21 @@
 
 import os
 import signal
+import socket
+from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dist_train.config import parse_config
-from dist_train.drill.faults import Traces, wait_until
+from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_result
-from dist_train.training.failure import explained, kind_of, note_failure
+from dist_train.training.failure import explained, kind_of, note_failure, tell_torchrun
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder
 from tests.whole_runs.fuzz import ForkedStart
@@ -58,6 +62,16 @@ def test_what_torch_says_becomes_what_to_do(tree: dict[str, Any], error: Excepti
     assert words in str(told)
 
 
+def test_a_loader_that_dies_while_it_hands_over_a_batch_is_told_as_that(tree: dict[str, Any], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as nobody_listens:
+        nobody_listens.bind(str(tmp_path / "socket"))
+    with pytest.raises(ConnectionRefusedError) as refused:
+        resource_sharer._resource_sharer.get_connection((str(tmp_path / "socket"), 1))
+    told = explained(refused.value, parse_config(changed(tree, data__workers=3)))
+    assert "a loader process was killed" in str(told)
+    assert "lower `data.workers` (3)" in str(told)
+
+
 def test_other_errors_stay_what_they_are(tree: dict[str, Any]) -> None:
     for error in (RuntimeError("some other fault"), OSError(5, "Input/output error", "/elsewhere/file")):
         assert explained(error, parse_config(tree)) is error
@@ -71,6 +85,39 @@ def test_too_little_memory_is_a_sentence_and_a_result(tree: dict[str, Any], caps
     printed = capsys.readouterr().out
     assert "Tried to allocate 2.00 GiB" in printed
     assert "Traceback" not in printed
+
+
+def test_torchruns_own_report_ends_with_the_sentence(tree: dict[str, Any], tmp_path: Path) -> None:
+    """What a user reads last, where torchrun would give a link."""
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(changed(tree, optim__lr=1e25, checkpoint__every_steps=1)))
+    started = CommandStart(["--config", str(tmp_path / "run.yaml")], 2, tmp_path / "log")
+    wait_for_end(started, 120)
+    assert started.process.returncode == 1
+    printed = (tmp_path / "log").read_text()
+    ours, theirs = printed.split("Root Cause")
+    assert "error: the weights are not finite after step 1; lower `optim.lr`" in ours
+    assert "traceback : the weights are not finite after step 1; lower `optim.lr`" in theirs
+
+
+def test_without_torchrun_nothing_is_told_to_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
+    tell_torchrun("other", "words")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", "")  # as torchrun sets it where it keeps no logs
+    tell_torchrun("other", "words")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("first", "later"), [("other", "comm"), ("nonfinite", "comm")])
+def test_a_rank_that_lost_another_is_not_taken_for_the_cause(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: Any, later: Any
+) -> None:
+    failures = {}
+    for rank, kind in ((0, later), (1, first)):
+        path = tmp_path / f"{rank}.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(path))
+        tell_torchrun(kind, f"rank {rank}")
+        failures[rank] = ProcessFailure(local_rank=rank, pid=1, exitcode=1, error_file=str(path))
+    assert ChildFailedError("dist_train", failures).get_first_failure()[0] == 1
 
 
 def test_a_killed_loader_process_is_a_sentence(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,14 +19,14 @@ def _rounds(tree: dict[str, Any]) -> tuple[list[int], bool]:
     exchanged: list[int] = []
     views = []
 
-    def fit(setup: Any, journal: Any, stop: Any) -> Any:
+    def fit(setup: Any, recorder: Any, stop: Any) -> Any:
         def hook(group, bucket):  # no annotations: torch checks them
             exchanged.append(bucket.index())
             return allreduce_hook(group, bucket)
 
         setup.stepper.wrapped.register_comm_hook(None, hook)
         views.append(setup.stepper.wrapped.gradient_as_bucket_view)
-        return real_fit(setup, journal, stop)
+        return real_fit(setup, recorder, stop)
 
     def step(stepper: Any, state: Any) -> None:
         before = len(exchanged)

@@ -36,7 +36,7 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
     from dist_train.config import parse_config
     from dist_train.training import attempt
     from dist_train.training import loop as train
-    from dist_train.training.recorder import Journal
+    from dist_train.training.recorder import Recorder
 
     def noting(function: Callable[..., Any], on: bool) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
@@ -47,7 +47,8 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
 
     attempt.fit = noting(attempt.fit, True)
     for holder, name in (
-        (Journal, "log_steps"),
+        (Recorder, "log_steps"),
+        (train, "take_means"),
         (train, "evaluate_now"),
         (train, "save_now"),
         (train, "train_everything"),

@@ -13,7 +13,7 @@ from dist_train.distributed.group import joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.model.weights import load_weights
 from dist_train.training.loop import evaluate_now
-from dist_train.training.recorder import Journal
+from dist_train.training.recorder import Recorder
 from dist_train.training.setup import build_setup
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, rows, train
@@ -34,7 +34,7 @@ def modes_around_an_evaluation(cfg: Config) -> tuple[set[str], set[str], set[str
 
         before = training()
         hook = model.register_forward_pre_hook(look)
-        evaluate_now(setup, Journal(setup, 1, ["localhost"]), StopRequest(group))
+        evaluate_now(setup, Recorder(setup, 1, ["localhost"]), StopRequest(group))
         hook.remove()
         setup.checkpoints.close()
         return before, set().union(*seen), training()

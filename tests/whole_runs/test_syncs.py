@@ -47,7 +47,7 @@ def _syncs(tree: dict[str, Any]) -> tuple[list[str], int]:
     """A whole run: what read a value outside of log lines, evaluations, saves and loading; and its steps."""
     from dist_train.training import attempt
     from dist_train.training import loop as train
-    from dist_train.training.recorder import Journal
+    from dist_train.training.recorder import Recorder
 
     watch = Watch()
     watch.on = False
@@ -71,18 +71,18 @@ def _syncs(tree: dict[str, Any]) -> tuple[list[str], int]:
 
     steps = 0
 
-    def fit(setup: Any, journal: Any, stop: Any) -> Any:
+    def fit(setup: Any, recorder: Any, stop: Any) -> Any:
         nonlocal steps
         setup.stepper.batches = _Unwatched(setup.stepper.batches, watch)
         watch.on = True
         with watch:
-            status = real_fit(setup, journal, stop)
+            status = real_fit(setup, recorder, stop)
         watch.on = False
         steps = setup.state.progress.step
         return status
 
     real_fit, attempt.fit = attempt.fit, fit  # type: ignore[assignment]
-    for holder, name in ((Journal, "log_steps"), (train, "evaluate_now"), (train, "save_now")):
+    for holder, name in ((Recorder, "log_steps"), (train, "take_means"), (train, "evaluate_now"), (train, "save_now")):
         setattr(holder, name, unwatched(getattr(holder, name)))
     for name in METHODS:
         setattr(torch.Tensor, name, watched(name))

@@ -380,9 +380,8 @@ def test_a_data_error_of_one_rank_ends_all_ranks_soon_and_is_told(
 def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
     """Rank 1 fails while rank 0 is at the best weights, and notes afterwards that the run goes on."""
     from dist_train.training import loop as train_module
-    from dist_train.training import recorder as journal
 
-    original = journal.pack_outcome
+    original = train_module.pack_outcome
 
     def slow(*args: Any) -> bytes:
         time.sleep(1)
@@ -392,7 +391,7 @@ def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
         raise RuntimeError("the cause")
 
     if os.environ["RANK"] == "0":
-        journal.pack_outcome = slow
+        train_module.pack_outcome = slow
     else:
         train_module.save_now = failing
     return _main(tree)

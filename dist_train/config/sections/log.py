@@ -1,9 +1,10 @@
 """The section `log`: rows of metrics, TensorBoard, W&B."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from dist_train.config.choices import CALLABLE
 from dist_train.config.types import PositiveInt, Section
 
 
@@ -26,9 +27,24 @@ class WandbConfig(Section):
     """Free text."""
 
 
+def _own_class(value: str) -> str:
+    if not CALLABLE.fullmatch(value):
+        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.loggers:MyLogger")
+    return value
+
+
+class LoggerConfig(Section):
+    name: Annotated[str, AfterValidator(_own_class)]
+    """`package.module:Class`, a subclass of `dist_train.loggers.base.Logger`."""
+    options: dict[str, Any] = {}
+    """Arguments of the class."""
+
+
 class LogConfig(Section):
     every_steps: PositiveInt = 50
     """Steps between two rows of training metrics."""
     tensorboard: bool = True
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
+    loggers: tuple[LoggerConfig, ...] = ()
+    """Loggers of your own, beside the others."""

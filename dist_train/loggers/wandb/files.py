@@ -19,6 +19,7 @@ from typing import Any
 
 from dist_train.run.folder import RunDir
 from dist_train.system.files import read_json
+from dist_train.system.terminal import line_start
 
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
@@ -142,7 +143,7 @@ def how_to_sync(run: RunDir) -> str:
 
 def say(message: str) -> None:
     """One line where the user looks."""
-    print(f"W&B: {message}", file=sys.stderr, flush=True)
+    print(f"{line_start(sys.stderr)}W&B: {message}", file=sys.stderr, flush=True)
 
 
 def quiet_logging() -> None:

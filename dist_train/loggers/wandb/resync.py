@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
+from dist_train.errors import EXIT_INCOMPLETE, exit_code_of
 from dist_train.loggers.wandb.connect import already_logged, connect_online, on_server, why_not_online
 from dist_train.loggers.wandb.files import history, only_uploader_of, quiet_logging, say, segments_of, session_path
-from dist_train.loggers.wandb.sink import EXIT_INCOMPLETE
 from dist_train.loggers.wandb.uploader import NewRows, at_most, finish, log_best, log_rows
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
@@ -95,7 +94,7 @@ def log_the_rest(run: RunDir, session: dict[str, Any]) -> None:
         log_best(run, live)
         log_rows(run, live, NewRows(run.metrics, already_logged(live, run)))
         status = read_result(run).get("status", "failed")
-        finish(run, live, status, {"done": EXIT_DONE, "stopped": EXIT_STOPPED}.get(status, EXIT_FAILED))
+        finish(run, live, status, exit_code_of(status))
 
 
 if __name__ == "__main__":

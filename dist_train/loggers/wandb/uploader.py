@@ -1,4 +1,4 @@
-"""A process of its own that follows ``metrics.jsonl`` and logs its rows to one W&B run. Started by ``wandb_sink``.
+"""A process of its own that follows ``metrics.jsonl`` and logs its rows to one W&B run. Started by ``WandbLogger``.
 
 ``python -m dist_train.loggers.wandb.uploader RUN`` runs beside the trainer. Which rows W&B already has is asked, not
 remembered: online the server's summary of the resumed run tells, offline the segments on disk. So a row is
@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_FAILED
+from dist_train.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_UPLOADER_LOST
 from dist_train.loggers.wandb.connect import STEP, already_logged, connect
 from dist_train.loggers.wandb.files import how_to_sync, only_uploader_of, quiet_logging, say, session_path
 from dist_train.loggers.wandb.report import log_best_file, log_predictions
-from dist_train.loggers.wandb.sink import EXIT_INCOMPLETE, EXIT_LOST
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import Row, RowFollower
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
 
@@ -49,14 +49,14 @@ def main(argv: list[str]) -> int:
                 upload(run, live, session["trainer_pid"])
         except Exception as error:  # noqa: BLE001 - whatever wandb raises when its service is gone
             say(f"lost wandb's service process ({type(error).__name__}: {error})")
-            return EXIT_LOST
+            return EXIT_UPLOADER_LOST
     return 0
 
 
 def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
     """Log what is missing, follow the trainer to its end, finish."""
     rows = NewRows(run.metrics, already_logged(live, run))
-    log_best(run, live)  # W&B's own best values start anew with every attempt
+    log_best(run, live)  # W&B keeps its own best values for one attempt only
     ending = follow(run, live, rows, trainer_pid)
     with at_most(ending["limit_s"], run):
         log_rows(run, live, rows)
@@ -121,38 +121,18 @@ def at_most(seconds: float, run: RunDir) -> Iterator[None]:
 
 
 class NewRows:
-    """The whole lines of ``metrics.jsonl`` that W&B has not got. The trainer may append meanwhile."""
+    """The rows of ``metrics.jsonl`` that W&B does not have. The trainer may append meanwhile."""
 
     def __init__(self, path: Path, logged: dict[str, int]) -> None:
-        self._path = path
+        self._rows = RowFollower(path)
         self._logged = dict(logged)
-        self._offset = 0
 
-    def take(self) -> Iterator[dict[str, Any]]:
-        """What came since the last call. A row at or before the last step logged of its split is a repetition."""
-        try:
-            with open(self._path, "rb") as file:
-                if os.fstat(file.fileno()).st_size < self._offset:
-                    self._offset = 0  # rewound to a checkpoint
-                file.seek(self._offset)
-                data = file.read()
-        except FileNotFoundError:
-            return
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            row = _parse(line)
-            if row and row["step"] > self._logged.get(row["split"], -1):
+    def take(self) -> Iterator[Row]:
+        """Yield what came since the last call. A row at or before the last logged step of its split is a repetition."""
+        for row in self._rows.take():
+            if row["step"] > self._logged.get(row["split"], -1):
                 self._logged[row["split"]] = row["step"]
                 yield row
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) and "split" in row else None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""The state of the code that runs, as git knows it. No torch here."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from dist_train.system.files import read_json
+
+CODE = Path(__file__).resolve().parents[2]
+"""The folder that holds the package: a checkout, ``site-packages``, or a job's copy of the code."""
+COPY_NOTE = "snapshot.json"
+"""What stands beside a copy of the code: the state of the checkout that it was taken from."""
+MOST_NAMES = 20
+LIMIT_S = 10.0
+
+
+def git_state(code: Path = CODE) -> dict[str, Any] | None:
+    """Return the commit of ``code`` and what differs from it; None if git does not track the code.
+
+    A copy of the code has the state of its checkout at the time of the copy.
+
+    Returns:
+        ``commit``; ``dirty``, whether a tracked file of the repository was changed; ``untracked``, the ``count`` and
+        the first ``names`` of files and folders that git neither tracks nor ignores, None if they were too many to list.
+    """
+    if (code / COPY_NOTE).exists():
+        known = read_json(code / COPY_NOTE, default={})
+        return {key: known[key] for key in ("commit", "dirty", "untracked") if key in known} or None
+    if _git(code, "ls-files", "--error-unmatch", "dist_train/__init__.py") is None:
+        return None  # no git, no checkout, or a package that is installed somewhere inside another checkout
+    changed = _git(code, "status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": (_git(code, "rev-parse", "HEAD") or "").strip() or None,
+        "dirty": None if changed is None else bool(changed),
+        "untracked": _untracked(code),
+    }
+
+
+def changes(code: Path, *paths: str) -> str:
+    """Return the difference between the files at ``paths`` and the commit, as ``git diff`` prints it."""
+    return _git(code, "diff", "HEAD", "--", *paths) or ""
+
+
+def _untracked(code: Path) -> dict[str, Any] | None:
+    listed = _git(code, "status", "--porcelain", "--untracked-files=normal", "-z")
+    if listed is None:
+        return None
+    names = [entry[3:] for entry in listed.split("\0") if entry.startswith("?? ")]
+    return {"count": len(names), "names": names[:MOST_NAMES]}
+
+
+def _git(code: Path, *command: str) -> str | None:
+    """Return what git prints; None if it fails, is missing, or takes too long."""
+    try:
+        done = subprocess.run(("git", "-C", code, *command), capture_output=True, check=True, timeout=LIMIT_S)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode(errors="replace")

@@ -1,0 +1,50 @@
+"""What a start notes of itself."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import dist_train
+from dist_train.config import load_config, parse_config
+from dist_train.run.folder import RunDir
+from dist_train.run.provenance import begin_attempt, hardware
+
+
+def attempts(run: RunDir) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run.provenance.read_text())["attempts"]
+    return found
+
+
+def test_each_start_adds_an_entry(tree: dict[str, Any]) -> None:
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg)
+    assert begin_attempt(run, cfg, 2, ["a", "b"], ["NVIDIA H100"]) == 1
+    assert begin_attempt(run, cfg, 1, ["a"]) == 2
+    first, second = attempts(run)
+    assert (first["attempt"], first["world_size"], first["hosts"]) == (1, 2, ["a", "b"])
+    assert first["hardware"]["gpus"] == ["NVIDIA H100"]
+    assert second["hardware"]["gpus"] == []
+    assert first["versions"]["dist_train"] == dist_train.__version__
+    assert {"command", "directory", "git", "slurm", "started"} <= first.keys()
+    assert load_config(str(run.config), []) == cfg
+
+
+def test_what_killed_starts_left_half_written_is_removed(tree: dict[str, Any]) -> None:
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg)
+    run.path.mkdir(parents=True)
+    leftovers = [run.path / f".{name}.1234abcd.tmp" for name in ("metrics.jsonl", "result.json", "config.yaml")]
+    for path in leftovers:
+        path.write_text("half")
+    begin_attempt(run, cfg, 1, ["a"])
+    assert not any(path.exists() for path in leftovers)
+
+
+def test_the_hardware_is_this_hosts() -> None:
+    found = hardware()
+    assert found["cores"] == len(os.sched_getaffinity(0)) <= found["cores_of_host"]
+    total_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    assert abs(found["memory_gib"] - total_kib / 2**20) < 0.1
+    assert isinstance(found["cpu"], str)
+    assert found["cpu"]

@@ -1,0 +1,35 @@
+"""``result.json``, and the refusal that a supervisor reads."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dist_train.run.folder import RunDir
+from dist_train.run.result import START_NAME, Result, read_refusal, read_result, write_refusal, write_result
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    assert read_result(run) == {}
+    write_result(run, Result(status="done", step=5, best={"step": 5, "top1": 50.0}))
+    known = read_result(run)
+    assert (known["status"], known["step"], known["best"]["top1"]) == ("done", 5, 50.0)
+    assert known["updated"]
+    assert json.loads(run.result.read_text()) == known
+
+
+def test_half_a_file_is_none(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.result.write_text('{"status": "do')
+    assert read_result(run) == {}
+
+
+def test_a_refusal_is_for_the_start_that_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(tmp_path)
+    write_refusal(run, "config", "no supervisor, nobody to tell")
+    assert not run.refusal.exists()
+    monkeypatch.setenv(START_NAME, "7.0 at node1:1")
+    write_refusal(run, "config", "`optim.lr` was changed")
+    assert read_refusal(run, "7.0 at node1:1")["message"] == "`optim.lr` was changed"
+    assert read_refusal(run, "7.1 at node1:1") == {}
