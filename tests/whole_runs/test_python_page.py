@@ -35,5 +35,5 @@ def test_the_blocks_run(tree: dict[str, Any], image_folder: Path, tmp_path: Path
     (tmp_path / "flowers.yaml").write_text(yaml.safe_dump(tree))
     assert run_ranks(1, _run_blocks, tmp_path) == [{}]
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
-        "flowers", "small", "objects", "smoothed", "less-certain", "logged"
+        "flowers", "typo", "small", "objects", "smoothed", "less-certain", "logged"
     }  # fmt: skip
