@@ -104,6 +104,18 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextmanager
+def restored_log() -> Iterator[None]:
+    """A block after which the package's log goes where it went before it."""
+    root = logging.getLogger("dist_train")
+    handlers, level, propagate = root.handlers, root.level, root.propagate
+    try:
+        yield
+    finally:
+        root.handlers, root.propagate = handlers, propagate
+        root.setLevel(level)
+
+
 def log_to_console(rank: int) -> None:
     """Send the log of this process to stdout."""
     handler = logging.StreamHandler(sys.stdout)

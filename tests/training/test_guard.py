@@ -19,7 +19,7 @@ def setup_of(losses: list[float], skips: bool, step: int) -> Any:
     group = Dist.alone()
     sums = StepSums(group.device)
     for loss in losses:
-        sums.add(torch.tensor(loss), torch.tensor(1.0))
+        sums.add(torch.tensor(loss), torch.tensor(1.0), {})
     state = SimpleNamespace(sums=sums, progress=Progress(step=step, skipped=5), precision=SimpleNamespace(skips=skips))
     return SimpleNamespace(group=group, state=state, stepper=SimpleNamespace(lr=lambda step: step / 100))
 
