@@ -101,7 +101,7 @@ class Ours:
     def __init__(self, config: dict[str, Any], group: Dist, clock: Clock = time.process_time) -> None:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
-        self.stop = StopRequest(group)
+        self.stop = StopRequest(group).__enter__()
         self.recorder = Recorder(self.setup, 1, ["here"] * group.world_size)
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
@@ -116,7 +116,7 @@ class Ours:
         raise AssertionError("the run ended by itself")
 
     def close(self) -> None:
-        self.stop.close()
+        self.stop.__exit__()
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
 

@@ -4,21 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.errors import DistTrainError
-from dist_train.system.program import program
-from dist_train.system.terminal import piped, report
+from dist_train.inference.command_line import reported, run_parser
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=program("evaluate"),
-        description="Evaluate the weights of runs: scores, the classes that do worst, the confusion matrix; and, for "
+    parser = run_parser(
+        "evaluate",
+        "Evaluate the weights of runs: scores, the classes that do worst, the confusion matrix; and, for "
         "several runs, their ensemble by mean probability. Under torchrun the ranks share the work, and the digits "
         "stay the same.",
+        several=True,
     )
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -45,11 +42,8 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
 
-    try:
-        return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture)
-    except DistTrainError as error:
-        return report(error)
+    return reported(lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture))
 
 
 if __name__ == "__main__":
-    sys.exit(piped(lambda: main(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

@@ -4,22 +4,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.errors import DistTrainError
-from dist_train.system.program import program
-from dist_train.system.terminal import piped, positive, report
+from dist_train.inference.command_line import reported, run_parser
+from dist_train.system.terminal import positive
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=program("predict"),
-        description="Predict images with the weights of a run. One line of CSV an image: path, prediction, and the "
+    parser = run_parser(
+        "predict",
+        "Predict images with the weights of a run. One line of CSV an image: path, prediction, and the "
         "probability of every class (or the numbers of a regression). Images that cannot be read are named on stderr "
         "and left out; the exit code is then 2.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder")
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write the CSV here instead of to stdout")
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
     return parser
@@ -34,11 +31,8 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.predict_images import predict_images  # imports torch, which --help need not wait for
 
-    try:
-        return predict_images(args.run, args.images, args.weights, args.out, args.batch_size)
-    except DistTrainError as error:
-        return report(error)
+    return reported(lambda: predict_images(args.run, args.images, args.weights, args.out, args.batch_size))
 
 
 if __name__ == "__main__":
-    sys.exit(piped(lambda: main(sys.argv[1:])))
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,11 @@
 """Random seeds as pure functions of what they belong to, and the generators they go into."""
 
 import hashlib
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -30,3 +33,19 @@ def reseed(key: int, devices: Sequence[torch.device]) -> None:
     for gpu in gpus:
         with torch.cuda.device(gpu):
             torch.cuda.manual_seed(fold_in(key, gpu.index))
+
+
+@contextmanager
+def restored_generators() -> Iterator[None]:
+    """A block after which the global generators of Python, NumPy and torch go on as before it.
+
+    Those of GPUs too, if the program has used a GPU before.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(gpus):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

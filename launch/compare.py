@@ -1,7 +1,7 @@
 """Compare runs by their folders: ``python launch/compare.py RUN RUN... [--html FILE] [--csv FILE] [--png FILE]``.
 
-Prints the settings that differ beside best and last metrics, images/s, time, steps and restarts. Works on live
-runs; a damaged run is named and left out. No torch, no network.
+Prints the settings that differ, with best and last metrics, images/s, time, steps and restarts. Works on live runs;
+leaves out damaged runs, and names them. Needs neither torch nor network.
 """
 
 import argparse
@@ -27,7 +27,7 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    """Returns 0, 1 if no run could be read, 2 for a wrong command."""
+    """Return 0, 1 if no run could be read, or 2 for a wrong command."""
     parser = argparse.ArgumentParser(
         prog=command("compare"),
         description=(__doc__ or "").split("\n\n")[1],
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if not runs:
-        print("error: there is no run to compare", file=sys.stderr)
+        print("error: none of these folders holds a run that can be read", file=sys.stderr)
         return 1
     try:
         runs = sort_runs(runs, args.sort)
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
-    """The runs that can be read, each once, and what was left out and why."""
+    """Return the runs that can be read, each once, and a line for each one left out, with the reason."""
     paths = dict.fromkeys(Path(found) for pattern in patterns for found in sorted(glob.glob(pattern)) or [pattern])
     runs, left_out = [], []
     for path in paths:
@@ -87,7 +87,7 @@ def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
 
 
 def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) -> None:
-    """What the command line asked for beside the table."""
+    """Write the files that the command line asks for."""
     for file in (args.html, args.png, args.csv):
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) 
 
 
 def text_table(runs: list[Run]) -> str:
-    """The comparison for a terminal, one run a line."""
+    """Return the comparison for a terminal, one line per run."""
     columns = ["name", *differing_keys(runs), *result_keys(runs)]
     cells = [columns] + [[_show(_value(run, key)) for key in columns] for run in runs]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]

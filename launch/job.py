@@ -1,4 +1,4 @@
-"""What is submitted: one run or several, with their resources. Checked here, before anything waits in a queue."""
+"""What is submitted: one run or several, with their resources; checked before anything waits in a queue."""
 
 import os
 import subprocess
@@ -98,7 +98,7 @@ class Job:
         return (first.parent / self.sweep if self.sweep else first) / "slurm"
 
     def describe(self) -> str:
-        """The plan for people."""
+        """Return what a user reads before the submission."""
         devices = f"{self.gpus} GPU(s)" if self.gpus else "no GPU"
         lines = [
             f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
@@ -174,10 +174,10 @@ def _check_files(cfg: Config) -> None:
 
 
 def check_not_running(run: Run) -> None:
-    """Two jobs must not write into one run folder.
+    """Check that no other job writes into the run folder.
 
     Raises:
-        ConfigError: a job of this run waits or runs.
+        ConfigError: a job of this run is pending or running.
     """
     submissions = read_submissions(run.folder)
     if submissions:
@@ -191,7 +191,7 @@ def check_not_running(run: Run) -> None:
 
 
 def is_done(run: Run) -> bool:
-    """Whether the run has ended well."""
+    """Return whether the run is done."""
     return read_result(run.folder).get("status") == "done"
 
 
@@ -202,7 +202,7 @@ def check_with_trainer(job: Job) -> str:
         Its plan.
 
     Raises:
-        ConfigError: what it says.
+        ConfigError: the trainer found an error.
     """
     command = [sys.executable, "-m", "dist_train", "--check", f"--world-size={job.world_size}"]
     command += ["--config", job.config, *job.runs[0].overrides]

@@ -1,8 +1,8 @@
 """The end of the batch script: requeue a job whose supervisors died before they could.
 
-``python -m launch.last_resort STATUS --config FILE [key=value ...]`` after srun, whose exit status tells: above
-128 a task died by a signal. Everything else has been decided by a supervisor, and so has a failure of this start: srun
-kills the other supervisors for it.
+``python -m launch.last_resort STATUS --config FILE [key=value ...]`` runs after srun and gets its exit status. Above
+128 a task died by a signal. In all other cases a supervisor has decided; also if this start failed, because srun then
+kills the other supervisors.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from launch.verdict import Facts, judge
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
-    """Returns the exit code for the batch script: srun's own, unless the job was requeued."""
+    """Return the exit code for the batch script: that of srun, or 0 if the job was requeued or is done."""
     parser = argparse.ArgumentParser(prog="python -m launch.last_resort", description=__doc__)
     parser.add_argument("status", type=int)
     add_options(parser, ("config", *LAST_RESORT))

@@ -17,7 +17,7 @@ from launch.supervise import STOP_SIGNALS
 
 
 def run_here(job: Job, snapshot: Snapshot) -> int:
-    """Run every run of the job, one after the other; ``--nodes`` become groups of processes.
+    """Run all runs of the job, one after the other, with one supervisor for each of ``--nodes``.
 
     Returns:
         The first exit code that is not 0.
@@ -34,22 +34,22 @@ def run_here(job: Job, snapshot: Snapshot) -> int:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
         if code:
-            return EXIT_STOPPED if code == EXIT_AGAIN else code  # told to stop between two starts
+            return EXIT_STOPPED if code == EXIT_AGAIN else code  # a stop signal came between two starts
     return EXIT_DONE
 
 
 def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: list[int]) -> int:
-    """One start of all supervisors. Returns node 0's exit code, or the first bad one."""
+    """Start all supervisors once. Return the exit code of node 0, or the first one that is not 0."""
     port = rendezvous.free_port()
     supervisors = [
-        processes.start_guarded(_command(task, node, nodes, port, restart), env, deaf_to=()) for node in range(nodes)
+        processes.start_guarded(_command(task, node, nodes, port, restart), env, ignoring=()) for node in range(nodes)
     ]
-    told = 0
+    passed_on = 0
     while any(supervisor.poll() is None for supervisor in supervisors):
         time.sleep(0.1)
         failed = any(supervisor.poll() not in (None, EXIT_DONE) for supervisor in supervisors)
-        if len(stop) > told or (failed and not told):  # as srun does with --kill-on-bad-exit
-            told += 1
+        if len(stop) > passed_on or (failed and not passed_on):  # as srun does with --kill-on-bad-exit
+            passed_on += 1
             processes.send([s.pid for s in supervisors if s.poll() is None], signal.SIGTERM)
     _end(supervisors)
     codes = [supervisor.returncode for supervisor in supervisors]
@@ -59,7 +59,7 @@ def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: 
 
 
 def _end(supervisors: "list[subprocess.Popen[bytes]]") -> None:
-    """What a supervisor that was killed has left behind."""
+    """Kill what a killed supervisor has left behind."""
     left = processes.descendants(os.getpid())
     processes.send(left, signal.SIGKILL)
     for supervisor in supervisors:

@@ -1,7 +1,7 @@
-"""Where this process stands in its allocation, and where the torchrun agents of all nodes meet.
+"""The place of this node in its job, and the address at which the torchrun agents of all nodes meet.
 
-Names may not resolve on a node, or resolve to a loopback address. So addresses are SLURM's own, every agent
-is told its address and whether it hosts the meeting, and gloo is told the network interface.
+Host names may not resolve on a node, or resolve to a loopback address. So the addresses are those that SLURM itself
+uses; every agent gets its own address and whether it hosts the rendezvous, and gloo gets the network interface.
 """
 
 import fcntl
@@ -41,15 +41,15 @@ class Place:
 
 
 def slurm_place(env: Mapping[str, str]) -> Place:
-    """The place of a SLURM task, one task a node.
+    """Return the place of a SLURM task; each node has one.
 
     Raises:
-        ConfigError: there is more than one task on a node.
+        ConfigError: a node has more than one task.
     """
     if env["SLURM_NTASKS"] != env.get("SLURM_NNODES", env["SLURM_NTASKS"]):
         raise ConfigError(
-            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): a supervisor needs a node for itself and "
-            "starts the workers; use --ntasks-per-node=1"
+            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): there must be one supervisor per "
+            "node, which starts the workers; use --ntasks-per-node=1"
         )
     restart = restarts(env)
     hosts = scontrol.host_names(env["SLURM_JOB_NODELIST"]) or [env["SLURM_JOB_NODELIST"]]
@@ -66,29 +66,29 @@ def slurm_place(env: Mapping[str, str]) -> Place:
 
 
 def job_id(env: Mapping[str, str]) -> str:
-    """The id that ``scontrol`` takes: an element of an array has a raw id too, but is requeued by this one."""
+    """Return the id that ``scontrol`` takes. An element of an array has a raw id too, but only this one requeues it."""
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
     return env["SLURM_JOB_ID"]
 
 
 def restarts(env: Mapping[str, str]) -> int:
-    """How often SLURM has sent this job back to its queue."""
+    """Return how often SLURM has requeued this job."""
     return int(env.get("SLURM_RESTART_COUNT", "0"))
 
 
 def local_place(node: int, nodes: int, port: int, restart: int) -> Place:
-    """The place of one of several make-believe nodes on this machine."""
+    """Return the place of one of several groups of processes that act as nodes on this machine."""
     return Place("local", restart, node, nodes, host="127.0.0.1", own="127.0.0.1", port=port, slurm=False)
 
 
 def port_of(job: int, restart: int) -> int:
-    """A port that neighbouring jobs, and the last start of this one, do not use."""
+    """Return a port that neighbouring jobs, and the last start of this one, do not use."""
     return _FIRST_PORT + (job * 16 + restart) % _PORTS
 
 
 def agent_arguments(place: Place) -> list[str]:
-    """The rendezvous options of ``python -m torch.distributed.run``."""
+    """Return the rendezvous options of ``python -m torch.distributed.run``."""
     return [
         f"--nnodes={place.nodes}",
         "--rdzv-backend=c10d",
@@ -100,7 +100,7 @@ def agent_arguments(place: Place) -> list[str]:
 
 
 def interface_of(address: str) -> str | None:
-    """Name of the network interface that has an IPv4 address, such as ``eth0``."""
+    """Return the network interface that has this IPv4 address, such as ``eth0``."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode())
@@ -114,17 +114,17 @@ def interface_of(address: str) -> str | None:
 
 
 def _address(host: str, env: Mapping[str, str]) -> str:
-    """An address of ``host`` that other nodes can reach."""
-    told = scontrol.node_address(host)
-    if _is_address(told):
-        return told
+    """Return an address of ``host`` that other nodes can reach."""
+    known = scontrol.node_address(host)
+    if _is_address(known):
+        return known
     try:
-        found = [str(entry[4][0]) for entry in socket.getaddrinfo(told, None, socket.AF_INET)]
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(known, None, socket.AF_INET)]
     except OSError:
         found = []
     usable = [address for address in found if not ipaddress.ip_address(address).is_loopback]
     # srun was started on the first node, and SLURM passes that node's address on.
-    return usable[0] if usable else env.get("SLURM_LAUNCH_NODE_IPADDR", told)
+    return usable[0] if usable else env.get("SLURM_LAUNCH_NODE_IPADDR", known)
 
 
 def _is_address(text: str) -> bool:
@@ -136,7 +136,7 @@ def _is_address(text: str) -> bool:
 
 
 def _own_address(peer: str) -> str:
-    """Our address on the way to ``peer``. Connecting a datagram socket sends nothing."""
+    """Return our address on the route to ``peer``. Connecting a datagram socket sends nothing."""
     family = socket.AF_INET6 if ":" in peer else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))
@@ -144,12 +144,12 @@ def _own_address(peer: str) -> str:
 
 
 def free_port() -> int:
-    """A port that is free on this machine now."""
+    """Return a port that is free on this machine now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def in_slurm_task(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether srun started this process."""
+    """Return whether srun started this process."""
     return "SLURM_PROCID" in env and "SLURM_JOB_ID" in env

@@ -1,4 +1,4 @@
-"""What is asked of SLURM, and told to it. A silent or missing SLURM gives empty answers, never an exception."""
+"""Questions and requests to SLURM. If SLURM is missing or does not answer, the answers are empty: no exception."""
 
 import os
 import re
@@ -22,12 +22,12 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether the job has ended for good."""
         return self.state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "UNKNOWN")
 
 
 def show_job(job_id: str) -> Job:
-    """One job by its id, such as ``17`` or ``17_3``."""
+    """Return a job by its id, such as ``17`` or ``17_3``."""
     fields = _fields(run("scontrol", "show", "job", "-o", job_id))
     if "JobState" not in fields:
         return Job()
@@ -42,13 +42,13 @@ def show_job(job_id: str) -> Job:
 
 
 def kill_wait_s() -> int:
-    """Seconds that SLURM leaves between SIGTERM and SIGKILL; its own default where it does not answer."""
+    """Return the seconds that SLURM leaves between SIGTERM and SIGKILL; its default if it does not answer."""
     match = re.search(r"^KillWait\s*=\s*(\d+)", run("scontrol", "show", "config"), re.MULTILINE)
     return int(match[1]) if match else 30
 
 
 def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
-    """One job, however busy or absent the controller is just now."""
+    """Return a job; wait for a controller that is busy or away."""
     give_up_at = time.time() + patience_s
     while (job := show_job(job_id)).state == "UNKNOWN" and time.time() < give_up_at:
         time.sleep(2)
@@ -56,11 +56,11 @@ def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
 
 
 def requeue(job_id: str, patience_s: float = 60.0) -> str:
-    """Send the job back to the queue under the same id. Returns SLURM's complaint if it would not, else nothing."""
+    """Requeue the job under the same id. Return the error message of SLURM, or an empty string."""
     give_up_at = time.time() + patience_s
     while complaint := _call("scontrol", "requeue", job_id).stderr.strip():
         if show_job(job_id).state not in ("RUNNING", "UNKNOWN"):
-            return ""  # another supervisor was faster, or SLURM does it by itself
+            return ""  # another supervisor was faster, or SLURM did it
         if time.time() > give_up_at:
             return complaint
         time.sleep(2)
@@ -73,12 +73,12 @@ def host_names(node_list: str) -> list[str]:
 
 
 def node_address(host: str) -> str:
-    """The address by which SLURM itself reaches a node; the name if it does not tell."""
+    """Return the address by which SLURM reaches a node; the name if it does not answer."""
     return _fields(run("scontrol", "show", "node", "-o", host)).get("NodeAddr", host)
 
 
 def gpus_in_a_node(partition: str | None) -> int | None:
-    """The most GPUs that a node of the partition (None: the default one) has; None if there is no SLURM to ask."""
+    """Return the largest number of GPUs of a node in the partition (None: the default one); None without SLURM."""
     chosen = ["-p", partition] if partition else []
     lines = run("sinfo", "-h", "-o", "%P %G", *chosen).splitlines()
     if not lines:
@@ -90,12 +90,12 @@ def gpus_in_a_node(partition: str | None) -> int | None:
 
 
 def partitions() -> list[str]:
-    """The names of all partitions; the default one carries no mark."""
+    """Return the names of all partitions."""
     return sorted({name.rstrip("*") for name in run("sinfo", "-h", "-o", "%P").split()})
 
 
 def run(*command: str) -> str:
-    """Standard output of a command; empty if it fails, hangs or does not exist."""
+    """Return the standard output of a command; empty if it fails, hangs or does not exist."""
     done = _call(*command)
     return done.stdout if done.returncode == 0 else ""
 
@@ -108,7 +108,7 @@ def _call(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _env() -> dict[str, str]:
-    """Times as ``_unix_time`` reads them, whatever format the user likes to see."""
+    """Return an environment in which SLURM writes times as ``_unix_time`` reads them, whatever the user has set."""
     return {**os.environ, "SLURM_TIME_FORMAT": "standard"}
 
 

@@ -1,4 +1,4 @@
-"""How runs stand: a table of a folder of them, and the live log of one."""
+"""The state of runs: a table of all runs in a folder, and the live log of one."""
 
 import argparse
 import glob
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def table(folder: Path) -> str:
-    """All runs in ``folder`` (or the one that it is), one line each."""
+    """Return a table of the runs in ``folder``, or of the run that it is."""
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
@@ -46,10 +46,10 @@ def table(folder: Path) -> str:
 
 
 def follow(run: RunDir, job_id: str, logs: str) -> int:
-    """Print what the job logs and how its state changes, through all requeues, until it is over.
+    """Print the log of a job and the changes of its state, through all requeues, until the job is over.
 
     Returns:
-        The run's outcome as an exit code: 0 done, 75 stopped, 1 anything else.
+        The outcome of the run as an exit code: 0 done, 75 stopped, 1 anything else.
     """
     try:
         job = _follow_to_end(job_id, logs)
@@ -69,10 +69,10 @@ def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
     while True:
         job = scontrol.show_job_surely(job_id)
         _print_news(logs, offsets)
-        told = f"{job.state}{f' on {job.nodes}' if job.state == 'RUNNING' else ''}, {job.restarts} requeue(s)"
-        if told != state:
-            state = told
-            print(f"[job {job_id}] {told}", flush=True)
+        now = f"{job.state}{f' on {job.nodes}' if job.state == 'RUNNING' else ''}, {job.restarts} requeue(s)"
+        if now != state:
+            state = now
+            print(f"[job {job_id}] {now}", flush=True)
         if job.over or job.state == "UNKNOWN":
             break
         time.sleep(2)
@@ -81,7 +81,7 @@ def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:
-    """Print the log files from where they were last read; a prefix tells several nodes apart."""
+    """Print what is new in the log files, with the node in front if there are several."""
     paths = sorted(glob.glob(logs))
     for path in paths:
         with open(path, "rb") as file:
@@ -100,7 +100,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
-    """One line of the table, also for a run whose files are JSON, but not what a run's are."""
+    """Return one line of the table, also for a run whose files hold other JSON than a run writes."""
     try:
         return _row(run, folder)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -145,7 +145,7 @@ def _best(result: dict[str, Any]) -> str:
 
 
 def _eta(run: RunDir, total: int) -> str:
-    """Remaining time at the speed of this start."""
+    """Return the remaining time at the speed of this start."""
     starts = read_starts(run)
     done = live_step(run) - int(starts[-1]["step"]) if starts else 0
     if done <= 0 or not total:

@@ -1,4 +1,4 @@
-"""The owner of submitit: from a checked job to sbatch, or to the text that would go there."""
+"""From a checked job to sbatch, or to the text of its script. Only this module uses submitit."""
 
 import glob
 import os
@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 
 
 class _AnywhereExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit is untyped
-    """Writes scripts where there is no SLURM as well."""
+    """Writes scripts on machines without SLURM too."""
 
     @classmethod
     def affinity(cls) -> int:

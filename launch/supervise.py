@@ -1,9 +1,9 @@
-"""One supervisor a node: it owns a torchrun agent, passes signals on, and decides whether the job runs again.
+"""One supervisor per node: it starts a torchrun agent, passes signals on, and decides whether the job runs again.
 
-SLURM may signal every process of a job or only this one, once or three times; torchrun's agent dies or
-orphans its workers on most of that. So the agent is deaf, the workers alone are told (again and again, for
-one that is still importing would miss it), and they agree on a step, save and leave. What they leave in the
-run folder, and what SLURM says of the job, decide the rest: see ``verdict.py``.
+SLURM may signal every process of a job or only this one, once or three times. On most of these signals torchrun's agent
+dies, or leaves its workers without a parent. So the agent ignores them, and the supervisor signals the workers alone:
+again and again, because a worker that is still importing would miss one signal. The workers agree on a step, save and
+exit. The files in the run folder, and the state of the job in SLURM, decide what follows: see ``verdict.py``.
 
 Run by ``launch/slurm.py`` through submitit, by ``slurm/*.sbatch``, and on a laptop by ``--cluster local``.
 """
@@ -30,26 +30,26 @@ from launch.job_options import SUPERVISOR, JobOptions, add_options
 from launch.verdict import HOPELESS, Facts, Verdict, judge
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-_TOLD_BY = signal.SIGUSR2  # what workers get: torchrun itself never sends it
+_TO_WORKERS = signal.SIGUSR2  # torchrun itself never sends it
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
 _LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well
 _HOPELESS_S = 0.5  # less than workers take to start again; enough to print the error
 
 
 def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
-    """The torchrun command of one node."""
+    """Return the torchrun command of one node."""
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
         *rendezvous.agent_arguments(place),
         f"--nproc-per-node={task.procs}",
         f"--max-restarts={task.options.max_restarts}",
-        "--signals-to-handle=SIGINT",  # or the agent would install handlers in place of its deafness
+        "--signals-to-handle=SIGINT",  # else the agent would handle signals that it must ignore
         *("-m", "launch.worker", "--config", task.config, *task.overrides),
     ]
 
 
 class Supervisor:
-    """The life of one agent on one node."""
+    """Starts, watches and ends one agent on one node."""
 
     def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
         self.task, self.place, self.signals = task, place, signals
@@ -64,7 +64,7 @@ class Supervisor:
             self.say("warning: scontrol does not answer here (is it in the container?), so the job cannot be requeued")
 
     def __call__(self) -> int:
-        """Run the workers to their end, then act on it. Returns the exit code of this task."""
+        """Run the workers to their end, then act on it. Return the exit code of this task."""
         processes.adopt_orphans()
         self._end_leftovers()
         if self.place.node == 0:
@@ -72,18 +72,18 @@ class Supervisor:
         command, env = agent_command(self.task, self.place), self._environment()
         meeting = f"{self.place.host}:{self.place.port}"
         self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
-        agent = processes.start_guarded(command, env, deaf_to=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+        agent = processes.start_guarded(command, env, ignoring=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
         code = self._watch(agent)
         self._end_orphans()
         verdict = judge(self._facts(code))
         return self._act(verdict)
 
     def say(self, text: str) -> None:
-        """One line to this node's log."""
+        """Print one line to the log of this node."""
         print(f"[supervisor {datetime.now():%H:%M:%S.%f} node {self.place.node}] {text}", flush=True)
 
     def result(self) -> dict[str, Any]:
-        """``result.json`` if this start wrote it, or why this start was turned away."""
+        """Return ``result.json`` if this start wrote it, or why this start was refused."""
         refusal = read_refusal(self.run, self.name)
         if refusal:
             return refusal
@@ -109,7 +109,7 @@ class Supervisor:
         return env
 
     def _watch(self, agent: "subprocess.Popen[bytes]") -> int:
-        """Wait for the agent; tell its workers to stop when we are told. Returns the agent's exit code."""
+        """Wait for the agent, and pass stop signals on to its workers. Return the exit code of the agent."""
         deadline: float | None = None
         idle_since: float | None = None
         looked_at = 0.0
@@ -125,21 +125,21 @@ class Supervisor:
             patience = self._patience_with_agent(working=bool(workers))
             idle_since = None if patience is None else idle_since or now
             if patience is not None and idle_since and now - idle_since > patience:
-                self.say("there is nothing left for the agent to do; ending it")
+                self.say("the agent has nothing left to do: killing it")
                 self._kill(agent.pid)
             if self.signals:
                 if deadline is None:
                     deadline = now + self._time_left()
                     self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
-                if self.result().get("status") != "stopped":  # those that have saved need no more words
-                    processes.send(workers, _TOLD_BY)
+                if self.result().get("status") != "stopped":  # those that have saved need no more signals
+                    processes.send(workers, _TO_WORKERS)
             if deadline and now > deadline:
                 self.say("no time left, killing the workers")
                 self._kill(agent.pid)
         return agent.returncode
 
     def _patience_with_agent(self, working: bool) -> float | None:
-        """Seconds after which an agent with nothing to do is ended; None while it has something to do."""
+        """Return the seconds after which an idle agent is killed; None while it has work."""
         result = self.result()
         if result.get("status") == "failed" and result.get("error") in HOPELESS:
             return _HOPELESS_S  # restarts in the job would only repeat it
@@ -148,7 +148,7 @@ class Supervisor:
         return _LINGER_S if self.signals and not working else None
 
     def _watch_walltime(self, now: float) -> None:
-        """Stop by ourselves before SLURM ends the job, should its warning signal not come."""
+        """Stop before SLURM ends the job, even if its warning signal does not come."""
         if self.signals or self.end_time is None or now < self.end_time - self.task.options.signal_delay:
             return
         self.end_time = scontrol.show_job(self.place.job_id).end_time or self.end_time  # it may have been moved
@@ -156,7 +156,7 @@ class Supervisor:
             self.signals.append("walltime")
 
     def _time_left(self) -> float:
-        """Seconds that the workers may take to save, from SLURM's own plans for this job."""
+        """Return the seconds that the workers have for saving, as far as SLURM plans are known."""
         if not self.place.slurm:
             return float(self.task.options.signal_delay)
         job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
@@ -171,7 +171,7 @@ class Supervisor:
         processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
 
     def _end_leftovers(self) -> None:
-        """End workers of an earlier start of this job that SLURM has lost sight of: one folder, one trainer."""
+        """Kill workers of an earlier start that SLURM has lost: two trainers must not share a run folder."""
         if not self.place.slurm:
             return
         job, current = f"{self.place.job_id}.", self.place.start
@@ -181,10 +181,10 @@ class Supervisor:
             processes.send(left, signal.SIGKILL)
 
     def _end_orphans(self) -> None:
-        """Workers whose agent died are ours now: let them save. Whatever else they left has a moment to end."""
+        """Let workers save whose agent has died, which makes them ours; give other leftovers a moment to end."""
         deadline = time.time() + self._time_left() if self._orphans() & self.workers else 0.0
         while self._orphans() & self.workers and time.time() < deadline:
-            processes.send(self._orphans() & self.workers, _TOLD_BY)
+            processes.send(self._orphans() & self.workers, _TO_WORKERS)
             time.sleep(0.5)
         deadline = time.time() + _LINGER_S
         while self._orphans() and not self._orphans() & self.workers and time.time() < deadline:
@@ -229,7 +229,7 @@ class Supervisor:
 
 
 def note_signals() -> list[str]:
-    """Names of the stop signals that have come, from now on. The handler only takes notes."""
+    """Return a list to which the handlers of the stop signals add the names of those that come."""
     notes: list[str] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -241,7 +241,7 @@ def note_signals() -> list[str]:
 
 
 def supervise(task: Task) -> None:
-    """What submitit calls in every task of the job, with handlers of its own installed; ours replace them."""
+    """Supervise a node: submitit calls this in every task of the job. Our signal handlers replace those of submitit."""
     sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
 
 
@@ -267,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.config is None:
         parser.error("--config FILE is missing")
     task = Task(args.config, args.overrides, JobOptions.parsed(args))
-    # A launcher on this machine gives the port. It may itself be in an allocation, whose job is not the run's to requeue.
+    # A launcher on this machine gives the port. It may be inside an allocation: the job of that must not be requeued.
     if args.port is None and rendezvous.in_slurm_task():
         return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
     place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)

@@ -1,4 +1,4 @@
-"""Sweeps: from a description to named runs. Pure."""
+"""Sweeps: from a description to named runs."""
 
 import itertools
 import re
@@ -14,14 +14,14 @@ Combination = tuple[str, list[str]]
 
 
 def expand(specs: list[str], base: str) -> list[Combination]:
-    """All runs of a sweep, each with a name that tells its values.
+    """Return all runs of a sweep, each with a name that shows its values.
 
     Args:
         specs: ``key=v1,v2`` for each axis of a grid, or one YAML file with ``grid:`` or ``list:``.
         base: the name of the sweep, with which the runs' names begin.
 
     Raises:
-        ConfigError: a description that means nothing, or two runs with one name.
+        ConfigError: the description is wrong, or two runs have the same name.
 
     >>> expand(["optim.lr=1e-4,3e-4", "run.seed=0"], "vit")
     [('vit-lr1e-4-seed0', ['optim.lr=1e-4', 'run.seed=0']), ('vit-lr3e-4-seed0', ['optim.lr=3e-4', 'run.seed=0'])]
@@ -49,7 +49,7 @@ def expand(specs: list[str], base: str) -> list[Combination]:
 
 
 def _from_file(path: Path) -> list[dict[str, str]]:
-    """``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay as they are written."""
+    """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay as they are written."""
     try:
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -80,7 +80,7 @@ def _split(values: str) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A YAML value as the right side of an override."""
+    """Return a YAML value as the right side of an override."""
     if isinstance(value, list):
         return "[" + ", ".join(_text(item) for item in value) + "]"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What to do when the workers of a start have ended: a pure function of what is known then."""
+"""Decide what to do when the workers of a start have ended: a pure function of the facts."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def judge(facts: Facts) -> Verdict:
-    """Done, again, leave it to SLURM, or failed."""
+    """Return what to do: done, requeue, leave it to SLURM, or fail."""
     status, error = facts.result.get("status"), facts.result.get("error")
     step = facts.result.get("step", 0)
     if status == "done":
@@ -46,7 +46,8 @@ def judge(facts: Facts) -> Verdict:
     if status == "failed" and error in HOPELESS:
         return Verdict("fail", f"{error} error at step {step}, which would come again: {facts.result.get('message')}")
     if facts.slurm and facts.job_state not in ("RUNNING", "UNKNOWN"):
-        # UNKNOWN: nobody answers; then the attempt to requeue fails, and says so. After scancel a requeue would bring the job back to life; after `scontrol requeue` SLURM does it itself.
+        # UNKNOWN: SLURM does not answer; then the attempt to requeue fails, and says so. After scancel a requeue would
+        # bring the job back to life; after `scontrol requeue` SLURM requeues it itself.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
     verdict = _interrupted(facts) or _crashed(facts)
@@ -58,7 +59,7 @@ def judge(facts: Facts) -> Verdict:
 
 
 def _interrupted(facts: Facts) -> Verdict | None:
-    """The verdict if the run was told to stop; None if it ended by itself."""
+    """Return the verdict if the run was asked to stop; None if it ended by itself."""
     stopped = facts.result.get("status") == "stopped"
     step = facts.result.get("step", 0)
     if not facts.slurm and facts.signals:
@@ -84,7 +85,7 @@ def _interrupted(facts: Facts) -> Verdict | None:
 
 
 def _crashed(facts: Facts) -> Verdict:
-    """The verdict if something broke."""
+    """Return the verdict if something broke."""
     failed = facts.result.get("status") == "failed"
     what = f"{facts.result['error']} error: {facts.result['message']}" if failed else _death(facts)
     if facts.history.progressed:
@@ -97,5 +98,5 @@ def _crashed(facts: Facts) -> Verdict:
 def _death(facts: Facts) -> str:
     if facts.agent_code < 0:
         return f"the torchrun agent died by signal {-facts.agent_code}"
-    told = f" after {facts.signals[0]}" if facts.signals else ""
-    return f"workers died without a word{told}: killed, or a node was lost"
+    after = f" after {facts.signals[0]}" if facts.signals else ""
+    return f"workers died without a word{after}: killed, or a node was lost"

@@ -1,8 +1,8 @@
 """Upload runs to W&B that trained offline, or whose upload was cut short: ``python launch/wandb_sync.py RUN...``.
 
-Safe to repeat and to interrupt. Live runs and folders without W&B data are named and skipped; every other run
-is uploaded by a process of its own with a time limit, and counts as done when the server says that it has the
-last rows. Exit code 1 if any run is incomplete.
+Safe to repeat and to interrupt. Live runs and folders without W&B data are skipped, with a message. Every other
+run is uploaded by a process of its own with a time limit, and is complete when the server has the last rows. Exit
+code 1 if any run is incomplete.
 """
 
 import argparse
@@ -24,7 +24,7 @@ LIVE_S = 60.0
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code."""
+    """Return the exit code."""
     parser = argparse.ArgumentParser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; patterns in quotes are expanded too")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="for one run (default 600)")
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
 
 
 def sync(run: RunDir, timeout_s: float) -> bool:
-    """Upload one run; whether nothing is left to do for it."""
+    """Upload one run. Return whether nothing is left to upload."""
     if not run.path.is_dir():
         print(f"{run.path}: no such folder", file=sys.stderr)
         return False
@@ -65,7 +65,7 @@ def sync(run: RunDir, timeout_s: float) -> bool:
 
 
 def is_live(run: RunDir) -> bool:
-    """Whether a trainer, here or on another host, still logs this run."""
+    """Return whether a trainer, here or on another host, still logs this run."""
     with only_uploader_of(run, wait_s=0.0) as alone:
         if not alone:
             return True

@@ -1,8 +1,8 @@
-"""The first moment of a worker: tie its life to its agent's, then become the trainer.
+"""The start of a worker: get a signal when the agent dies, then become the trainer.
 
-A worker whose agent is gone gets SIGUSR2: it agrees with the others on a step, saves and leaves. Otherwise it
-would train on after its supervisor was killed, for not every kind of process tracking in SLURM finds it then,
-and the next start of the job would meet it in the same run folder.
+A worker whose agent is gone gets SIGUSR2: it agrees with the others on a step, saves and exits. Otherwise it would go
+on training after its supervisor was killed, because not every process tracking of SLURM finds it then, and the next
+start of the job would work in the same run folder.
 """
 
 import os
@@ -13,7 +13,7 @@ from dist_train.system import processes
 
 
 def main() -> None:
-    """Does not return: the process goes on as ``python -m dist_train``, with the same arguments."""
+    """Become ``python -m dist_train`` with the same arguments; does not return."""
     processes.die_with_parent(signal.SIGUSR2)
     if os.getppid() == 1:
         sys.exit("the torchrun agent is gone")

@@ -121,13 +121,17 @@ class Checkpoints:
                 f"earlier checkpoints in {self._folder} are intact: mend the disk and start the same command again"
             )
 
-    def finish(self, limit_s: float) -> None:
-        """Give the write in flight so long to come to its end, after an error elsewhere."""
+    def abandon(self, limit_s: float) -> None:
+        """After an error elsewhere: give the write in flight ``limit_s`` seconds, then end the writer. Raises nothing."""
         if self._in_flight:
             self._answer_is_there(limit_s)
+            self._in_flight = ""
+        if self._writer is not None:
+            self._writer.kill()
+        self.close()
 
     def close(self) -> None:
-        """Wait for the write in flight and end the writer.
+        """Wait for the write in flight, end the writer, free the memory. A second call does nothing.
 
         Raises:
             SaveError: the last write failed.
@@ -135,18 +139,12 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            if self._writer is not None:
-                writer, self._writer = self._writer, None
-                assert writer.stdin is not None
-                assert writer.stdout is not None
-                # Closing the pipe would not end it: loader processes forked meanwhile hold the pipe open as well.
-                with contextlib.suppress(BrokenPipeError):  # it died: ``wait`` has told
-                    pickle.dump(None, writer.stdin)
-                    writer.stdin.flush()
-                with contextlib.suppress(BrokenPipeError):
-                    writer.stdin.close()
-                writer.wait()
-                writer.stdout.close()
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                _end(writer)
+            if self._memory is not None:
+                self._memory = None  # not closed: an error's traceback may hold tensors that lie in it
+                os.close(self._memory_fd)
 
     def newest(self, only_look: bool = False) -> tuple[Path, Manifest] | None:
         """The newest checkpoint that verifies; damaged ones are told and, unless we ``only_look``, set aside.
@@ -194,6 +192,19 @@ class Checkpoints:
         assert self._writer is not None
         assert self._writer.stdout is not None
         return bool(select.select([self._writer.stdout.fileno()], [], [], limit_s)[0])
+
+
+def _end(writer: "subprocess.Popen[bytes]") -> None:
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    # Closing the pipe would not end it: loader processes forked meanwhile hold the pipe open as well.
+    with contextlib.suppress(BrokenPipeError):  # it died: ``wait`` has told
+        pickle.dump(None, writer.stdin)
+        writer.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):
+        writer.stdin.close()
+    writer.wait()
+    writer.stdout.close()
 
 
 def load(path: Path) -> Any:

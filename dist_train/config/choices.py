@@ -20,7 +20,7 @@ class Loss(Choice):
     ``class_weights`` arrives as a tensor [K], or None.
 
     Attributes:
-        whole_batch: it is no mean over samples: it also takes ``group``, to sum over the ranks, and no micro-batches.
+        whole_batch: it is not a mean over samples: it also takes ``group``, to sum over ranks, and refuses micro-batches.
     """
 
     whole_batch: bool = False

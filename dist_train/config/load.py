@@ -32,10 +32,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: 
         raise ConfigError(f"cannot read the config file {path}: {error}; save it as UTF-8 text") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        found = "is empty: it" if tree is None else f"holds {type(tree).__name__} {tree!r:.40}, and"
+        found = "is empty: it" if tree is None else f"contains the {type(tree).__name__} {tree!r:.40}; it"
         raise ConfigError(
             f"{path} {found} must hold sections such as `model:` and `data:`; `dist-train --example` lists some"
         )
+    tree = migrated(tree, of_a_run)  # an override has today's names
     for override in overrides or []:
         apply_override(tree, override)
     return parse_config(tree, of_a_run)
@@ -53,7 +54,9 @@ def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:
     try:
         cfg = Config.model_validate(tuples(migrated(tree, of_a_run)))
     except RecursionError:
-        raise ConfigError("the config holds itself: an anchor (&) around its own alias (*)") from None
+        raise ConfigError(
+            "the config contains itself: an anchor (&) around its own alias (*); remove the alias"
+        ) from None
     except ValidationError as error:
         lines = [explain(item, Config) for item in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
@@ -64,5 +67,5 @@ def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:
 
 
 def dump_config(cfg: Config) -> str:
-    """The resolved configuration as YAML that ``load_config`` reads back to an equal one."""
+    """Return the resolved configuration as YAML that ``load_config`` reads back to an equal one."""
     return to_yaml(cfg.model_dump(mode="json"))

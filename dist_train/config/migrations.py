@@ -26,7 +26,7 @@ class Migration:
     Attributes:
         since: the version that changed it.
         old, new: dotted keys; ``new`` is None where the key is gone, the same as ``old`` where its type changed.
-        value: from the old value to today's; it must take today's values too where the name is the same.
+        value: from the old value to today's. Where the name is the same, it must return today's values as they are.
     """
 
     since: str
@@ -83,7 +83,7 @@ def _apply(step: Migration, tree: dict[str, Any]) -> None:
 def _fill(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set a key that is missing, but for one in a section that is switched off."""
     parent, _, _ = key.rpartition(".")
-    if not _found(tree, key) and _found(tree, parent) != [None]:
+    if not _found(tree, key) and all(isinstance(section, dict) for section in _found(tree, parent)):
         set_value(tree, key, value)
 
 

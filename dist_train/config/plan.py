@@ -1,4 +1,4 @@
-"""What arithmetic makes of a config, once the world size and the length of the data set are known.
+"""The run in optimizer steps: computed from the config, the world size and the length of the data set.
 
 Everything here is a pure function. Below the plan nobody knows epochs, only optimizer steps; and what can be
 computed from the step (learning rate, data position, every random number) is computed, never stored.
@@ -35,15 +35,15 @@ class Plan:
     unfreeze_step: int | None = None
 
     def due(self, step: int, every: int) -> bool:
-        """Whether something with the cadence ``every`` happens after ``step`` steps. Always true at the end."""
+        """Return whether something with the cadence ``every`` happens after ``step`` steps. Always true at the end."""
         return step == self.total_steps or (step > 0 and step % every == 0)
 
     def epoch(self, step: int) -> float:
-        """Epochs behind us after ``step`` steps."""
+        """Return the epochs that are done after ``step`` steps."""
         return step / self.steps_per_epoch
 
     def describe(self) -> str:
-        """The arithmetic in a few lines, for ``--check`` and the head of the log."""
+        """Return the arithmetic in a few lines, for ``--check`` and the head of the log."""
         dropped = self.train_images - self.steps_per_epoch * self.global_batch
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
@@ -56,14 +56,14 @@ class Plan:
 
 
 def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
-    """Do the arithmetic.
+    """Compute the plan of a run.
 
     Args:
         train_images: length of the training set.
         world_size: number of ranks.
 
     Raises:
-        ConfigError: the global batch cannot be dealt out evenly.
+        ConfigError: the global batch cannot be divided evenly.
         DataError: there are fewer images than one global batch.
     """
     train = cfg.train
@@ -116,7 +116,7 @@ def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int |
 
 
 def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
-    """``(micro_batch, accumulate)`` such that ``micro_batch * world_size * accumulate == global_batch``."""
+    """Return ``(micro_batch, accumulate)`` such that ``micro_batch * world_size * accumulate == global_batch``."""
     unit = (micro_batch or 1) * world_size
     if global_batch % unit:
         lower, upper = global_batch // unit * unit, -(-global_batch // unit) * unit

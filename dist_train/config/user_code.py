@@ -1,4 +1,4 @@
-"""The user's own models, losses and data sets, written in a config as ``package.module:name``."""
+"""Functions and classes that a config names as ``package.module:name``, the user's and ours."""
 
 import importlib
 import re
@@ -12,7 +12,7 @@ CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def load_callable(spec: str, key: str) -> Callable[..., Any]:
-    """The function or class that ``spec`` names; modules are found as Python finds them (PYTHONPATH, this folder).
+    """Return the function or class that ``spec`` names; modules are found as Python finds them (PYTHONPATH, this folder).
 
     Args:
         key: the configuration key that holds ``spec``, for messages.

@@ -36,10 +36,12 @@ def value_of(tree: Any, key: str) -> Any:
 
 
 def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in nested tables, which are made where they are missing."""
+    """Set a dotted key in nested tables, which are made where there is none."""
     *parents, leaf = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if not isinstance(tree.get(parent), dict):
+            tree[parent] = {}
+        tree = tree[parent]
     tree[leaf] = value
 
 

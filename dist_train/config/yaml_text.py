@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dist_train.config.values import set_value
 from dist_train.errors import ConfigError
 
 TAG = "tag:yaml.org,2002:"
@@ -19,7 +20,7 @@ SCALARS: dict[str, tuple[re.Pattern[str], str]] = {
         "-+.0123456789",
     ),
 }
-"""What is no string: the forms, and the characters that they begin with."""
+"""Scalars that are not strings: their forms, and the characters that they begin with."""
 
 
 NUMBER = re.compile("|".join(pattern.pattern for name, (pattern, _) in SCALARS.items() if name != f"{TAG}bool"))
@@ -63,11 +64,11 @@ HINTS = {
     "escape character": "put such text in single quotes",
     "mapping values": "put quotes around text that holds a colon",
 }
-"""Where YAML's own words say what is wrong, and not what to do."""
+"""Words of YAML's own errors -> the fix, which those do not give."""
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Values from text.
+    """Return the values in a text.
 
     Raises:
         ConfigError: it is not YAML; ``where`` begins the message.
@@ -87,26 +88,25 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def to_yaml(tree: dict[str, Any]) -> str:
-    """The text that ``parse_yaml`` reads back to ``tree``."""
+    """Return the text that ``parse_yaml`` reads back to ``tree``."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
     return text
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set the key of ``key.path=value`` in nested tables.
+
+    Raises:
+        ConfigError: it does not have this form, or the value is not YAML.
+    """
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"{override!r} is not an override: write key.path=value, such as optim.lr=1e-4")
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        child = tree.setdefault(parent, {})
-        if not isinstance(child, dict):
-            child = tree[parent] = {}
-        tree = child
-    tree[leaf] = parse_yaml(value, f"the value of {key}")
+    set_value(tree, key, parse_yaml(value, f"the value of {key}"))
 
 
 def tuples(value: Any) -> Any:
-    """YAML knows lists only, and strict validation wants tuples where the type is a tuple."""
+    """Return ``value`` with tuples for lists: YAML has lists only, and the fields are tuples."""
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.formats.base import Entry, Images, Listing
 from dist_train.data.formats.dataset_objects import given_data_sets
-from dist_train.data.formats.folders import IMAGE_SUFFIXES
+from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_classes
 from dist_train.data.formats.images import FileImages, GivenImages
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
@@ -170,3 +171,16 @@ def _split(entries: list[Entry]) -> Split:
     targets = [target for _, _, target in entries]
     labels = np.array(targets, dtype=np.int64 if isinstance(targets[0], int) else np.float32)
     return Split(paths, labels, np.array([size for _, size, _ in entries], dtype=np.int64))
+
+
+def labelled_folder(root: Path, classes: list[str]) -> DataIndex:
+    """Index ``<class>/...`` below ``root`` for an evaluation: both splits hold all of it.
+
+    Raises:
+        DataError: there is no such folder, or it has other classes than ``classes``, or no images.
+    """
+    listing = image_classes(root, classes)
+    if not listing.train:
+        raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)})")
+    split, content = _split(listing.train), hashlib.sha256(repr(listing.train).encode()).hexdigest()
+    return DataIndex(str(root), listing.images, "classification", classes, split, split, content)

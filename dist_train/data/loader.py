@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch.utils.data import DataLoader
@@ -74,6 +75,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
         DataError: as the loader process raised it, without that process's traceback.
     """
     batches = iter(loader)
+    _iterators.add(batches)
     # Registered anew, so as to run before what multiprocessing does at exit.
     atexit.unregister(end_loader_processes)
     atexit.register(end_loader_processes)
@@ -136,6 +138,21 @@ def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
 
 def _already_a_batch(batch: Batch) -> Batch:
     return batch
+
+
+_iterators: WeakSet[Any] = WeakSet()
+
+
+def end_loaders() -> None:
+    """End the loader processes of this process, persistent ones too, and the threads beside them.
+
+    torch does so when nothing refers to an iterator any more. After an error, its traceback does, and in a notebook for
+    as long as nobody looks at another error.
+    """
+    for iterator in list(_iterators):
+        if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
+            iterator._shutdown_workers()
+    atexit.unregister(end_loader_processes)
 
 
 def end_loader_processes() -> None:

@@ -4,6 +4,7 @@ The same code runs at world size 1, where every collective is the identity.
 """
 
 import datetime
+import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -115,11 +116,14 @@ class Dist:
 def joined(cfg: DistributedConfig) -> Iterator[Dist]:
     """Join the other ranks, if torchrun started any, and leave them at the end.
 
+    A process group that a program has made already is used, and stays.
+
     Raises:
         ConfigError: the strategy does not fit how the process was started.
         CommError: the other ranks did not turn up in time.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    ours = not dist.is_initialized()
+    world_size = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
     strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
     among_ranks = STRATEGIES.find(strategy).ranks
     local_rank = int(os.environ.get("LOCAL_RANK", "0")) if among_ranks else 0
@@ -129,33 +133,38 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
         return
     timeout = datetime.timedelta(seconds=cfg.timeout_s)
     try:
-        dist.init_process_group(
-            backend="nccl" if device.type == "cuda" else "gloo",
-            # Later than the control group, whose error can be told; NCCL aborts the process.
-            timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
-            device_id=device if device.type == "cuda" else None,
-            **_meeting_place(timeout),
-        )
+        if ours:
+            dist.init_process_group(
+                backend="nccl" if device.type == "cuda" else "gloo",
+                # Later than the control group, whose error can be told; NCCL aborts the process.
+                timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
+                device_id=device if device.type == "cuda" else None,
+                **_meeting_place(timeout),
+            )
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
         raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
     yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
-    dist.destroy_process_group()  # not after an error: with a rank missing it could wait for ever
+    dist.destroy_process_group(None if ours else control)  # not after an error: a missing rank would be waited for
+
+
+_meetings = itertools.count()
 
 
 def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
-    """Where ranks of one node find each other: in the store of torchrun's agent, under keys of this restart's own.
+    """Where ranks of one node find each other: in the store of torchrun's agent, under keys of this meeting's own.
 
     The agent lends one store to all its restarts. Without such keys, ranks restarted in the job (``--max-restarts``)
     read the addresses of the dead there and give up. The agents of several nodes count restarts each for itself, so
-    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must be set for torchrun, as our launcher does.
+    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must be set for torchrun, as our launcher does. A program may train
+    several times in one start.
     """
     here = os.environ
     if here.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or here.get("GROUP_WORLD_SIZE") != "1":
         return {}
     store = dist.TCPStore(here["MASTER_ADDR"], int(here["MASTER_PORT"]), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
-    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}", store)  # type: ignore[attr-defined]
+    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
 
 
@@ -204,3 +213,25 @@ def hosts_of(group: Dist) -> list[str]:
 def gpu_names() -> list[str]:
     """The names of the GPUs that this process sees."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def left_group() -> Iterator[None]:
+    """A block that leaves no process group behind but one that was there before, and the current GPU as it was.
+
+    ``joined`` alone leaves its group after an error, for a command that ends then at once: taking a group apart waits
+    for what ranks have begun together, and NCCL would wait for ranks that are lost, if it were not aborted first.
+    """
+    ours = not dist.is_initialized()
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    try:
+        yield
+    except BaseException:
+        if ours and dist.is_initialized():
+            if dist.get_backend() == "nccl" and dist.group.WORLD is not None:
+                dist.group.WORLD.abort()
+            dist.destroy_process_group()
+        raise
+    finally:
+        if gpu is not None:
+            torch.cuda.set_device(gpu)

@@ -12,11 +12,14 @@ import torch
 
 from dist_train.distributed.group import Dist
 from dist_train.distributed.watchdog import StackDump
-from dist_train.system.signals import STOP_SIGNALS
+from dist_train.errors import DistTrainError
+from dist_train.system.signals import STOP_SIGNALS, in_main_thread
 
 
 class StopRequest:
-    """Listens for stop signals, and for the end of the time allowed.
+    """Listens for stop signals while its ``with`` block runs, and for the end of the time allowed.
+
+    In a thread other than the main one it hears no signals: Python sets and calls handlers in the main thread only.
 
     Args:
         group: the ranks that must agree.
@@ -26,15 +29,27 @@ class StopRequest:
 
     def __init__(self, group: Dist, seconds: float | None = None, timeout_s: float = 600) -> None:
         self.reason = ""
-        self._stacks = StackDump(timeout_s)
-        self._stacks.beat()
+        self._stacks: StackDump | None = None
+        self._timeout_s = timeout_s
+        self._error: DistTrainError | None = None
         self._group = group
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._reserve_s = self._pace_s = 0.0
         self._asked: float | None = None
         self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
-        for number in STOP_SIGNALS:
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> "StopRequest":
+        self._stacks = StackDump(self._timeout_s)
+        self._stacks.beat()
+        if in_main_thread():
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop watching the time. Signals go on to be noted, so that a late one does not kill an orderly end."""
+        if self._stacks is not None:
+            self._stacks.close()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":
@@ -45,9 +60,16 @@ class StopRequest:
         """Keep at least this much of the time allowed for what a stop has to do: finish a step, save."""
         self._reserve_s = max(self._reserve_s, seconds)
 
+    def fail(self, error: DistTrainError) -> None:
+        """Have the next call of ``agreed`` raise ``error`` on this rank; for other threads."""
+        self._error = error
+
     def agreed(self) -> bool:
         """Whether all ranks stop here. Every rank calls this once a step, and gets the same answer."""
-        self._stacks.beat()
+        if self._error is not None:
+            raise self._error
+        if self._stacks is not None:
+            self._stacks.beat()
         if self._deadline is not None and self._measured(time.monotonic()) > self._deadline:
             self.reason = self.reason or "time limit"
         if self._group.world_size == 1:
@@ -70,7 +92,3 @@ class StopRequest:
             self._pace_s = max(now - self._asked, 0.9 * self._pace_s)  # forgets a slow start
         self._asked = now
         return now + 3 * self._pace_s + self._reserve_s
-
-    def close(self) -> None:
-        """Stop watching the time. Signals go on to be noted, so that a late one does not kill an orderly end."""
-        self._stacks.close()

@@ -9,18 +9,15 @@ import torch
 
 from dist_train.config.choice_table import Task
 from dist_train.data.index import DataIndex, read_index
-from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
-from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
-from dist_train.inference.load_run import Which, load_trained, run_config
-from dist_train.learning.precision import Precision
+from dist_train.inference.load_run import Which, load_run, run_config
+from dist_train.inference.score import check_classes, score
 from dist_train.system.files import write_json
 from dist_train.system.terminal import can_write, digits, log_to_console, print_any_name
-from dist_train.training.setup import set_algorithms
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -52,7 +49,7 @@ def evaluate_runs(
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = score(path, which, overrides, group, first, keep=len(runs) > 1)
+            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
@@ -75,7 +72,7 @@ def _can_draw(picture: Path, task: Task) -> None:
         raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
 
 
-def score(
+def _evaluation(
     path: Path, which: Which, overrides: Sequence[str], group: Dist, expected: DataIndex | None, keep: bool
 ) -> tuple[Evaluation, DataIndex] | None:
     """One run's evaluation, and its data set; None if a signal stopped it.
@@ -85,17 +82,14 @@ def score(
         keep: keep all probabilities of a classification.
     """
     cfg = run_config(path, overrides)
-    set_algorithms(cfg, group.device)
     index = read_index(cfg.data, group)
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
         raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
     with group.together():
-        trained = load_trained(path, which, group.device, overrides)
-        if trained.classes != index.classes:
-            raise ConfigError(f"{path} learnt other classes than `data.root` ({cfg.data.root}) has now")
-    data = open_data(cfg, group, index, trained.network, train=False)
-    parts = data.validation, index, group, data.normalise, Precision(cfg.train, group.device), StopRequest(group)
-    outcome = evaluate(trained.network.module, *parts, keep)
+        run = load_run(path, which, group.device, overrides=overrides)
+        check_classes(run.classes, index, str(path))
+    with StopRequest(group) as stop:
+        outcome = score(cfg, run.network, index, group, stop, keep)
     return None if outcome is None else (outcome, index)
 
 

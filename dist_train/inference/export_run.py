@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dist_train.data.augment.on_cpu import kept_share, shorter_side
 from dist_train.data.augment.on_device import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
-from dist_train.inference.load_run import Trained, Which, load_trained
+from dist_train.inference.load_run import Run, Which, load_run
 from dist_train.model.build import build_model
 from dist_train.model.weights import load_weights, save_weights
 from dist_train.system.files import atomic_write, write_json
@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 """Largest difference of an output that passes, relative to the largest output; float32 gives about 1e-6."""
 
 
-def export_run(run: Path, which: Which, folder: Path) -> int:
+def export_run(path: Path, which: Which, folder: Path) -> int:
     """Write both files and the description, and compare.
 
     Returns:
@@ -36,18 +36,18 @@ def export_run(run: Path, which: Which, folder: Path) -> int:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    trained = load_trained(run, which, torch.device("cpu"))
-    module, size = trained.network.module, trained.network.image_size
+    run = load_run(path, which, "cpu")
+    module, size = run.model, run.network.image_size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
     with told_as_output("--out", folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
-    description = _description(trained)
+    description = _description(run)
     write_json(folder / "model.json", description)
     _write_onnx(folder / "model.onnx", module, images, description)
-    _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", trained, images))
+    _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
     # Other images and another batch size than those that the graph was made from.
     more = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -55,28 +55,28 @@ def export_run(run: Path, which: Which, folder: Path) -> int:
     return EXIT_DONE
 
 
-def _description(trained: Trained) -> dict[str, Any]:
+def _description(run: Run) -> dict[str, Any]:
     """What a program must know to use the model."""
-    mean, std = statistics(trained.cfg.data, trained.network)
-    size = trained.network.image_size
+    mean, std = statistics(run.config.data, run.network)
+    size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
-        "model": trained.cfg.model.name,
-        "source": trained.cfg.model.source,
-        "task": trained.cfg.data.task,
-        "classes": trained.classes,
+        "model": run.config.model.name,
+        "source": run.config.model.source,
+        "task": run.config.data.task,
+        "classes": run.classes,
         "input": {
             "name": "images",
             "shape": ["batch", 3, size, size],
-            "resize_shorter_side_to": shorter_side(size, kept_share(trained.cfg.augment, trained.network.crop_pct)),
+            "resize_shorter_side_to": shorter_side(size, kept_share(run.config.augment, run.network.crop_pct)),
             "interpolation": "bicubic, antialiased",
             "crop_middle": size,
             "order": "RGB, scaled to 0..1, then (value - mean) / std",
             "mean": list(mean),
             "std": list(std),
         },
-        "output": {"name": "outputs", "shape": ["batch", len(trained.classes)]},
-        "activation": activation[trained.cfg.data.task],
+        "output": {"name": "outputs", "shape": ["batch", len(run.classes)]},
+        "activation": activation[run.config.data.task],
     }
 
 
@@ -107,10 +107,10 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
         file.write(proto.SerializeToString())
 
 
-def _run_safetensors(path: Path, trained: Trained, images: Tensor) -> Tensor:
+def _run_safetensors(path: Path, run: Run, images: Tensor) -> Tensor:
     """Outputs of a model that is built anew and gets the file's weights."""
-    cfg = trained.cfg
-    fresh = build_model(cfg.model, len(trained.classes), cfg.data.image_size, load=False).module.eval()
+    cfg = run.config
+    fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False).module.eval()
     fresh.load_state_dict(load_weights(path))
     with torch.no_grad():
         outputs: Tensor = fresh(images)

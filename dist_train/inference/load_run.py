@@ -1,35 +1,107 @@
-"""A run that has weights to show, as ``evaluate``, ``predict`` and ``export`` take it up."""
+"""Open a run folder: its model with its weights, what an image must go through, and what the model says of images.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+``load_run`` is the one place where the code that a run's config names is imported for inference.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from dist_train.config import Config, load_config
-from dist_train.errors import ConfigError
+from dist_train.data.loader import end_loaders
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stop import StopRequest
+from dist_train.errors import ConfigError, DataError
+from dist_train.inference.predictor import ImageTransform, Prediction, Predictor, Source, images_of
+from dist_train.inference.score import check_classes, index_of, score
+from dist_train.learning.algorithms import restored_algorithms
+from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, load_result
+from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
 
 Which = Literal["best", "last"]
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A run with its model in eval mode on ``device``. ``classes`` are names of the outputs."""
+class Run:
+    """A run and its model.
 
-    run: RunDir
-    cfg: Config
-    classes: list[str]
-    network: Network
-    device: torch.device
+    Attributes:
+        folder: the paths in the run folder.
+        config: the run's.
+        classes: names of the model's outputs.
+        network: the model and what it wants of images.
+        device: where the model is.
+    """
+
+    def __init__(self, folder: RunDir, cfg: Config, classes: list[str], network: Network, device: torch.device) -> None:
+        self.folder, self.config, self.classes = folder, cfg, classes
+        self.network, self.device = network, device
+
+    @property
+    def model(self) -> nn.Module:
+        """Maps images, float32 [B, 3, S, S] on ``device``, to logits (or numbers) [B, K]. In eval mode."""
+        return self.network.module
+
+    @cached_property
+    def transform(self) -> ImageTransform:
+        """Maps a file or a PIL image to the model's input, float32 [3, S, S] on the CPU, as an evaluation does."""
+        return ImageTransform(self.config, self.network)
+
+    @property
+    def result(self) -> Result:
+        """How the run stands now."""
+        return load_result(self.folder)
+
+    def predict(self, images: Source | Iterable[Source], batch_size: int = 32) -> list[Prediction]:
+        """Predict files, PIL images, and the images of folders, in the given order.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        with restored_algorithms():
+            predictor = Predictor(self.config, self.network, self.classes, self.device)
+            return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
+
+    def evaluate(self, data: Any = None) -> dict[str, float]:
+        """Evaluate in this process: the digits of ``python -m dist_train.evaluate``.
+
+        Args:
+            data: see ``index_of``; None for the run's own validation set.
+
+        Returns:
+            Metrics by name; shares in percent.
+
+        Raises:
+            ConfigError, DataError: the data is not there, or has other classes.
+        """
+        index = index_of(self.config, self.classes, data)
+        check_classes(self.classes, index, str(self.folder.path))
+        group = Dist.alone(self.device)
+        try:
+            with restored_algorithms(), restored_generators():
+                found = score(self.config, self.network, index, group, StopRequest(group))
+        finally:
+            end_loaders()
+        assert found is not None  # nobody asks this one to stop
+        return found.scores
+
+
+def _or_raise(found: Prediction | DataError) -> Prediction:
+    if isinstance(found, DataError):
+        raise found
+    return found
 
 
 def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The config that a run folder keeps, with ``key.path=value`` replaced.
+    """Read the config that a run folder keeps, with ``key.path=value`` replaced.
 
     Raises:
         ConfigError: it is no run folder, or an override is wrong.
@@ -43,32 +115,50 @@ def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
 
 
-def load_trained(path: Path, which: Which, device: torch.device, overrides: Sequence[str] = ()) -> Trained:
+def load_run(
+    path: str | Path,
+    weights: Which = "best",
+    device: torch.device | str | None = None,
+    model: GivenModel | None = None,
+    overrides: Sequence[str] = (),
+) -> Run:
     """Build the model of a run and give it the run's weights.
 
     Args:
-        overrides: see ``run_config``.
+        weights: "best" appear with the first evaluation of a run, "last" at its end.
+        device: the first GPU if None, or the CPU where there is no GPU.
+        model: a module, or a callable that makes one from K, for a run that was trained with a model given in code.
+        overrides: ``key.path=value``, over the run's config.
 
     Raises:
         ConfigError: it is no run folder, or has no such weights, or they do not fit.
     """
-    run, cfg = RunDir(path), run_config(path, overrides)
-    weights = run.best if which == "best" else run.last
-    classes = read_json(run.classes)
-    if not weights.is_file() or not classes:
+    folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
+    file = folder.best if weights == "best" else folder.last
+    classes = read_json(folder.classes)
+    if not file.is_file() or not classes:
         raise ConfigError(
-            f"{path} has no {weights.name if classes else run.classes.name}: best weights appear with the first "
+            f"{path} has no {file.name if classes else folder.classes.name}: best weights appear with the first "
             "evaluation of a run, the last ones at its end"
         )
-    network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False)
+    _same_model(folder, model)
+    with restored_generators():
+        network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
     try:
-        network.module.load_state_dict(load_weights(weights))
+        network.module.load_state_dict(load_weights(file))
     except RuntimeError as error:
-        raise ConfigError(f"{weights} does not fit the model of the run: {str(error).splitlines()[0]}") from None
-    network.module.to(device).eval()
-    return Trained(run, cfg, classes, network, device)
+        raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network.module.to(place).eval()
+    return Run(folder, cfg, classes, network, place)
 
 
-def own_device() -> torch.device:
-    """The device of a command that runs as one process."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _same_model(folder: RunDir, model: GivenModel | None) -> None:
+    """A model that was given in code stands in the manifests of the run's checkpoints, not in its config."""
+    for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
+        name = read_json(path, default={}).get("config", {}).get("given.model")
+        if name is not None and model is None:
+            raise ConfigError(
+                f"{folder.path} was trained with a model given in code ({name}): give it again, "
+                f'dist_train.load_run("{folder.path}", model=...)'
+            )

@@ -24,22 +24,26 @@ NOTABLE_WAIT = 0.05
 """Share of the time spent on waiting for data from which on a row says it."""
 
 
+class Bar(tqdm):  # type: ignore[type-arg]
+    """A progress bar without the thread that tqdm starts beside bars, which would outlive the run."""
+
+    monitor_interval = 0
+
+
 class ConsoleLogger(Logger):
     """One line per row; a progress bar below them if stderr is a terminal."""
 
     def start(self, config: Config, facts: Facts) -> None:
         self._total, self._first, self._began = facts.total_steps, facts.step, time.monotonic()
-        self._open = ExitStack()
-        self._bar = self._open.enter_context(
-            tqdm(
-                total=self._total, initial=self._first, unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty()
-            )
-        )
-        if not self._bar.disable:  # log lines go above the bar
-            self._open.enter_context(logging_redirect_tqdm([log]))
+        self._open, self._bar = ExitStack(), None
+        if sys.stderr.isatty():
+            bar = Bar(total=self._total, initial=self._first, unit="step", dynamic_ncols=True)
+            self._bar = self._open.enter_context(bar)
+            self._open.enter_context(logging_redirect_tqdm([log]))  # log lines go above the bar
 
     def tick(self, step: int) -> None:
-        self._bar.update()
+        if self._bar is not None:
+            self._bar.update()
 
     def row(self, row: Row) -> None:
         log.info(describe_row(row, self._total, self._eta_s(row)))

@@ -9,7 +9,7 @@ from dist_train.system.files import read_json
 CODE = Path(__file__).resolve().parents[2]
 """The folder that holds the package: a checkout, ``site-packages``, or a job's copy of the code."""
 COPY_NOTE = "snapshot.json"
-"""What stands beside a copy of the code: the state of the checkout that it was taken from."""
+"""The file beside a copy of the code that holds the state of the checkout it was copied from."""
 MOST_NAMES = 20
 LIMIT_S = 10.0
 

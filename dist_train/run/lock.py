@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,23 @@ NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """What ``link`` says on FAT, on some network and FUSE file systems."""
 
 
+def _leave_at_once() -> None:
+    leave_at_once(EXIT_FAILED)
+
+
 class RunLock:
     """Held by rank 0 from before the first look at checkpoints until the end of the attempt.
 
     A lock left behind is recognised: at once on the same host (the process is gone) or if it belongs to an
     earlier start of the same SLURM job; else by its heartbeat standing still for ``DEAD_AFTER_S``. An owner that
     finds itself taken for dead (its machine slept, or the file system was away) leaves the run to the new one.
+
+    Args:
+        lost: called, in a thread of the lock's own, when the run is not ours any more: nothing may be written to it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, lost: Callable[[], object] = _leave_at_once) -> None:
+        self._path, self._lost = path, lost
         self._mine: dict[str, Any] = {}
         self._folder = -1
         self._ended = threading.Event()
@@ -138,7 +146,8 @@ class RunLock:
             except (OSError, ValueError):
                 continue  # the file system will come back, or the next checkpoint will tell
             if lost and not self._ended.is_set():
-                leave_at_once(EXIT_FAILED)  # the run is not ours: nothing more may be written to it
+                self._lost()
+                return
 
     def _keep(self) -> bool:
         """Touch the lock if it is ours, make it anew if somebody has removed it; False if the run is lost."""

@@ -1,6 +1,6 @@
 """The one reader of ``metrics.jsonl``: whole rows only, in the order of the file, in bounded memory. No torch here.
 
-A kill may leave half a line, and a power loss a page of zeros: such lines are passed over, and so is what is not a row.
+A kill may leave half a line, and a power loss a page of zeros: the reader skips such lines, and everything else that is not a row.
 """
 
 import json

@@ -2,7 +2,8 @@
 
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal
 
 from dist_train.errors import ErrorKind
@@ -19,7 +20,7 @@ class Result:
     ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
     average as ``weights`` says; ``wall_s`` is of this attempt; ``images_per_s`` is of the last one that made a step, and so is
     ``data_wait``, the share of time spent on waiting for data, with ``advice`` where it is too much; ``error`` and
-    ``message`` say why it failed.
+    ``message`` say why it failed. ``folder`` is the run's, where the result was read; the file does not hold it.
     """
 
     status: Status = "running"
@@ -36,18 +37,27 @@ class Result:
     error: ErrorKind | None = None
     message: str | None = None
     updated: str = field(default_factory=lambda: now())
+    folder: Path | None = None
 
 
 def write_result(run: RunDir, result: Result) -> None:
     """Replace ``result.json``, stamped with the current time."""
     result.updated = now()
-    write_json(run.result, asdict(result), durable=result.status != "running")
+    content = {key: value for key, value in asdict(result).items() if key != "folder"}
+    write_json(run.result, content, durable=result.status != "running")
 
 
 def read_result(run: RunDir) -> dict[str, Any]:
     """The content of ``result.json``; empty if there is none yet."""
     result: dict[str, Any] = read_json(run.result, default={})
     return result
+
+
+def load_result(run: RunDir) -> Result:
+    """``result.json`` as a ``Result``; what another version has written into it beside is left out."""
+    names = {field.name for field in fields(Result)}
+    known = {key: value for key, value in read_result(run).items() if key in names}
+    return Result(**known | {"folder": run.path})
 
 
 START_NAME = "DIST_TRAIN_START"

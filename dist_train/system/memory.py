@@ -1,6 +1,10 @@
 """How the C library keeps freed memory."""
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
@@ -9,11 +13,27 @@ def keep_freed_memory() -> None:
     glibc maps every large block anew and the kernel clears it page by page: keeping it makes training steps of a
     small CNN on the CPU 1.4 times as fast (benchmarks/results/cpu_malloc.md). Other C libraries are left alone.
     """
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # malloc.h
+    _set({MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 * 2**20})
+
+
+@contextmanager
+def restored_malloc() -> Iterator[None]:
+    """A block after which glibc allocates as it does by default, and freed memory is back with the kernel.
+
+    glibc cannot be asked for its settings, and a first call of ``mallopt`` ends the automatic growth of its two
+    thresholds. So these get the values that they grow to in a process which frees blocks of 32 MiB.
+    """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 64 * 2**20)
+        yield
+    finally:
+        _set({MMAP_MAX: 65536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20, TOP_PAD: 128 * 2**10})
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _set(options: dict[int, int]) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in options.items():
+            mallopt(option, value)

@@ -1,4 +1,4 @@
-"""How processes of a run end together, and who descends from whom (Linux). No torch."""
+"""Processes of a run (Linux): which are children of which, and how they end together. No torch."""
 
 import ctypes
 import os
@@ -77,14 +77,14 @@ def adopt_orphans() -> None:
 
 
 def start_guarded(
-    command: list[str], env: dict[str, str], deaf_to: Iterable[signal.Signals]
+    command: list[str], env: dict[str, str], ignoring: Iterable[signal.Signals]
 ) -> "subprocess.Popen[bytes]":
     """Start a process in a session of its own that is killed when this one dies.
 
-    It ignores the signals ``deaf_to``. Python programs keep what they inherit, so that its children are deaf
-    to them too, until they install handlers of their own.
+    It ignores the signals ``ignoring``. Python programs inherit that, so its children ignore them too, until they install
+    handlers of their own.
     """
-    ignored = tuple(deaf_to)
+    ignored = tuple(ignoring)
 
     def in_child() -> None:
         for number in ignored:

@@ -14,7 +14,7 @@ from typing import TextIO
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 
 COLUMNS = 100
-"""What a line may take on a terminal."""
+"""The width that log lines are made for."""
 
 
 def digits(value: float) -> str:
@@ -102,6 +102,18 @@ def line_start(stream: TextIO) -> str:
 def is_first_rank() -> bool:
     """Whether this process is rank 0, as torchrun's environment tells it."""
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def restored_log() -> Iterator[None]:
+    """A block after which the package's log goes where it went before it."""
+    root = logging.getLogger("dist_train")
+    handlers, level, propagate = root.handlers, root.level, root.propagate
+    try:
+        yield
+    finally:
+        root.handlers, root.propagate = handlers, propagate
+        root.setLevel(level)
 
 
 def log_to_console(rank: int) -> None:

@@ -1,26 +1,33 @@
-"""One attempt at a run: lock, build, train, report how it ended."""
+"""One attempt at a run, as a command and inside a program: lock, build, train, report how it ended."""
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from dist_train.config import Config
 from dist_train.config.types import seconds_of
+from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
 from dist_train.run.folder import RunDir, told_as_config
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
-from dist_train.run.result import Status
+from dist_train.run.result import Result, Status, load_result
 from dist_train.system.terminal import log_to_console
-from dist_train.training.failure import fail
+from dist_train.training.failure import fail, for_program, noted
+from dist_train.training.given import Given
 from dist_train.training.loop import finished, fit, log
 from dist_train.training.recorder import Recorder
-from dist_train.training.setup import build_setup
+from dist_train.training.setup import Setup, build_setup
 
 LAST_WRITE_S = 20.0
 """How long a run that fails waits for the checkpoint in flight. torchrun leaves a rank 30 s after another has died."""
+
+NOTHING_GIVEN = Given()
 
 
 @dataclass
@@ -30,40 +37,117 @@ class Number:
     value: int | None = None
 
 
-def attempt(cfg: Config, group: Dist, number: Number) -> Status:
+def main(cfg: Config) -> int:
+    """Train, as a command.
+
+    Returns:
+        The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
+        anything else; ``result.json`` tells.
+    """
+    number, parts = Number(), ExitStack()  # not closed after an error: the process leaves at once
+    try:
+        group = parts.enter_context(joined(cfg.distributed))
+        status = attempt(cfg, group, number, parts)
+        parts.close()
+    except KeyboardInterrupt:
+        return fail(cfg, _interrupted(), number.value)
+    except Exception as error:  # noqa: BLE001 - every failure is told in result.json
+        return fail(cfg, error, number.value)
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
+
+
+def train(cfg: Config, given: Given) -> Result:
+    """Train inside a program that goes on afterwards: nothing is left open, after an error too.
+
+    Returns:
+        How the attempt ended, the same on every rank.
+
+    Raises:
+        DistTrainError: what a user can mend, or a lost rank. Other errors come through as they are.
+    """
+    number = Number()
+    with ExitStack() as parts:
+        parts.callback(end_loaders)
+        try:
+            group = parts.enter_context(joined(cfg.distributed))
+            attempt(cfg, group, number, parts, given)
+            return group.from_main(partial(load_result, RunDir.of(cfg)))
+        except KeyboardInterrupt:
+            noted(cfg, _interrupted(), number.value)
+            raise
+        except Exception as error:
+            known = for_program(noted(cfg, error, number.value))
+            if not isinstance(known, DistTrainError):
+                raise
+    # Raised from here, and alone: a traceback through the training would hold its files and its memory on the GPU.
+    known.__cause__ = known.__context__ = None
+    raise known.with_traceback(None)
+
+
+def _interrupted() -> DistTrainError:
+    return DistTrainError(
+        "interrupted twice: left at once, without saving; the same command goes on from what is saved"
+    )
+
+
+def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: Given | None = None) -> Status:
     """One attempt at a run: lock it, build, resume, train, tell how it ended.
 
-    The state that was saved before an error is sound: it gets the time to reach the disk.
+    Args:
+        number: gets the number of this attempt when it has begun.
+        parts: gets what must be closed after it.
+        given: objects of the program that this is part of; None in a command, which ends at once if it loses its run.
     """
     log_to_console(group.rank)
-    stop = StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s)
-    lock = RunLock(RunDir.of(cfg).lock)
-    group.from_main(lambda: _take(RunDir.of(cfg), lock))
-    try:
-        setup = build_setup(cfg, group)
-        hosts = hosts_of(group)
-        number.value = group.from_main(lambda: begin_attempt(setup.run, cfg, group.world_size, hosts, gpu_names()))
-        recorder = Recorder(setup, number.value, hosts)
-        if finished(setup):
-            log.info("%s is finished already", setup.run.path)
+    stop = parts.enter_context(StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s))
+    run = RunDir.of(cfg)
+    lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
+    with _held(lock, run, group):
+        setup = build_setup(cfg, group, given or NOTHING_GIVEN)
         try:
-            status = fit(setup, recorder, stop)
-        except Exception:
-            setup.checkpoints.finish(LAST_WRITE_S)
-            recorder.abandon()
+            return _train(setup, number, parts, stop)
+        except BaseException as error:
+            # The state that was saved before an error is sound: it gets the time to reach the disk.
+            setup.checkpoints.abandon(LAST_WRITE_S if isinstance(error, Exception) else 0.0)
             raise
-        setup.checkpoints.close()
-        recorder.close(status, stop.reason)
-        stop.close()
+
+
+@contextmanager
+def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
+    def take() -> None:
+        with told_as_config(run):
+            lock.acquire()
+
+    group.from_main(take)
+    try:
+        yield
     finally:
         if group.is_main:
             lock.release()
+
+
+def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) -> Status:
+    group, hosts = setup.group, hosts_of(setup.group)
+    number.value = group.from_main(lambda: begin_attempt(setup.run, setup.cfg, group.world_size, hosts, gpu_names()))
+    recorder = Recorder(setup, number.value, hosts, setup.given.loggers)
+    parts.callback(recorder.abandon)
+    if finished(setup):
+        log.info("%s is finished already", setup.run.path)
+    try:
+        status = fit(setup, recorder, stop)
+        setup.checkpoints.close()
+    except Exception:
+        recorder.abandon()
+        raise
+    recorder.close(status, stop.reason)
     return status
 
 
-def _take(run: RunDir, lock: RunLock) -> None:
-    with told_as_config(run):
-        lock.acquire()
+def _lost(run: RunDir) -> TakenError:
+    return TakenError(
+        f"another start has taken the run {run.path} over, or its folder was moved or removed; this start ends"
+    )
 
 
 def seconds_allowed(cfg: Config, now: float) -> float | None:
@@ -76,25 +160,3 @@ def seconds_allowed(cfg: Config, now: float) -> float | None:
     if "SLURM_JOB_END_TIME" in os.environ:  # set by SLURM from 23.02 on, and by our launcher
         limits.append(int(float(os.environ["SLURM_JOB_END_TIME"]) - now))
     return min(limits) if limits else None
-
-
-def main(cfg: Config) -> int:
-    """Train.
-
-    Returns:
-        The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
-        anything else; ``result.json`` tells.
-    """
-    number = Number()
-    try:
-        with joined(cfg.distributed) as group:
-            status = attempt(cfg, group, number)
-    except KeyboardInterrupt:
-        error = DistTrainError(
-            "interrupted twice: left at once, without saving; the same command goes on from what is saved"
-        )
-        return fail(cfg, error, number.value)
-    except Exception as error:  # noqa: BLE001 - every failure is told in result.json
-        return fail(cfg, error, number.value)
-    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED

@@ -1,4 +1,4 @@
-"""How a start that fails is told: a sentence for what a user can mend, a traceback for the rest, the cause in ``result.json``."""
+"""Report a start that fails: a sentence for what a user can fix, a traceback for the rest, the cause in ``result.json``."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from dist_train.config import Config
 from dist_train.data.loader import loader_processes
-from dist_train.errors import EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind, TooBigError
+from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_refusal, write_result
 from dist_train.system.terminal import report
@@ -44,32 +44,56 @@ def kind_of(error: BaseException) -> ErrorKind:
 log = logging.getLogger(__name__)
 
 
-def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
-    """Tell of a failure.
+def noted(cfg: Config, error: Exception, attempt: int | None) -> Exception:
+    """Write the cause of a failure to ``result.json``, where that is ours to write.
 
     Args:
         attempt: which one of the run it was; None if it had not begun.
 
     Returns:
-        The exit code.
+        The error, or in its place a user's error that says what to do.
     """
-    run = RunDir.of(cfg)
     error = explained(error, cfg)
-    kind = kind_of(error)
-    rank = int(os.environ.get("RANK", "0"))
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
+        kind = kind_of(error)
         tell_torchrun(kind, str(error))
-        note_failure(run, kind, f"rank {rank}: {error}", of_this_start, attempt)
+        note_failure(RunDir.of(cfg), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
+    return error
+
+
+def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
+    """Tell of a failure, on the terminal and in ``result.json``; see ``noted``.
+
+    Returns:
+        The exit code.
+    """
+    error = noted(cfg, error, attempt)
+    kind = kind_of(error)
     if isinstance(error, DistTrainError) and kind != "comm":
         report(error)
     elif kind == "comm":
-        log.error("rank %d lost another rank: %s", rank, str(error).splitlines()[0])
+        log.error("%s", _lost_rank(error))
     else:
-        log.error("rank %d failed:\n%s", rank, traceback.format_exc())
+        log.error("rank %d failed:\n%s", _rank(), traceback.format_exc())
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
+
+
+def for_program(error: Exception) -> Exception:
+    """The error that a program gets to see: a lost rank shows as an error of torch's or gloo's."""
+    if isinstance(error, DistTrainError) or kind_of(error) != "comm":
+        return error
+    return CommError(_lost_rank(error))
+
+
+def _lost_rank(error: Exception) -> str:
+    return f"rank {_rank()} lost another rank: {str(error).splitlines()[0]}"
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
 
 
 def tell_torchrun(kind: ErrorKind, message: str) -> None:

@@ -170,7 +170,7 @@ class Recorder:
             for path in (setup.run.best, setup.run.last, setup.run.predictions):
                 if path.exists():
                     self._loggers.file(path)
-        self._loggers.close(status)
+        self._close_loggers(status)
         log.info(self._ending(status, reason))
 
     def _ending(self, status: Status, reason: str) -> str:
@@ -181,9 +181,13 @@ class Recorder:
         return messages.done(setup.run, result, setup.cfg.eval.metric, early)
 
     def abandon(self) -> None:
-        """Close the loggers of an attempt that fails. What they say of it does not hide the cause."""
-        with suppress(OSError):  # a full disk, again
-            self._loggers.close("failed")
+        """Close the loggers of an attempt that fails. After ``close`` it does nothing."""
+        with suppress(OSError):  # a full disk, again: it does not hide the cause
+            self._close_loggers("failed")
+
+    def _close_loggers(self, status: Status) -> None:
+        loggers, self._loggers = self._loggers, Logger()
+        loggers.close(status)
 
 
 def _beginning(setup: Setup, hosts: list[str]) -> str:

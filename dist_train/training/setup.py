@@ -1,12 +1,9 @@
 """From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
@@ -21,6 +18,7 @@ from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
+from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
 from dist_train.run.folder import RunDir
@@ -102,15 +100,6 @@ def build_strategy(group: Dist) -> Strategy:
     """Return what trains on these ranks."""
     strategy: Strategy = STRATEGIES.function(group.strategy)(group)
     return strategy
-
-
-def set_algorithms(cfg: Config, device: torch.device) -> None:
-    """Choose between fast and bit-exact algorithms, before the first matrix product."""
-    if cfg.run.deterministic and device.type == "cuda":
-        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
-    torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given: GivenModel | None = None) -> Network:

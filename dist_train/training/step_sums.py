@@ -124,7 +124,8 @@ class StepSums:
 class StepMeans:
     """What a log line says of the ``steps`` since the last one: means over those whose loss and gradient were finite.
 
-    ``longest_streak`` is the longest row of bad steps, ``bad_steps`` are all of them.
+    ``extras`` are the objective's other scalars, by name; ``bad_steps`` are all bad steps, and ``longest_streak`` is the
+    longest row of them.
     """
 
     steps: int

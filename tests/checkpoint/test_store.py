@@ -267,6 +267,33 @@ def test_a_killed_writer_is_told(checkpoints: Checkpoints) -> None:
         checkpoints.wait()
 
 
+def test_after_an_error_elsewhere_the_write_in_flight_gets_its_time_and_nothing_is_left(tmp_path: Path) -> None:
+    opened = set(os.listdir("/proc/self/fd"))
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    checkpoints.save(_state(1), _manifest(1))
+    assert checkpoints._writer is not None
+    pid = checkpoints._writer.pid
+    checkpoints.abandon(20.0)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
+    assert not alive(pid)
+    assert set(os.listdir("/proc/self/fd")) == opened
+    checkpoints.abandon(20.0)
+
+
+def test_a_write_that_hangs_is_given_up(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    checkpoints.save(_state(1), _manifest(1))
+    checkpoints.wait()
+    assert checkpoints._writer is not None
+    os.kill(checkpoints._writer.pid, signal.SIGSTOP)
+    checkpoints.save(_state(2), _manifest(2))
+    pid, began = checkpoints._writer.pid, time.monotonic()
+    checkpoints.abandon(0.5)
+    assert time.monotonic() - began < 5
+    assert not alive(pid)
+    assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_00000001"]
+
+
 def _save_and_die(folder: Path) -> None:
     checkpoints = Checkpoints(folder, keep=1)
     checkpoints.save(_state(1), _manifest(1))

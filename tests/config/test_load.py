@@ -34,7 +34,7 @@ def test_overrides_replace_values_of_the_file(tree: dict[str, Any], tmp_path: Pa
         ("run:\n\tname: a", "at line 2, column 1.*indent with spaces"),
         ("run: {name: *.bias}", r"put quotes around text that begins with \*"),
         ("run: {[a]: b}", "unhashable key"),
-        ("run: &a {name: *a}", "holds itself"),
+        ("run: &a {name: *a}", "contains itself"),
         ("[" * 3000, "nested too deeply"),
         ("run: !!timestamp x", "is not valid YAML"),
         ("run: {name: a}\nrun: {name: b}", "key 'run' appears twice"),

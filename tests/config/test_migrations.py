@@ -21,7 +21,7 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = (
         Migration("9.0.0", "optim.speed", "optim.lr"),
         Migration("9.0.0", "augment.flip", "augment.hflip", lambda on: 0.5 if on else 0.0),
-        Migration("9.0.0", "eval.weights", "eval.weights", {"averaged": "ema"}.get),
+        Migration("9.0.0", "eval.weights", "eval.weights", lambda value: {"averaged": "ema"}.get(value, value)),
         Migration("9.0.0", "loss.scale", None),
     )
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
@@ -54,6 +54,8 @@ def test_a_run_that_lacks_a_key_behaves_as_then(tree: dict[str, Any], tmp_path: 
     assert (cfg.augment.randaugment.num_ops, cfg.augment.randaugment.magnitude) == (1, 3)
     off = parse_config(changed(old(tree), augment__randaugment=None), of_a_run=True)
     assert off.augment.randaugment is None, "a section that is switched off stays off"
+    again = load_config(tmp_path / "config.yaml", ["optim.lr=0.1", "optim.momentum=0.2"], of_a_run=True)
+    assert (again.optim.lr, again.optim.momentum) == (0.1, 0.2), "overrides have today's names"
 
 
 @pytest.mark.usefixtures("a_later_version")

@@ -1,6 +1,7 @@
 """Loaders: processes change nothing about batches, and their errors reach the user whole."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -15,7 +16,14 @@ from dist_train.config.plan import make_plan
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import MOST_WORKERS, evaluation_loader, loader_processes, on_device, training_batches
+from dist_train.data.loader import (
+    MOST_WORKERS,
+    end_loaders,
+    evaluation_loader,
+    loader_processes,
+    on_device,
+    training_batches,
+)
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.model.build import Network
@@ -103,6 +111,25 @@ def test_loader_processes_tell_of_the_bad_images_they_met(tree: dict[str, Any], 
     )
     list(on_device(evaluation_loader(cfg, group(), index, NETWORK, bad), CPU))
     assert bad.report(group(), tmp_path / "bad.json") == 1
+
+
+def test_an_error_whose_traceback_is_kept_keeps_no_loader_process(tree: dict[str, Any]) -> None:
+    cfg, index, bad = parts(tree, data__workers=2, data__persistent_workers=True)
+    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    before = set(multiprocessing.active_children())
+
+    def train() -> None:
+        for _ in on_device(loader, CPU):
+            raise KeyError
+
+    with pytest.raises(KeyError) as kept:
+        train()
+    started = set(multiprocessing.active_children()) - before
+    assert len(started) == 2
+    end_loaders()
+    assert not any(process.is_alive() for process in started)
+    assert kept.tb is not None
+    end_loaders()
 
 
 def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
+from dist_train.errors import TakenError
 from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals
 from dist_train.training import attempt
 from dist_train.training import loop as train_module
@@ -22,14 +24,12 @@ from tests.support.runs import changed, folder, rows, state_digest, train
 
 def _stop_steps(told: int, numbers: list[int]) -> tuple[int, str]:
     """Step at which this rank stops when rank ``told`` gets signals after its 5th step."""
-    with joined(DistributedConfig(timeout_s=30)) as group:
-        stop = StopRequest(group)
+    with joined(DistributedConfig(timeout_s=30)) as group, StopRequest(group) as stop:
         for step in range(1, 100):
             if step == 5 and group.rank == told:
                 for number in numbers:
                     os.kill(os.getpid(), number)
             if stop.agreed():
-                stop.close()
                 return step, stop.reason
     raise AssertionError("never stopped")
 
@@ -55,13 +55,13 @@ def test_one_process_stops_at_once() -> None:
 
 
 def _two_interrupts() -> str:
-    StopRequest(Dist.alone())
-    os.kill(os.getpid(), signal.SIGINT)
-    try:
+    with StopRequest(Dist.alone()):
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5)
-    except KeyboardInterrupt:
-        return "at once"
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            return "at once"
     return "ignored"
 
 
@@ -85,6 +85,29 @@ def test_a_run_that_is_interrupted_twice_says_how_it_ended(
     assert "Traceback" not in output
 
 
+def _in_another_thread() -> tuple[bool, str]:
+    stop, heard = StopRequest(Dist.alone()), []
+
+    def listen() -> None:
+        with stop:
+            heard.append(stop.agreed())
+            stop.fail(TakenError("lost"))
+            try:
+                stop.agreed()
+            except TakenError as error:
+                heard.append(str(error))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    return signal.getsignal(signal.SIGTERM) == before, repr(heard)
+
+
+def test_in_another_thread_it_hears_no_signals_and_errors_of_others_are_raised() -> None:
+    assert run_ranks(1, _in_another_thread) == [(True, "[False, 'lost']")]
+
+
 def _ends_in_time() -> float:
     stop = StopRequest(Dist.alone(), seconds=3.0)
     stop.reserve(2.5)
@@ -93,7 +116,6 @@ def _ends_in_time() -> float:
     while not stop.agreed():
         time.sleep(0.01)
     assert stop.reason == "time limit"
-    stop.close()
     return time.monotonic() - began
 
 
@@ -107,7 +129,6 @@ def _ends_before_a_long_step_would_not_fit() -> float:
     began = time.monotonic()
     while not stop.agreed():
         time.sleep(0.3)
-    stop.close()
     return time.monotonic() - began
 
 

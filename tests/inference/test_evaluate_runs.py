@@ -59,16 +59,17 @@ def test_how_a_run_was_trained_does_not_matter(tree: dict[str, Any]) -> None:
     assert out.startswith("loss ")
 
 
-def _probabilities(run: Path) -> tuple[Any, Any]:
-    from dist_train.distributed.group import joined
-    from dist_train.inference.evaluate_runs import score
-    from dist_train.inference.load_run import run_config
+def _probabilities(path: Path) -> tuple[Any, Any]:
+    from dist_train.distributed.group import Dist
+    from dist_train.distributed.stop import StopRequest
+    from dist_train.inference.load_run import load_run
+    from dist_train.inference.score import index_of, score
 
-    with joined(run_config(run).distributed) as group:
-        found = score(run, "best", [], group, None, keep=True)
+    run, group = load_run(path, device="cpu"), Dist.alone()
+    found = score(run.config, run.network, index_of(run.config, run.classes), group, StopRequest(group), keep=True)
     assert found is not None
-    assert found[0].outputs is not None
-    return found[0].outputs.numpy(), found[0].labels.numpy()
+    assert found.outputs is not None
+    return found.outputs.numpy(), found.labels.numpy()
 
 
 def test_an_ensemble_is_the_mean_of_probabilities(tree: dict[str, Any], tmp_path: Path) -> None:

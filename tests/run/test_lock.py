@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_an_owner_whose_run_folder_is_moved_ends(tmp_path: Path) -> None:
     assert holder.wait(10) == 1
     assert "was moved or removed" in holder.communicate()[0]
     assert not run.exists()
+
+
+def test_a_program_is_called_instead(tmp_path: Path, quick: None) -> None:
+    lost = threading.Event()
+    lock = RunLock(tmp_path / "run" / "run.lock", lost.set)
+    lock.acquire()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert lost.wait(5)
+    lock.release()
+    assert (tmp_path / "moved" / "run.lock").exists(), "what is not ours any more is not touched"
 
 
 def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

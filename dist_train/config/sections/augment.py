@@ -15,13 +15,13 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 class RandAugmentConfig(Section):
     num_ops: PositiveInt = 2
-    """Operations applied to each image, drawn anew for each."""
+    """Operations applied to each image, drawn separately for each."""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     """Strength of the operations, of at most 30."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
     """How sheared, shifted and turned images are sampled; bilinear is slower."""
     fill: tuple[Level, Level, Level] = (0, 0, 0)
-    """Colour of what a shifted or turned image leaves bare; RGB, 0 to 255."""
+    """Colour of the area that a shifted or turned image leaves empty; RGB, 0 to 255."""
 
 
 class AugmentConfig(Section):

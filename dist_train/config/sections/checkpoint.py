@@ -7,4 +7,4 @@ class CheckpointConfig(Section):
     every_steps: PositiveInt | None = None
     """One epoch if not given."""
     keep: PositiveInt = 2
-    """The newest so many checkpoints stay."""
+    """Number of checkpoints to keep, the newest ones."""

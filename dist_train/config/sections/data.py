@@ -38,7 +38,7 @@ class DataConfig(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, where there is none; the same in every class."""
     val_seed: NonNegativeInt = 0
-    """Decides which images; not `run.seed`, so that runs with other seeds are scored on the same images."""
+    """Decides which images. It is not `run.seed`, so that runs with other seeds are scored on the same images."""
     max_val_images: PositiveInt | None = None
     """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
     image_size: PositiveInt | None = None
@@ -52,7 +52,7 @@ class DataConfig(Section):
     prefetch: PositiveInt = 4
     """Batches that each loader process keeps ready."""
     pin_memory: bool = True
-    """Copy to the GPU from page-locked memory, beside the computation."""
+    """Copy to the GPU from page-locked memory, while the GPU computes."""
     persistent_workers: bool = True
     """Keep the loader processes of the validation set from one evaluation to the next."""
     cache: FilePath | None = None
@@ -61,4 +61,4 @@ class DataConfig(Section):
     bad_images: Literal["error", "skip"] = "error"
     """An image that cannot be decoded ends the run, or is replaced (in training) or left out (of validation)."""
     max_bad_share: Fraction = 0.01
-    """With `bad_images: skip`: more than this share of a split is an error all the same."""
+    """With `bad_images: skip`: more than this share of a split is still an error."""

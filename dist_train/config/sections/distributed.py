@@ -10,4 +10,4 @@ class DistributedConfig(Section):
     strategy: Annotated[str, STRATEGIES] = "auto"
     """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
     timeout_s: PositiveInt = 600
-    """How long a rank may keep the others waiting before the job ends with every rank's stack."""
+    """Seconds that a rank may keep the others waiting; then the job ends and every rank prints its stack."""

@@ -29,9 +29,9 @@ class LossConfig(Section):
     class_weights: dict[str, NonNegativeFloat] = {}
     """Factor on the loss of a class, by its name; the mean is still over samples. 1 for classes not given."""
     gamma: NonNegativeFloat = 2.0
-    """How much the focal losses play down what is already right."""
+    """Focusing parameter of focal and binary_focal: a higher value gives easy samples less weight."""
     delta: PositiveFloat = 1.0
-    """Where huber turns from squares to absolute values."""
+    """Error from which huber counts absolute values instead of squares."""
     aux_weight: NonNegativeFloat = 0.3
     """Factor on the loss of each auxiliary head (GoogLeNet, Inception)."""
     l1: NonNegativeFloat = 0.0

@@ -18,18 +18,18 @@ def _freeze(value: Any) -> Any:
 
 class HeadConfig(Section):
     name: Annotated[str, HEADS] = "linear"
-    """linear: one layer. mlp: hidden layers in front of it."""
+    """linear: one layer. mlp: hidden layers, then one layer."""
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (512,)
     """Widths of the hidden layers of an mlp."""
     activation: Literal["relu", "gelu", "silu", "tanh"] = "gelu"
-    """What follows each hidden layer of an mlp."""
+    """Activation after each hidden layer of an mlp."""
     dropout: Fraction = 0.0
     """In front of the last layer, and of an mlp also after each hidden one."""
 
 
 class ModelConfig(Section):
     source: Literal["timm", "torchvision"] = "timm"
-    """Whose models `name` means."""
+    """The library that `name` is from."""
     name: str
     """A name that the source knows (--list-models), or `package.module:callable` for a model of your own."""
     pretrained: bool = True
@@ -49,7 +49,7 @@ class ModelConfig(Section):
     compile: bool = False
     """torch.compile: a slow start, then faster steps."""
     channels_last: bool = False
-    """Memory layout that convolutions are faster with."""
+    """Store images and weights channels last (NHWC): faster convolutions on GPUs."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
 

@@ -10,7 +10,7 @@ from dist_train.config.types import NonNegativeFloat, PositiveFloat, Section
 
 class ScheduleConfig(Section):
     name: Annotated[str, SCHEDULES] = "cosine"
-    """How the learning rate goes on after the warm-up, step by step."""
+    """The learning rate after the warm-up, a function of the step."""
     warmup_epochs: NonNegativeFloat = 0.0
     """Epochs, or a part of one, in which the rate rises to `optim.lr`."""
     min_lr: NonNegativeFloat = 0.0
@@ -18,11 +18,11 @@ class ScheduleConfig(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor at each step of step and multistep, and for each epoch of exponential."""
     step_epochs: PositiveFloat = 30.0
-    """Epochs between two steps of step."""
+    """With step: epochs between two multiplications by `gamma`."""
     milestones: tuple[PositiveFloat, ...] = ()
-    """Epochs at which multistep steps."""
+    """Epochs at which multistep multiplies by `gamma`."""
     pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Share of the run in which onecycle rises."""
+    """Share of the run in which the rate of onecycle rises."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ScheduleConfig":

@@ -16,7 +16,7 @@ class EarlyStoppingConfig(Section):
 
 class TrainConfig(Section):
     epochs: PositiveInt = 10
-    """Times that the run goes through the training images."""
+    """Passes over the training images."""
     max_steps: PositiveInt | None = None
     """Ends the run earlier than `epochs`, and the schedule with it."""
     global_batch: PositiveInt
@@ -30,7 +30,7 @@ class TrainConfig(Section):
     clip_grad: PositiveFloat | None = None
     """Largest norm of the whole gradient."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights; `eval.weights` says whether it is what is evaluated."""
+    """Decay of an exponential moving average of the weights; `eval.weights` says whether it is evaluated."""
     early_stopping: EarlyStoppingConfig | None = None
     """Off if not given."""
     time_limit: Walltime | None = None

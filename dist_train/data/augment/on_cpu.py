@@ -55,6 +55,7 @@ def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
 
 def training_transform(cfg: AugmentConfig, size: int) -> Transform:
     """Crop, flip, RandAugment (Cubuk et al., 2019, as torchvision implements it) as ``augment`` says."""
+    cv2.setNumThreads(0)  # one core each: loader processes are forked, and OpenCV's threads would not survive that
     draw = Drawer(cfg)
     known = operations(cfg.randaugment, size) if cfg.randaugment else {}
     spare = np.empty((2, size, size, 3), dtype=np.uint8)

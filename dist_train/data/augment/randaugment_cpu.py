@@ -35,9 +35,6 @@ VALUES = np.arange(256, dtype=np.uint8)
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
 """Pillow's kernel that Sharpness blends with."""
 
-# One core each: loader processes are forked, and OpenCV's threads would not survive that.
-cv2.setNumThreads(0)
-
 
 def operations(cfg: RandAugmentConfig, size: int) -> dict[int, Step | None]:
     """For each code what it does to an image of ``size`` x ``size`` pixels; None does nothing."""

@@ -53,6 +53,20 @@ def image_folder(cfg: DataConfig) -> Listing:
     return Listing(FileImages(str(root)), classes, entries, None if val is None else _labelled(val, root, labels))
 
 
+def image_classes(root: Path, classes: list[str]) -> Listing:
+    """``<class>/...`` alone, of classes that are known; a class may be missing.
+
+    Raises:
+        DataError: there is no such folder, or it has other folders.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}")
+    if unknown := sorted(set(_subfolders(root)) - set(classes)):
+        raise DataError(f"{root} has folders that are not classes of the run: {', '.join(unknown[:5])}")
+    labels = {name: label for label, name in enumerate(classes)}
+    return Listing(FileImages(str(root)), classes, _labelled(root, root, labels), None)
+
+
 def tiny_imagenet(cfg: DataConfig) -> Listing:
     """The folder as it is downloaded: ``wnids.txt``, ``train/<wnid>/images/``, ``val/val_annotations.txt``."""
     root = existing_root(cfg)

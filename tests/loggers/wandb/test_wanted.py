@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dist_train.loggers.wandb.sink import open_wandb
 
 from dist_train.config import Config, parse_config
+from dist_train.loggers.base import Facts
 from dist_train.loggers.wandb.files import session_path
+from dist_train.loggers.wandb.logger import WandbLogger
 from dist_train.loggers.wandb.wanted import VARIABLES, wanted_mode
 from dist_train.run.folder import RunDir
 from tests.support.runs import changed
@@ -32,7 +33,10 @@ def config(tree: dict[str, Any], **wandb: Any) -> Config:
 def test_nobody_has_asked(run: RunDir, tree: dict[str, Any]) -> None:
     assert wanted_mode(config(tree), run) == "disabled"
     assert wanted_mode(config(tree, mode="auto"), run) == "disabled", "the default, spelt out"
-    assert open_wandb(config(tree), run, 0, {}) is None
+    logger = WandbLogger()
+    logger.start(config(tree), Facts(run, total_steps=1))
+    logger.row({"step": 1, "split": "train"})
+    logger.close("done")
     assert not (run.path / "wandb").exists()
 
 

@@ -1,0 +1,32 @@
+"""What the commands on trained runs share: their first arguments, and how an error ends them. No torch here."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from dist_train.errors import DistTrainError
+from dist_train.system.program import program
+from dist_train.system.terminal import piped, report
+
+
+def run_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
+    """Return a parser with the run folder (or folders, as ``runs``) and ``--weights``."""
+    parser = argparse.ArgumentParser(prog=program(name), description=description)
+    if several:
+        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
+    else:
+        parser.add_argument("run", metavar="RUN", type=Path, help="a run folder")
+    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
+    return parser
+
+
+def reported(command: Callable[[], int]) -> int:
+    """Run a command; print a user's error, and bear a reader that leaves early, as ``head`` does.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        return piped(command)
+    except DistTrainError as error:
+        return report(error)

@@ -1,0 +1,147 @@
+"""What a model says of images: files, folders or PIL images in, probabilities or numbers out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dist_train.config import Config
+from dist_train.config.choice_table import Task
+from dist_train.data.augment.on_cpu import evaluation_transform, kept_share
+from dist_train.data.augment.on_device import Normalise
+from dist_train.data.decoding.decode import read_rgb, to_rgb
+from dist_train.data.decoding.picture import RGB
+from dist_train.data.formats.folders import names_below
+from dist_train.errors import DataError
+from dist_train.learning.precision import Precision
+from dist_train.model.build import Network
+
+Source = str | Path | Image.Image
+"""An image: its file, or a PIL image of any mode and size."""
+
+
+class ImageTransform:
+    """What an evaluation does to an image before the model sees it.
+
+    Decode it, resize the shorter side (bicubic, antialiased), cut out the middle, scale to 0..1, normalise.
+    """
+
+    def __init__(self, cfg: Config, network: Network) -> None:
+        self._resize = evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct))
+        self._normalise = Normalise(cfg.data, network, torch.device("cpu"), channels_last=False)
+
+    def __call__(self, image: Source) -> Tensor:
+        """Return the input of the model, float32 [3, S, S] on the CPU.
+
+        Raises:
+            DataError: the file cannot be read, or is not an image.
+        """
+        return self._normalise(torch.from_numpy(self.pixels(image))[None])[0]
+
+    def pixels(self, image: Source) -> RGB:
+        """Return the image resized and cut, uint8 [S, S, 3]."""
+        return self._resize(to_rgb(image) if isinstance(image, Image.Image) else read_rgb(image))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        image: as it was given; of a folder's images their files.
+        outputs: probability of each class, or the numbers of a regression; float32 [K].
+    """
+
+    image: Source
+    task: Task
+    classes: Sequence[str] = field(repr=False)
+    outputs: Tensor = field(repr=False)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The outputs by the name of their class, or of their number."""
+        return dict(zip(self.classes, self.outputs.tolist(), strict=True))
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """Return the most likely classes with their probabilities, the most likely first."""
+        found = self.outputs.topk(min(count, len(self.classes)))
+        return [(self.classes[place], value) for place, value in zip(found.indices, found.values.tolist(), strict=True)]
+
+    @property
+    def label(self) -> str:
+        """The most likely class."""
+        return self.classes[int(self.outputs.argmax())]
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes of a multilabel task whose probability is above 0.5."""
+        return [name for name, value in zip(self.classes, self.outputs.tolist(), strict=True) if value > 0.5]
+
+
+class Predictor:
+    """Runs a model, in eval mode on ``device``, on batches of images."""
+
+    def __init__(self, cfg: Config, network: Network, classes: Sequence[str], device: torch.device) -> None:
+        self._task, self._module, self._classes, self._device = cfg.data.task, network.module, classes, device
+        self._pixels = ImageTransform(cfg, network).pixels
+        self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
+        self._precision = Precision(cfg.train, device)
+
+    def __call__(self, images: Iterable[Source], batch_size: int) -> Iterator[Prediction | DataError]:
+        """Predict images in their order; in the place of one that cannot be read stands the error."""
+        rest = iter(images)
+        while batch := list(islice(rest, batch_size)):
+            read = [self._read(image) for image in batch]
+            outputs = iter(self._outputs([pixels for pixels in read if not isinstance(pixels, DataError)]))
+            for image, pixels in zip(batch, read, strict=True):
+                yield pixels if isinstance(pixels, DataError) else self._prediction(image, next(outputs))
+
+    def _read(self, image: Source) -> RGB | DataError:
+        try:
+            return self._pixels(image)
+        except DataError as error:
+            return error
+
+    def _prediction(self, image: Source, outputs_K: Tensor) -> Prediction:
+        return Prediction(image, self._task, self._classes, outputs_K)
+
+    @torch.no_grad()
+    def _outputs(self, pixels: list[RGB]) -> Tensor:
+        """Probabilities, or the numbers of a regression, float32 [B, K] on the CPU."""
+        if not pixels:
+            return torch.zeros((0, len(self._classes)))
+        with self._precision.autocast():
+            logits = self._module(self._normalise(torch.from_numpy(np.stack(pixels)).to(self._device)))
+        return _meaning(self._task, logits.float()).cpu()
+
+
+def _meaning(task: Task, logits_BK: Tensor) -> Tensor:
+    if task == "classification":
+        return logits_BK.softmax(1)
+    return logits_BK.sigmoid() if task == "multilabel" else logits_BK
+
+
+def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:
+    """Yield images in the given order, of folders every image below them, sorted.
+
+    Raises:
+        DataError: there is no such file or folder, or not one image.
+    """
+    found = False
+    for image in [images] if isinstance(images, Source) else images:
+        for one in [image] if isinstance(image, Image.Image) else _files(Path(image)):
+            found = True
+            yield one
+    if not found:
+        raise DataError("the folders hold no images")
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.exists():
+        raise DataError(f"there is no file or folder {path}")
+    return (path / name for name in names_below(path, path)) if path.is_dir() else iter([path])

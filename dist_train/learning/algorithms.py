@@ -1,0 +1,55 @@
+"""Which algorithms torch computes with: deterministic or fast. They are chosen for the whole process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+
+from dist_train.config import Config
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+def set_algorithms(cfg: Config, device: torch.device) -> None:
+    """Choose between fast and bit-exact algorithms, before the first matrix product."""
+    if cfg.run.deterministic and device.type == "cuda":
+        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
+        os.environ.setdefault(WORKSPACE, ":4096:8")
+    torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
+    torch.backends.cudnn.benchmark = not cfg.run.deterministic
+
+
+@contextmanager
+def restored_algorithms() -> Iterator[None]:
+    """A block after which torch's deterministic, cuDNN and TF32 settings, and cuBLAS' variable, are as before it."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
+    with _restored_tf32():
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark
+            if workspace is None:
+                os.environ.pop(WORKSPACE, None)
+
+
+@contextmanager
+def _restored_tf32() -> Iterator[None]:
+    """torch has an old and a new way to say it, and refuses to read the old one where somebody has used the new."""
+    new_ways = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
+    new = [place.fp32_precision for place in new_ways]
+    old: dict[Any, bool] = {}
+    for place in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        with suppress(RuntimeError):
+            old[place] = place.allow_tf32
+    try:
+        yield
+    finally:
+        for place, allowed in old.items():
+            place.allow_tf32 = allowed
+        for place, precision in zip(new_ways, new, strict=True):
+            place.fp32_precision = precision

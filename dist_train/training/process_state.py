@@ -1,0 +1,34 @@
+"""Training inside a program of somebody else's, which goes on afterwards as if there had been none."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import cv2
+
+from dist_train.distributed.group import left_group
+from dist_train.learning.algorithms import restored_algorithms
+from dist_train.seeding import restored_generators
+from dist_train.system.memory import restored_malloc
+from dist_train.system.signals import restored_handlers
+from dist_train.system.terminal import restored_log
+
+
+@contextmanager
+def restored_process() -> Iterator[None]:
+    """A block after which the process is as it was, after an error too.
+
+    Restored are the handlers of the stop signals, the log, the C library's malloc, torch's algorithms and the
+    variable of cuBLAS, the random generators, OpenCV's threads, the process group and the current GPU.
+    """
+    with ExitStack() as restored:
+        restored.callback(cv2.setNumThreads, cv2.getNumThreads())
+        for owner in (
+            restored_handlers,
+            restored_log,
+            restored_malloc,
+            restored_algorithms,
+            restored_generators,
+            left_group,
+        ):
+            restored.enter_context(owner())
+        yield

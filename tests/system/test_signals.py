@@ -1,0 +1,52 @@
+"""Stop signals: ignored where a rank's processes must live on, and given back to a program."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals, restored_handlers
+from tests.support.ranks import run_ranks
+
+
+def test_handlers_are_given_back_after_an_error_too() -> None:
+    def mine(*_: object) -> None: ...
+
+    signal.signal(signal.SIGUSR1, mine)
+    try:
+        before = [signal.getsignal(number) for number in STOP_SIGNALS]
+        with pytest.raises(KeyError), restored_handlers():
+            ignore_stop_signals()
+            raise KeyError
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+        assert before[STOP_SIGNALS.index(signal.SIGUSR1)] is mine
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
+def test_another_thread_may_use_the_block() -> None:
+    errors: list[BaseException] = []
+
+    def use() -> None:
+        try:
+            with restored_handlers():
+                pass
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert errors == []
+
+
+def _ignoring() -> bool:
+    ignore_stop_signals()
+    for number in STOP_SIGNALS:
+        os.kill(os.getpid(), number)
+    return True
+
+
+def test_ignored_signals_do_nothing() -> None:
+    assert run_ranks(1, _ignoring) == [True]
