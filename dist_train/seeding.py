@@ -26,26 +26,9 @@ def reseed(key: int, devices: Sequence[torch.device]) -> None:
     """
     # `torch.manual_seed` takes 5 % of a step of 6 ms longer (benchmarks/results/shortcuts.md).
     torch.default_generator.manual_seed(key)
-    gpus = [device for device in devices if device.type == "cuda"]
-    if len(gpus) == 1:
+    if len(devices) > 1:
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(fold_in(key, device.index))
+    elif devices[0].type == "cuda":
         torch.cuda.manual_seed(key)
-        return
-    for gpu in gpus:
-        with torch.cuda.device(gpu):
-            torch.cuda.manual_seed(fold_in(key, gpu.index))
-
-
-@contextmanager
-def restored_generators() -> Iterator[None]:
-    """A block after which the global generators of Python, NumPy and torch go on as before it.
-
-    Those of GPUs too, if the program has used a GPU before.
-    """
-    python, numpy = random.getstate(), np.random.get_state()
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    try:
-        with torch.random.fork_rng(gpus):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
