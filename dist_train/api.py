@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dist_train import __version__
 from dist_train.config import Config, dump_config, load_config
 from dist_train.config.examples import example, listing
-from dist_train.config.json_schema import json_schema
+from dist_train.config.schema import json_schema
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.formats.base import Entry, Images, Listing
 from dist_train.data.formats.dataset_objects import given_data_sets
@@ -101,7 +102,7 @@ def scan(cfg: DataConfig, given: GivenImages | None = None) -> DataIndex:
     Raises:
         ConfigError, DataError: it is not there, or is not laid out as ``data.format`` says.
     """
-    found: Listing = FORMATS.function(cfg.format)(cfg) if given is None else given_data_sets(cfg, given)
+    found: Listing = function_of(FORMATS, cfg.format)(cfg) if given is None else given_data_sets(cfg, given)
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)

@@ -10,8 +10,8 @@ from weakref import WeakSet
 import torch
 from torch.utils.data import DataLoader
 
-from dist_train.config import Config
 from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.augment.on_cpu import evaluation_transform, kept_share, training_transform, without_draws
 from dist_train.data.bad_images import BadImages

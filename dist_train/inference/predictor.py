@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dist_train.config import Config
 from dist_train.config.choice_table import Task
+from dist_train.config.schema import Config
 from dist_train.data.augment.on_cpu import evaluation_transform, kept_share
 from dist_train.data.augment.on_device import Normalise
 from dist_train.data.decoding.decode import read_rgb, to_rgb

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from dist_train.checkpoint.store import Checkpoints
-from dist_train.config import Config
-from dist_train.config.advice import advise
-from dist_train.config.plan import make_plan
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.planning import make_plan
+from dist_train.config.rules.advice import advise
+from dist_train.config.rules.resume_keys import arithmetic
+from dist_train.config.schema import Config
 from dist_train.data.cache import check_cache
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist, choose_strategy
@@ -58,7 +58,7 @@ def check(cfg: Config, world_size: int) -> None:
     if cfg.augment.device:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)

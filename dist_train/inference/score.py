@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.data.index import DataIndex, labelled_folder, read_index
 from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
@@ -72,7 +72,7 @@ def train(cfg: Config, given: Given) -> Result:
         try:
             group = parts.enter_context(joined(cfg.distributed))
             attempt(cfg, group, number, parts, given)
-            return group.from_main(partial(load_result, RunDir.of(cfg)))
+            return group.from_main(partial(load_result, RunDir.of(cfg.run)))
         except KeyboardInterrupt:
             noted(cfg, _interrupted(), number.value)
             raise
@@ -101,7 +101,7 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
     """
     log_to_console(group.rank)
     stop = parts.enter_context(StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s))
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)

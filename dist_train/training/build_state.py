@@ -4,8 +4,8 @@ import logging
 
 from torch import nn
 
-from dist_train.config import Config
 from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.sync_bn import synchronise
 from dist_train.errors import ConfigError

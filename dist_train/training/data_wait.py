@@ -1,6 +1,6 @@
 """How long training waits for data, and what to do about it."""
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.data.loader import loader_processes
 from dist_train.system.cores import cores_per_rank
 

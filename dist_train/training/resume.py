@@ -6,9 +6,9 @@ from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
-from dist_train.config import Config
-from dist_train.config.refusals import refused_at_the_beginning
-from dist_train.config.resume_keys import changes
+from dist_train.config.rules.refusals import refused_at_the_beginning
+from dist_train.config.rules.resume_keys import changes
+from dist_train.config.schema import Config
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError, DataError
@@ -34,7 +34,7 @@ def find_checkpoint(
     found = checkpoints.newest(only_look)
     try:
         if found is None:
-            _may_begin(cfg, RunDir.of(cfg))
+            _may_begin(cfg, RunDir.of(cfg.run))
             return None
         _may_go_on(cfg, index, compared, *found)
     except (ConfigError, DataError) as error:
@@ -69,7 +69,7 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
         log.warning("%s; the run began before this rule, and goes on", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
     _same_arithmetic(known, compared, path)
-    _same_data(manifest, index, RunDir.of(cfg))
+    _same_data(manifest, index, RunDir.of(cfg.run))
 
 
 def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
-from dist_train.config import Config
-from dist_train.config.advice import advise
-from dist_train.config.plan import Plan, make_plan
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.plan import Plan
+from dist_train.config.planning import make_plan
+from dist_train.config.rules.advice import advise
+from dist_train.config.rules.resume_keys import arithmetic
+from dist_train.config.schema import Config
 from dist_train.data.changed_files import save_listing
 from dist_train.data.index import DataIndex, read_index
 from dist_train.data.pipeline import DataPipeline, open_data
@@ -70,7 +71,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     Raises:
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
     """
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     strategy = STRATEGIES[group.strategy](group)
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data)

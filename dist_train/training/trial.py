@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.learning.objective import check_result
 from dist_train.model.backbones import is_own

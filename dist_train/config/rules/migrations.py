@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dist_train.config.schema import Config
 from dist_train.config.values import every_key, set_value, value_of
 from dist_train.errors import ConfigError
 
@@ -65,7 +66,7 @@ def migrated_values(values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         set_value(tree, key, value)
     tree = migrated(tree, of_a_run=True)
-    return {key: value for key in dict.fromkeys([*values, *every_key()]) for value in _found(tree, key)}
+    return {key: value for key in dict.fromkeys([*values, *every_key(Config)]) for value in _found(tree, key)}
 
 
 def _apply(step: Migration, tree: dict[str, Any]) -> None:

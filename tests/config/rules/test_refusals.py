@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.config.refusals import refused_at_the_beginning
+from dist_train.config.rules.refusals import refused_at_the_beginning
 from dist_train.errors import ConfigError
 from dist_train.training import attempt
 from tests.support.ranks import run_ranks
@@ -79,7 +79,7 @@ def test_a_new_rule_only_warns_where_a_run_goes_on(tree: dict[str, Any], capsys:
 
 
 def _train_as_before_the_rules(tree: dict[str, Any]) -> int:
-    from dist_train.config import refusals
+    from dist_train.config.rules import refusals
 
     refusals.WHEN_A_RUN_BEGINS = ()
     return attempt.main(parse_config(tree))

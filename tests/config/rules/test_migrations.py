@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from dist_train.config import load_config, migrations, parse_config
-from dist_train.config.migrations import Migration, migrated, migrated_values
-from dist_train.config.resume_keys import arithmetic, changes
+from dist_train.config.rules.migrations import Migration, migrated, migrated_values
+from dist_train.config.rules.resume_keys import arithmetic, changes
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.errors import ConfigError, DataError
 from dist_train.seeding import fold_in
 from tests.support.runs import changed

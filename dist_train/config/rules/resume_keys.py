@@ -5,7 +5,7 @@ Every key stands in one of the two tables, by its full name.
 
 from typing import Any
 
-from dist_train.config.migrations import migrated_values
+from dist_train.config.rules.migrations import migrated_values
 from dist_train.config.schema import Config
 from dist_train.config.values import value_of
 

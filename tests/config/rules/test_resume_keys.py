@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.config.migrations import BEFORE, MIGRATIONS
-from dist_train.config.resume_keys import (
+from dist_train.config.rules.migrations import BEFORE, MIGRATIONS
+from dist_train.config.rules.resume_keys import (
     CHANGE_THE_WEIGHTS,
     DO_NOT_CHANGE_THE_WEIGHTS,
     arithmetic,
     changes,
 )
+from dist_train.config.schema import Config
 from dist_train.config.values import every_key
 from tests.support.runs import changed
 
@@ -23,8 +24,8 @@ MANIFEST = next((Path(__file__).parents[1] / "old_runs" / "folders" / "done").rg
 def test_every_key_stands_in_exactly_one_table() -> None:
     both = [*CHANGE_THE_WEIGHTS, *DO_NOT_CHANGE_THE_WEIGHTS]
     assert len(both) == len(set(both)), "a key in both tables, or twice"
-    assert set(every_key()) - set(both) == set(), "keys in neither table"
-    assert set(both) - set(every_key()) == set(), "entries that are no key"
+    assert set(every_key(Config)) - set(both) == set(), "keys in neither table"
+    assert set(both) - set(every_key(Config)) == set(), "entries that are no key"
 
 
 def test_a_key_that_0_1_0_did_not_compare_has_a_value_of_then() -> None:
@@ -33,7 +34,7 @@ def test_a_key_that_0_1_0_did_not_compare_has_a_value_of_then() -> None:
     assert new <= BEFORE.keys(), "add a row to migrations.BEFORE: what the code did before the key was there"
     gone = then - set(CHANGE_THE_WEIGHTS)
     assert gone <= {step.old for step in MIGRATIONS}, "add a row to MIGRATIONS: what became of the key"
-    assert set(BEFORE) <= set(every_key())
+    assert set(BEFORE) <= set(every_key(Config))
 
 
 def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any]) -> None:

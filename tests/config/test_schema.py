@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dist_train.config.choices import TABLES
-from dist_train.config.json_schema import json_schema
+from dist_train.config.schema import json_schema
 
 
 def properties() -> Iterator[tuple[str, dict[str, Any]]]:
