@@ -44,7 +44,7 @@ def train(
             objects' own code comes through as it is.
     """
     from dist_train.training.attempt import train as train_once
-    from dist_train.training.given import Given
+    from dist_train.training.parts.given import Given
     from dist_train.training.process_state import restored_process
 
     with restored_process():

@@ -20,8 +20,8 @@ from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report
-from dist_train.training.build_state import build_state
-from dist_train.training.given import Given
+from dist_train.training.parts.build_state import build_state
+from dist_train.training.parts.given import Given
 from dist_train.training.resume import find_checkpoint
 from dist_train.training.setup import build_network
 

@@ -19,8 +19,8 @@ from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, noted
-from dist_train.training.given import Given
 from dist_train.training.loop import finished, fit, log
+from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 

@@ -27,12 +27,12 @@ from dist_train.model.build import Network, build_model
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
-from dist_train.training.build_state import build_state, train_everything
-from dist_train.training.given import Given
+from dist_train.training.parts.build_state import build_state, train_everything
+from dist_train.training.parts.given import Given
+from dist_train.training.parts.trial import try_model
 from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
-from dist_train.training.trial import try_model
 
 log = logging.getLogger(__name__)
 

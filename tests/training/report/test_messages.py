@@ -12,7 +12,16 @@ from dist_train.config.planning import make_plan
 from dist_train.data.index import Split
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
-from dist_train.training.messages import WIDTH, beginning, data_lines, device_line, done, printable, run_line, stopped
+from dist_train.training.report.messages import (
+    WIDTH,
+    beginning,
+    data_lines,
+    device_line,
+    done,
+    printable,
+    run_line,
+    stopped,
+)
 
 RUN = RunDir(Path("/data/my runs/flowers"))
 

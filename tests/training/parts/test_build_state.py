@@ -6,7 +6,7 @@ import torch
 
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
-from dist_train.training.build_state import train_everything
+from dist_train.training.parts.build_state import train_everything
 from dist_train.training.setup import Setup, build_setup
 from dist_train.training.step import train_step
 from tests.support.runs import changed

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dist_train.config import parse_config
-from dist_train.training.data_wait import DataWait, advice
+from dist_train.training.report.data_wait import DataWait, advice
 from tests.support.runs import changed, train
 
 
@@ -33,7 +33,7 @@ def test_a_slow_data_set_is_told_once_with_what_to_change(
     tree: dict[str, Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     tree = changed(
-        tree, data__format="tests.training.test_data_wait:slow_images", train__epochs=5, eval__every_epochs=100
+        tree, data__format="tests.training.report.test_data_wait:slow_images", train__epochs=5, eval__every_epochs=100
     )
     run = train(changed(tree, train__global_batch=8), 2)
     result = json.loads((run / "result.json").read_text())

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dist_train.training.step_clock import StepClock
+from dist_train.training.report.step_clock import StepClock
 
 
 def test_laps_and_the_mean_speed_leave_pauses_out() -> None:

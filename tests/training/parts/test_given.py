@@ -12,8 +12,8 @@ from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 from dist_train.errors import ConfigError, DataError
-from dist_train.training.given import Given, qualified_name
 from dist_train.training.loop import save_now
+from dist_train.training.parts.given import Given, qualified_name
 from dist_train.training.setup import Setup, build_setup
 from dist_train.training.step import train_step
 from tests.support.objectives import Projection
@@ -139,7 +139,7 @@ def test_loggers_are_handed_on(tree: dict[str, Any]) -> None:
 
 
 def test_names_are_of_classes_and_functions() -> None:
-    here = "tests.training.test_given"
+    here = "tests.training.parts.test_given"
     assert qualified_name(Tiny) == qualified_name(Tiny(2)) == f"{here}:Tiny"
     given = Given(model=Tiny, data=(Squares(4), None), loss=weighted, loggers=(3,))
     assert given.names() == {
@@ -165,8 +165,8 @@ def _saved(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("then", "now", "words"),
     [
-        ({}, {"loss": weighted}, "`given.loss` was None and is now 'tests.training.test_given:weighted'"),
-        ({"loss": weighted}, {}, "`given.loss` was 'tests.training.test_given:weighted' and is now None"),
+        ({}, {"loss": weighted}, "`given.loss` was None and is now 'tests.training.parts.test_given:weighted'"),
+        ({"loss": weighted}, {}, "`given.loss` was 'tests.training.parts.test_given:weighted' and is now None"),
         ({"model": Tiny}, {"model": Tiny, "loss": weighted}, "`given.loss` was None"),
         ({"objective": Projection}, {"objective": Tiny}, "`given.objective` was 'tests.support.objectives:Projection'"),
     ],

@@ -18,10 +18,10 @@ from dist_train.learning.precision import Precision
 from dist_train.model.build import Network
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.seeding import fold_in, reseed
-from dist_train.training.given import Given
+from dist_train.training.parts.given import Given
+from dist_train.training.parts.trial import blank_batch, left_as_found, try_objective
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step_sums import StepSums
-from dist_train.training.trial import blank_batch, left_as_found, try_objective
 
 log = logging.getLogger(__name__)
 

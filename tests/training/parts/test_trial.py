@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
+from dist_train.training.parts.trial import blank_batch, left_as_found, try_objective
 from dist_train.training.setup import build_setup
-from dist_train.training.trial import blank_batch, left_as_found, try_objective
 from tests.support.runs import changed
 from tests.support.tables import tabled
 
