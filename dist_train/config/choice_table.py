@@ -18,7 +18,7 @@ class Choice:
     """One alternative.
 
     Attributes:
-        build: ``module:function`` that does the work; empty where the name itself has this form.
+        build: ``module:function`` that does the work; empty where the name itself has this form, or stands for another name.
         tasks: values of ``data.task`` that it is for.
         reads: the config keys that it reads, of those that not every alternative of its table reads.
     """

@@ -144,11 +144,39 @@ OPTIMIZERS = ChoiceTable(
 """``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""
 
 
-TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric], ...] = (
+@dataclass(frozen=True)
+class Strategy(Choice):
+    """``build``: (``Dist``) -> ``distributed.strategies.base.Strategy``.
+
+    Attributes:
+        ranks: it takes the processes that torchrun starts, even a single one; others take one process.
+        gpus: the least number of GPUs that one process must see.
+    """
+
+    ranks: bool = False
+    gpus: int = 0
+
+
+_STRATEGIES = "dist_train.distributed.strategies"
+
+STRATEGIES = ChoiceTable(
+    "distributed.strategy",
+    {
+        "auto": Strategy(),
+        "ddp": Strategy(f"{_STRATEGIES}.ddp:Ddp", ranks=True),
+        "dp": Strategy(f"{_STRATEGIES}.data_parallel:DataParallel", gpus=2),
+        "none": Strategy(f"{_STRATEGIES}.single:Single"),
+    },
+)
+"""``auto`` stands for one of the others, by how the process was started (``distributed.group.choose_strategy``)."""
+
+
+TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...] = (
     FORMATS,
     HEADS,
     LOSSES,
     METRICS,
     OPTIMIZERS,
     SCHEDULES,
+    STRATEGIES,
 )

@@ -10,20 +10,18 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dist_train.config.choices import STRATEGIES
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.errors import CommError, ConfigError, DistTrainError
 from dist_train.system.memory import keep_freed_memory
 
 T = TypeVar("T")
-
-
-StrategyName = Literal["ddp", "dp", "none"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,11 @@ class Dist:
     local_rank: int
     world_size: int
     device: torch.device
-    strategy: StrategyName
+    strategy: str
     control: dist.ProcessGroup | None = None
 
     @classmethod
-    def alone(cls, device: torch.device | str = "cpu", strategy: StrategyName = "none") -> "Dist":
+    def alone(cls, device: torch.device | str = "cpu", strategy: str = "none") -> "Dist":
         """Return the world of one process."""
         return cls(0, 0, 1, torch.device(device), strategy)
 
@@ -127,9 +125,10 @@ def joined(cfg: DistributedConfig) -> Iterator[Dist]:
     ours = not dist.is_initialized()
     world_size = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
     strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
-    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if strategy == "ddp" else 0
+    among_ranks = STRATEGIES.find(strategy).ranks
+    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if among_ranks else 0
     device = _device(local_rank)
-    if strategy != "ddp":
+    if not among_ranks:
         yield Dist.alone(device, strategy)
         return
     timeout = datetime.timedelta(seconds=cfg.timeout_s)
@@ -169,25 +168,27 @@ def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
 
 
-def choose_strategy(wanted: str, world_size: int, gpus: int) -> StrategyName:
+def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:
     """The strategy that ``distributed.strategy`` means for a process that sees ``gpus`` devices.
 
     Raises:
         ConfigError: the wanted one is impossible.
     """
-    under_torchrun = "RANK" in os.environ
-    if world_size > 1 and wanted not in ("auto", "ddp"):
+    under_torchrun, key = "RANK" in os.environ, f"`distributed.strategy` ({wanted})"
+    if wanted == "auto":
+        several = gpus > 1 and not under_torchrun
+        return "ddp" if world_size > 1 else "dp" if several else "none"
+    row = STRATEGIES.find(wanted)
+    if world_size > 1 and not row.ranks:
         raise ConfigError(
-            f"`distributed.strategy` ({wanted}) is for one process, but torchrun started {world_size}; "
+            f"{key} is for one process, but torchrun started {world_size}; "
             f"use auto, or start plain `python -m dist_train`"
         )
-    if wanted == "ddp" and not under_torchrun:
-        raise ConfigError("`distributed.strategy` (ddp) needs torchrun: torchrun --nproc_per_node=N -m dist_train ...")
-    if world_size > 1 or wanted == "ddp":
-        return "ddp"
-    if wanted == "dp" and gpus < 2:
-        raise ConfigError(f"`distributed.strategy` (dp) needs at least 2 GPUs, and this process sees {gpus}; use auto")
-    return "dp" if wanted == "dp" or (wanted == "auto" and gpus > 1 and not under_torchrun) else "none"
+    if row.ranks and not under_torchrun:
+        raise ConfigError(f"{key} needs torchrun: torchrun --nproc_per_node=N -m dist_train ...")
+    if gpus < row.gpus:
+        raise ConfigError(f"{key} needs at least {row.gpus} GPUs, and this process sees {gpus}; use auto")
+    return wanted
 
 
 def _device(local_rank: int) -> torch.device:

@@ -7,20 +7,19 @@ from typing import Any
 
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
+from dist_train.config.choices import STRATEGIES
 from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
+from dist_train.config.user_code import function_of
 from dist_train.data.changed_files import save_listing
 from dist_train.data.index import DataIndex, read_index
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
-from dist_train.distributed.strategies.data_parallel import DataParallel
-from dist_train.distributed.strategies.ddp import Ddp
-from dist_train.distributed.strategies.single import Single
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import Network, build_model
@@ -35,9 +34,6 @@ from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
 
 log = logging.getLogger(__name__)
-
-STRATEGIES: dict[str, type[Strategy]] = {"none": Single, "dp": DataParallel, "ddp": Ddp}
-"""By the name that ``choose_strategy`` gives."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
     """
     run = RunDir.of(cfg.run)
-    strategy = STRATEGIES[group.strategy](group)
+    strategy = build_strategy(group)
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data)
     plan = make_plan(cfg, len(index.train), group.world_size)
@@ -100,6 +96,12 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
+
+
+def build_strategy(group: Dist) -> Strategy:
+    """Return what trains on these ranks."""
+    strategy: Strategy = function_of(STRATEGIES, group.strategy)(group)
+    return strategy
 
 
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given: GivenModel | None = None) -> Network:

@@ -1,20 +1,25 @@
 """What training minimises, on real ranks: gradients, columns, state, and distillation from outside."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.config.sections.loss import LossConfig
 from dist_train.distributed.group import joined
 from dist_train.errors import ConfigError
 from dist_train.learning.objective import Supervised, TrainingPass, build_objective, check_result
-from dist_train.training.setup import STRATEGIES
+from dist_train.training.setup import build_strategy
+from tests.support.examples import code_below
 from tests.support.objectives import Features, Projection
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, fails, folder, rows, state_digest, train
@@ -99,7 +104,7 @@ def _gradients(kind: type[nn.Module], all_used: bool) -> dict[str, list[float] |
         objective = kind(timm.create_model("test_vit", num_classes=3, img_size=32))
         torch.manual_seed(0)
         images, targets = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
-        strategy = STRATEGIES[group.strategy](group)
+        strategy = build_strategy(group)
         wrapped = strategy.wrap(TrainingPass(objective, _no_autocast), all_used)
         mine = torch.arange(group.rank, 8, group.world_size).chunk(2)
         with strategy.accumulate(wrapped):
@@ -214,3 +219,20 @@ def test_an_objective_under_autocast(tree: dict[str, Any], precision: str) -> No
 def test_pure_fp16_is_refused(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     message = fails(changed(tree, loss__objective=f"{HERE}:Projection", train__precision="fp16"), capsys)
     assert "`train.precision` (fp16) does not work with `loss.objective`; use amp_fp16" in message
+
+
+def _with_the_example(tree: dict[str, Any]) -> int:
+    module = ModuleType("example_objectives")
+    (code,) = code_below("extending.md", "An objective")
+    module.__dict__.update(F=F, Tensor=Tensor, nn=nn)
+    exec(code, module.__dict__)
+    sys.modules[module.__name__] = module
+    from dist_train.training.attempt import main
+
+    return main(parse_config(changed(tree, loss__objective=f"{module.__name__}:Smooth")))
+
+
+def test_the_example_of_the_docs_trains(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__epochs=1, loss__objective_options={"weight": 0.2})
+    assert run_ranks(2, _with_the_example, tree) == [0, 0]
+    assert all(row["distance"] > 0 for row in rows(folder(tree), "train"))

@@ -2,20 +2,25 @@
 
 import json
 import os
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 
 from dist_train.config import parse_config
-from dist_train.distributed.group import Dist, StrategyName
+from dist_train.config.choices import STRATEGIES
+from dist_train.distributed.group import Dist
+from dist_train.distributed.strategies.data_parallel import DataParallel
+from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.distributed.strategies.single import Single
 from dist_train.errors import ConfigError
-from dist_train.training.setup import STRATEGIES, build_setup, set_algorithms
+from dist_train.training.setup import build_setup, build_strategy, set_algorithms
 from tests.support.runs import changed, folder, train
 
 
 def test_every_strategy_has_its_class() -> None:
-    assert STRATEGIES.keys() == set(get_args(StrategyName))
+    kinds = {name: type(build_strategy(Dist.alone(strategy=name))) for name in STRATEGIES.rows if name != "auto"}
+    assert kinds == {"ddp": Ddp, "dp": DataParallel, "none": Single}
 
 
 def test_a_run_goes_on_from_its_newest_checkpoint(tree: dict[str, Any]) -> None:

@@ -1,12 +1,13 @@
 """The section `distributed`: strategy and timeout."""
 
-from typing import Literal
+from typing import Annotated
 
+from dist_train.config.choices import STRATEGIES
 from dist_train.config.types import PositiveInt, Section
 
 
 class DistributedConfig(Section):
-    strategy: Literal["auto", "ddp", "dp", "none"] = "auto"
+    strategy: Annotated[str, STRATEGIES] = "auto"
     """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
     timeout_s: PositiveInt = 600
     """Seconds that a rank may keep the others waiting; then the job ends and every rank prints its stack."""

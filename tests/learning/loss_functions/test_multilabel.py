@@ -13,7 +13,7 @@ from dist_train.config import Config, parse_config
 from dist_train.distributed.group import joined
 from dist_train.learning.losses import build_loss
 from dist_train.learning.objective import Supervised
-from dist_train.training.setup import STRATEGIES
+from dist_train.training.setup import build_strategy
 from tests.support.losses import CLASSES, LABELS, LOGITS, MANY, loss_of
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed
@@ -52,7 +52,7 @@ def soft_f1_on_ranks(cfg: Config) -> tuple[float, Tensor]:
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
         objective = Supervised(layer, build_loss(cfg.loss, CLASSES, group, layer))
-        wrapped = STRATEGIES[group.strategy](group).wrap(objective, all_used=True)
+        wrapped = build_strategy(group).wrap(objective, all_used=True)
         share = slice(group.rank, None, group.world_size)
         loss = wrapped(LOGITS[share], MANY[share])
         loss.backward()
