@@ -13,9 +13,9 @@ from dist_train.drill.faults import Traces, wait_until
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_result
 from dist_train.training.failure import explained, kind_of, note_failure
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _main(tree: dict[str, Any]) -> int:
