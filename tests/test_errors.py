@@ -17,7 +17,7 @@ def test_exit_codes_are_what_scripts_know() -> None:
     assert codes == (0, 1, 2, 75)
 
 
-def test_what_one_rank_meets_alone_it_tells_itself() -> None:
+def test_what_one_rank_alone_can_meet_is_printed_by_that_rank() -> None:
     assert [error.__name__ for error in CLASSES if error.of_one_rank] == ["TooBigError"]
 
 

@@ -91,6 +91,8 @@ def test_what_a_run_folder_shows(traces: Traces) -> None:
     assert traces.rows()[3:5] == [(4, "train", 0.25), (4, "val", 0.5)]
     assert traces.evaluating(every=4), "8 is due, and there is no row of it"
     assert not traces.evaluating(every=3)
+    traces.run.metrics.write_text(json.dumps({"step": 8, "split": "val", "loss": 0.5}) + "\n")
+    assert not traces.evaluating(every=4), "it is over"
     number = traces.number()
     other = traces.run.metrics.with_name("other")
     other.touch()
@@ -116,7 +118,7 @@ def test_steps_that_a_fault_may_cost(traces: Traces, fault: Fault, expected: tup
     assert traces.loss(fault, save_every=3) == (lost, allowed + 3 * (not fault.graceful)), "one was in flight"
 
 
-def test_a_write_in_flight_is_told_from_an_older_one(traces: Traces) -> None:
+def test_what_an_earlier_start_left_is_not_in_flight(traces: Traces) -> None:
     (traces.run.checkpoints / ".step_00000009.tmp").mkdir()
     stale = traces.flights()
     assert traces.in_flight()

@@ -9,7 +9,7 @@ import sklearn.metrics as reference
 import torch
 
 from dist_train.errors import DataError
-from tests.support.scored import RNG, evaluated, nine_classes
+from tests.support.evaluations import RNG, evaluated, nine_classes
 
 
 def near(value: float) -> Any:

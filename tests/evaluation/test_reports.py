@@ -14,7 +14,7 @@ from dist_train.data.index import scan
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion, pack_outcome
 from dist_train.run.predictions import load_predictions
 from tests.support.data_roots import data_config
-from tests.support.scored import RNG, evaluated, nine_classes
+from tests.support.evaluations import RNG, evaluated, nine_classes
 
 
 def test_the_table_of_classes_and_the_confusion_matrix() -> None:

@@ -1,4 +1,4 @@
-"""Processes that ignore the stop signals, and children that die without a word."""
+"""Processes that ignore the stop signals, and no error from a child that dies at exit."""
 
 import os
 import signal

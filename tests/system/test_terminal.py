@@ -55,13 +55,13 @@ def test_a_command_that_is_read_to_the_end_keeps_its_exit_code() -> None:
     )
 
 
-def test_names_that_are_no_utf8_are_printed_as_their_bytes() -> None:
+def test_names_that_are_not_utf8_are_printed_as_their_bytes() -> None:
     code = "from dist_train.system.terminal import print_any_name; print_any_name(); print('a\\udce4')"
     assert _python(code).stdout == b"a\xe4\n"
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
-def test_an_error_of_all_ranks_is_told_once(
+def test_an_error_of_all_ranks_is_printed_once(
     rank: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", rank)
