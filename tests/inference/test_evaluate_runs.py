@@ -1,6 +1,5 @@
 """``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from dist_train.evaluate import main
-from dist_train.evaluation.reports import draw_confusion
 from dist_train.system.files import read_json
 from dist_train.system.terminal import digits
 from tests.support.commands import call, help_takes_no_torch
@@ -23,11 +21,6 @@ def test_help_is_quick() -> None:
     text = help_takes_no_torch("evaluate")
     assert "RUN [RUN ...]" in text
     assert "--picture FILE" in text
-
-
-def test_names_of_classes_that_are_odd_are_drawn(tmp_path: Path) -> None:
-    draw_confusion(tmp_path / "a.png", np.eye(2, dtype=np.int64), ["\udce4pfel", r"$\no$"], "odd")
-    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -113,12 +106,6 @@ def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tm
         assert (code, out) == (2, "")
         assert err.startswith(f"error: {option} ({path})"), err
         assert words in err
-
-
-def test_a_picture_takes_any_name(tmp_path: Path) -> None:
-    names = [r"a $\foo$ b", os.fsdecode(b"\xff"), "two\nlines"]
-    draw_confusion(tmp_path / "a.png", np.eye(3, dtype=np.int64), names, r"runs/$\bad$")
-    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:

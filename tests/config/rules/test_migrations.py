@@ -12,7 +12,7 @@ from dist_train.config.rules.resume_keys import arithmetic, changes
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
-OLD_RUNS = sorted((Path(__file__).parents[1] / "old_runs" / "folders").glob("*/config.yaml"))
+OLD_RUNS = sorted((Path(__file__).parents[2] / "old_runs" / "folders").glob("*/config.yaml"))
 
 
 @pytest.fixture

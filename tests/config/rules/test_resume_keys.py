@@ -18,7 +18,7 @@ from dist_train.config.schema import Config
 from dist_train.config.values import every_key
 from tests.support.runs import changed
 
-MANIFEST = next((Path(__file__).parents[1] / "old_runs" / "folders" / "done").rglob("manifest.json"))
+MANIFEST = next((Path(__file__).parents[2] / "old_runs" / "folders" / "done").rglob("manifest.json"))
 
 
 def test_every_key_stands_in_exactly_one_table() -> None:
