@@ -61,7 +61,7 @@ def test_what_has_an_effect_is_not(tree: dict[str, Any]) -> None:
     assert warned(parse_config(changed(tree, train__ema=0.999, eval__weights="raw"))) == []
     spelt_out = parse_config(tree).model_dump(mode="json")
     assert warned(parse_config(spelt_out)) == [], "as --print-config prints it"
-    for path in (Path(__file__).parents[2] / "configs").glob("*.yaml"):
+    for path in (Path(__file__).parents[3] / "configs").glob("*.yaml"):
         if path.name != "cluster.yaml":
             assert warned(load_config(path), 1_000_000) == [], path
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dist_train.config import load_config, migrations, parse_config
+from dist_train.config import load_config, parse_config
+from dist_train.config.rules import migrations
 from dist_train.config.rules.migrations import Migration, migrated, migrated_values
 from dist_train.config.rules.resume_keys import arithmetic, changes
 from dist_train.errors import ConfigError
