@@ -16,7 +16,7 @@ from dist_train.data.augment.on_cpu import evaluation_transform, kept_share
 from dist_train.data.augment.on_device import Normalise
 from dist_train.data.decoding.decode import read_rgb, to_rgb
 from dist_train.data.decoding.picture import RGB
-from dist_train.data.formats.folders import names_below
+from dist_train.data.formats.walk import names_below
 from dist_train.errors import DataError
 from dist_train.learning.precision import Precision
 from dist_train.model.build import Network

@@ -12,6 +12,7 @@ from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.data.cache import check_cache
+from dist_train.data.description import describe as describe_data
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
@@ -46,11 +47,8 @@ def check(cfg: Config, world_size: int) -> None:
     alone = Dist.alone()
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
-    index = scan(cfg.data)
-    print(
-        f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} "
-        f"{'targets' if index.task == 'regression' else 'classes'}"
-    )
+    index = scan(cfg.data, strict=False)
+    print("\n".join(describe_data(index)))
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.open(split.name(position)).pixels()

@@ -70,7 +70,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     run = RunDir.of(cfg.run)
     strategy = build_strategy(group)
     strategy.refuse(cfg)
-    index = read_index(cfg.data, group, given.data)
+    index = read_index(cfg.data, group, given.data, strict=False)
     plan = make_plan(cfg, len(index.train), group.world_size)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
@@ -93,6 +93,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
     if group.is_main:
         _begin_folder(run, index, saved)
+        for note in index.notes:
+            log.warning("%s", note)
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)

@@ -88,8 +88,8 @@ def test_a_validation_set_can_be_cut_short_evenly(image_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"format": "imagefoldr"}, "`data.format`: 'imagefoldr' must be one of imagefolder, .*did you mean imagefolder?"),
-        ({"task": "regression"}, r"`data.task` \(regression\): `data.format` \(imagefolder\) knows one class an image; use csv"),
+        ({"format": "imagefoldr"}, "`data.format` \\('imagefoldr'\\) must be one of imagefolder, .*did you mean imagefolder?"),
+        ({"task": "regression"}, r"`data.format` \(imagefolder\) is not available for regression; use one of: csv"),
         ({"val_fraction": 1.5}, r"`data.val_fraction` \(1.5\) must be less than 1"),
         ({"csv": {"targets": []}}, r"`data.csv.targets` .* at least 1 item"),
     ],

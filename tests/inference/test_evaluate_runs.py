@@ -145,9 +145,36 @@ def test_data_that_has_moved_and_other_data_of_the_same_classes(
     assert (code, err) == (2, "error: `data.rot` is not a key: did you mean `data.root`?\n")
     (moved / "train" / "class_a").rename(moved / "train" / "another")
     (moved / "val" / "class_a").rename(moved / "val" / "another")
-    code, _, err = call(main, run, "--set", f"data.root={moved}")
+    code, out, _ = call(main, run, "--set", f"data.root={moved}")
+    assert code == 0
+    assert f"folders of {moved}/val that are no class of the run are left aside: another" in out
+    assert f"{moved}/val has no images of these classes of the run: class_a" in out
+    assert sum(int(line.split()[1]) for line in out.splitlines() if line.strip().startswith("class_")) == 15
+
+
+def test_a_test_set_and_a_split_alone(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    run = train(tree, data__root=str(root), train__epochs=1)
+    _, expected, _ = call(main, run)
+    shutil.copytree(root / "val", tmp_path / "alone" / "val")
+    for place in ("alone", "alone/val"):  # class folders below val/, and in the root
+        code, out, _ = call(main, run, "--set", f"data.root={tmp_path / place}")
+        assert (code, out) == (0, expected)
+    code, _, err = call(main, run, "--split", "test")
     assert code == 2
-    assert "learnt other classes than `data.root`" in err
+    assert "has no test folder (test or testing)" in err
+    (root / "val").rename(root / "test")
+    code, out, _ = call(main, run, "--split", "test")
+    assert (code, out) == (0, expected)
+
+
+def test_a_part_of_the_training_images_is_evaluated_again(tree: dict[str, Any], image_folder: Path) -> None:
+    root = image_folder / "train"
+    run = train(tree, data__root=str(root), data__val_fraction=0.3, train__epochs=1)
+    row = read_json(run / "result.json")["best"]
+    code, out, _ = call(main, run)
+    assert code == 0
+    assert out.splitlines()[0].startswith(f"loss {digits(row['loss'])}  top1 {digits(row['top1'])}")
 
 
 def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:

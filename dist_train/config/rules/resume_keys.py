@@ -100,6 +100,10 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "run.resume",
     "model.compile",  # other kernels, chosen by the machine; may be switched off to get a run through
     "data.root",  # the fingerprint of the data is compared instead
+    "data.csv.suffix",  # the same
+    "data.classes",  # the same
+    "data.test",
+    "data.max_overlap",
     "data.workers",
     "data.prefetch",
     "data.pin_memory",

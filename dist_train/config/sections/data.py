@@ -20,6 +20,8 @@ class CsvConfig(Section):
     """Columns of the label or the targets."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """Between two columns: one character."""
+    suffix: str = ""
+    """Added to each path, such as `.jpg` where the column holds ids without a suffix."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Between the labels of an image, where one column holds them all (multilabel)."""
 
@@ -35,12 +37,20 @@ class DataConfig(Section):
     """Name of the set where `format` is torchvision, such as FashionMNIST."""
     csv: CsvConfig = CsvConfig()
     """Tables and their columns where `format` is csv."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the classes, in the order of the model's outputs, where `format` is imagefolder or csv; other folders are
+    left aside, other labels are an error. If not given: every class folder, or every label of the training table."""
+    test: str | None = None
+    """The test set, which training never reads: a folder (imagefolder; `test` if not given) or a table (csv), relative to
+    `root`."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, where there is none; the same in every class."""
     val_seed: NonNegativeInt = 0
     """Decides which images. It is not `run.seed`, so that runs with other seeds are scored on the same images."""
     max_val_images: PositiveInt | None = None
     """Validate on so many images only, spread evenly over the set: for quick looks; null is all of them."""
+    max_overlap: Fraction | None = 0.01
+    """A new run is refused if more than this share of the validation images are training images too; null allows any."""
     image_size: PositiveInt | None = None
     """Side of the square input in pixels; the model's own if not given."""
     mean: tuple[Probability, Probability, Probability] | None = None

@@ -1,4 +1,4 @@
-"""Where pixels come from: files below a folder, or a data set object such as torchvision's."""
+"""Images by name: files below a folder, or samples of a data set object such as torchvision's."""
 
 import hashlib
 import inspect
@@ -16,6 +16,9 @@ from dist_train.config.user_code import load_callable
 from dist_train.data.decoding.decode import open_picture, to_rgb
 from dist_train.data.decoding.picture import BadImage, Decoded, Picture
 from dist_train.errors import ConfigError, DataError
+
+LONGEST_PATH = 400
+"""Characters of a path that stand in a message."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class DatasetImages:
         return open_dataset(self.maker, self.root, split)
 
     def open(self, name: str) -> Picture:
-        """Raises ``BadImage`` and ``DataError`` as ``open_picture`` does, where the set reads its image from a file."""
+        """Return an image; raise ``BadImage`` and ``DataError`` as ``open_picture`` does, for sets that read files."""
         split, number = name.split("/")
         dataset = self.dataset(split)
         try:
@@ -74,32 +77,43 @@ class GivenImages(DatasetImages):
 
 @lru_cache(maxsize=4)
 def open_dataset(maker: str, root: str, split: str) -> Any:
-    """The split ``train`` or ``val`` of a data set object.
+    """Return the split ``train``, ``val`` or ``test`` of a data set object.
 
     Args:
         maker: ``torchvision:<name>``, or ``package.module:callable``, which is called with root and split.
 
     Raises:
         ConfigError: there is no such set or callable.
-        DataError: its files are not there.
+        DataError: its files are missing, or it has no such split.
     """
     module, _, name = maker.partition(":")
     if module == "torchvision":
         return _torchvision(name, root, split)
-    return load_callable(maker, "data.format")(root, split)
+    made = load_callable(maker, "data.format")
+    if split != "test":
+        return made(root, split)
+    try:
+        return made(root, split)
+    except (LookupError, ValueError, AssertionError, OSError) as error:
+        raise DataError(
+            f"`data.format` ({maker}) has no test set: called with {root!r} and 'test', it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+TORCHVISION_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "test"), "test": ("test",)}
+"""What torchvision's sets call each split; the first that a set has counts."""
 
 
 def _torchvision(name: str, root: str, split: str) -> Any:
-    from torchvision import datasets  # slow to import, and needed for this format only
+    from torchvision import datasets  # slow to import; only this format needs it
 
     if not name.isidentifier() or name not in datasets.__all__:
-        raise ConfigError(f"`data.name` ({name}) is no data set of torchvision's, such as FashionMNIST or CIFAR10")
+        raise ConfigError(f"`data.name` ({name}) is not a data set of torchvision, such as FashionMNIST or CIFAR10")
     made = getattr(datasets, name)
     if "train" in inspect.signature(made).parameters:
         choices: list[dict[str, Any]] = [{"train": split == "train"}]
     else:
-        names = ("train", "trainval") if split == "train" else ("val", "valid", "test")
-        choices = [{"split": value} for value in names]
+        choices = [{"split": value} for value in TORCHVISION_SPLITS[split]]
     return _first_that_opens(made, name, root, choices)
 
 
@@ -121,7 +135,8 @@ def _first_that_opens(made: Callable[..., Any], name: str, root: str, choices: l
                 + "; ".join(f"d('{root}', {_call(value)}, download=True)" for value in _both(options))
                 + '"'
             ) from None
-    raise ConfigError(f"`data.name` ({name}) has no split for training and validation that can be told by its name")
+    names = ", ".join(str(value) for options in choices for value in options.values())
+    raise ConfigError(f"`data.name` ({name}) has no split with one of these names: {names}")
 
 
 def _both(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,18 +148,22 @@ def _call(options: dict[str, Any]) -> str:
 
 
 def digest_of_pixels(dataset: Any) -> str:
-    """SHA-256 of the pixels that a data set object holds in memory as ``data``; empty if it holds none."""
+    """Return the SHA-256 of the pixels that a data set object holds in memory as ``data``; empty if it holds none."""
     data = getattr(dataset, "data", None)
     if data is None or not hasattr(data, "__array__"):
         return ""
     return hashlib.sha256(np.ascontiguousarray(np.asarray(data)).tobytes()).hexdigest()
 
 
+def _shown(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+
+
 def file_size(root: str, name: str) -> int:
-    """Bytes in the file of an image.
+    """Return the number of bytes in the file of an image.
 
     Raises:
-        DataError: there is no such file, or it is a folder, or a pipe, which would be read for ever.
+        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
     """
     path = os.path.join(root, name)
     try:
@@ -152,7 +171,7 @@ def file_size(root: str, name: str) -> int:
     except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
         reason = error.strerror if isinstance(error, OSError) else str(error)
         broken = "; it is a broken link" if os.path.islink(path) else ""
-        raise DataError(f"cannot read the image {path}: {reason}{broken}") from None
+        raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"cannot read the image {path}: it is not a file")
+        raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
     return found.st_size

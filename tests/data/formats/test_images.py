@@ -24,9 +24,9 @@ def test_a_torchvision_set_that_is_not_there(tmp_path: Path) -> None:
     assert f"d('{tmp_path}', train=True, download=True); d('{tmp_path}', train=False, download=True)" in str(
         caught.value
     )
-    with pytest.raises(ConfigError, match=r"`data.name` \(FashionMINST\) is no data set of torchvision's"):
+    with pytest.raises(ConfigError, match=r"`data.name` \(FashionMINST\) is not a data set of torchvision"):
         scan(data_config(tmp_path, format="torchvision", name="FashionMINST"))
-    with pytest.raises(ConfigError, match=r"`data.name` is missing: torchvision's sets go by name"):
+    with pytest.raises(ConfigError, match=r"`data.name` is missing: torchvision finds a set by its name"):
         scan(data_config(tmp_path, format="torchvision"))
 
 
