@@ -88,6 +88,7 @@ def _evaluation(
     with group.together():
         run = load_run(path, which, group.device, overrides=overrides)
         check_classes(run.classes, index, str(path))
+    index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
         outcome = score(cfg, run.network, index, group, stop, keep)
     return None if outcome is None else (outcome, index)
