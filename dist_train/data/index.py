@@ -15,6 +15,7 @@ from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
+from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import Entry, Held, Images, Listing, Only
 from dist_train.data.formats.class_names import few
 from dist_train.data.formats.dataset_objects import given_data_sets
@@ -79,6 +80,10 @@ class DataIndex:
         """Return the function that opens an image of a split by its index."""
         split = self.split(name)
         return lambda number: self.images.open(split.name(number))
+
+    def with_rules(self, rules: DecodeRules) -> "DataIndex":
+        """Return the same data set, with images that are decoded by other rules."""
+        return replace(self, images=self.images.with_rules(rules))
 
     @property
     def outputs(self) -> int:

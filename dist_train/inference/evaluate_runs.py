@@ -107,6 +107,7 @@ def _evaluation(
             log.warning("%s", note)
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
         raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
+    index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
         outcome = score(cfg, run.network, index, group, stop, keep)
     return None if outcome is None else (outcome, index)

@@ -12,8 +12,10 @@ from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.data.cache import check_cache
+from dist_train.data.decode_rules import decide_rules
 from dist_train.data.description import describe as describe_data
 from dist_train.data.index import scan
+from dist_train.data.look import describe_pixels
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
@@ -49,6 +51,10 @@ def check(cfg: Config, world_size: int) -> None:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
     index = scan(cfg.data, strict=False)
     print("\n".join(describe_data(index)))
+    run = RunDir.of(cfg.run)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
+    index = index.with_rules(decide_rules(cfg.data, index, run, resumed=saved is not None))
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.open(split.name(position)).pixels()
@@ -56,11 +62,10 @@ def check(cfg: Config, world_size: int) -> None:
     if cfg.augment.device:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
-    run = RunDir.of(cfg.run)
-    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
-    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
+    for line in describe_pixels(cfg, index, network):
+        print(line)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
     for line in advise(cfg, plan, index.outputs):

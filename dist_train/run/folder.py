@@ -50,6 +50,11 @@ class RunDir:
         return self.path / "classes.json"
 
     @property
+    def decode_rules(self) -> Path:
+        """What the run decided about its images when it began."""
+        return self.path / "decode_rules.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -15,6 +15,7 @@ from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
 from dist_train.data.changed_files import save_listing
+from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
 from dist_train.data.index import DataIndex, read_index
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
@@ -75,6 +76,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
+    index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
@@ -95,6 +97,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
         _begin_folder(run, index, saved)
         for note in index.notes:
             log.warning("%s", note)
+        if index.images.rules.value_range is not None:
+            log.info("%s", describe_rules(index.images.rules))
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
@@ -125,6 +129,7 @@ def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:
     write_json(run.classes, index.classes)
     if saved is None:
         run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+        record_rules(run, index.images.rules)
     publish(run.path, None if saved is None else saved.name)
     if saved is None or not run.listing.exists():
         save_listing(run.listing, index)

@@ -28,7 +28,7 @@ def test_an_evaluation_gives_the_digits_of_the_run(
     assert run.evaluate(part)["top1"] == pytest.approx(recall), "images of other classes are left out"
     assert "that are no class of the run are left aside: other" in caplog.text
     assert "has no images of these classes of the run: class_a, class_c" in caplog.text
-    with pytest.raises(DataError, match="has no val folder .*, and no folder of a class of the run"):
+    with pytest.raises(DataError, match=r"has no val folder .*, and no folder of a class of the run"):
         (tmp_path / "none").mkdir()
         run.evaluate(tmp_path / "none")
 

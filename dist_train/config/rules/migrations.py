@@ -38,7 +38,7 @@ class Migration:
 
 MIGRATIONS: tuple[Migration, ...] = ()
 
-BEFORE: dict[str, Any] = {"loss.objective": None, "loss.objective_options": {}}
+BEFORE: dict[str, Any] = {"loss.objective": None, "loss.objective_options": {}, "eval.crop": "auto"}
 """Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
 
 

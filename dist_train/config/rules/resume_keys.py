@@ -90,7 +90,8 @@ CHANGE_THE_WEIGHTS = (
     "train.clip_grad",
     "train.ema",
     "train.nonfinite",
-    "eval.metric",  # decides which weights are best
+    "eval.crop",  # decides which weights are best
+    "eval.metric",  # the same
     "eval.weights",  # the same
 )
 
@@ -109,6 +110,8 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.pin_memory",
     "data.persistent_workers",
     "data.cache",
+    "data.value_range",  # the range that follows from it is compared instead (data/decode_rules.py)
+    "data.max_pixels",  # as data.bad_images
     "data.bad_images",  # the images are: a bad one ends a run, and its replacement follows from the seed
     "data.max_bad_share",
     "train.epochs",  # a longer run is the same run; the schedule stretches, as the user asked

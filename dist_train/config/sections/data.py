@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
@@ -24,6 +24,16 @@ class CsvConfig(Section):
     """Added to each path, such as `.jpg` where the column holds ids without a suffix."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Between the labels of an image, where one column holds them all (multilabel)."""
+
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit."""
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError(f"[{bounds[0]:g}, {bounds[1]:g}] must rise: write the value that becomes black first")
+    return bounds
 
 
 class DataConfig(Section):
@@ -57,6 +67,11 @@ class DataConfig(Section):
     """Of each channel of images in [0, 1]; the model's own if not given."""
     std: tuple[Share, Share, Share] | None = None
     """Standard deviation of each channel of images in [0, 1]; the model's own if not given."""
+    value_range: Annotated[tuple[float, float], AfterValidator(_rising)] | None = None
+    """Of images with more than 8 bits per channel: the values that become 0 and 255, such as [0, 4095] for 12 bits; decided
+    by a sample of the training images when the run begins, if not given."""
+    max_pixels: PositiveInt | None = MAX_PIXELS
+    """An image with more pixels (height x width) is a bad image; null for no limit."""
     workers: NonNegativeInt | None = None
     """Loader processes per rank; 0 loads in the training process. If not given: one for each core that a rank has, at most 4."""
     prefetch: PositiveInt = 4

@@ -4,13 +4,30 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import Picture
+from dist_train.data.decoding.rules import DecodeRules
 
 
 class Images(Protocol):
     """Open an image by the name that the index gives it. Small: it travels to every rank and loader process."""
 
+    @property
+    def rules(self) -> DecodeRules: ...
+
     def open(self, name: str) -> Picture: ...
+
+    def deep(self, name: str) -> DeepImage | None:
+        """Return an image of more than 8 bits per channel with its values; None for all others."""
+        ...
+
+    def left_out(self, name: str) -> list[str]:
+        """Return what the file of an image holds and its pixels do not show, such as further pages."""
+        ...
+
+    def with_rules(self, rules: DecodeRules) -> "Images":
+        """Return the same images, to be decoded by other rules."""
+        ...
 
 
 Target = int | tuple[float, ...]

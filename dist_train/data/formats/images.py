@@ -5,7 +5,8 @@ import inspect
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +14,11 @@ import numpy as np
 from PIL import Image
 
 from dist_train.config.user_code import load_callable
-from dist_train.data.decoding.decode import open_picture, to_rgb
+from dist_train.data.decoding.arrays import as_pixels
+from dist_train.data.decoding.decode import left_out, open_picture, stored_values, to_rgb
+from dist_train.data.decoding.deep import DeepImage, deep_image
 from dist_train.data.decoding.picture import BadImage, Decoded, Picture
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import ConfigError, DataError
 
 LONGEST_PATH = 400
@@ -26,9 +30,19 @@ class FileImages:
     """Names are paths below ``root``, or absolute."""
 
     root: str
+    rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
 
     def open(self, name: str) -> Picture:
-        return open_picture(os.path.join(self.root, name))
+        return open_picture(os.path.join(self.root, name), self.rules)
+
+    def deep(self, name: str) -> DeepImage | None:
+        return stored_values(os.path.join(self.root, name), self.rules)
+
+    def left_out(self, name: str) -> list[str]:
+        return left_out(os.path.join(self.root, name))
+
+    def with_rules(self, rules: DecodeRules) -> "FileImages":
+        return replace(self, rules=rules)
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,22 @@ class DatasetImages:
 
     maker: str
     root: str
+    rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
+
+    def with_rules(self, rules: DecodeRules) -> "DatasetImages":
+        return replace(self, rules=rules)
+
+    def deep(self, name: str) -> DeepImage | None:
+        """Raises ``DataError`` if the set returns an array that could mean several things."""
+        try:
+            image = self._read(name)
+        except BadImage:
+            return None
+        found = deep_image(image) if isinstance(image, Image.Image) else as_pixels(f"{name} of {self.maker}", image)
+        return found if isinstance(found, DeepImage) else None
+
+    def left_out(self, name: str) -> list[str]:
+        return []
 
     def dataset(self, split: str) -> Any:
         """Return the split ``train`` or ``val``."""
@@ -44,24 +74,32 @@ class DatasetImages:
 
     def open(self, name: str) -> Picture:
         """Return an image; raise ``BadImage`` and ``DataError`` as ``open_picture`` does, for sets that read files."""
+        image = self._read(name)
+        try:
+            return Decoded(
+                to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image), self.rules)
+            )
+        except ValueError as error:
+            raise BadImage(f"cannot read image {name} of {self.maker}: {error}") from None
+
+    def _read(self, name: str) -> Any:
         split, number = name.split("/")
         dataset = self.dataset(split)
         try:
             image = dataset[int(number)][0]
-            return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+            if isinstance(image, Image.Image):
+                image.load()
+            return image
         except (OSError, SyntaxError) as error:  # Pillow's, of broken files; the system's have a number
             kind = BadImage if getattr(error, "errno", None) is None else DataError
             raise kind(f"cannot read image {name} of {self.maker}: {error}") from None
 
     def _from_array(self, name: str, image: Any) -> Image.Image:
-        try:
-            return Image.fromarray(np.asarray(image))
-        except (TypeError, ValueError):
-            what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(np.shape(image))}"
-            raise DataError(
-                f"image {name} of {self.maker} is a {what}; it must be a PIL image, or uint8 [H, W] or [H, W, 3]: "
-                "return it without transforms, which follow from `augment`"
-            ) from None
+        if self.rules.as_0_1_0:
+            with suppress(TypeError, ValueError):
+                return Image.fromarray(np.asarray(image))
+        found = as_pixels(f"{name} of {self.maker}", image)
+        return found.in_8_bits(self.rules.value_range) if isinstance(found, DeepImage) else Image.fromarray(found)
 
 
 @dataclass(frozen=True, eq=False)

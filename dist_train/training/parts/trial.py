@@ -12,6 +12,7 @@ from dist_train.learning.objective import check_result
 from dist_train.model.backbones import is_own
 from dist_train.model.build import Network
 from dist_train.model.freeze import train_mode
+from dist_train.model.input_channels import refuse_other_channels
 
 
 def blank_batch(cfg: Config, network: Network, outputs: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -64,6 +65,7 @@ def try_model(cfg: Config, network: Network, device: torch.device, outputs: int)
                 module(images)
             found = module.eval()(images[:1])
     except (AssertionError, RuntimeError, ValueError) as error:
+        refuse_other_channels(name, error)
         if is_own(name) or isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
