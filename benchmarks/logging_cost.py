@@ -73,7 +73,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "log": {"wandb": {"mode": "offline"}},
     }
     cfg = parse_config(tree)
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     run.path.mkdir(parents=True)
     figures: dict[str, Any] = {"row": "median and worst, in microseconds"}
     facts = Facts(run, total_steps=ROWS)

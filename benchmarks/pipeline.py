@@ -35,7 +35,7 @@ from dist_train.data.augment import on_cpu as augment
 from dist_train.data.augment.draws import CODES, Drawer, magnitude, operation
 from dist_train.data.augment.randaugment_cpu import operations
 from dist_train.data.decoding.decode import open_picture
-from dist_train.data.formats.folders import names_below
+from dist_train.data.formats.walk import names_below
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
 JOBS: dict[str, dict[str, peers.Side]] = {

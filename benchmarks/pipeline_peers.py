@@ -15,7 +15,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from dist_train.config import Config, parse_config
-from dist_train.config.plan import Plan, make_plan
+from dist_train.config.plan import Plan
+from dist_train.config.planning import make_plan
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages

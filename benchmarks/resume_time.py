@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from dist_train.config import parse_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.data.sampler import StreamSampler, epoch_order
 from dist_train.training.attempt import main as train
 from tests.support.images import make_image_folder

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +44,7 @@ def train(
             objects' own code comes through as it is.
     """
     from dist_train.training.attempt import train as train_once
-    from dist_train.training.given import Given
+    from dist_train.training.parts.given import Given
     from dist_train.training.process_state import restored_process
 
     with restored_process():

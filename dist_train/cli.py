@@ -10,15 +10,17 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 from dist_train import __version__
 from dist_train.config import Config, dump_config, load_config
 from dist_train.config.examples import example, listing
-from dist_train.config.json_schema import json_schema
+from dist_train.config.schema import json_schema
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
+from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.terminal import piped, positive, report
 
 COMMANDS = {
@@ -66,8 +68,7 @@ def main(argv: Sequence[str]) -> int:
         return report(ConfigError(_unknown(name)))
     if name == "train":
         return train(rest)
-    module, _, function = COMMANDS[name][0].partition(":")
-    return piped(lambda: int(getattr(importlib.import_module(module), function)(rest)))
+    return piped(lambda: _run(COMMANDS[name][0], rest))
 
 
 def train(argv: Sequence[str]) -> int:
@@ -86,7 +87,7 @@ def train(argv: Sequence[str]) -> int:
         if args.example is not None:
             return _print(example(args.example) if args.example else listing())
         if args.list_models is not None:
-            return _list_models(args.list_models)
+            return piped(lambda: _run("dist_train.inference.describe_model:print_names", args.list_models))
         if args.config is None:
             parser.error(f"--config FILE is missing; `{program()} --example` lists configs to start from")
         cfg = load_config(args.config, args.overrides)
@@ -95,8 +96,10 @@ def train(argv: Sequence[str]) -> int:
     if args.print_config:
         return _print(dump_config(cfg))
     if args.check:
-        return _check(cfg, args.world_size or 1)
-    return _summary(cfg) if args.summary else _train(cfg)
+        return _run("dist_train.inference.preflight:check_and_print", cfg, args.world_size or 1)
+    if args.summary:
+        return piped(lambda: _run("dist_train.inference.describe_model:print_model", cfg))
+    return _train(cfg)
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -141,37 +144,23 @@ def _print(text: str) -> int:
     return piped(write)
 
 
+def _run(spec: str, *arguments: Any) -> int:
+    """Import ``module:function``, call it, and return its exit code. Only what is called is imported."""
+    module, _, function = spec.partition(":")
+    return int(getattr(importlib.import_module(module), function)(*arguments))
+
+
 def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
         die_with_parent(signal.SIGUSR2)
     with quick_imports():
-        from dist_train.system.signals import ignore_stop_signals
-        from dist_train.training.attempt import main
-
+        importlib.import_module("dist_train.training.attempt")
     try:
-        code = main(cfg)
+        code = _run("dist_train.training.attempt:main", cfg)
         if code not in (EXIT_DONE, EXIT_STOPPED):
             leave_at_once(code)
         return code
     finally:
         # An exiting interpreter gives signals back their default, death: a rank that has saved must not meet it.
         ignore_stop_signals()
-
-
-def _check(cfg: Config, world_size: int) -> int:
-    from dist_train.inference.preflight import check_and_print
-
-    return check_and_print(cfg, world_size)
-
-
-def _summary(cfg: Config) -> int:
-    from dist_train.inference.describe_model import print_model
-
-    return piped(lambda: print_model(cfg))
-
-
-def _list_models(pattern: str) -> int:
-    from dist_train.inference.describe_model import print_names
-
-    return piped(lambda: print_names(pattern))

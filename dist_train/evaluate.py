@@ -1,4 +1,4 @@
-"""``python -m dist_train.evaluate RUN [RUN ...]``: score the weights of runs on their validation set, exactly."""
+"""``python -m dist_train.evaluate RUN [RUN ...]``: score the weights of runs on their validation or test set, exactly."""
 
 import argparse
 import sys
@@ -15,6 +15,9 @@ def parser() -> argparse.ArgumentParser:
         "several runs, their ensemble by mean probability. Under torchrun the ranks share the work, and the digits "
         "stay the same.",
         several=True,
+    )
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="val", help="which images: the validation or the test set (val)"
     )
     parser.add_argument(
         "--set",
@@ -42,7 +45,7 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
 
-    return reported(lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture))
+    return reported(lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split))
 
 
 if __name__ == "__main__":

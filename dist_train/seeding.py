@@ -32,3 +32,19 @@ def reseed(key: int, devices: Sequence[torch.device]) -> None:
                 torch.cuda.manual_seed(fold_in(key, device.index))
     elif devices[0].type == "cuda":
         torch.cuda.manual_seed(key)
+
+
+@contextmanager
+def restored_generators() -> Iterator[None]:
+    """A block after which the global generators of Python, NumPy and torch go on as before it.
+
+    Those of GPUs too, if the program has used a GPU before.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(gpus):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dist_train.config import Config, load_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
@@ -29,7 +29,7 @@ class Run:
 
     @property
     def folder(self) -> RunDir:
-        return RunDir.of(self.cfg)
+        return RunDir.of(self.cfg.run)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         parser.error("--config FILE is missing")
     if args.status <= 128:
         return int(args.status)
-    run, job_id = RunDir.of(load_config(args.config, args.overrides)), rendezvous.job_id(env)
+    run, job_id = RunDir.of(load_config(args.config, args.overrides).run), rendezvous.job_id(env)
     if starts.has_failed(run, job_id, rendezvous.restarts(env)):
         return int(args.status)
     job, past, result = scontrol.show_job_surely(job_id), starts.history(run, job_id), read_result(run)

@@ -53,7 +53,7 @@ class Supervisor:
 
     def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
         self.task, self.place, self.signals = task, place, signals
-        self.run = RunDir.of(load_config(task.config, task.overrides))
+        self.run = RunDir.of(load_config(task.config, task.overrides).run)
         self.walltime = False
         self.workers: set[int] = set()
         self.name = f"{place.start} at {place.host}:{place.port}"

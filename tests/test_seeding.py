@@ -1,4 +1,4 @@
-"""Seeds are functions of what they belong to; a program's generators are given back."""
+"""Seeds are the same on every machine and in every version; a program's generators are given back."""
 
 import random
 
@@ -8,12 +8,39 @@ import torch
 
 from dist_train.seeding import fold_in, reseed, restored_generators
 
+CPU = [torch.device("cpu")]
 
-def test_a_seed_follows_from_its_keys() -> None:
-    seeds = {fold_in(0), fold_in(1), fold_in(0, "epoch"), fold_in(0, "epoch", 1), fold_in(0, "epoch", 2)}
-    assert len(seeds) == 5
-    assert fold_in(0, "epoch", 1) in seeds
-    assert all(0 <= seed < 2**63 for seed in seeds)
+
+@pytest.mark.parametrize(
+    ("seed", "keys", "expected"),
+    [
+        (0, (), 2631537505891389924),
+        (0, ("epoch", 3), 4202714140303743519),
+        (7, ("sample", 1, 59), 8168412593059036118),
+        (7, ("val", "train/class_ä/0.png"), 7996193482428645245),
+        (2**63, ("step", 123456, 0, 3), 1042474158121570460),
+    ],
+)
+def test_a_seed_never_changes(seed: int, keys: tuple[int | str, ...], expected: int) -> None:
+    assert fold_in(seed, *keys) == expected
+
+
+def test_every_key_and_its_place_counts() -> None:
+    keys: list[tuple[int | str, ...]] = [(), (0,), (1,), ("1",), (0, 1), (1, 0), ("a", 0), ("a0",), (0, 0)]
+    seeds = {fold_in(seed, *key) for seed in (0, 1) for key in keys}
+    assert len(seeds) == 2 * len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds), "which torch's generators take"
+
+
+def test_reseeding_is_what_manual_seed_would_do() -> None:
+    key = fold_in(0, "step", 5)
+    expected = torch.rand(4, generator=torch.Generator().manual_seed(key))
+    with torch.random.fork_rng(devices=[]):
+        reseed(key, CPU)
+        assert torch.equal(torch.rand(4), expected)
+        assert not torch.equal(torch.rand(4), expected)
+        reseed(key, CPU)
+        assert torch.equal(torch.rand(4), expected)
 
 
 def test_the_generators_of_a_program_go_on_as_if_nothing_had_been() -> None:

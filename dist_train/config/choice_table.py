@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from dist_train.config.user_code import CALLABLE, load_callable
+from dist_train.config.types import CALLABLE
 
 Task = Literal["classification", "multilabel", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -53,11 +52,6 @@ class ChoiceTable(Generic[Row]):
         row = self.rows.get(name.lower(), self.own)
         assert row is not None, f"{name} was not checked"
         return row
-
-    def function(self, name: str) -> Callable[..., Any]:
-        """Return the function of the row of ``name``. Imports its module."""
-        build = self.find(name).build
-        return _function_of_a_row(build, self.key) if build else load_callable(name, self.key)
 
     def options(self, name: str, section: Any) -> dict[str, Any]:
         """Return the values of the keys that ``name`` reads, by their last part, from the section that holds them."""
@@ -109,12 +103,6 @@ class ChoiceTable(Generic[Row]):
         if self.own is None:
             return names
         return {"anyOf": [names, {"type": "string", "pattern": f"^{CALLABLE.pattern}$"}]}
-
-
-@cache
-def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
-    # The learning rate asks at every step, and finding it takes as long as computing it.
-    return load_callable(build, key)
 
 
 def either(names: list[str]) -> str:

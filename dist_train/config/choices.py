@@ -53,9 +53,9 @@ _FORMATS = "dist_train.data.formats"
 FORMATS = ChoiceTable(
     "data.format",
     {
-        "imagefolder": Choice(f"{_FORMATS}.folders:image_folder", CLASSES),
-        "tiny_imagenet": Choice(f"{_FORMATS}.folders:tiny_imagenet", CLASSES),
-        "csv": Choice(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv",)),
+        "imagefolder": Choice(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",)),
+        "tiny_imagenet": Choice(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES),
+        "csv": Choice(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes")),
         "torchvision": Choice(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },
     own=Choice(f"{_FORMATS}.dataset_objects:data_set_objects"),

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dist_train.config.messages import explain
-from dist_train.config.migrations import migrated
-from dist_train.config.refusals import refused_always
+from dist_train.config.rules.migrations import migrated
+from dist_train.config.rules.refusals import refused_always
 from dist_train.config.schema import Config
 from dist_train.config.yaml_text import apply_override, parse_yaml, to_yaml, tuples
 from dist_train.errors import ConfigError

@@ -1,20 +1,10 @@
-"""The run in optimizer steps: computed from the config, the world size and the length of the data set.
+"""The run in optimizer steps.
 
-Everything here is a pure function. Below the plan nobody knows epochs, only optimizer steps; and what can be
-computed from the step (learning rate, data position, every random number) is computed, never stored.
+Below the plan nobody knows epochs, only optimizer steps; and what can be computed from the step (learning rate, data
+position, every random number) is computed, never stored.
 """
 
 from dataclasses import dataclass
-
-from dist_train.config.choices import LOSSES
-from dist_train.config.schema import Config
-from dist_train.errors import ConfigError, DataError
-
-ROWS_PER_EPOCH, LONGEST_LOG_INTERVAL = 10, 50
-"""Where `log.every_steps` is null: about so many rows in an epoch, and at most so many steps between two.
-
-They follow from the steps of an epoch alone, so that a run that is resumed on other ranks, or made longer, keeps them.
-"""
 
 
 @dataclass(frozen=True)
@@ -53,79 +43,3 @@ class Plan:
             f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "
             f"save every {self.save_every_steps} steps"
         )
-
-
-def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
-    """Compute the plan of a run.
-
-    Args:
-        train_images: length of the training set.
-        world_size: number of ranks.
-
-    Raises:
-        ConfigError: the global batch cannot be divided evenly.
-        DataError: there are fewer images than one global batch.
-    """
-    train = cfg.train
-    micro, accumulate = _split_batch(train.global_batch, train.micro_batch, world_size)
-    steps_per_epoch = train_images // train.global_batch
-    if steps_per_epoch == 0:
-        raise DataError(
-            f"`data.root` ({cfg.data.root}) has {train_images} training images, fewer than one "
-            f"`train.global_batch` ({train.global_batch}); use at most {train_images}"
-        )
-    if (cfg.augment.mixup or cfg.augment.cutmix) and micro % 2:
-        raise ConfigError(
-            f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in "
-            f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and no odd micro-batch"
-        )
-    if LOSSES.find(cfg.loss.name).whole_batch and accumulate > 1:
-        raise ConfigError(
-            f"`loss.name` ({cfg.loss.name}) is computed over the whole batch, but `train.micro_batch` ({micro}) cuts each "
-            f"rank's {micro * accumulate} images into {accumulate}; use train.micro_batch={micro * accumulate}"
-        )
-    total = steps_per_epoch * train.epochs
-    if train.max_steps is not None:
-        total = min(total, train.max_steps)
-    return Plan(
-        world_size=world_size,
-        train_images=train_images,
-        global_batch=train.global_batch,
-        micro_batch=micro,
-        accumulate=accumulate,
-        steps_per_epoch=steps_per_epoch,
-        total_steps=total,
-        warmup_steps=min(total, round(cfg.schedule.warmup_epochs * steps_per_epoch)),
-        eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
-        save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
-        log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
-        unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
-    )
-
-
-def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:
-    if cfg.model.unfreeze_epoch is None:
-        return None
-    step = cfg.model.unfreeze_epoch * steps_per_epoch
-    if step >= total_steps:
-        raise ConfigError(
-            f"`model.unfreeze_epoch` ({cfg.model.unfreeze_epoch}) is step {step} and the run ends at {total_steps}; "
-            "choose an earlier epoch, or leave it out"
-        )
-    return step
-
-
-def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:
-    """Return ``(micro_batch, accumulate)`` such that ``micro_batch * world_size * accumulate == global_batch``."""
-    unit = (micro_batch or 1) * world_size
-    if global_batch % unit:
-        lower, upper = global_batch // unit * unit, -(-global_batch // unit) * unit
-        fits = f"{lower} or {upper}" if lower else str(upper)
-        product = (
-            f"micro_batch x world_size ({micro_batch} x {world_size} = {unit})"
-            if micro_batch
-            else f"the world size ({unit})"
-        )
-        raise ConfigError(f"`train.global_batch` ({global_batch}) must be a multiple of {product}; use {fits}")
-    micro = micro_batch or global_batch // world_size
-    return micro, global_batch // (micro * world_size)

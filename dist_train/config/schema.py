@@ -1,5 +1,7 @@
 """The whole configuration of one run: frozen, typed, strict. Read, never written."""
 
+from typing import Any
+
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.checkpoint import CheckpointConfig
 from dist_train.config.sections.data import DataConfig
@@ -42,3 +44,9 @@ class Config(Section):
     """Rows of metrics, TensorBoard, W&B."""
     distributed: DistributedConfig = DistributedConfig()
     """How several GPUs or processes work together."""
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a config file, from which editors complete keys and mark errors (docs/config.md)."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return head | Config.model_json_schema() | {"title": "dist_train: the config of one training run"}

@@ -16,6 +16,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
+CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""``package.module:name``."""
+
+
 def _path(value: str) -> str:
     return os.path.expanduser(os.path.expandvars(value))
 

@@ -1,14 +1,13 @@
 """Functions and classes that a config names as ``package.module:name``, the user's and ours."""
 
 import importlib
-import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from dist_train.config.choice_table import ChoiceTable
+from dist_train.config.types import CALLABLE
 from dist_train.errors import ConfigError
-
-CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
-"""``package.module:name``."""
 
 
 def load_callable(spec: str, key: str) -> Callable[..., Any]:
@@ -38,3 +37,15 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigError(f"`{key}` ({spec}) must be a function or a class, and is {type(found).__name__}")
     return found  # type: ignore[no-any-return]
+
+
+def function_of(table: ChoiceTable[Any], name: str) -> Callable[..., Any]:
+    """Return the function of the row of ``name`` in a table of choices. Imports its module."""
+    build = table.find(name).build
+    return _function_of_a_row(build, table.key) if build else load_callable(name, table.key)
+
+
+@cache
+def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
+    # The learning rate asks at every step, and finding it takes as long as computing it.
+    return load_callable(build, key)

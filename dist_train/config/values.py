@@ -5,10 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dist_train.config.schema import Config
 
-
-def every_key(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+def every_key(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield the dotted name of every key, in the order of the schema.
 
     A section that may be absent (``augment.randaugment``), and a table with names of the user's own
@@ -45,7 +43,7 @@ def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[leaf] = value
 
 
-def is_set(cfg: Config, key: str) -> bool:
+def is_set(cfg: BaseModel, key: str) -> bool:
     """Return whether a key, or a section, was given a value other than its default."""
     value: Any = cfg
     for name in key.split("."):

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: how many are put up with, and which they were."""
+"""Images that cannot be decoded: how many a run accepts, and which they were."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from dist_train.system.files import read_json, write_json
 
 
 class BadImages:
-    """The bad images that this rank's loader processes have met; they tell the rank through shared memory."""
+    """The bad images that the loader processes of this rank have met; they pass them on through shared memory."""
 
     def __init__(self, cfg: DataConfig, index: DataIndex) -> None:
         self._cfg, self._index = cfg, index
@@ -29,7 +29,7 @@ class BadImages:
         """Count an image, once.
 
         Raises:
-            DataError: none may be bad, or no more than there have been.
+            DataError: ``data.bad_images`` is error, or there are more bad images than ``data.max_bad_share`` allows.
         """
         if self._cfg.bad_images == "error":
             raise DataError(
@@ -48,13 +48,10 @@ class BadImages:
             )
 
     def report(self, group: Dist, path: Path) -> int:
-        """Add what all ranks have met to the list at ``path``; every rank must call it.
-
-        Returns:
-            The number of images on the list.
+        """Add the bad images of all ranks to the list at ``path``, and return its length. Every rank must call it.
 
         Raises:
-            DataError: together, the ranks of this attempt and of those before it have met too many.
+            DataError: all ranks together, in this attempt and those before it, have met too many.
         """
         if self._cfg.bad_images == "error":
             return 0
@@ -84,4 +81,4 @@ class BadImages:
             self._index.images.open(name).pixels()
         except DataError as error:
             return str(error)
-        return "it could not be read, and can be now"
+        return "it could not be read before, and can be read now"

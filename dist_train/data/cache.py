@@ -24,6 +24,7 @@ import numpy as np
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.bad_images import BadImages
 from dist_train.data.decoding.picture import RGB, BadImage, Decoded, Picture
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.data.index import DataIndex, Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
@@ -75,7 +76,7 @@ def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, bad: BadImages) -
         ConfigError: there is no room for it.
         DataError: the images are not of one size, or cannot be decoded.
     """
-    path = cache_path(cfg)
+    path = cache_path(cfg, index.images.rules)
     with group.together():
         if group.local_rank == 0 and not _is_whole(path, index):
             _build(path, index, bad)
@@ -92,7 +93,7 @@ def check_cache(cfg: DataConfig, index: DataIndex) -> str:
     Raises:
         ConfigError: there is no room for it.
     """
-    path = cache_path(cfg)
+    path = cache_path(cfg, index.images.rules)
     if _opened(path, index) is not None:
         return f"cache: {path}, built already"
     needed = _needed(index, _first(index)[1].shape)
@@ -100,10 +101,12 @@ def check_cache(cfg: DataConfig, index: DataIndex) -> str:
     return f"cache: about {needed / 1e9:.1f} GB will be written to {path}, {free / 1e9:.1f} GB free"
 
 
-def cache_path(cfg: DataConfig) -> Path:
-    """The file of a data set: the same for all that read the same images, whatever becomes of them."""
+def cache_path(cfg: DataConfig, rules: DecodeRules = DEFAULT_RULES) -> Path:
+    """Return the file of a data set: the same for all runs that read the same images by the same rules."""
     folder = Path(cfg.cache) if cfg.cache else Path(tempfile.gettempdir(), f"dist_train-{os.getuid()}")
     parts = cfg.model_dump(include={"format", "name", "task", "csv", "val_fraction", "val_seed"}, mode="json")
+    if rules.value_range is not None:
+        parts["value_range"] = rules.value_range
     root = Path(cfg.root).resolve()
     return folder / f"{root.name}-{fingerprint([str(root), parts])[:12]}.pixels"
 

@@ -1,4 +1,4 @@
-"""What a data set consisted of when a run began, kept in the run folder to tell what has changed since."""
+"""The list of a data set's images when a run began, kept in the run folder, and what has changed since."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from dist_train.data.index import DataIndex, Split
 from dist_train.system.files import atomic_write
 
 NAMED = 3
-"""So many files of each kind of change are named."""
+"""Files that a message names for each kind of change."""
 
 Key = tuple[str, str]
 """Split, name."""
@@ -29,7 +29,7 @@ def save_listing(path: Path, index: DataIndex) -> None:
 
 
 def changes_since(path: Path, index: DataIndex) -> str:
-    """What distinguishes ``index`` from the data set at ``path``, for an error message."""
+    """Return what distinguishes ``index`` from the data set listed at ``path``, for an error message."""
     try:
         lines = gzip.decompress(path.read_bytes()).decode(errors="surrogateescape").split("\n")
         then = {(split, name): (size, target) for split, name, size, target in (line.split("\0") for line in lines[1:])}
@@ -46,10 +46,10 @@ def changes_since(path: Path, index: DataIndex) -> str:
             for split, name in sorted(key for key in kept if then[key][1] != now[key][1])
         ],
     }
-    told = [_few(len(names), kind, names) for kind, names in kinds.items() if names]
+    found = [_few(len(names), kind, names) for kind, names in kinds.items() if names]
     if json.loads(lines[0]) != index.classes:
-        told.append(f"the classes were {_short(json.loads(lines[0]))} and are {_short(index.classes)}")
-    return "; ".join(told) or "names, sizes and labels are the same, the content of its images is not"
+        found.append(f"the classes were {_short(json.loads(lines[0]))} and are {_short(index.classes)}")
+    return "; ".join(found) or "names, sizes and labels are the same, the content of its images is not"
 
 
 def _entries(index: DataIndex) -> dict[Key, tuple[str, str]]:

@@ -1,11 +1,10 @@
-"""What a data set consists of: names of images, targets and class names, found by one scan."""
+"""What a data set consists of, found by one scan: names of images, targets and names of the classes."""
 
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +13,15 @@ from numpy.typing import NDArray
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
-from dist_train.data.formats.base import Entry, Images, Listing
+from dist_train.data.decoding.rules import DecodeRules
+from dist_train.data.formats.base import Entry, Held, Images, Listing, Only
+from dist_train.data.formats.class_names import few
 from dist_train.data.formats.dataset_objects import given_data_sets
-from dist_train.data.formats.folders import IMAGE_SUFFIXES, image_classes
 from dist_train.data.formats.images import FileImages, GivenImages
+from dist_train.data.formats.walk import IMAGE_SUFFIXES
+from dist_train.data.notes import notes_on
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
@@ -30,9 +33,8 @@ SplitName = Literal["train", "val"]
 class Split:
     """Images and their targets, in the order of the names.
 
-    ``paths`` are bytes in one array: it is shared with loader processes for free, where a list of strings would
-    be copied by reference counting. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression;
-    ``sizes`` int64 [N], in bytes.
+    ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
+    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes.
     """
 
     paths: NDArray[np.bytes_]
@@ -43,7 +45,7 @@ class Split:
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """The name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""
+        """Return the name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""
         return os.fsdecode(self.paths[index])
 
 
@@ -53,7 +55,11 @@ class DataIndex:
 
     A class label is an index into ``classes``; for multilabel and regression these name the columns of the targets.
     The fingerprint is a SHA-256 over every image's split, name, size in bytes and target (and over the pixels of
-    sets that are held in memory). It does not depend on where the folder is, nor on times.
+    sets that are held in memory). It does not depend on the place of the folder, nor on times.
+
+    Attributes:
+        notes: what a user should know.
+        refused: why a run must not begin with these data; a run of an older version may be resumed with them.
     """
 
     root: str
@@ -63,6 +69,8 @@ class DataIndex:
     train: Split
     val: Split
     fingerprint: str
+    notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def split(self, name: SplitName) -> Split:
         """Return a split by its name."""
@@ -73,35 +81,44 @@ class DataIndex:
         split = self.split(name)
         return lambda number: self.images.open(split.name(number))
 
+    def with_rules(self, rules: DecodeRules) -> "DataIndex":
+        """Return the same data set, with images that are decoded by other rules."""
+        return replace(self, images=self.images.with_rules(rules))
+
     @property
     def outputs(self) -> int:
-        """Columns of the model's output."""
+        """Return the number of columns of the model's output."""
         return len(self.classes)
 
 
-def read_index(cfg: DataConfig, group: Dist, given: tuple[Any, Any] | None = None) -> DataIndex:
+def read_index(cfg: DataConfig, group: Dist, given: tuple[Any, Any] | None = None, strict: bool = True) -> DataIndex:
     """Scan on rank 0, for every rank.
 
     Args:
         given: training and validation set given in code, in place of ``data.format``; every rank has them.
+        strict: see ``scan``.
 
     Raises:
         ConfigError, DataError: see ``scan``.
     """
     if given is None:
-        return group.from_main(lambda: scan(cfg))
+        return group.from_main(lambda: scan(cfg, strict=strict))
     images = GivenImages("the data given", cfg.root, *given)
-    found = group.from_main(lambda: replace(scan(cfg, images), images=FileImages(cfg.root)))  # the sets do not travel
+    # The sets do not travel.
+    found = group.from_main(lambda: replace(scan(cfg, images, strict), images=FileImages(cfg.root)))
     return replace(found, images=images)
 
 
-def scan(cfg: DataConfig, given: GivenImages | None = None) -> DataIndex:
+def scan(cfg: DataConfig, given: GivenImages | None = None, strict: bool = True) -> DataIndex:
     """Read the folder, the tables or the data set object once.
 
+    Args:
+        strict: raise what the index would have in ``refused``. Without it the caller does so, if a run begins.
+
     Raises:
-        ConfigError, DataError: it is not there, or is not laid out as ``data.format`` says.
+        ConfigError, DataError: the data set is missing, or not laid out as ``data.format`` says.
     """
-    found: Listing = FORMATS.function(cfg.format)(cfg) if given is None else given_data_sets(cfg, given)
+    found = _read(cfg, strict) if given is None else given_data_sets(cfg, given)
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)
@@ -110,48 +127,87 @@ def scan(cfg: DataConfig, given: GivenImages | None = None) -> DataIndex:
             f"`data.val_fraction` ({cfg.val_fraction}): `data.root` ({cfg.root}) has a validation set already; "
             "remove the key, or the set"
         )
-    for name, entries in (("training", train), ("validation", val)):
-        if train and not entries and found.val is None:
-            raise DataError(
-                f"`data.val_fraction` ({cfg.val_fraction}): no class of `data.root` ({cfg.root}) has the two images that it "
-                "takes to give one away"
-            )
-        if not entries:
-            raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(IMAGE_SUFFIXES)})")
+    _not_empty(cfg, train, val, found.val is None)
     if cfg.task == "classification" and len(found.classes) < 2:
         raise DataError(
-            f"`data.root` ({cfg.root}) holds a single class ({found.classes[0]}), so that there is nothing to tell apart; "
-            "is it a folder too high or too low?"
+            f"`data.root` ({cfg.root}) holds a single class ({found.classes[0]}), and a model learns to tell two or more "
+            "apart; is it a folder too high or too low?"
         )
-    val = _spread(val, cfg.max_val_images)
+    return _index(cfg, found, train, _spread(val, cfg.max_val_images))
+
+
+def evaluation_index(cfg: DataConfig, split: Held, classes: Sequence[str], strict: bool = True) -> DataIndex:
+    """Read the images that a run is evaluated on: as the split ``val``, labelled with the run's own classes.
+
+    The training split is empty. Images of other classes are left out, and ``notes`` name these classes.
+
+    Args:
+        split: the validation set, or the test set, which training never reads.
+        classes: those of the run.
+        strict: as in ``scan``.
+
+    Raises:
+        ConfigError, DataError: the split is missing, or not laid out as ``data.format`` says.
+    """
+    found = _read(cfg, strict, Only(split, tuple(classes)))
+    val = _held_out(cfg, found.train)[1] if found.val is None else found.val
+    if not val:
+        raise DataError(f"`data.root` ({cfg.root}) has no {split} images of the classes {few(classes)}")
+    return _index(cfg, found, [], _spread(val, cfg.max_val_images if split == "val" else None))
+
+
+def _read(cfg: DataConfig, strict: bool, only: Only | None = None) -> Listing:
+    found: Listing = function_of(FORMATS, cfg.format)(cfg, *([only] if only else []))
+    if strict and (refused := found.findings.refusals()):
+        raise DataError("\n".join(refused))
+    return found
+
+
+def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: bool) -> None:
+    """Raise an error for a split without images; ``drawn``: the validation set is a part of the training set."""
+    if train and not val and drawn:
+        raise DataError(
+            f"`data.val_fraction` ({cfg.val_fraction}): no class of `data.root` ({cfg.root}) has the two images that it "
+            "takes to give one away"
+        )
+    for name, entries in (("training", train), ("validation", val)):
+        if not entries:
+            raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(IMAGE_SUFFIXES)})")
+
+
+def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> DataIndex:
+    splits = _split(train), _split(val)
+    notes = list(found.findings.notes)
+    if train:
+        numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else splits[0].labels
+        notes += notes_on(cfg, found.classes, numbers, splits[1].labels)
     fingerprint = _fingerprint(cfg, found, train, val)
-    return DataIndex(cfg.root, found.images, cfg.task, found.classes, _split(train), _split(val), fingerprint)
+    refused = tuple(found.findings.refusals())
+    return DataIndex(cfg.root, found.images, cfg.task, found.classes, *splits, fingerprint, tuple(notes), refused)
 
 
 def _held_out(cfg: DataConfig, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Take ``data.val_fraction`` of the images of each class away from the training set.
+    """Return ``entries`` without ``data.val_fraction`` of the images of each class, and those.
 
-    Which ones follows from ``data.val_seed`` and the names alone: an image that is added or removed moves few
-    others. A class of two images or more gives at least one, and keeps at least one. Without single classes to go by
-    (multilabel, regression) the whole set is treated as one class.
+    Which images follows from ``data.val_seed`` and the names alone: an image that is added or removed moves few
+    others. A class of two images or more gives at least one, and keeps at least one. Multilabel and regression have no
+    single classes: the whole set is treated as one class. An image that a table repeats is one image.
     """
     assert cfg.val_fraction is not None
-    groups: defaultdict[int, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        groups[entry[2] if isinstance(entry[2], int) else 0].append(entry)
-    train: list[Entry] = []
-    val: list[Entry] = []
+    once = {entry[0]: entry for entry in entries}
+    groups: defaultdict[int, list[str]] = defaultdict(list)
+    for name, _, target in once.values():
+        groups[target if isinstance(target, int) else 0].append(name)
+    given: set[str] = set()
     for group in groups.values():
-        group.sort(key=lambda entry: fold_in(cfg.val_seed, "val", entry[0]))
-        count = min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)
-        val += group[:count]
-        train += group[count:]
-    order = {entry[0]: place for place, entry in enumerate(entries)}
-    return sorted(train, key=lambda entry: order[entry[0]]), sorted(val, key=lambda entry: order[entry[0]])
+        group.sort(key=lambda name: fold_in(cfg.val_seed, "val", name))
+        given.update(group[: min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)])
+    train = [entry for entry in entries if entry[0] not in given]
+    return train, [entry for name, entry in once.items() if name in given]
 
 
 def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
-    """At most ``most`` entries, at even distances."""
+    """Return at most ``most`` entries, at even distances."""
     if most is None or most >= len(entries):
         return entries
     return [entries[place * len(entries) // most] for place in range(most)]
@@ -169,18 +225,5 @@ def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[
 def _split(entries: list[Entry]) -> Split:
     paths = np.array([os.fsencode(name) for name, _, _ in entries], dtype=np.bytes_)
     targets = [target for _, _, target in entries]
-    labels = np.array(targets, dtype=np.int64 if isinstance(targets[0], int) else np.float32)
+    labels = np.array(targets, dtype=np.float32 if targets and isinstance(targets[0], tuple) else np.int64)
     return Split(paths, labels, np.array([size for _, size, _ in entries], dtype=np.int64))
-
-
-def labelled_folder(root: Path, classes: list[str]) -> DataIndex:
-    """Index ``<class>/...`` below ``root`` for an evaluation: both splits hold all of it.
-
-    Raises:
-        DataError: there is no such folder, or it has other classes than ``classes``, or no images.
-    """
-    listing = image_classes(root, classes)
-    if not listing.train:
-        raise DataError(f"{root} has no images ({', '.join(IMAGE_SUFFIXES)})")
-    split, content = _split(listing.train), hashlib.sha256(repr(listing.train).encode()).hexdigest()
-    return DataIndex(str(root), listing.images, "classification", classes, split, split, content)

@@ -10,10 +10,12 @@ from weakref import WeakSet
 import torch
 from torch.utils.data import DataLoader
 
-from dist_train.config import Config
 from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.augment.on_cpu import evaluation_transform, kept_share, training_transform, without_draws
+from dist_train.data.augment.frame import evaluation_frame
+from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
+from dist_train.data.augment.statistics import mean_colour
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.dataset import DRAWS, Batch, ImageDataset, SmallImages
@@ -44,7 +46,7 @@ def training_batches(
     size, seed = network.image_size, cfg.run.seed
     dataset: ImageDataset
     if cache is None:
-        transform = training_transform(cfg.augment, size)
+        transform = training_transform(cfg.augment, size, mean_colour(cfg.data, network))
         dataset = ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
     else:
         dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
@@ -58,7 +60,7 @@ def evaluation_loader(
 ) -> DataLoader[Batch]:
     """This rank's share of the validation set, in batches that are the same at any world size."""
     size = network.image_size
-    transform = without_draws(evaluation_transform(size, kept_share(cfg.augment, network.crop_pct)))
+    transform = without_draws(evaluation_transform(evaluation_frame(cfg, network)))
     open_image = cache.reader("val") if cache else index.opener("val")
     dataset = ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)
     batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch.utils.data import DataLoader
 
-from dist_train.config import Config
 from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache, open_cache

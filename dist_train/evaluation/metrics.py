@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import METRICS, falls
+from dist_train.config.user_code import function_of
 from dist_train.data.index import Split
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
@@ -112,4 +113,4 @@ class SampleScores:
 
 def _metrics(task: Task, found: Scored) -> dict[str, float]:
     """Return all metrics of ``task``, by name."""
-    return {name: float(METRICS.function(name)(found)) for name in METRICS.of_task(task)}
+    return {name: float(function_of(METRICS, name)(found)) for name in METRICS.of_task(task)}

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError

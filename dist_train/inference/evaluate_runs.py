@@ -1,6 +1,7 @@
 """What ``python -m dist_train.evaluate`` does: each run's evaluation, and that of all together."""
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,27 +9,36 @@ from typing import Any
 import torch
 
 from dist_train.config.choice_table import Task
-from dist_train.data.index import DataIndex, read_index
+from dist_train.data.formats.base import Held
+from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.load_run import Which, load_run, run_config
-from dist_train.inference.score import check_classes, score
+from dist_train.inference.score import score
 from dist_train.system.files import write_json
 from dist_train.system.terminal import can_write, digits, log_to_console, print_any_name
+
+log = logging.getLogger(__name__)
 
 PICTURES = (".png", ".svg", ".pdf")
 
 
 def evaluate_runs(
-    runs: Sequence[Path], which: Which, overrides: Sequence[str], json_file: Path | None, picture: Path | None
+    runs: Sequence[Path],
+    which: Which,
+    overrides: Sequence[str],
+    json_file: Path | None,
+    picture: Path | None,
+    split: Held = "val",
 ) -> int:
     """Evaluate runs one after the other, and their ensemble if they are several; rank 0 prints and writes.
 
     Args:
         overrides: ``key.path=value``, over every run's own config: for data that has moved, or other data.
+        split: the validation or the test set.
 
     Returns:
         The exit code.
@@ -49,7 +59,7 @@ def evaluate_runs(
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1)
+            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
@@ -73,21 +83,31 @@ def _can_draw(picture: Path, task: Task) -> None:
 
 
 def _evaluation(
-    path: Path, which: Which, overrides: Sequence[str], group: Dist, expected: DataIndex | None, keep: bool
+    path: Path,
+    which: Which,
+    overrides: Sequence[str],
+    group: Dist,
+    expected: DataIndex | None,
+    keep: bool,
+    split: Held = "val",
 ) -> tuple[Evaluation, DataIndex] | None:
-    """One run's evaluation, and its data set; None if a signal stopped it.
+    """Return one run's evaluation, and its data set; None if a signal stopped it.
 
     Args:
         expected: the data set that it must have been validated on; None for any.
         keep: keep all probabilities of a classification.
     """
     cfg = run_config(path, overrides)
-    index = read_index(cfg.data, group)
-    if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
-        raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
     with group.together():
         run = load_run(path, which, group.device, overrides=overrides)
-        check_classes(run.classes, index, str(path))
+    other_data = any(override.startswith("data.") for override in overrides)  # the run's own are read as it read them
+    index = group.from_main(lambda: evaluation_index(cfg.data, split, run.classes, strict=other_data))
+    if group.is_main:
+        for note in (*index.refused, *index.notes):
+            log.warning("%s", note)
+    if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
+        raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
+    index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
         outcome = score(cfg, run.network, index, group, stop, keep)
     return None if outcome is None else (outcome, index)

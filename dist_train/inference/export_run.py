@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dist_train.data.augment.on_cpu import kept_share, shorter_side
-from dist_train.data.augment.on_device import statistics
+from dist_train.data.augment.frame import Frame, evaluation_frame
+from dist_train.data.augment.statistics import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.inference.load_run import Run, Which, load_run
 from dist_train.model.build import build_model
@@ -68,9 +68,9 @@ def _description(run: Run) -> dict[str, Any]:
         "input": {
             "name": "images",
             "shape": ["batch", 3, size, size],
-            "resize_shorter_side_to": shorter_side(size, kept_share(run.config.augment, run.network.crop_pct)),
+            "value_range": run.rules.value_range,
+            **_geometry(evaluation_frame(run.config, run.network)),
             "interpolation": "bicubic, antialiased",
-            "crop_middle": size,
             "order": "RGB, scaled to 0..1, then (value - mean) / std",
             "mean": list(mean),
             "std": list(std),
@@ -78,6 +78,20 @@ def _description(run: Run) -> dict[str, Any]:
         "output": {"name": "outputs", "shape": ["batch", len(run.classes)]},
         "activation": activation[run.config.data.task],
     }
+
+
+def _geometry(frame: Frame) -> dict[str, Any]:
+    match frame.mode:
+        case "center":
+            return {"resize_shorter_side_to": frame.shorter, "crop_middle": frame.size}
+        case "squash":
+            return {"resize_to": [frame.size, frame.size]}
+        case "pad":
+            return {
+                "resize_longer_side_to": frame.size,
+                "pad_to": [frame.size, frame.size],
+                "pad_colour": list(frame.fill),
+            }
 
 
 def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict[str, Any]) -> None:

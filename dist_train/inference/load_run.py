@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from dist_train.config import Config, load_config
+from dist_train.data.decode_rules import rules_of
+from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
@@ -53,7 +55,12 @@ class Run:
     @cached_property
     def transform(self) -> ImageTransform:
         """Maps a file or a PIL image to the model's input, float32 [3, S, S] on the CPU, as an evaluation does."""
-        return ImageTransform(self.config, self.network)
+        return ImageTransform(self.config, self.network, self.rules)
+
+    @cached_property
+    def rules(self) -> DecodeRules:
+        """How training decoded its images; evaluation and prediction do the same."""
+        return rules_of(self.config.data, self.folder)
 
     @property
     def result(self) -> Result:
@@ -67,7 +74,7 @@ class Run:
             DataError: one cannot be read.
         """
         with restored_algorithms():
-            predictor = Predictor(self.config, self.network, self.classes, self.device)
+            predictor = Predictor(self.config, self.network, self.classes, self.device, self.rules)
             return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
@@ -82,7 +89,7 @@ class Run:
         Raises:
             ConfigError, DataError: the data is not there, or has other classes.
         """
-        index = index_of(self.config, self.classes, data)
+        index = index_of(self.config, self.classes, data).with_rules(self.rules)
         check_classes(self.classes, index, str(self.folder.path))
         group = Dist.alone(self.device)
         try:

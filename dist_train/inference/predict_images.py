@@ -24,7 +24,7 @@ def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path |
     """
     files = list(images_of(images))
     run = load_run(path, which)
-    predictor = Predictor(run.config, run.network, run.classes, run.device)
+    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     unreadable: list[DataError] = []
     with _opened(out) as file:
         table = csv.writer(file)

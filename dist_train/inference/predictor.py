@@ -10,13 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dist_train.config import Config
 from dist_train.config.choice_table import Task
-from dist_train.data.augment.on_cpu import evaluation_transform, kept_share
+from dist_train.config.schema import Config
+from dist_train.data.augment.frame import evaluation_frame
+from dist_train.data.augment.on_cpu import evaluation_transform
 from dist_train.data.augment.on_device import Normalise
 from dist_train.data.decoding.decode import read_rgb, to_rgb
-from dist_train.data.decoding.picture import RGB
-from dist_train.data.formats.folders import names_below
+from dist_train.data.decoding.picture import RGB, BadImage
+from dist_train.data.decoding.rules import DecodeRules
+from dist_train.data.formats.walk import names_below
 from dist_train.errors import DataError
 from dist_train.learning.precision import Precision
 from dist_train.model.build import Network
@@ -28,11 +30,11 @@ Source = str | Path | Image.Image
 class ImageTransform:
     """What an evaluation does to an image before the model sees it.
 
-    Decode it, resize the shorter side (bicubic, antialiased), cut out the middle, scale to 0..1, normalise.
+    Decode it, make it square as ``eval.crop`` says (bicubic, antialiased), scale to 0..1, normalise.
     """
 
-    def __init__(self, cfg: Config, network: Network) -> None:
-        self._resize = evaluation_transform(network.image_size, kept_share(cfg.augment, network.crop_pct))
+    def __init__(self, cfg: Config, network: Network, rules: DecodeRules) -> None:
+        self._rules, self._to_square = rules, evaluation_transform(evaluation_frame(cfg, network))
         self._normalise = Normalise(cfg.data, network, torch.device("cpu"), channels_last=False)
 
     def __call__(self, image: Source) -> Tensor:
@@ -44,8 +46,13 @@ class ImageTransform:
         return self._normalise(torch.from_numpy(self.pixels(image))[None])[0]
 
     def pixels(self, image: Source) -> RGB:
-        """Return the image resized and cut, uint8 [S, S, 3]."""
-        return self._resize(to_rgb(image) if isinstance(image, Image.Image) else read_rgb(image))
+        """Return the image resized and cut or padded, uint8 [S, S, 3]."""
+        if not isinstance(image, Image.Image):
+            return self._to_square(read_rgb(image, self._rules))
+        try:
+            return self._to_square(to_rgb(image, self._rules))
+        except ValueError as error:
+            raise BadImage(f"cannot take the image {image}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -86,9 +93,11 @@ class Prediction:
 class Predictor:
     """Runs a model, in eval mode on ``device``, on batches of images."""
 
-    def __init__(self, cfg: Config, network: Network, classes: Sequence[str], device: torch.device) -> None:
+    def __init__(
+        self, cfg: Config, network: Network, classes: Sequence[str], device: torch.device, rules: DecodeRules
+    ) -> None:
         self._task, self._module, self._classes, self._device = cfg.data.task, network.module, classes, device
-        self._pixels = ImageTransform(cfg, network).pixels
+        self._pixels = ImageTransform(cfg, network, rules).pixels
         self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
         self._precision = Precision(cfg.train, device)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import torch
 
 from dist_train.checkpoint.store import Checkpoints
-from dist_train.config import Config
-from dist_train.config.advice import advise
-from dist_train.config.plan import make_plan
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.planning import make_plan
+from dist_train.config.rules.advice import advise
+from dist_train.config.rules.resume_keys import arithmetic
+from dist_train.config.schema import Config
 from dist_train.data.cache import check_cache
+from dist_train.data.decode_rules import decide_rules
+from dist_train.data.description import describe as describe_data
 from dist_train.data.index import scan
+from dist_train.data.look import describe_pixels
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
@@ -20,8 +23,8 @@ from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report
-from dist_train.training.build_state import build_state
-from dist_train.training.given import Given
+from dist_train.training.parts.build_state import build_state
+from dist_train.training.parts.given import Given
 from dist_train.training.resume import find_checkpoint
 from dist_train.training.setup import build_network
 
@@ -46,11 +49,12 @@ def check(cfg: Config, world_size: int) -> None:
     alone = Dist.alone()
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
-    index = scan(cfg.data)
-    print(
-        f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} "
-        f"{'targets' if index.task == 'regression' else 'classes'}"
-    )
+    index = scan(cfg.data, strict=False)
+    print("\n".join(describe_data(index)))
+    run = RunDir.of(cfg.run)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
+    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
+    index = index.with_rules(decide_rules(cfg.data, index, run, resumed=saved is not None))
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.open(split.name(position)).pixels()
@@ -58,11 +62,10 @@ def check(cfg: Config, world_size: int) -> None:
     if cfg.augment.device:
         print(check_cache(cfg.data, index))
     plan = make_plan(cfg, len(index.train), world_size)
-    run = RunDir.of(cfg)
-    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
-    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
+    for line in describe_pixels(cfg, index, network):
+        print(line)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
     print(plan.describe())
     for line in advise(cfg, plan, index.outputs):

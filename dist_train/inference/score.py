@@ -1,11 +1,13 @@
 """Score a model on a validation set: the code of ``Run.evaluate`` and of ``python -m dist_train.evaluate``."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dist_train.config import Config
-from dist_train.data.index import DataIndex, labelled_folder, read_index
+from dist_train.config.schema import Config
+from dist_train.data.formats.class_names import few
+from dist_train.data.index import DataIndex, evaluation_index, read_index
 from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
@@ -15,6 +17,8 @@ from dist_train.evaluation.metrics import Evaluation
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
 from dist_train.model.build import Network
+
+log = logging.getLogger(__name__)
 
 
 def score(
@@ -39,30 +43,38 @@ def check_classes(classes: list[str], index: DataIndex, what: str) -> None:
     """Check that a data set has the classes that a run has learnt.
 
     Raises:
-        ConfigError: it has others.
+        ConfigError: it has others; the message names those that differ.
     """
     if classes != index.classes:
-        raise ConfigError(f"{what} learnt other classes than `data.root` ({index.root}) has now")
+        more, fewer = (
+            [name for name in a if name not in b] for a, b in ((index.classes, classes), (classes, index.classes))
+        )
+        differences = [f"{kind} {few(names)}" for kind, names in (("it has", more), ("it lacks", fewer)) if names]
+        raise ConfigError(
+            f"{what} learnt other classes than the data has: {'; '.join(differences) or 'they are in another order'}"
+        )
 
 
 def index_of(cfg: Config, classes: list[str], data: Any = None) -> DataIndex:
     """Scan what a run shall be evaluated on.
 
     Args:
-        classes: those that the run has learnt.
+        classes: those that the run has learnt. Images of other classes in a folder are left out, with a warning.
         data: None for the run's own validation set; a folder with a folder of images for each class; a folder laid
             out as ``data.format`` says; or a data set with ``len()``, ``[i]`` and ``targets``.
 
     Raises:
-        ConfigError, DataError: it is not there, or not laid out like that, or has other classes.
+        ConfigError, DataError: it is not there, or not laid out like that.
     """
-    if data is None:
-        return read_index(cfg.data, Dist.alone())
-    if not isinstance(data, str | Path):
-        whole = cfg.data.model_copy(update={"val_fraction": None, "max_val_images": None})
-        index = read_index(whole, Dist.alone(), (data, data))
+    whole = {"val_fraction": None, "max_val_images": None}
+    if not (data is None or isinstance(data, str | Path)):
+        index = read_index(cfg.data.model_copy(update=whole), Dist.alone(), (data, data))
         unnamed = not getattr(data, "classes", ()) and index.outputs <= len(classes)
         return replace(index, classes=classes) if unnamed else index
-    if cfg.data.format == "imagefolder" and not (Path(data) / "train").is_dir():
-        return labelled_folder(Path(data), classes)
-    return read_index(cfg.data.model_copy(update={"root": str(data)}), Dist.alone())
+    update: dict[str, Any] = {} if data is None else {"root": str(data)}
+    if data is not None and cfg.data.format == "imagefolder" and not (Path(data) / "train").is_dir():
+        update |= whole
+    index = evaluation_index(cfg.data.model_copy(update=update), "val", classes, strict=data is not None)
+    for note in (*index.refused, *index.notes):
+        log.warning("%s", note)
+    return index

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dist_train.config.choices import LOSSES
 from dist_train.config.sections.loss import LossConfig
+from dist_train.config.user_code import function_of
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
 
@@ -66,7 +67,7 @@ def l1_norm(module: nn.Module) -> Tensor:
 
 
 def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> nn.Module:
-    row, function, options = LOSSES.find(cfg.name), LOSSES.function(cfg.name), LOSSES.options(cfg.name, cfg)
+    row, function, options = LOSSES.find(cfg.name), function_of(LOSSES, cfg.name), LOSSES.options(cfg.name, cfg)
     if row is LOSSES.own:
         return _Own(f"`loss.name` ({cfg.name})", _built(function, cfg))
     weights = None

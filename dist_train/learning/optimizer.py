@@ -16,6 +16,7 @@ from torch import nn
 
 from dist_train.config.choices import OPTIMIZERS
 from dist_train.config.sections.optim import OptimConfig
+from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
 
 FUSED_ON = ("cpu", "cuda")
@@ -40,7 +41,7 @@ def build_optimizer(
     if OPTIMIZERS.find(cfg.name) is OPTIMIZERS.own:
         options["name"] = _name_of_timm(cfg.name)
     try:
-        build = OPTIMIZERS.function(cfg.name)
+        build = function_of(OPTIMIZERS, cfg.name)
         return build(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, **options)  # type: ignore[no-any-return]
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dist_train.config.choices import SCHEDULES
 from dist_train.config.plan import Plan
 from dist_train.config.sections.schedule import ScheduleConfig
+from dist_train.config.user_code import function_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -
     if "min_lr" in options:
         options["min_lr"] /= base_lr
     moment = Moment(step, plan.total_steps, plan.epoch(step), done)
-    return float(SCHEDULES.function(schedule.name)(moment, **options))
+    return float(function_of(SCHEDULES, schedule.name)(moment, **options))
 
 
 def constant(_now: Moment) -> float:

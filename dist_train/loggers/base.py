@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status

@@ -10,7 +10,7 @@ from datetime import timedelta
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status

@@ -2,7 +2,7 @@
 
 import json
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.metrics_file import Row, read_rows
 from dist_train.run.result import Status

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.config.sections.log import LogConfig
 from dist_train.config.user_code import load_callable
 from dist_train.errors import ConfigError

@@ -1,6 +1,6 @@
 """TensorBoard scalars under ``<split>/<name>``, and pictures."""
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.run.metrics_file import Row, read_rows
 from dist_train.run.result import Status

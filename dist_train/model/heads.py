@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from dist_train.config.choices import HEADS
 from dist_train.config.sections.model import HeadConfig
+from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -77,7 +78,7 @@ def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None
                 f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are known"
             )
         assert isinstance(layer, Layer)
-        new = HEADS.function(cfg.name)(layer, cfg.dropout, **HEADS.options(cfg.name, cfg))
+        new = function_of(HEADS, cfg.name)(layer, cfg.dropout, **HEADS.options(cfg.name, cfg))
         if new is not layer:
             module.set_submodule(path, new)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.config import Config
+from dist_train.config.sections.run import RunConfig
 from dist_train.errors import ConfigError
 
 
@@ -17,8 +17,8 @@ class RunDir:
     path: Path
 
     @classmethod
-    def of(cls, cfg: Config) -> "RunDir":
-        return cls(Path(cfg.run.output_dir) / cfg.run.name)
+    def of(cls, cfg: RunConfig) -> "RunDir":
+        return cls(Path(cfg.output_dir) / cfg.name)
 
     @property
     def config(self) -> Path:
@@ -48,6 +48,11 @@ class RunDir:
     @property
     def classes(self) -> Path:
         return self.path / "classes.json"
+
+    @property
+    def decode_rules(self) -> Path:
+        """What the run decided about its images when it began."""
+        return self.path / "decode_rules.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import dist_train
-from dist_train.config import Config, dump_config
+from dist_train.config.load import dump_config
+from dist_train.config.schema import Config
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
 from dist_train.run.result import now

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
@@ -19,8 +19,8 @@ from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, noted
-from dist_train.training.given import Given
 from dist_train.training.loop import finished, fit, log
+from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 
@@ -72,7 +72,7 @@ def train(cfg: Config, given: Given) -> Result:
         try:
             group = parts.enter_context(joined(cfg.distributed))
             attempt(cfg, group, number, parts, given)
-            return group.from_main(partial(load_result, RunDir.of(cfg)))
+            return group.from_main(partial(load_result, RunDir.of(cfg.run)))
         except KeyboardInterrupt:
             noted(cfg, _interrupted(), number.value)
             raise
@@ -101,7 +101,7 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
     """
     log_to_console(group.rank)
     stop = parts.enter_context(StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s))
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)

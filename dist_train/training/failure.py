@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.data.loader import loader_processes
 from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
@@ -58,7 +58,7 @@ def noted(cfg: Config, error: Exception, attempt: int | None) -> Exception:
     try:
         kind = kind_of(error)
         tell_torchrun(kind, str(error))
-        note_failure(RunDir.of(cfg), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
+        note_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
     except OSError as trouble:
         log.error("the failure could not be noted: %s", trouble)
     return error
@@ -132,7 +132,7 @@ def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool
 
 def explained(error: Exception, cfg: Config) -> Exception:
     """``error``, or in its place a user's error that says what to do."""
-    return _disk(error, RunDir.of(cfg)) or _memory(error, cfg) or _loader(error, cfg) or _randomness(error) or error
+    return _disk(error, RunDir.of(cfg.run)) or _memory(error, cfg) or _loader(error, cfg) or _randomness(error) or error
 
 
 def _disk(error: Exception, run: RunDir) -> Exception | None:

@@ -1,14 +1,18 @@
 """The guard against NaN: a run whose steps are not finite ends before it saves anything of them."""
 
+from typing import TYPE_CHECKING
+
 from dist_train.errors import NonFiniteError
-from dist_train.training.setup import Setup
 from dist_train.training.step_sums import StepMeans
+
+if TYPE_CHECKING:
+    from dist_train.training.setup import Setup
 
 LONGEST_BAD_STREAK = 25
 """Steps in a row that may be skipped; fp16 needs about 16 to find its loss scale."""
 
 
-def finite_means(setup: Setup) -> StepMeans:
+def finite_means(setup: "Setup") -> StepMeans:
     """Return the means since the last row. Waits for the device; every rank must call it.
 
     Raises:
@@ -25,7 +29,7 @@ def finite_means(setup: Setup) -> StepMeans:
     return means
 
 
-def take_means(setup: Setup) -> StepMeans:
+def take_means(setup: "Setup") -> StepMeans:
     """Return the means since the last row, as ``finite_means`` does, count the skipped steps, and begin a new row."""
     means = finite_means(setup)
     setup.state.progress.skipped += means.bad_steps

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import TYPE_CHECKING
 
 from torch.nn.utils import get_total_norm
 
@@ -14,16 +15,18 @@ from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.run.result import Status
-from dist_train.training.build_state import train_everything
 from dist_train.training.guard import finite_means, take_means
+from dist_train.training.parts.build_state import train_everything
 from dist_train.training.recorder import Recorder
-from dist_train.training.setup import Setup
 from dist_train.training.step import train_step
+
+if TYPE_CHECKING:
+    from dist_train.training.setup import Setup
 
 log = logging.getLogger(__name__)
 
 
-def fit(setup: Setup, recorder: Recorder, stop: StopRequest) -> Status:
+def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
     plan, progress = setup.plan, setup.state.progress
     # A run stopped at a step whose evaluation was due comes back to it first.
@@ -52,13 +55,13 @@ def fit(setup: Setup, recorder: Recorder, stop: StopRequest) -> Status:
     return "done"
 
 
-def finished(setup: Setup) -> bool:
+def finished(setup: "Setup") -> bool:
     """Return whether all steps are done, or early stopping ends the run."""
     progress = setup.state.progress
     return progress.step >= setup.plan.total_steps or progress.out_of_patience(setup.cfg.train.early_stopping)
 
 
-def evaluate_now(setup: Setup, recorder: Recorder, stop: StopRequest) -> tuple[Beside | None, bool]:
+def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple[Beside | None, bool]:
     """Evaluate and note the result.
 
     Returns:
@@ -84,7 +87,7 @@ def evaluate_now(setup: Setup, recorder: Recorder, stop: StopRequest) -> tuple[B
     return _published(setup, found) if is_best else None, False
 
 
-def _published(setup: Setup, found: Evaluation) -> Beside:
+def _published(setup: "Setup", found: Evaluation) -> Beside:
     """What rank 0 publishes with the checkpoint of this step."""
     if not setup.group.is_main:
         return {}
@@ -94,7 +97,7 @@ def _published(setup: Setup, found: Evaluation) -> Beside:
     }
 
 
-def save_now(setup: Setup, recorder: Recorder, stop: StopRequest, beside: Beside | None) -> None:
+def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, beside: Beside | None) -> None:
     """Begin to save a checkpoint, and the files ``beside`` it. Every rank must call it; rank 0 copies the state, its
     writer does the rest.
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,11 +18,13 @@ from dist_train.model.weights import save_weights
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.files import read_json
-from dist_train.training import messages
-from dist_train.training.data_wait import DataWait
-from dist_train.training.setup import Setup
-from dist_train.training.step_clock import Lap, StepClock
+from dist_train.training.report import messages
+from dist_train.training.report.data_wait import DataWait
+from dist_train.training.report.step_clock import Lap, StepClock
 from dist_train.training.step_sums import StepMeans
+
+if TYPE_CHECKING:
+    from dist_train.training.setup import Setup
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +38,7 @@ class Recorder:
         loggers: made in code, beside those of the config.
     """
 
-    def __init__(self, setup: Setup, attempt: int, hosts: list[str], loggers: Sequence[Logger] = ()) -> None:
+    def __init__(self, setup: "Setup", attempt: int, hosts: list[str], loggers: Sequence[Logger] = ()) -> None:
         self._setup, self._attempt, self._hosts = setup, attempt, hosts
         self._suspects: set[int] = set()
         self._earlier = read_result(setup.run)
@@ -190,7 +192,7 @@ class Recorder:
         loggers.close(status)
 
 
-def _beginning(setup: Setup, hosts: list[str]) -> str:
+def _beginning(setup: "Setup", hosts: list[str]) -> str:
     plan, index, device = setup.plan, setup.index, setup.group.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     model = f"model: {setup.cfg.model.name} at {setup.network.image_size} px, {describe(setup.network.module)}"
@@ -199,7 +201,7 @@ def _beginning(setup: Setup, hosts: list[str]) -> str:
     return messages.beginning(run, messages.device_line(name, hosts, len(devices)), model, index, plan)
 
 
-def _details(setup: Setup, attempt: int) -> dict[str, Any]:
+def _details(setup: "Setup", attempt: int) -> dict[str, Any]:
     """What identifies a run beside its config, and what this attempt runs on."""
     parameters = list(setup.state.model.parameters())
     provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]

@@ -6,11 +6,12 @@ from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
-from dist_train.config import Config
-from dist_train.config.refusals import refused_at_the_beginning
-from dist_train.config.resume_keys import changes
+from dist_train.config.rules.refusals import refused_at_the_beginning
+from dist_train.config.rules.resume_keys import changes
+from dist_train.config.schema import Config
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
+from dist_train.data.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import FROZEN
 from dist_train.run.folder import RunDir
@@ -34,7 +35,7 @@ def find_checkpoint(
     found = checkpoints.newest(only_look)
     try:
         if found is None:
-            _may_begin(cfg, RunDir.of(cfg))
+            _may_begin(cfg, index, RunDir.of(cfg.run))
             return None
         _may_go_on(cfg, index, compared, *found)
     except (ConfigError, DataError) as error:
@@ -43,13 +44,15 @@ def find_checkpoint(
     return found[0]
 
 
-def _may_begin(cfg: Config, run: RunDir) -> None:
+def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
     if cfg.run.resume == "must":
         raise ConfigError(
             f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin at step 0"
         )
     if refused := refused_at_the_beginning(cfg):
         raise ConfigError("\n".join(refused))
+    if index.refused:
+        raise DataError("\n".join(index.refused))
     known = read_result(run)
     # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
     removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
@@ -58,6 +61,8 @@ def _may_begin(cfg: Config, run: RunDir) -> None:
             f"{run.path} is {known['status']} at step {known['step']}, and {run.checkpoints} holds no valid checkpoint: to "
             "begin anew would overwrite its results; restore a checkpoint, remove the run, or choose another `run.name`"
         )
+    if overlap := check_overlap(cfg, index):
+        log.warning("%s", overlap)
 
 
 def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Path, manifest: Manifest) -> None:
@@ -65,11 +70,11 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
         )
-    for refused in refused_at_the_beginning(cfg):
+    for refused in (*refused_at_the_beginning(cfg), *index.refused):
         log.warning("%s; the run began before this rule, and goes on", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
     _same_arithmetic(known, compared, path)
-    _same_data(manifest, index, RunDir.of(cfg))
+    _same_data(manifest, index, RunDir.of(cfg.run))
 
 
 def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 from dist_train.checkpoint.staged_files import publish
 from dist_train.checkpoint.store import Checkpoints, load
-from dist_train.config import Config
-from dist_train.config.advice import advise
 from dist_train.config.choices import STRATEGIES
-from dist_train.config.plan import Plan, make_plan
-from dist_train.config.resume_keys import arithmetic
+from dist_train.config.plan import Plan
+from dist_train.config.planning import make_plan
+from dist_train.config.rules.advice import advise
+from dist_train.config.rules.resume_keys import arithmetic
+from dist_train.config.schema import Config
+from dist_train.config.user_code import function_of
 from dist_train.data.changed_files import save_listing
+from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
 from dist_train.data.index import DataIndex, read_index
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
@@ -24,12 +27,12 @@ from dist_train.model.build import Network, build_model
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
-from dist_train.training.build_state import build_state, train_everything
-from dist_train.training.given import Given
+from dist_train.training.parts.build_state import build_state, train_everything
+from dist_train.training.parts.given import Given
+from dist_train.training.parts.trial import try_model
 from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
-from dist_train.training.trial import try_model
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +68,15 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     Raises:
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
     """
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     strategy = build_strategy(group)
     strategy.refuse(cfg)
-    index = read_index(cfg.data, group, given.data)
+    index = read_index(cfg.data, group, given.data, strict=False)
     plan = make_plan(cfg, len(index.train), group.world_size)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
+    index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
     network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
@@ -91,6 +95,10 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
     if group.is_main:
         _begin_folder(run, index, saved)
+        for note in index.notes:
+            log.warning("%s", note)
+        if index.images.rules.value_range is not None:
+            log.info("%s", describe_rules(index.images.rules))
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
@@ -98,7 +106,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
 
 def build_strategy(group: Dist) -> Strategy:
     """Return what trains on these ranks."""
-    strategy: Strategy = STRATEGIES.function(group.strategy)(group)
+    strategy: Strategy = function_of(STRATEGIES, group.strategy)(group)
     return strategy
 
 
@@ -121,6 +129,7 @@ def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:
     write_json(run.classes, index.classes)
     if saved is None:
         run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+        record_rules(run, index.images.rules)
     publish(run.path, None if saved is None else saved.name)
     if saved is None or not run.listing.exists():
         save_listing(run.listing, index)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from dist_train.config import Config
 from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
 from dist_train.data.augment.on_device import DeviceAugment
 from dist_train.data.dataset import Batch
 from dist_train.distributed.stragglers import ForwardClock

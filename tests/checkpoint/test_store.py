@@ -1,6 +1,5 @@
 """Checkpoints are whole, verified, few; and a failing disk is told."""
 
-import errno
 import fcntl
 import json
 import os
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 import torch
 
-from dist_train.checkpoint import writer
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints, ReadError, SaveError, load
 from dist_train.errors import ConfigError
@@ -24,7 +22,6 @@ from dist_train.loggers.base import Facts
 from dist_train.loggers.jsonl import JsonlLogger
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
-from dist_train.system import files
 from dist_train.system.processes import alive
 from tests.support.ranks import RankFailure, run_ranks
 
@@ -310,23 +307,3 @@ def test_the_writer_does_not_outlive_its_trainer(tmp_path: Path) -> None:
     while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def test_an_error_that_a_disk_gets_over_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No disk fails twice and then works on demand, hence the stand-in for fsync."""
-    failures = [errno.EIO, errno.ESTALE]
-
-    def sync(file: Any) -> None:
-        if failures:
-            raise OSError(failures.pop(), "the disk is away")
-        file.flush()
-
-    monkeypatch.setattr(writer, "_sync", sync)
-    monkeypatch.setattr(files, "PAUSES_S", (0.01, 0.01))
-    writer.write_checkpoint(tmp_path, _manifest(1), 2, [memoryview(b"content")])
-    assert not failures
-    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
-    failures += [errno.EIO] * 3
-    with pytest.raises(OSError, match="the disk is away"):
-        writer.write_checkpoint(tmp_path, _manifest(2), 2, [memoryview(b"content")])
-    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"], "the earlier one is intact, nothing is left"

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from dist_train.config.choice_table import Choice, ChoiceTable, either
 from dist_train.config.types import Section
+from dist_train.config.user_code import function_of
 
 CLOSED = ChoiceTable(
     "part.name",
@@ -38,9 +39,9 @@ def test_the_schema_lists_the_names() -> None:
 
 
 def test_the_function_and_its_options() -> None:
-    assert CLOSED.function("round") is round
+    assert function_of(CLOSED, "round") is round
     assert CLOSED.options("round", Part(digits=3)) == {"digits": 3}
-    assert OPEN.function("math:floor")(2.5) == 2, "a name of one's own is where its function is"
+    assert function_of(OPEN, "math:floor")(2.5) == 2, "a name of one's own is where its function is"
 
 
 def test_what_is_refused_and_what_is_not_read() -> None:

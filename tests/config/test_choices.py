@@ -10,7 +10,8 @@ import pytest
 from dist_train.config import choices, parse_config
 from dist_train.config.choice_table import ChoiceTable
 from dist_train.config.choices import METRICS, NUMBERS, TABLES, Loss, falls
-from dist_train.config.json_schema import json_schema
+from dist_train.config.schema import json_schema
+from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
 from tests.support.examples import code_below
 from tests.support.ranks import run_ranks
@@ -119,7 +120,7 @@ def test_the_row_says_which_tasks_it_is_for(tree: dict[str, Any], monkeypatch: p
 def test_every_row_names_a_function_and_keys_that_exist(table: ChoiceTable[Any], tree: dict[str, Any]) -> None:
     cfg = parse_config(tree)
     for name, row in table.rows.items():
-        assert callable(table.function(name)) if row.build else name == "auto"
+        assert callable(function_of(table, name)) if row.build else name == "auto"
     for key in table.read_keys():
         value: Any = cfg
         for part in key.split("."):

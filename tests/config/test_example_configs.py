@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.config import Config, load_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RUNS = sorted(set(CONFIGS.glob("*.yaml")) - {CONFIGS / "cluster.yaml"})  # that one is the launcher's

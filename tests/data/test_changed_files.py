@@ -7,7 +7,7 @@ import pytest
 
 from dist_train.data.changed_files import changes_since, save_listing
 from dist_train.data.index import DataIndex, scan
-from tests.data.test_index import data, picture
+from tests.support.data_roots import data_config, picture
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def images(image_folder: Path, tmp_path: Path) -> Path:
 
 
 def _scan(images: Path) -> DataIndex:
-    return scan(data(images))
+    return scan(data_config(images))
 
 
 def test_every_kind_of_change_is_told_by_name(images: Path, tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_labels_and_classes(images: Path, tmp_path: Path) -> None:
     cat, dog, other = (f"train/class_a/{number}" for number in ("000.png", "003.jpg", "006.jpg"))
     (images / "v.csv").write_text(f"path,label\n{dog},dog\n")
     (images / "t.csv").write_text(f"path,label\n{cat},cat\n{dog},dog\n{other},cat\n")
-    save_listing(tmp_path / "listing", scan(data(images, **keys)))
+    save_listing(tmp_path / "listing", scan(data_config(images, **keys)))
     (images / "t.csv").write_text(f"path,label\n{cat},cat\n{dog},dog\n{other},eel\n")
-    told = changes_since(tmp_path / "listing", scan(data(images, **keys)))
+    told = changes_since(tmp_path / "listing", scan(data_config(images, **keys)))
     assert f"1 file relabelled ({other}: cat -> eel)" in told
     assert "the classes were cat, dog (2) and are cat, dog, eel (3)" in told
 
@@ -51,13 +51,3 @@ def test_without_its_listing_the_change_alone_is_told(images: Path, tmp_path: Pa
     (tmp_path / "half").write_bytes(b"\x1f\x8b")
     for name in ("absent", "half"):
         assert changes_since(tmp_path / name, _scan(images)) == "its files, sizes or labels have changed"
-
-
-def test_a_validation_set_can_be_cut_short_evenly(images: Path) -> None:
-    whole, part = _scan(images), scan(data(images, max_val_images=5))
-    assert len(part.val) == 5
-    names = [whole.val.name(place) for place in range(len(whole.val))]
-    places = [names.index(part.val.name(place)) for place in range(5)]
-    assert places == [0, 4, 9, 13, 18]
-    assert part.fingerprint != whole.fingerprint
-    assert scan(data(images, max_val_images=1000)).fingerprint == whole.fingerprint

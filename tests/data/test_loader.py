@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dist_train.config import Config, parse_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan

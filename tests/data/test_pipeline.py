@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dist_train.config import parse_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.data.index import read_index
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist

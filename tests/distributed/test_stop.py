@@ -14,7 +14,7 @@ from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import TakenError
-from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals
+from dist_train.system.signals import STOP_SIGNALS
 from dist_train.training import attempt
 from dist_train.training import loop as train_module
 from dist_train.training.attempt import main
@@ -135,17 +135,6 @@ def _ends_before_a_long_step_would_not_fit() -> float:
 def test_the_time_limit_leaves_room_for_steps_as_long_as_they_were() -> None:
     (waited,) = run_ranks(1, _ends_before_a_long_step_would_not_fit)
     assert 0.5 < waited < 1.7
-
-
-def _ignoring() -> bool:
-    ignore_stop_signals()
-    for number in STOP_SIGNALS:
-        os.kill(os.getpid(), number)
-    return True
-
-
-def test_loader_processes_ignore_stop_signals() -> None:
-    assert run_ranks(1, _ignoring) == [True]
 
 
 def _train_with_a_signal(tree: dict[str, Any], rank: int, moment: str) -> int:

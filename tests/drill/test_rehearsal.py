@@ -6,18 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from dist_train.config import load_config, parse_config
-from dist_train.drill import rehearsal as drill_module
-from dist_train.drill.__main__ import main
 from dist_train.drill.faults import FAULTS
 from dist_train.drill.rehearsal import Drill, DrillError, drill_config, table
 from dist_train.errors import ConfigError
-from tests.support.commands import help_takes_no_torch
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import start_ranks
 from tests.support.runs import _main, changed
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _start(arguments: Sequence[str], ranks: int, log: Path, **overrides: Any) -> ForkedStart:
@@ -98,26 +94,3 @@ def test_the_folder_of_somebody_else_is_left_alone(tree: dict[str, Any]) -> None
     folder.mkdir(parents=True)
     with pytest.raises(ConfigError, match="exists and is no drill's"):
         Drill(parse_config(tree), 1, 100, _start)
-
-
-def test_help_and_errors_need_no_torch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = help_takes_no_torch("drill")
-    assert "--ranks N" in text
-    (tmp_path / "bad.yaml").write_text("run: {nam: x}")
-    assert main(["--config", str(tmp_path / "bad.yaml")]) == 2
-    assert "`run.nam`" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--config", str(tmp_path / "bad.yaml"), "--ranks", "0"])
-    assert "'0' must be a whole number above 0" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_command_with_real_torchruns(
-    tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
-    chosen = ("SIGKILL of one rank", "SIGTERM to torchrun", "SIGKILL of torchrun")
-    monkeypatch.setattr(drill_module, "FAULTS", tuple(_faults(*chosen)))
-    assert main(["--config", str(tmp_path / "run.yaml"), "--ranks", "2", "run.name=fire"]) == 0
-    assert "3 of 3 survived" in capsys.readouterr().out
-    assert not (Path(tree["run"]["output_dir"]) / "drill-fire").exists()

@@ -8,30 +8,8 @@ import pytest
 import sklearn.metrics as reference
 import torch
 
-from dist_train.data.index import Split
-from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.evaluation.metrics import Evaluation, SampleScores
-from dist_train.evaluation.reports import class_table, confusion, describe_table
-
-ALONE = Dist.alone()
-RNG = np.random.default_rng(0)
-
-
-def evaluated(
-    task: Any, logits: torch.Tensor, labels: torch.Tensor, left_out: int = 0, keep: bool = False
-) -> Evaluation:
-    """Score in shuffled batches of 7, as ranks would; the last ``left_out`` samples are bad images."""
-    length = len(labels)
-    split = Split(np.array([b"x"] * length), labels.numpy())
-    scores = SampleScores(split, task, logits.shape[1], ALONE.device, keep)
-    places = np.arange(length)
-    places[length - left_out :] = length
-    order = RNG.permutation(length)
-    for start in range(0, length, 7):
-        batch = order[start : start + 7]
-        scores.add(logits[batch], labels[batch], torch.from_numpy(places[batch]))
-    return scores.read(ALONE)
+from tests.support.evaluations import RNG, evaluated, nine_classes
 
 
 def near(value: float) -> Any:
@@ -40,12 +18,7 @@ def near(value: float) -> Any:
 
 @pytest.fixture
 def classified() -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels of 9 classes; class 7 is never predicted, class 8 is not there at all."""
-    labels = torch.from_numpy(RNG.integers(0, 8, 90))
-    logits = torch.from_numpy(RNG.normal(size=(90, 9)).astype(np.float32))
-    logits[torch.arange(90), labels] += 1.5
-    logits[:, 7:] -= 20
-    return logits, labels
+    return nine_classes()
 
 
 def test_classification(classified: Any) -> None:
@@ -61,35 +34,6 @@ def test_classification(classified: Any) -> None:
         # over the classes that appear among labels or predictions
         "macro_f1": near(100 * reference.f1_score(labels, predicted, average="macro", zero_division=0)),
     }
-
-
-def test_the_table_of_classes_and_the_confusion_matrix(classified: Any) -> None:
-    logits, labels = classified
-    outcome = evaluated("classification", logits, labels)
-    names = [f"class {number}" for number in range(9)]
-    predicted = logits.argmax(1)
-    assert np.array_equal(confusion(outcome, 9), reference.confusion_matrix(labels, predicted, labels=range(9)))
-    table = class_table(outcome, names)
-    precision, recall, f1, support = reference.precision_recall_fscore_support(
-        labels, predicted, labels=range(9), zero_division=np.nan
-    )
-    for number, row in enumerate(table[:7]):
-        assert row == {
-            "class": f"class {number}",
-            "images": int(support[number]),
-            "recall": near(100 * recall[number]),
-            "precision": near(100 * precision[number]),
-            "f1": near(100 * f1[number]),
-        }
-    assert (table[7]["recall"], table[7]["f1"]) == (0, 0)
-    assert math.isnan(table[7]["precision"])
-    assert table[8]["images"] == 0
-    assert math.isnan(table[8]["f1"])
-    text = describe_table(table, limit=3).splitlines()
-    assert text[0].split() == ["class", "images", "recall", "precision", "f1"]
-    assert text[1].startswith("class 7")  # the worst first
-    assert text[-1] == "... and 6 better ones"
-    assert describe_table(table).splitlines()[-1].startswith("class 8")  # undefined ones last
 
 
 def test_probabilities_are_kept_on_request(classified: Any) -> None:
@@ -129,10 +73,6 @@ def test_multilabel() -> None:
         "map": near(100 * np.mean(expected)),
         "macro_f1": near(100 * np.mean(f1)),
     }
-    table = class_table(outcome, list("abcde"))
-    assert math.isnan(table[3]["ap"])
-    assert (table[0]["images"], table[0]["ap"]) == (int(labels[:, 0].sum()), near(100 * expected[0]))
-    assert describe_table(table).splitlines()[0].split() == ["class", "images", "ap", "f1"]
     single = evaluated("multilabel", logits[:, :1], labels[:, :1])
     assert single.scores["map"] == near(100 * expected[0])
     assert single.scores["macro_f1"] == near(100 * f1[0])
@@ -150,8 +90,6 @@ def test_regression() -> None:
         "rmse": near(rmse.mean()),
         "r2": near(reference.r2_score(truth, found)),
     }
-    table = class_table(outcome, ["x", "y"])
-    assert [row["rmse"] for row in table] == [near(rmse[0]), near(rmse[1])]
     assert math.isnan(evaluated("regression", outputs[:1], labels[:1]).scores["r2"])
     single = evaluated("regression", outputs[:, :1], labels[:, :1])
     assert single.scores["rmse"] == near(rmse[0])

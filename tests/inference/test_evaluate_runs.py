@@ -1,6 +1,5 @@
 """``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from dist_train.evaluate import main
-from dist_train.evaluation.reports import draw_confusion
 from dist_train.system.files import read_json
 from dist_train.system.terminal import digits
 from tests.support.commands import call, help_takes_no_torch
@@ -23,11 +21,6 @@ def test_help_is_quick() -> None:
     text = help_takes_no_torch("evaluate")
     assert "RUN [RUN ...]" in text
     assert "--picture FILE" in text
-
-
-def test_names_of_classes_that_are_odd_are_drawn(tmp_path: Path) -> None:
-    draw_confusion(tmp_path / "a.png", np.eye(2, dtype=np.int64), ["\udce4pfel", r"$\no$"], "odd")
-    assert (tmp_path / "a.png").stat().st_size > 5000
 
 
 def test_a_run_is_told_with_its_own_digits(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -115,12 +108,6 @@ def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tm
         assert words in err
 
 
-def test_a_picture_takes_any_name(tmp_path: Path) -> None:
-    names = [r"a $\foo$ b", os.fsdecode(b"\xff"), "two\nlines"]
-    draw_confusion(tmp_path / "a.png", np.eye(3, dtype=np.int64), names, r"runs/$\bad$")
-    assert (tmp_path / "a.png").stat().st_size > 5000
-
-
 def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:
     code, _, err = call(main, tmp_path)
     assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
@@ -158,9 +145,36 @@ def test_data_that_has_moved_and_other_data_of_the_same_classes(
     assert (code, err) == (2, "error: `data.rot` is not a key: did you mean `data.root`?\n")
     (moved / "train" / "class_a").rename(moved / "train" / "another")
     (moved / "val" / "class_a").rename(moved / "val" / "another")
-    code, _, err = call(main, run, "--set", f"data.root={moved}")
+    code, out, _ = call(main, run, "--set", f"data.root={moved}")
+    assert code == 0
+    assert f"folders of {moved}/val that are no class of the run are left aside: another" in out
+    assert f"{moved}/val has no images of these classes of the run: class_a" in out
+    assert sum(int(line.split()[1]) for line in out.splitlines() if line.strip().startswith("class_")) == 15
+
+
+def test_a_test_set_and_a_split_alone(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    run = train(tree, data__root=str(root), train__epochs=1)
+    _, expected, _ = call(main, run)
+    shutil.copytree(root / "val", tmp_path / "alone" / "val")
+    for place in ("alone", "alone/val"):  # class folders below val/, and in the root
+        code, out, _ = call(main, run, "--set", f"data.root={tmp_path / place}")
+        assert (code, out) == (0, expected)
+    code, _, err = call(main, run, "--split", "test")
     assert code == 2
-    assert "learnt other classes than `data.root`" in err
+    assert "has no test folder (test or testing)" in err
+    (root / "val").rename(root / "test")
+    code, out, _ = call(main, run, "--split", "test")
+    assert (code, out) == (0, expected)
+
+
+def test_a_part_of_the_training_images_is_evaluated_again(tree: dict[str, Any], image_folder: Path) -> None:
+    root = image_folder / "train"
+    run = train(tree, data__root=str(root), data__val_fraction=0.3, train__epochs=1)
+    row = read_json(run / "result.json")["best"]
+    code, out, _ = call(main, run)
+    assert code == 0
+    assert out.splitlines()[0].startswith(f"loss {digits(row['loss'])}  top1 {digits(row['top1'])}")
 
 
 def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from dist_train.system.files import read_json
 from tests.support.pictures import NAMES, Pictures
 
 
-def test_an_evaluation_gives_the_digits_of_the_run(path: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_an_evaluation_gives_the_digits_of_the_run(
+    path: Path, image_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run, best = load_run(path, device="cpu"), read_json(path / "result.json")["best"]
     expected = {name: best[name] for name in ("loss", "top1", "top5", "macro_f1")}
     assert run.evaluate() == expected
@@ -23,9 +25,10 @@ def test_an_evaluation_gives_the_digits_of_the_run(path: Path, image_folder: Pat
     recall = 100 * np.mean([one.label == "class_b" for one in run.predict(part)])
     assert run.evaluate(part)["top1"] == pytest.approx(recall)
     (part / "other").mkdir()
-    with pytest.raises(DataError, match="has folders that are not classes of the run: other"):
-        run.evaluate(part)
-    with pytest.raises(DataError, match="has no images"):
+    assert run.evaluate(part)["top1"] == pytest.approx(recall), "images of other classes are left out"
+    assert "that are no class of the run are left aside: other" in caplog.text
+    assert "has no images of these classes of the run: class_a, class_c" in caplog.text
+    with pytest.raises(DataError, match=r"has no val folder .*, and no folder of a class of the run"):
         (tmp_path / "none").mkdir()
         run.evaluate(tmp_path / "none")
 
@@ -35,5 +38,7 @@ def test_an_evaluation_takes_a_data_set(path: Path, image_folder: Path) -> None:
     for classes in (NAMES, []):
         scores = run.evaluate(Pictures(image_folder / "val", classes))
         assert scores == pytest.approx(run.evaluate())
-    with pytest.raises(ConfigError, match="learnt other classes than"):
+    with pytest.raises(
+        ConfigError, match="learnt other classes than the data has: it has x, y, z; it lacks class_a, class_b, class_c"
+    ):
         run.evaluate(Pictures(image_folder / "val", ["x", "y", "z"]))

@@ -27,7 +27,7 @@ def make_run(
         "train": {"global_batch": 8},
     }
     cfg = parse_config(tree)
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     run.path.mkdir(parents=True)
     for _ in range(attempts):
         begin_attempt(run, cfg, world_size=2, hosts=["here"])

@@ -24,7 +24,7 @@ def main(cfg: Config) -> int:
     stop: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, _frame: stop.append(number))
-    run, plan = RunDir.of(cfg), json.loads((Path(cfg.data.root) / "plan.json").read_text())
+    run, plan = RunDir.of(cfg.run), json.loads((Path(cfg.data.root) / "plan.json").read_text())
     time.sleep(plan.get("startup_s", 0))
     if os.environ.get("RANK", "0") == "0":
         return _lead(run, cfg, plan, stop)

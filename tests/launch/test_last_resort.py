@@ -30,7 +30,7 @@ def test_what_a_supervisor_decided_stands(status: str, make_config: Callable[...
 
 def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
-    run = RunDir.of(load_config(config))
+    run = RunDir.of(load_config(config).run)
     starts.record_start(run, "7", 0)
     write_result(run, Result(step=5))
     assert last_resort.main(["137", "--config", str(config), "run.seed=0"], TASK) == 0
@@ -41,7 +41,7 @@ def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
     make_config: Callable[..., Path], requeued: list[str]
 ) -> None:
     config = make_config()
-    run = RunDir.of(load_config(config))
+    run = RunDir.of(load_config(config).run)
     starts.record_start(run, "7", 1)
     write_result(run, Result(status="failed", error="oom", step=5))
     starts.record_end(run, "fail", "oom error")
@@ -53,7 +53,7 @@ def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
 
 def test_killed_twice_without_progress_it_ends(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
-    run = RunDir.of(load_config(config))
+    run = RunDir.of(load_config(config).run)
     starts.record_start(run, "7", 0)
     starts.record_start(run, "7", 1)
     assert last_resort.main(["137", "--config", str(config)], TASK) == 137
@@ -62,6 +62,6 @@ def test_killed_twice_without_progress_it_ends(make_config: Callable[..., Path],
 
 def test_a_run_that_is_done_is_not_started_again(make_config: Callable[..., Path], requeued: list[str]) -> None:
     config = make_config()
-    write_result(RunDir.of(load_config(config)), Result(status="done", step=9))
+    write_result(RunDir.of(load_config(config).run), Result(status="done", step=9))
     assert last_resort.main(["143", "--config", str(config)], TASK) == 0
     assert requeued == []

@@ -10,7 +10,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from dist_train.config import parse_config
-from dist_train.config.plan import Plan, make_plan
+from dist_train.config.plan import Plan
+from dist_train.config.planning import make_plan
 from dist_train.config.sections.schedule import ScheduleConfig
 from dist_train.learning.schedule import lr_factor
 from tests.support.runs import changed

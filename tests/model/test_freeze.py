@@ -173,7 +173,7 @@ def test_unfreezing_trains_the_backbone_from_that_step_on(tree: dict[str, Any]) 
 
 
 def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
-    from dist_train.config.plan import make_plan
+    from dist_train.config.planning import make_plan
 
     cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=2))
     with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10 and the run ends at 10"):

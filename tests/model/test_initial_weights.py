@@ -78,38 +78,6 @@ def test_a_file_of_another_model_is_an_error() -> None:
         load_initial(resnet(), weights, HEAD, "x.pth")
 
 
-class Bomb:
-    def __reduce__(self) -> Any:
-        return (print, ("executed",))
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("w.pth", "cannot be read safely"),
-        ("w.safetensors", "cannot be read safely"),
-        ("text.bin", "cannot be read safely"),
-        ("list.bin", "holds a list, and no tensors under names"),
-        ("folder", "is a folder; check `model.weights`"),
-    ],
-)
-def test_code_and_garbage_are_refused(
-    tmp_path: Path, name: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / name
-    if name.endswith("pth"):
-        torch.save({"state_dict": {"a": torch.zeros(1)}, "bomb": Bomb()}, path)
-    elif name == "list.bin":
-        torch.save([torch.zeros(1)], path)
-    elif name == "folder":
-        path.mkdir()
-    else:
-        path.write_bytes(b"run: {name: base}\n")
-    with pytest.raises(ConfigError, match=words):
-        load_weights(path)
-    assert "executed" not in capsys.readouterr().out
-
-
 def embeddings(source: str, name: str, old: int, new: int, key: str) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)
     small = build_model(ModelConfig(source=source, name=name, pretrained=False), 3, old)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from dist_train.run.folder import RunDir, told_as_config
 
 
 def test_no_two_things_share_a_name(tree: dict[str, Any]) -> None:
-    run = RunDir.of(parse_config(tree))
+    run = RunDir.of(parse_config(tree).run)
     assert run.path == Path(tree["run"]["output_dir"]) / "test"
     paths = [getattr(run, name) for name, value in vars(RunDir).items() if isinstance(value, property)]
     assert len(set(paths)) == len(paths) > 10

@@ -18,7 +18,7 @@ def attempts(run: RunDir) -> list[dict[str, Any]]:
 
 def test_each_start_adds_an_entry(tree: dict[str, Any]) -> None:
     cfg = parse_config(tree)
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     assert begin_attempt(run, cfg, 2, ["a", "b"], ["NVIDIA H100"]) == 1
     assert begin_attempt(run, cfg, 1, ["a"]) == 2
     first, second = attempts(run)
@@ -32,7 +32,7 @@ def test_each_start_adds_an_entry(tree: dict[str, Any]) -> None:
 
 def test_what_killed_starts_left_half_written_is_removed(tree: dict[str, Any]) -> None:
     cfg = parse_config(tree)
-    run = RunDir.of(cfg)
+    run = RunDir.of(cfg.run)
     run.path.mkdir(parents=True)
     leftovers = [run.path / f".{name}.1234abcd.tmp" for name in ("metrics.jsonl", "result.json", "config.yaml")]
     for path in leftovers:

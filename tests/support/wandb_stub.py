@@ -1,7 +1,7 @@
 """A W&B server for tests: the GraphQL and file-stream calls that the real client makes, on loopback.
 
 It keeps what a real server would keep of each run (config, summary, history lines, exit code, tags ...), and
-can be told to hang, to answer 500 or to reject the key. ``python tests/wandb_stub.py [PORT]`` serves by hand.
+can be told to hang, to answer 500 or to reject the key. ``python -m tests.support.wandb_stub [PORT]`` serves by hand.
 """
 
 import contextlib

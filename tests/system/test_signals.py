@@ -6,7 +6,12 @@ import threading
 
 import pytest
 
-from dist_train.system.signals import STOP_SIGNALS, ignore_stop_signals, restored_handlers
+from dist_train.system.signals import (
+    STOP_SIGNALS,
+    ignore_stop_signals,
+    restored_handlers,
+    say_nothing_of_dead_children,
+)
 from tests.support.ranks import run_ranks
 
 
@@ -50,3 +55,20 @@ def _ignoring() -> bool:
 
 def test_ignored_signals_do_nothing() -> None:
     assert run_ranks(1, _ignoring) == [True]
+
+
+def _child_dies_after_the_end() -> str:
+    def complain(*_: object) -> None:
+        raise RuntimeError("a loader process was killed")
+
+    signal.signal(signal.SIGCHLD, complain)
+    say_nothing_of_dead_children()
+    child = os.fork()
+    if child == 0:
+        os._exit(1)
+    os.waitpid(child, 0)
+    return "nothing was said"
+
+
+def test_a_child_that_dies_at_exit_raises_nothing() -> None:
+    assert run_ranks(1, _child_dies_after_the_end) == ["nothing was said"]

@@ -17,9 +17,9 @@ from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_unt
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_result
 from dist_train.training.failure import explained, kind_of, note_failure, tell_torchrun
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _main(tree: dict[str, Any]) -> int:

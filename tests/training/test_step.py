@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dist_train.config import parse_config
-from dist_train.config.plan import make_plan
+from dist_train.config.planning import make_plan
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.learning.schedule import lr_factor

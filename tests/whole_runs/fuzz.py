@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import random
-import signal
 import sys
 import tempfile
 import time
@@ -25,9 +24,9 @@ import yaml
 
 from dist_train.drill.faults import FAULTS, CommandStart, Fault, Started, Traces, strike, wait_for_end, wait_until
 from dist_train.run.folder import RunDir
-from dist_train.system.processes import alive, send
+from tests.support.forked_start import ForkedStart
 from tests.support.images import make_image_folder
-from tests.support.ranks import RankFailure, Ranks, collect, start_ranks
+from tests.support.ranks import start_ranks
 from tests.support.runs import _main, changed, folder, published, rows, state_digest, train
 
 MODELS: tuple[dict[str, Any], ...] = (
@@ -55,36 +54,6 @@ def config(images: Path, output: Path, kind: int) -> dict[str, Any]:
         "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
     }
-
-
-class ForkedStart:
-    """Ranks forked with torch imported, as ``Started``; like torchrun it ends the others when one has died."""
-
-    agent = None
-
-    def __init__(self, ranks: Ranks) -> None:
-        self._ranks = ranks
-        self._died: float | None = None
-
-    def ranks(self) -> list[int]:
-        return [process.pid for process, _, _ in self._ranks]
-
-    def running(self) -> bool:
-        living = list(filter(alive, self.ranks()))
-        if len(living) < len(self._ranks):
-            self._died = self._died or time.monotonic()
-            if time.monotonic() - self._died > 10:
-                send(living, signal.SIGKILL)
-        if not living:
-            self._close()
-        return bool(living)
-
-    def _close(self) -> None:
-        ranks, self._ranks = self._ranks, []
-        try:
-            collect(ranks, quiet=True)
-        except RankFailure:
-            return  # what became of the run is in its folder
 
 
 class Tally:

@@ -10,9 +10,9 @@ import pytest
 
 from dist_train.drill.faults import Traces, wait_until
 from dist_train.run.folder import RunDir
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import RankFailure, Ranks, collect, start_ranks
 from tests.support.runs import _main, changed, folder, rows, state_digest, train
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _outputs(ranks: Ranks) -> list[str]:

@@ -23,9 +23,9 @@ from dist_train.drill.faults import Traces, wait_until
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal
 from dist_train.training import step as step_module
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import RankFailure, collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder, move_checkpoint, rows, state_digest, train
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _run(tree: dict[str, Any], world_size: int = 1) -> list[int]:

@@ -13,6 +13,9 @@ class EvalConfig(Section):
     """Wins over `every_epochs`."""
     batch_size: PositiveInt = 64
     """Images in one forward pass: the same at any world size, so that the result is too."""
+    crop: Literal["auto", "center", "squash", "pad"] = "auto"
+    """How evaluation, prediction and export make an image square; auto: as `augment.crop`, and center after
+    random_resized."""
     metric: Annotated[str, METRICS] = "top1"
     """Decides `best` and early stopping; losses and errors should fall, the others rise."""
     weights: Literal["ema", "raw"] = "ema"

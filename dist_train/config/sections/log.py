@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dist_train.config.types import PositiveInt, Section
-from dist_train.config.user_code import CALLABLE
+from dist_train.config.types import CALLABLE, PositiveInt, Section
 
 
 class WandbConfig(Section):

@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator
 
 from dist_train.config.choices import LOSSES
-from dist_train.config.types import Fraction, NonNegativeFloat, PositiveFloat, Section
-from dist_train.config.user_code import CALLABLE
+from dist_train.config.types import CALLABLE, Fraction, NonNegativeFloat, PositiveFloat, Section
 
 
 def _objective(value: str) -> str:

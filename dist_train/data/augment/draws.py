@@ -1,8 +1,8 @@
-"""What is drawn for a training sample: crop box, flip, RandAugment's operations. How it is applied stands elsewhere.
+"""The random numbers of a training sample: crop box, flip, RandAugment's operations.
 
-The draws follow from a key and the size of the image alone. The CPU path (augment.py) and the device path
-(device_ops.py) apply the same ones. They are torchvision's: its RandomResizedCrop and RandAugment draw the same from
-a generator in the same state.
+They follow only from a key and the size of the image. The CPU path (on_cpu.py) and the device path (on_device.py) apply
+the same ones. They equal torchvision's: its RandomResizedCrop and RandAugment draw the same from a generator in the same
+state.
 """
 
 import math
@@ -18,7 +18,7 @@ OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
     "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize",
 )  # fmt: skip
-"""RandAugment's (Cubuk et al., 2019), in torchvision's order."""
+"""RandAugment's operations (Cubuk et al., 2019), in torchvision's order."""
 
 SIGNED = frozenset(OPERATIONS[1:10])
 """Operations whose magnitude is negated for every other image."""
@@ -26,7 +26,7 @@ SIGNED = frozenset(OPERATIONS[1:10])
 CODES = tuple(
     2 * number + negative for number, name in enumerate(OPERATIONS) for negative in range(1 + (name in SIGNED))
 )
-"""Operation i is coded 2 i, and 2 i + 1 with its magnitude negated."""
+"""The code of operation i is 2 i, or 2 i + 1 with its magnitude negated."""
 
 LEVELS = 31
 CROP_ATTEMPTS = 10
@@ -37,7 +37,7 @@ class Draws:
     """What happens to one sample, in this order.
 
     Attributes:
-        box: the part that is kept; None keeps the middle.
+        box: the part that a random crop keeps; None without random crops.
         flip: left and right are exchanged.
         codes: of the operations.
     """
@@ -48,7 +48,7 @@ class Draws:
 
 
 class Drawer:
-    """Draws for the samples of a data set. Costs 15 to 40 us a sample."""
+    """Draws for the samples of a data set. It takes 15 to 40 us per sample."""
 
     def __init__(self, cfg: AugmentConfig) -> None:
         self._cfg = cfg
@@ -56,7 +56,7 @@ class Drawer:
         self._log_ratio = torch.log(torch.tensor(cfg.crop_ratio)).tolist()
 
     def __call__(self, key: int, height: int, width: int) -> Draws:
-        """The draws for a sample of ``height`` x ``width`` pixels, as a function of ``key``."""
+        """Return the draws for a sample of ``height`` x ``width`` pixels, as a function of ``key``."""
         self._generator.manual_seed(key)
         box = self._box(height, width) if self._cfg.crop == "random_resized" else None
         flip = self._uniform() < self._cfg.hflip
@@ -74,9 +74,9 @@ class Drawer:
         return 2 * operation + (OPERATIONS[operation] in SIGNED and self._uniform() <= 0.5)
 
     def _box(self, height: int, width: int) -> Box:
-        """A part of random area and shape; after ten that do not fit, the largest middle part of allowed shape.
+        """Return a part of random area and shape; after ten that do not fit, the largest middle part of allowed shape.
 
-        Where torchvision's would have no pixel left (of lines of one pixel, with unusual ratios), one is.
+        It has at least one pixel. Torchvision's may have none, for lines of one pixel and unusual ratios.
         """
         low, high = self._cfg.crop_scale
         for _ in range(CROP_ATTEMPTS):
@@ -96,12 +96,12 @@ class Drawer:
 
 
 def operation(code: int) -> str:
-    """The name of the operation that ``code`` stands for."""
+    """Return the name of the operation with this code."""
     return OPERATIONS[code // 2]
 
 
 def magnitude(code: int, level: int, height: int, width: int) -> float:
-    """The signed magnitude, in the operation's own unit, for an image of ``height`` x ``width`` pixels.
+    """Return the signed magnitude, in the operation's own unit, for an image of ``height`` x ``width`` pixels.
 
     Args:
         level: ``augment.randaugment.magnitude``, 0 to 30.

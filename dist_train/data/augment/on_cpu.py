@@ -1,10 +1,9 @@
-"""From an RGB image to uint8 pixels on the CPU: crop, flip, RandAugment. One function per split.
+"""From an RGB image to uint8 pixels on the CPU: crop, flip, RandAugment.
 
 Every random number of a sample follows from its key, a function of (seed, epoch, index), so a sample looks the same
 after a resume, in any process, at any world size.
 """
 
-import math
 from collections.abc import Callable
 
 import cv2
@@ -15,37 +14,21 @@ from torchvision.transforms.v2 import functional as F
 
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
+from dist_train.data.augment.frame import BLACK, Frame, training_frame
 from dist_train.data.augment.randaugment_cpu import operations
-from dist_train.data.decoding.picture import RGB, Picture, Transform
+from dist_train.data.decoding.picture import RGB, Colour, Picture, Transform, part
+
+MOST_RESIZED_PIXELS = 2**26
+"""200 MB. An image that ``center`` would resize to more, such as one of 1 x 10,000 pixels, is cut before it is resized."""
 
 
-def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
-    """Share of the resized image that evaluation keeps: the model's own after random crops, else all of it.
-
-    Cutting the middle out makes up for random crops, which show objects larger; without them it only loses pixels.
-    """
-    return crop_pct if cfg.crop == "random_resized" else 1.0
-
-
-def shorter_side(size: int, crop_pct: float) -> int:
-    """To how many pixels evaluation resizes the shorter side, before it cuts out the middle: as timm, rounded down.
-
-    What is added makes up for rounding where ``crop_pct`` is a ratio of two sizes, as torchvision gives them.
-    """
-    return math.floor(size / crop_pct + 1e-9)
-
-
-def evaluation_transform(size: int, crop_pct: float) -> Callable[[RGB], RGB]:
-    """Resize the shorter side to ``shorter_side`` (bicubic), cut the middle ``size`` x ``size``."""
-
-    def transform(image: RGB) -> RGB:
-        return middle(image, shorter_side(size, crop_pct), size, "bicubic")
-
-    return transform
+def evaluation_transform(frame: Frame) -> Callable[[RGB], RGB]:
+    """Return the transform of evaluation: uint8 [H, W, 3] to uint8 [S, S, 3], bicubic."""
+    return lambda image: framed(image, frame, "bicubic")
 
 
 def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
-    """A transform that needs no random numbers, in the form of one that does."""
+    """Return a transform that takes no random numbers, in the form of one that does."""
 
     def place(picture: Picture, _key: int, target: RGB) -> None:
         target[...] = transform(picture.pixels())
@@ -53,20 +36,25 @@ def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
     return place
 
 
-def training_transform(cfg: AugmentConfig, size: int) -> Transform:
-    """Crop, flip, RandAugment (Cubuk et al., 2019, as torchvision implements it) as ``augment`` says."""
-    cv2.setNumThreads(0)  # one core each: loader processes are forked, and OpenCV's threads would not survive that
-    draw = Drawer(cfg)
+def training_transform(cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> Transform:
+    """Return crop, flip and RandAugment (Cubuk et al., 2019, as torchvision implements it) by ``augment``.
+
+    Args:
+        size: of the model's input, in pixels.
+        fill: colour of the margins of a padded image.
+    """
+    cv2.setNumThreads(0)  # loader processes are forked, and OpenCV's threads do not survive a fork
+    draw, frame = Drawer(cfg), training_frame(cfg, size, fill)
     known = operations(cfg.randaugment, size) if cfg.randaugment else {}
     spare = np.empty((2, size, size, 3), dtype=np.uint8)
 
     def transform(picture: Picture, key: int, target: RGB) -> None:
         draws = draw(key, *picture.size)
         pixels = picture.pixels(draws.box)
-        if draws.box is None:
-            pixels = middle(pixels, size, size, cfg.interpolation)
-        else:
+        if frame is None:
             pixels = resized(pixels, size, size, cfg.interpolation)
+        else:
+            pixels = framed(pixels, frame, cfg.interpolation)
         steps = [step for code in draws.codes if (step := known[code]) is not None]
         if draws.flip:
             steps.insert(0, _flip)
@@ -84,21 +72,44 @@ def _flip(source: RGB, target: RGB) -> None:
     cv2.flip(source, 1, target)
 
 
+def framed(image: RGB, frame: Frame, interpolation: str) -> RGB:
+    """Return an image as uint8 [S, S, 3], whole or its middle."""
+    if frame.mode == "center":
+        return middle(image, frame.shorter, frame.size, interpolation)
+    height, width = frame.resized(*image.shape[:2])
+    image = resized(image, height, width, interpolation)
+    if (height, width) == (frame.size, frame.size):
+        return image
+    top, left, height, width = frame.place(height, width)
+    padded = np.full((frame.size, frame.size, 3), frame.fill, dtype=np.uint8)
+    padded[top : top + height, left : left + width] = image
+    return padded
+
+
 def middle(image: RGB, shorter: int, size: int, interpolation: str) -> RGB:
-    """Resize the shorter side, cut out the middle; an image that is smaller than ``size`` gets a black margin."""
+    """Resize the shorter side and cut the middle out; an image smaller than ``size`` gets a black margin."""
     height, width = image.shape[:2]
     least = min(height, width)
+    if shorter * height / least * (shorter * width / least) > MOST_RESIZED_PIXELS:
+        image = _middle_strip(image, least * (size // shorter + 2))
+        height, width = image.shape[:2]
     image = resized(image, int(shorter * height / least), int(shorter * width / least), interpolation)
     if image.shape[:2] == (size, size):
         return image
     return np.ascontiguousarray(F.center_crop(torch.from_numpy(image).permute(2, 0, 1), [size, size]).permute(1, 2, 0))
 
 
+def _middle_strip(image: RGB, longest: int) -> RGB:
+    # As much is cut on the one side as on the other: half a pixel is many after resizing.
+    height, width = (min(side, longest + (side - longest) % 2) for side in image.shape[:2])
+    return part(image, ((image.shape[0] - height) // 2, (image.shape[1] - width) // 2, height, width))
+
+
 def resized(image: RGB, height: int, width: int, interpolation: str) -> RGB:
-    """An image resized with antialiasing, as torchvision does it with uint8 tensors."""
+    """Return an image resized with antialiasing, as torchvision resizes uint8 tensors."""
     if image.shape[:2] == (height, width):
         return image
-    # As one of a batch whose channels are last, and are so again in the result: all other ways copy.
+    # As one image of a batch with channels last, in and out: all other forms are copied.
     pixels_1CHW = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
     smooth = interpolation != "nearest"
     found = interpolate(pixels_1CHW, [height, width], mode=interpolation, antialias=smooth)

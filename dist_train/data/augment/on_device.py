@@ -1,4 +1,4 @@
-"""What happens to a batch on the device: augment where that is wanted, normalise, erase, mix."""
+"""What happens to a batch on the device: augment (with ``augment.device``), normalise, erase, mix."""
 
 import inspect
 import random
@@ -14,6 +14,7 @@ from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.sections.loss import LossConfig
 from dist_train.data.augment.randaugment_device import DeviceOperations
+from dist_train.data.augment.statistics import mean_colour, statistics
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError
 from dist_train.model.build import Network
@@ -23,24 +24,20 @@ from dist_train.seeding import fold_in
 class Normalise:
     """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the mean and standard deviation of ``data``, or the model's.
 
-    The result has the memory layout that the model wants.
+    The result has the memory layout that the model wants. ``mean_colour`` is the RGB colour that becomes about zero.
     """
 
     def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
         mean, std = statistics(cfg, network)
+        self.mean_colour = mean_colour(cfg, network)
         self._mean = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
         self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
-        # Type and layout change in one pass over the images; apart, they take twice the time of all this.
+        # Type and layout change in one pass over the images; two passes take twice the time of this function.
         images = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
         return images.sub_(self._mean).mul_(self._scale)
-
-
-def statistics(cfg: DataConfig, network: Network) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the three channels, of images in [0, 1]."""
-    return cfg.mean or network.mean, cfg.std or network.std
 
 
 FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}
@@ -51,7 +48,7 @@ class DeviceAugment:
     """Crop, flip and RandAugment as drawn for each sample (``augment.device``); normalise; RandomErasing, Mixup / CutMix
     (timm's), with random numbers that follow from a key.
 
-    timm draws from Python's and NumPy's global generators, which are seeded here for each micro-batch, and the
+    timm draws from Python's and NumPy's global generators, which this class seeds for each micro-batch, and the
     colours of erased rectangles from the device's generator, which the caller seeds.
     """
 
@@ -64,7 +61,7 @@ class DeviceAugment:
         device: torch.device,
         size: int,
     ) -> None:
-        self._operations = DeviceOperations(cfg, size) if cfg.device else None
+        self._operations = DeviceOperations(cfg, size, normalise.mean_colour) if cfg.device else None
         if self._operations is not None:
             self._operations.prepare(device)
         self._normalise = normalise
@@ -74,10 +71,11 @@ class DeviceAugment:
             self._mix = _mixing(cfg, loss, index)
 
     def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised images [B, 3, S, S], and targets: float [B, K] where images are mixed, else as they came.
+        """Return normalised images [B, 3, S, S], and targets: float [B, K] if images are mixed, else unchanged.
 
         Args:
-            drawn: what ``device_ops.packed`` gave, with ``augment.device``.
+            key: of the random numbers of this micro-batch.
+            drawn: with ``augment.device``, the result of ``randaugment_device.packed``.
         """
         if self._operations is not None:
             images_BHWC = self._operations(images_BHWC, *drawn)
@@ -95,8 +93,8 @@ def _mixing(cfg: AugmentConfig, loss: LossConfig, index: DataIndex) -> Mixup:
     of_sets = index.task == "multilabel"
     if of_sets and "multi_label" not in inspect.signature(Mixup).parameters:
         raise ConfigError(
-            f"`augment.mixup` ({cfg.mixup:g}) and `augment.cutmix` ({cfg.cutmix:g}) of label sets need timm 1.0.31, and this is "
-            f"{timm.__version__}; install it, or set both to 0"
+            f"`augment.mixup` ({cfg.mixup:g}) and `augment.cutmix` ({cfg.cutmix:g}) need timm 1.0.31 or later where `data.task` is "
+            f"multilabel, and timm {timm.__version__} is installed; upgrade it, or set both to 0"
         )
     return Mixup(
         mixup_alpha=cfg.mixup,

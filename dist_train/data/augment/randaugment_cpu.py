@@ -1,9 +1,9 @@
-"""RandAugment's operations on uint8 pixels: what torchvision makes of a PIL image, several times as fast.
+"""RandAugment's operations on uint8 pixels: the results of torchvision on PIL images, several times as fast.
 
-Tables and maps are taken from torchvision's own functions, applied once to a ramp of values or of coordinates, so that
-they are right by construction. All operations give the same bits as torchvision, but for shears and rotations under
-``bilinear``: there OpenCV computes in float32 and Pillow in float64, and a few values are one level off, at most one
-in 20 of noise, less than one in 200 of a photograph. Before version 5 OpenCV rounded coordinates to 1/32 pixel.
+Tables and maps come from torchvision's own functions, applied once to a ramp of values or of coordinates. All operations
+give the same bits as torchvision, except for shears and rotations with ``bilinear``: there OpenCV computes in float32 and
+Pillow in float64, and a few values differ by one level, at most one in 20 of noise, less than one in 200 of a photograph.
+OpenCV must be version 5: earlier ones round coordinates to 1/32 pixel.
 """
 
 import math
@@ -23,21 +23,21 @@ from dist_train.data.augment.draws import CODES, magnitude, operation
 from dist_train.data.decoding.picture import RGB
 
 Step = Callable[[RGB, RGB], object]
-"""Reads an image and writes another of the same size: two different arrays, both contiguous."""
+"""(source, target): reads an image and writes one of the same size. Two different arrays, both contiguous."""
 
 Fill = tuple[int, int, int]
 
 Table = NDArray[np.uint8]
-"""What becomes of each value; uint8 [256]."""
+"""The new value of each value; uint8 [256]."""
 
 VALUES = np.arange(256, dtype=np.uint8)
 
 SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
-"""Pillow's kernel that Sharpness blends with."""
+"""Pillow's kernel for the smooth image that Sharpness blends with."""
 
 
 def operations(cfg: RandAugmentConfig, size: int) -> dict[int, Step | None]:
-    """For each code what it does to an image of ``size`` x ``size`` pixels; None does nothing."""
+    """Return for each code its operation on an image of ``size`` x ``size`` pixels; None for the identity."""
     return {code: _step(cfg, operation(code), magnitude(code, cfg.magnitude, size, size)) for code in CODES}
 
 
@@ -71,7 +71,7 @@ def _step(cfg: RandAugmentConfig, name: str, amount: float) -> Step | None:
 
 
 def _ramp(function: Callable[..., Image.Image], *args: Any) -> Table:
-    """What torchvision's ``function`` of a PIL image makes of each value."""
+    """Return what torchvision's ``function`` on a PIL image makes of each value."""
     return np.array(function(Image.fromarray(VALUES[None]), *args)).ravel()
 
 
@@ -90,7 +90,7 @@ def _through(table: Table | None, plane: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def _stretching(plane: NDArray[np.uint8]) -> Table | None:
-    """From its least and greatest value to 0 and 255."""
+    """Return the table that maps the least and the greatest value to 0 and 255."""
     low, high = int(plane.min()), int(plane.max())
     return None if high <= low else _stretched(low, high)
 
@@ -102,18 +102,18 @@ def _stretched(low: int, high: int) -> Table:
 
 
 def _equalizing(plane: NDArray[np.uint8]) -> Table | None:
-    """As many pixels between any two values, as far as values that are equal allow."""
+    """Return the table that makes the histogram as flat as equal values allow."""
     counts = cv2.calcHist([plane], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     last = counts[counts.nonzero()[0][-1]]
     step = int(plane.size - last) // 255
-    if not step:  # a single value too
+    if not step:  # also the case for an image of a single value
         return None
     below: NDArray[np.int64] = np.cumsum(counts) - counts
     return np.clip((step // 2 + below) // step, 0, 255).astype(np.uint8)
 
 
 def _grey(source: RGB) -> NDArray[np.uint8]:
-    """By Pillow, for OpenCV weighs the colours a little differently; from 4 bytes a pixel, which Pillow need not copy."""
+    """Return greys by Pillow: OpenCV weighs colours a little differently. Pillow takes 4 bytes per pixel without a copy."""
     height, width = source.shape[:2]
     pixels = cv2.cvtColor(source, cv2.COLOR_RGB2RGBA)
     return np.asarray(Image.frombuffer("RGBX", (width, height), pixels, "raw", "RGBX", 0, 1).convert("L"))
@@ -137,13 +137,13 @@ def _color(factor: float, source: RGB, target: RGB) -> None:
 
 def _sharpness(factor: float, source: RGB, target: RGB) -> None:
     smooth = cv2.filter2D(source, -1, SMOOTH)
-    for edge in (0, -1):  # Pillow leaves them as they are
+    for edge in (0, -1):  # Pillow does not change the edges
         smooth[edge], smooth[:, edge] = source[edge], source[:, edge]
     _blend(smooth, source, factor, target)
 
 
 def _blend(dull: NDArray[Any], source: RGB, factor: float, target: RGB) -> None:
-    """``dull + factor * (source - dull)``, cut off at 0 and 255 and rounded down; in float32 steps, as Pillow's."""
+    """Write ``dull + factor * (source - dull)``, limited to 0 and 255 and rounded down; in float32, as Pillow."""
     result, base = source.astype(np.float32), dull.astype(np.float32)
     result -= base
     result *= np.float32(factor)
@@ -153,15 +153,15 @@ def _blend(dull: NDArray[Any], source: RGB, factor: float, target: RGB) -> None:
 
 
 def _translate(right: int, down: int, fill: Fill, source: RGB, target: RGB) -> None:
-    """By whole pixels; negative ones are to the left and up."""
+    """Shift by whole pixels; negative numbers shift left and up."""
     height, width = source.shape[:2]
     kept = source[max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
-    bare = max(down, 0), max(-down, 0), max(right, 0), max(-right, 0)
-    cv2.copyMakeBorder(kept, *bare, cv2.BORDER_CONSTANT, target, fill)
+    margins = max(down, 0), max(-down, 0), max(right, 0), max(-right, 0)
+    cv2.copyMakeBorder(kept, *margins, cv2.BORDER_CONSTANT, target, fill)
 
 
 def _warp_nearest(name: str, amount: float, fill: Fill, source: RGB, target: RGB) -> None:
-    """Pixels are taken as single numbers of 32 bits; behind the last stands the fill."""
+    """Copy pixels as single numbers of 32 bits; the last number is the fill."""
     height, width = source.shape[:2]
     numbers = np.empty(height * width + 1, dtype=np.uint32)
     pixels = numbers.view(np.uint8).reshape(-1, 4)
@@ -172,17 +172,17 @@ def _warp_nearest(name: str, amount: float, fill: Fill, source: RGB, target: RGB
 
 
 def _warp_bilinear(name: str, amount: float, fill: Fill, source: RGB, target: RGB) -> None:
-    x, y, bare = _between(name, amount, *source.shape[:2])
-    # 256 times the values, so that the fraction that Pillow cuts off can be cut off here too.
+    x, y, outside = _between(name, amount, *source.shape[:2])
+    # 256 times the values, so that the fraction is cut off at the end, as Pillow does.
     fine = np.multiply(source, np.uint16(256), dtype=np.uint16)
     found = cv2.remap(fine, x, y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
     np.right_shift(found, 8, out=target, casting="unsafe")
-    cv2.copyTo(_filled(fill, *source.shape[:2]), bare, target)
+    cv2.copyTo(_filled(fill, *source.shape[:2]), outside, target)
 
 
 @lru_cache(maxsize=16)
 def _nearest(name: str, amount: float, height: int, width: int) -> NDArray[np.int64]:
-    """The number of the pixel that each pixel is taken from; ``height * width`` where there is none."""
+    """Return for each pixel the number of its source pixel; ``height * width`` outside of the image."""
     numbers = np.arange(height * width, dtype=np.int32).reshape(height, width)
     return _by_torchvision(name, amount, numbers, InterpolationMode.NEAREST, fill=height * width).astype(np.int64)
 
@@ -191,7 +191,7 @@ def _nearest(name: str, amount: float, height: int, width: int) -> NDArray[np.in
 def _between(
     name: str, amount: float, height: int, width: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
-    """x and y of the point that each pixel is taken from, and 1 where it lies outside of the image."""
+    """Return x and y of each pixel's source, and 1 where that lies outside of the image."""
     y, x = (ramp.astype(np.float32) for ramp in np.indices((height, width)))
     inside = np.ones((height, width), dtype=np.float32)
     bilinear = InterpolationMode.BILINEAR
@@ -205,7 +205,7 @@ def _filled(fill: Fill, height: int, width: int) -> RGB:
 
 
 def _by_torchvision(name: str, amount: float, plane: NDArray[Any], mode: InterpolationMode, fill: int) -> NDArray[Any]:
-    """A plane of numbers, sheared or turned as RandAugment does it; ``amount`` is a slope or degrees."""
+    """Return a plane of numbers, sheared or rotated as RandAugment does it; ``amount`` is a slope, or degrees."""
     image = Image.fromarray(plane)
     if name == "Rotate":
         return np.array(F.rotate(image, amount, interpolation=mode, fill=fill))

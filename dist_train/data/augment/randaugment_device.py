@@ -1,7 +1,7 @@
-"""Crop, flip and RandAugment of a batch on its device, each sample as it was drawn, by torchvision v2's functionals.
+"""Crop, flip and RandAugment of a batch on its device, as drawn for each sample, by torchvision v2's functionals.
 
-Samples with the same operation and magnitude go through a functional together. All that is decided is decided on the
-host, from draws that are made there: the device is never asked for anything.
+Samples with the same operation and magnitude go through a functional together. The host draws and decides everything:
+it never waits for the device.
 """
 
 import math
@@ -17,31 +17,39 @@ from torchvision.transforms.v2 import functional as F
 
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import CODES, Draws, magnitude, operation
+from dist_train.data.augment.frame import BLACK, Frame, training_frame
+from dist_train.data.decoding.picture import Colour
 
 BOX, FLIP, OPERATIONS = slice(0, 4), 4, slice(5, None)
-"""Columns of draws in a tensor; no box is all zeros."""
+"""Columns of the tensor of draws; without a box the first four are zero."""
 
 
 def packed(draws: Iterable[Draws]) -> tuple[Tensor, Tensor]:
-    """Draws as a tensor int64 [B, 5 + operations], and the rows of each kind of draw.
+    """Return draws as a tensor int64 [B, 5 + operations], and rows that pick samples, int64 [1 + operations, B].
 
-    The rows are int64 [1 + operations, B]: first the samples in the order of whether they are flipped, then in the order
-    of their first operation, and so on. Slices of them pick samples on the device.
+    The first row holds the samples sorted by flip, the next ones sorted by first operation, second operation, and so on.
+    Slices of the rows pick samples on the device.
     """
     table = torch.tensor([[*(one.box or (0, 0, 0, 0)), int(one.flip), *one.codes] for one in draws])
     return table, table[:, FLIP:].argsort(dim=0, stable=True).T.contiguous()
 
 
 class DeviceOperations:
-    """Applies draws to a batch of small images; the result has the model's size."""
+    """Applies draws to a batch of small images; the result has the model's size.
 
-    def __init__(self, cfg: AugmentConfig, size: int) -> None:
+    Args:
+        size: of the model's input, in pixels.
+        fill: colour of the margins of a padded image.
+    """
+
+    def __init__(self, cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> None:
         self._cfg, self._size = cfg, size
+        self._frame = training_frame(cfg, size, fill)
         self._interpolation = InterpolationMode(cfg.interpolation)
         self._constants = KeptConstants()
 
     def __call__(self, images_BHWC: Tensor, draws: Tensor, rows: Tensor) -> Tensor:
-        """uint8 [B, h, w, 3] to uint8 [B, S, S, 3].
+        """Return uint8 [B, S, S, 3], of uint8 [B, h, w, 3].
 
         Args:
             draws: on the host.
@@ -66,18 +74,33 @@ class DeviceOperations:
                 self._applied(code, image)
 
     def _cropped(self, images: Tensor, boxes: list[list[int]]) -> Tensor:
+        if self._frame is not None:
+            return self._framed(images, self._frame)
         side = [self._size, self._size]
-        if self._cfg.crop == "center":
-            resized = F.resize(images, [self._size], interpolation=self._interpolation, antialias=True)
-            return F.center_crop(resized, side)  # type: ignore[no-any-return]
         parts = [
             F.resized_crop(image, *box, side, interpolation=self._interpolation, antialias=True)
             for image, box in zip(images, boxes, strict=True)
         ]
         return torch.stack(parts)
 
+    def _framed(self, images: Tensor, frame: Frame) -> Tensor:
+        side = [frame.size, frame.size]
+        if frame.mode == "center":
+            resized = F.resize(images, [frame.size], interpolation=self._interpolation, antialias=True)
+            return F.center_crop(resized, side)  # type: ignore[no-any-return]
+        height, width = frame.resized(*images.shape[-2:])
+        found: Tensor = F.resize(images, [height, width], interpolation=self._interpolation, antialias=True)
+        if [height, width] == side:
+            return found
+        padded = found.new_empty((len(found), 3, *side))
+        for channel, level in enumerate(frame.fill):
+            padded[:, channel].fill_(level)
+        top, left, height, width = frame.place(height, width)
+        padded[:, :, top : top + height, left : left + width] = found
+        return padded
+
     def _applied(self, code: int, images: Tensor) -> Any:
-        """What torchvision's RandAugment does with an operation and its magnitude."""
+        """Return what torchvision's RandAugment makes of images, by an operation and its magnitude."""
         assert self._cfg.randaugment is not None
         height, width = images.shape[-2:]
         amount = magnitude(code, self._cfg.randaugment.magnitude, height, width)
@@ -133,14 +156,14 @@ def _replace(images: Tensor, rows: Tensor, by: Tensor) -> None:
 
 
 def _groups(values: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each value of a draw with the rows of the samples that drew it; ``rows`` are in the order of ``values``."""
+    """Return each value of a draw with the rows of the samples that drew it; ``rows`` are sorted by ``values``."""
     found, counts = torch.unique(values, return_counts=True)
     return zip(found.tolist(), rows.split_with_sizes(counts.tolist()), strict=True)
 
 
 @contextmanager
 def sums_in_any_order() -> Iterator[None]:
-    """Equalize counts pixels: sums of integers, the same in any order, which deterministic mode forbids on a GPU."""
+    """Allow equalize to count pixels: sums of integers are equal in any order, but deterministic mode forbids them."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
     try:
@@ -152,7 +175,7 @@ def sums_in_any_order() -> Iterator[None]:
 class KeptConstants(TorchFunctionMode):
     """Keeps on the device what torchvision makes there from Python numbers at each call, such as matrices of shears.
 
-    Making it anew would have the host wait for the device each time.
+    Without it the host would wait for the device at each call.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """From a file of any image format to RGB pixels, in one way for training, evaluation and prediction.
 
-Decided here: Exif orientation is applied, the first frame of an animation counts, transparency is laid on white,
-and 16-bit and floating point greys are scaled to 8 bits instead of being cut off at 255.
+Exif orientation is applied, the first frame of an animation counts, transparency is laid on white. Images of more than 8
+bits per channel are mapped to 8 by the ``DecodeRules`` of the run.
 """
 
 import io
@@ -11,38 +11,43 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dist_train.data.decoding.deep import DeepImage, as_0_1_0, deep_image, is_deep
 from dist_train.data.decoding.jpeg import decode, quiet, size_if_plain, turn
 from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, part
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import DataError
+
+HEADER_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class PlainJpeg:
-    """A JPEG file with nothing odd about it. What the fast decoder will not have is left to Pillow."""
+    """A JPEG file that the fast decoder takes, by its headers. Pillow decodes it if the fast decoder refuses it."""
 
     path: str | Path
     content: bytes
     size: tuple[int, int]
+    rules: DecodeRules
 
     def pixels(self, box: Box | None = None) -> RGB:
         found = decode(self.content, box)
         if found is None:
-            whole = _by_pillow(self.path, self.content)
+            whole = _by_pillow(self.path, self.content, self.rules)
             return whole if box is None else part(whole, box)
         return found
 
 
-def read_rgb(path: str | Path) -> RGB:
-    """Decode a file to RGB; raises as ``open_picture``."""
-    return open_picture(path).pixels()
+def read_rgb(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> RGB:
+    """Decode a file to uint8 [H, W, 3]; raise as ``open_picture``."""
+    return open_picture(path, rules).pixels()
 
 
-def open_picture(path: str | Path) -> Picture:
-    """Read a file. Plain JPEG files are decoded later, by a faster way to the same pixels.
+def open_picture(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Picture:
+    """Read a file. Plain JPEG files are decoded when their pixels are asked for, and by a faster decoder.
 
     Raises:
-        BadImage: it is not an image, or is cut short.
-        DataError: the file cannot be read at all. That is never skipped: it may well be there tomorrow.
+        BadImage: the file is no image, is truncated, or has too many pixels.
+        DataError: the file cannot be read at all. Such an image is never skipped: it may be readable tomorrow.
     """
     try:
         with open(path, "rb", buffering=0) as file:
@@ -52,41 +57,82 @@ def open_picture(path: str | Path) -> Picture:
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
     size = size_if_plain(content)
-    return Decoded(_by_pillow(path, content)) if size is None else PlainJpeg(path, content, size)
+    if size is None:
+        return Decoded(_by_pillow(path, content, rules))
+    try:
+        _refuse_size(*size, rules)
+    except ValueError as error:
+        raise BadImage(f"cannot read the image {path}: {error}") from None
+    return PlainJpeg(path, content, size, rules)
 
 
-def _by_pillow(path: str | Path, content: bytes) -> RGB:
+def stored_values(path: str | Path, rules: DecodeRules) -> DeepImage | None:
+    """Return an image of more than 8 bits per channel with its values; None for all others, which are not decoded."""
+    try:
+        with open(path, "rb") as file, quiet():
+            head = file.read(HEADER_BYTES)
+            with Image.open(file) as image:
+                if not is_deep(image, head):
+                    return None
+                _refuse_size(image.height, image.width, rules)
+                image.load()
+                file.seek(0)
+                return deep_image(image, file.read())
+    except Exception:  # noqa: BLE001 - a file that cannot be decoded is refused where it is used
+        return None
+
+
+def left_out(path: str | Path) -> list[str]:
+    """Return what a file holds and its pixels do not show, by its header; nothing of a file that cannot be read."""
+    try:
+        with quiet(), Image.open(path) as image:
+            several = getattr(image, "n_frames", 1) > 1
+            kinds = {"several pages or frames": several, "transparency": image.has_transparency_data}
+            return [kind for kind, found in kinds.items() if found]
+    except Exception:  # noqa: BLE001 - a file that cannot be decoded is refused where it is used
+        return []
+
+
+def _by_pillow(path: str | Path, content: bytes, rules: DecodeRules) -> RGB:
     try:
         with quiet(), Image.open(io.BytesIO(content)) as image:
-            return to_rgb(image)
+            _refuse_size(image.height, image.width, rules)
+            return to_rgb(image, rules, content)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - decoders raise whatever broken bytes lead them to
+    except Exception as error:  # noqa: BLE001 - decoders raise many kinds of errors at damaged files
         reason = str(error).replace(f"{io.BytesIO.__module__}", "").split(" <")[0] or type(error).__name__
         raise BadImage(f"cannot read the image {path}: {reason}") from None
 
 
-def to_rgb(image: Image.Image) -> RGB:
-    """An image of any mode as RGB, the way up that its Exif orientation says."""
-    image.load()  # with which Pillow turns a TIFF image itself, and forgets its orientation
+def _refuse_size(height: int, width: int, rules: DecodeRules) -> None:
+    if rules.max_pixels is not None and height * width > rules.max_pixels:
+        raise ValueError(
+            f"it has {width} x {height} pixels, more than `data.max_pixels` ({rules.max_pixels}); make the file smaller, or "
+            f"raise the key: the image takes {3 * height * width / 1e9:.1f} GB of memory in a loader process"
+        )
+
+
+def to_rgb(image: Image.Image, rules: DecodeRules = DEFAULT_RULES, content: bytes = b"") -> RGB:
+    """Return an image of any mode as uint8 [H, W, 3], turned as its Exif orientation says.
+
+    Args:
+        content: of its file, if there is one: Pillow keeps only 8 bits of colours.
+
+    Raises:
+        ValueError: it has no pixels, or values that are NaN or infinite.
+    """
+    if 0 in image.size:
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
+    image.load()  # turns a TIFF image, and removes its orientation
     turned = turn(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_8_bits(image)
-    if turned is not None:  # ImageOps.exif_transpose fails at other tags that are damaged, which it writes anew
+    deep = deep_image(image, b"" if rules.as_0_1_0 else content)
+    if deep is not None:
+        image = Image.fromarray(as_0_1_0(image)) if rules.as_0_1_0 else deep.in_8_bits(rules.value_range)
+    if turned is not None:  # ImageOps.exif_transpose would fail at other tags that are damaged: it writes them again
         image = image.transpose(turned)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 bits by their upper 8; of other depths from their least to their greatest value."""
-    pixels = np.asarray(image)
-    if pixels.dtype.itemsize == 2 or (pixels.dtype.kind == "i" and pixels.min() >= 0 and 255 < pixels.max() < 65536):
-        return Image.fromarray((pixels // 256).astype(np.uint8))
-    low, high = float(pixels.min()), float(pixels.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it has pixels that are not finite numbers")
-    return Image.fromarray(((pixels - low) * (255 / (high - low or 1))).round().astype(np.uint8))

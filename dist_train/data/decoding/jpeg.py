@@ -1,4 +1,4 @@
-"""The fast way to decode a JPEG file with nothing odd about it: the same pixels as Pillow's, and only those needed."""
+"""A fast decoder for plain JPEG files: the same pixels as Pillow's, and only those that are needed."""
 
 import io
 import warnings
@@ -21,17 +21,17 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What puts an image the right way up, by its Exif orientation."""
+"""The transposition that puts an image upright, by its Exif orientation."""
 
 START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
-"""Baseline, extended and progressive; Pillow decides about rarer ones."""
+"""Baseline, extended and progressive; rarer ones are left to Pillow."""
 
 START_OF_SCAN, APP1, APP2 = 0xDA, 0xE1, 0xE2
 END_OF_IMAGE = b"\xff\xd9"
 
 
 def size_if_plain(content: bytes) -> tuple[int, int] | None:
-    """Height and width of a plain JPEG file; None of all else."""
+    """Return height and width of a plain JPEG file; None for any other file."""
     try:
         return _size_if_plain(content) if content.startswith(b"\xff\xd8\xff") else None
     except IndexError:
@@ -39,7 +39,7 @@ def size_if_plain(content: bytes) -> tuple[int, int] | None:
 
 
 def decode(content: bytes, box: Box | None = None) -> RGB | None:
-    """uint8 [H, W, 3] of a plain file, or of its part in ``box``; None of whatever a decoder warns about."""
+    """Return uint8 [H, W, 3], whole or the part in ``box``; None if a decoder warns about the file."""
     if box is not None and content.endswith(END_OF_IMAGE) and (decode_part := part_decoder()):
         found = decode_part(content, box)
         if found is not None:
@@ -52,7 +52,7 @@ def decode(content: bytes, box: Box | None = None) -> RGB | None:
 
 
 def _size_if_plain(content: bytes) -> tuple[int, int] | None:
-    """The size if the headers tell of 8-bit grey or RGB pixels, the right way up, not too many, in a single picture."""
+    """Return the size if the headers describe a single upright image of 8-bit grey or RGB pixels."""
     position, size = 2, None
     while True:
         if content[position] != 0xFF:
@@ -63,8 +63,7 @@ def _size_if_plain(content: bytes) -> tuple[int, int] | None:
         if marker in START_OF_FRAME:
             height = int.from_bytes(content[position + 5 : position + 7])
             width = int.from_bytes(content[position + 7 : position + 9])
-            limit = Image.MAX_IMAGE_PIXELS or 0
-            if content[position + 4] != 8 or content[position + 9] not in (1, 3) or not 0 < height * width <= limit:
+            if content[position + 4] != 8 or content[position + 9] not in (1, 3) or height * width == 0:
                 return None
             size = height, width
         elif _is_odd(marker, content, position):
@@ -73,9 +72,9 @@ def _size_if_plain(content: bytes) -> tuple[int, int] | None:
 
 
 def _is_odd(marker: int, content: bytes, position: int) -> bool:
-    if marker == APP1:  # Exif or XMP, which may tell of an orientation
+    if marker == APP1:  # Exif or XMP, which may hold an orientation
         return not _is_upright(content)
-    if marker == APP2:  # of several pictures?
+    if marker == APP2:  # of several pictures, perhaps
         return content.startswith(b"MPF", position + 4)
     return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xCC)  # a rarer frame
 
@@ -84,21 +83,26 @@ def _is_upright(content: bytes) -> bool:
     try:
         with quiet(), Image.open(io.BytesIO(content)) as image:
             return image.format == "JPEG" and turn(image) is None
-    except Exception:  # noqa: BLE001 - whatever odd bytes lead Pillow to, the slow way tells of it
+    except Exception:  # noqa: BLE001 - the slow decoder raises it again, and names the file
         return False
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:
-    """What puts an image the right way up; None of one that is, or whose metadata are damaged."""
+    """Return how to put an image upright; None if it is, or if its metadata are damaged."""
     try:
         return TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - Pillow raises whatever odd metadata lead it to; the pixels may be whole
+    except Exception:  # noqa: BLE001 - damaged metadata raise many kinds of errors; the pixels may be whole
         return None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Pillow's warnings about odd metadata, one line for each such file in each epoch."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without Pillow's warnings about odd metadata, and without its limit of pixels: ours is ``data.max_pixels``."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before

@@ -1,4 +1,4 @@
-"""What an image is to the pipeline: a size, and pixels that are decoded when they are asked for."""
+"""An image as the pipeline sees it: a size, and pixels that are decoded when they are asked for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,16 @@ Box = tuple[int, int, int, int]
 """A part of an image: top, left, height and width in pixels."""
 
 
+Colour = tuple[int, int, int]
+"""RGB, 0 to 255."""
+
+
 class BadImage(DataError):
     """The file exists, and its bytes are not a whole image. ``data.bad_images: skip`` allows a few."""
 
 
 class Picture(Protocol):
-    """An image that need not be decoded yet. A random crop asks for its part alone, which may cost less."""
+    """An image that may not be decoded yet. A random crop asks for its part only, which can cost less."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -29,21 +33,21 @@ class Picture(Protocol):
         ...
 
     def pixels(self, box: Box | None = None) -> RGB:
-        """The part in ``box``, or all of it, as a contiguous array of its own.
+        """Return the part in ``box``, or all of it: a new contiguous array, uint8 [H, W, 3].
 
         Raises:
-            BadImage: it is cut short, or damaged.
+            BadImage: the file is truncated or damaged.
         """
         ...
 
 
 Transform = Callable[[Picture, int, RGB], None]
-"""From a picture of any size and the key of its random numbers into its place in a batch, uint8 [S, S, 3]."""
+"""(picture of any size, key of its random numbers, its place in a batch uint8 [S, S, 3]): writes to that place."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture whose pixels are there already."""
+    """A picture that is decoded already."""
 
     image: RGB
 
@@ -56,6 +60,6 @@ class Decoded:
 
 
 def part(image: RGB, box: Box) -> RGB:
-    """The part of an image in ``box``, as an array of its own: that is resized faster."""
+    """Return the part of an image in ``box``, copied: a contiguous array is resized faster."""
     top, left, height, width = box
     return np.ascontiguousarray(image[top : top + height, left : left + width])

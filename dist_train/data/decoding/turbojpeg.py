@@ -1,7 +1,8 @@
-"""A part of a JPEG file, decoded alone: colours are not computed outside of it. A binding of TurboJPEG 3 (libjpeg-turbo).
+"""Decode only a part of a JPEG file. A binding of TurboJPEG 3 (libjpeg-turbo).
 
-The pixels are those of the whole image, cut out. The rest of the file is still walked through, so that damage is noticed
-there too. The library is the system's, or comes with the package ``turbojpeg``; without one, images are decoded whole.
+The pixels equal those of the whole image. The rest of the file is still parsed, so that damage is noticed there too, but
+its colours are not computed. The library is the system's, or comes with the package ``turbojpeg``; without it, images
+are decoded whole.
 
 What the binding buys: one core prepares 1246 images/s with it and 1083 without (quality 75), 803 and 720 at quality 95
 (benchmarks/results/shortcuts.md).
@@ -24,10 +25,10 @@ RGB_PIXELS = 0
 """TurboJPEG 3's numbers: TJINIT_DECOMPRESS, TJPARAM_SUBSAMP, TJPARAM_JPEGWIDTH, _JPEGHEIGHT, _PROGRESSIVE, TJPF_RGB."""
 
 BLOCK_WIDTHS = (8, 16, 16, 8, 8, 32, 8)
-"""Pixels that are coded together, side by side, by kind of subsampling (444, 422, 420, grey, 440, 411, 441)."""
+"""Width in pixels of the blocks that are coded together, by subsampling (444, 422, 420, grey, 440, 411, 441)."""
 
 MARGIN = 2
-"""Pixels decoded around a part: colours are interpolated between neighbours, which those at its border would lack."""
+"""Pixels decoded around a part: colours at its border are interpolated with their neighbours outside."""
 
 
 class _Region(ctypes.Structure):
@@ -43,13 +44,13 @@ class PartDecoder:
         self._handle = ctypes.c_void_p(library.tj3Init(DECOMPRESS))
 
     def __call__(self, content: bytes, box: Box) -> RGB | None:
-        """uint8 [height, width, 3] of a part of a file; None if the decoder has anything to say against the file.
+        """Return a part of a file, uint8 [height, width, 3]; None if the decoder warns or fails.
 
-        None of progressive files too: those that lack their last scans are smoothed, in parts not as in the whole.
+        Return None for progressive files too: a truncated one is smoothed, and a part of it not like the whole.
         """
-        if self._failed("tj3DecompressHeader", content, ctypes.c_size_t(len(content))) or self._told(PROGRESSIVE):
+        if self._failed("tj3DecompressHeader", content, ctypes.c_size_t(len(content))) or self._parameter(PROGRESSIVE):
             return None
-        kind, columns, rows = self._told(SUBSAMPLING), self._told(WIDTH), self._told(HEIGHT)
+        kind, columns, rows = self._parameter(SUBSAMPLING), self._parameter(WIDTH), self._parameter(HEIGHT)
         top, left, height, width = box
         if not (0 <= kind < len(BLOCK_WIDTHS) and top + height <= rows and left + width <= columns):
             return None
@@ -71,18 +72,18 @@ class PartDecoder:
         down, right = top - first_row, left - first_column
         return None if failed else np.ascontiguousarray(pixels[down : down + height, right : right + width])
 
-    def _told(self, what: int) -> int:
-        """What the header says."""
+    def _parameter(self, what: int) -> int:
+        """Return a number from the header."""
         return int(self._library.tj3Get(self._handle, what))
 
     def _failed(self, function: str, *arguments: Any) -> bool:
-        """Whether a function of the library warns or fails."""
+        """Return whether a function of the library warns or fails."""
         return bool(getattr(self._library, function)(self._handle, *arguments))
 
 
 @lru_cache(maxsize=1)
 def part_decoder() -> PartDecoder | None:
-    """This process's decoder; None where there is no TurboJPEG 3."""
+    """Return this process's decoder; None without TurboJPEG 3."""
     for path in (SYSTEM_LIBRARY, *_in_package()):
         try:
             library = ctypes.CDLL(path)
@@ -94,7 +95,7 @@ def part_decoder() -> PartDecoder | None:
 
 
 def _in_package() -> list[str]:
-    """The library inside the wheel; its module is not imported: another package of the same module name is about."""
+    """Return the library inside the wheel. Its module is not imported: another package has the same module name."""
     try:
         found = files("turbojpeg") or []
     except PackageNotFoundError:

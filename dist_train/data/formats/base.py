@@ -1,15 +1,33 @@
-"""What the readers of data formats return: targets of images that are found by name."""
+"""What the readers of data formats take and return."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
+from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import Picture
+from dist_train.data.decoding.rules import DecodeRules
 
 
 class Images(Protocol):
     """Open an image by the name that the index gives it. Small: it travels to every rank and loader process."""
 
+    @property
+    def rules(self) -> DecodeRules: ...
+
     def open(self, name: str) -> Picture: ...
+
+    def deep(self, name: str) -> DeepImage | None:
+        """Return an image of more than 8 bits per channel with its values; None for all others."""
+        ...
+
+    def left_out(self, name: str) -> list[str]:
+        """Return what the file of an image holds and its pixels do not show, such as further pages."""
+        ...
+
+    def with_rules(self, rules: DecodeRules) -> "Images":
+        """Return the same images, to be decoded by other rules."""
+        ...
 
 
 Target = int | tuple[float, ...]
@@ -18,17 +36,54 @@ Target = int | tuple[float, ...]
 Entry = tuple[str, int, Target]
 """Name of the image, its size in bytes, its target."""
 
+Held = Literal["val", "test"]
+"""The splits that a run can be evaluated on."""
+
+
+@dataclass(frozen=True)
+class Only:
+    """A request for one split, labelled with the classes of a run; images of other classes are left aside."""
+
+    split: Held
+    classes: tuple[str, ...]
+
+
+@dataclass
+class Findings:
+    """What a reader noticed about a data set.
+
+    Attributes:
+        notes: sentences about what a user should know. They stop nothing.
+        faults: fault and its fix -> the places that have it. A run must not begin with a fault. A run that an older
+            version began can be resumed: the data are read as that version read them.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    faults: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def refuse(self, place: str, fault: str) -> None:
+        """Add a place, such as a line of a table, that has a fault."""
+        self.faults[fault].append(place)
+
+    def refusals(self) -> list[str]:
+        """Return one sentence for each fault, with its first place and the number of the others."""
+        return [
+            f"{places[0]}{f' (and {len(places) - 1} more)' if len(places) > 1 else ''}: {fault}"
+            for fault, places in self.faults.items()
+        ]
+
 
 @dataclass(frozen=True)
 class Listing:
     """A data set as one format found it.
 
     Attributes:
-        images: reads an image by its name.
+        images: opens an image by its name.
         classes: names of the outputs.
-        train, val: entries in an order that does not depend on the file system; ``val`` is None where there is
-            no validation set.
-        content: digest of what the entries do not tell of the images' content; empty for files.
+        train, val: entries in an order that does not depend on the file system. ``val`` is None where there is no
+            validation set. Asked for ``Only`` one split, a reader returns it as ``val``, and ``train`` is empty.
+        content: digest of the pixels of a set that is held in memory; empty for files.
+        findings: what the reader noticed.
     """
 
     images: Images
@@ -36,3 +91,4 @@ class Listing:
     train: list[Entry]
     val: list[Entry] | None
     content: str = ""
+    findings: Findings = field(default_factory=Findings)

@@ -1,113 +1,160 @@
-"""``data.format: csv``: tables with a header, one line an image, with its path and its label(s) or target(s)."""
+"""``data.format: csv``: tables with a header and one line per image: its path, and its label(s) or target(s)."""
 
-import csv
 import math
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dist_train.config.sections.data import CsvConfig, DataConfig
-from dist_train.data.formats.base import Entry, Listing, Target
-from dist_train.data.formats.folders import existing_root
-from dist_train.data.formats.images import FileImages, file_size
+from dist_train.data.formats.base import Entry, Findings, Listing, Only, Target
+from dist_train.data.formats.class_names import MISSING, Labels, composed, few, natural, same_names, shortened
+from dist_train.data.formats.images import FileImages
+from dist_train.data.formats.table_file import Row, read_table
+from dist_train.data.formats.table_paths import find_image
+from dist_train.data.formats.walk import existing_root
 from dist_train.errors import ConfigError, DataError
 
 LARGEST = float(np.finfo(np.float32).max)
 
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""What everybody reads as a number. Python also takes ``1_000`` for 1000."""
 
-@dataclass(frozen=True)
-class Row:
-    """One line: where it stands, for messages; the image's path; the text in each column of ``data.csv.targets``."""
-
-    where: str
-    path: str
-    fields: tuple[str, ...]
+TargetOf = Callable[[Row], Target]
 
 
-def csv_tables(cfg: DataConfig) -> Listing:
-    """The tables ``data.csv.train`` and ``data.csv.val``."""
-    root = existing_root(cfg)
-    train = _read(root, cfg.csv.train, cfg.csv)
+def csv_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read the tables ``data.csv.train`` and ``data.csv.val``, or the table of one split."""
+    root, findings = existing_root(cfg), Findings()
+    if only is not None:
+        return _one_split(cfg, root, only, findings)
+    rows = read_table(root, cfg.csv.train, cfg.csv, findings)
     val = None
     if cfg.val_fraction is None:
         if cfg.csv.val is None:
             raise ConfigError(
                 "`data.csv.val` (null) leaves no validation set: name a table, or set `data.val_fraction`"
             )
-        val = _read(root, cfg.csv.val, cfg.csv)
-    classes, target_of = _targets(cfg, train)
+        val = read_table(root, cfg.csv.val, cfg.csv, findings)
+    classes, target_of = _targets(cfg, rows, findings)
+    train = _entries(root, cfg.csv, rows, target_of, findings, repeats=True)
+    held_out = None if val is None else _entries(root, cfg.csv, val, target_of, findings, repeats=False)
+    return Listing(FileImages(str(root)), classes, train, held_out, findings=findings)
+
+
+def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> Listing:
+    """Read the table of one split; with ``data.val_fraction`` the validation set is a part of the training table."""
+    drawn = only.split == "val" and cfg.val_fraction is not None
+    name, key = (cfg.test, "data.test") if only.split == "test" else (cfg.csv.val, "data.csv.val")
+    if drawn:
+        name = cfg.csv.train
+    if name is None:
+        raise ConfigError(f"`{key}` (null): set it to the table of the {only.split} set, relative to `data.root`")
+    rows = read_table(root, name, cfg.csv, findings)
+    if cfg.task == "classification":
+        rows = _of_known_classes(rows, only, findings)
+    classes, target_of = _targets(cfg, rows, findings, only.classes)
+    if len(classes) != len(only.classes):
+        raise DataError(f"`data.csv.targets` names {len(classes)} columns, and the run has {len(only.classes)} outputs")
+    entries = _entries(root, cfg.csv, rows, target_of, findings, repeats=drawn)
     images = FileImages(str(root))
-    return Listing(
-        images, classes, _entries(root, train, target_of), None if val is None else _entries(root, val, target_of)
-    )
+    return Listing(images, classes, entries if drawn else [], None if drawn else entries, findings=findings)
 
 
-def _read(root: Path, name: str, cfg: CsvConfig) -> list[Row]:
-    table = root / name
-    wanted = (cfg.path, *cfg.targets)
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file, delimiter=cfg.separator)
-            lacking = [column for column in wanted if column not in (lines.fieldnames or ())]
-            if lacking:
-                raise DataError(
-                    f"{table} has no column {' and none '.join(lacking)}; its first line names "
-                    f"{', '.join(lines.fieldnames or ['nothing'])}: set `data.csv.path`, `data.csv.targets` or "
-                    f"`data.csv.separator` ({cfg.separator!r})"
-                )
-            twice = [column for column in wanted if list(lines.fieldnames or ()).count(column) > 1]
-            if twice:
-                raise DataError(f"{table} has two columns {twice[0]}; rename the one that is not meant")
-            rows = []
-            for line in lines:
-                where = f"{table} line {lines.line_num}"
-                if any(line[column] is None for column in wanted):
-                    raise DataError(f"{where} has fewer columns than the header")
-                rows.append(Row(where, line[cfg.path].strip(), tuple(line[column].strip() for column in cfg.targets)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"cannot read the table {table}: {error}; `data.csv` names the tables, below `data.root`"
-        ) from None
-    if not rows:
-        raise DataError(f"{table} has a header and no lines")
-    return rows
+def _of_known_classes(rows: list[Row], only: Only, findings: Findings) -> list[Row]:
+    """Return the rows of the run's classes, and note the names of the others."""
+    labels = Labels(only.classes)
+    unknown = [row for row in rows if labels.find(row.fields[0]) is None]
+    if unknown:
+        names = sorted({row.fields[0] for row in unknown}, key=natural)
+        findings.notes.append(f"{len(unknown)} images of classes that the run does not know are left out: {few(names)}")
+    return [row for row in rows if labels.find(row.fields[0]) is not None]
 
 
-def _targets(cfg: DataConfig, train: list[Row]) -> tuple[list[str], Callable[[Row], Target]]:
-    """The names of the outputs, and how a row becomes a target."""
+def _targets(
+    cfg: DataConfig, rows: list[Row], findings: Findings, known: tuple[str, ...] | None = None
+) -> tuple[list[str], TargetOf]:
+    """Return the names of the outputs, and the function from a row to its target.
+
+    Args:
+        rows: of the training table, whose classes are those of the data set.
+        known: the classes of a run, in their place.
+    """
     columns = list(cfg.csv.targets)
     if cfg.task == "regression":
-        return columns, _numbers
+        return columns, lambda row: _numbers(row, findings)
     if cfg.task == "multilabel" and len(columns) > 1:
-        return columns, _switches
+        return columns, lambda row: _switches(row, findings)
     if len(columns) > 1:
         raise ConfigError(
-            f"`data.csv.targets` ({', '.join(columns)}) names {len(columns)} columns, and one class an image needs one; "
+            f"`data.csv.targets` ({', '.join(columns)}) names {len(columns)} columns, and one class per image needs one; "
             "set `data.task` to multilabel or regression"
         )
-    split = cfg.csv.label_separator if cfg.task == "multilabel" else None
-    classes = sorted({name for row in train for name in _names(row, split)}, key=_natural)
+    separator = cfg.csv.label_separator if cfg.task == "multilabel" else None
+    if known:
+        return list(known), _labeller(cfg, known, separator, "the run")
+    if cfg.classes:
+        _all_used(cfg, rows, separator)
+        return list(cfg.classes), _labeller(cfg, cfg.classes, separator, "`data.classes`")
+    classes = _classes_of(rows, separator, findings)
     if not classes:
-        raise DataError(f"column {columns[0]} of {train[0].where.rsplit(' line', 1)[0]} holds no label at all")
-    known = {name: number for number, name in enumerate(classes)}
+        raise DataError(f"column {columns[0]} of {rows[0].table} holds no label at all")
+    return classes, _labeller(cfg, classes, separator, "the training table")
 
-    def target(row: Row) -> Target:
-        names = _names(row, split)
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise DataError(f"{row.where} has class {unknown[0]!r}, which the training table has not")
-        if cfg.task == "classification":
-            return known[names[0]]
-        return tuple(float(name in names) for name in classes)
 
-    return classes, target
+def _all_used(cfg: DataConfig, rows: list[Row], separator: str | None) -> None:
+    """Raise an error if ``data.classes`` names a class without a training image."""
+    used = {composed(name) for row in rows for name in _names(row, separator)}
+    unused = [name for name in cfg.classes or () if composed(name) not in used]
+    if unused:
+        raise ConfigError(f"`data.classes` names {few(unused)}; no line of {cfg.csv.train} has this label")
+
+
+def _classes_of(rows: list[Row], separator: str | None, findings: Findings) -> list[str]:
+    """Return the labels of the training table, sorted."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        for name in _names(row, separator):
+            first.setdefault(name, row)
+            if name.lower() in MISSING:
+                findings.refuse(
+                    row.where,
+                    f"the label {name!r} stands for a missing value; remove the line, or list it in `data.classes` if it "
+                    "is the name of a class",
+                )
+    for names in same_names(first):
+        findings.refuse(
+            first[names[1]].where,
+            f"the label {shortened(names[1])!r} looks like that of line {first[names[0]].line}, but has other characters (Unicode NFC "
+            "and NFD); write one form in the whole table",
+        )
+    return sorted(first, key=natural)
+
+
+def _labeller(cfg: DataConfig, classes: Sequence[str], separator: str | None, source: str) -> TargetOf:
+    labels = Labels(classes)
+
+    def label(row: Row, name: str) -> int:
+        found = labels.find(name)
+        if found is None:
+            raise DataError(f"{row.where} has class {shortened(name)!r}, which {source} does not have")
+        return found
+
+    def one(row: Row) -> Target:
+        (name,) = _names(row, None)
+        return label(row, name)
+
+    def several(row: Row) -> Target:
+        present = {label(row, name) for name in _names(row, separator)}
+        return tuple(float(number in present) for number in range(len(classes)))
+
+    return one if cfg.task == "classification" else several
 
 
 def _names(row: Row, separator: str | None) -> list[str]:
-    """The classes of a row; none at all is allowed where there may be several."""
+    """Return the classes of a row; there may be none where ``separator`` allows several."""
     (text,) = row.fields
     if separator is not None:
         return [name.strip() for name in text.split(separator) if name.strip()]
@@ -116,42 +163,62 @@ def _names(row: Row, separator: str | None) -> list[str]:
     return [text]
 
 
-def _natural(name: str) -> tuple[int, int, str]:
-    """Sorts whole numbers by value, before names."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)
-
-
-def _numbers(row: Row) -> Target:
+def _numbers(row: Row, findings: Findings) -> Target:
     try:
         values = tuple(float(text) for text in row.fields)
     except ValueError:
         values = (math.nan,)
-    if not all(abs(value) <= LARGEST for value in values):  # not of NaN
-        raise DataError(
-            f"{row.where} has targets {', '.join(map(repr, row.fields))}, which are not all finite numbers of 32 bits"
-        )
+    if not all(abs(value) <= LARGEST for value in values):  # NaN fails this comparison too
+        comma = "; write a decimal point, not a comma" if any("," in text for text in row.fields) else ""
+        shown = ", ".join(repr(shortened(text)) for text in row.fields)
+        raise DataError(f"{row.where} has targets {shown}, which are not all finite numbers of 32 bits{comma}")
+    if not all(map(NUMBER.fullmatch, row.fields)):
+        findings.refuse(row.where, f"targets {few(row.fields)} are not plain numbers; write digits only")
     return values
 
 
-def _switches(row: Row) -> Target:
-    values = _numbers(row)
+def _switches(row: Row, findings: Findings) -> Target:
+    values = _numbers(row, findings)
     assert isinstance(values, tuple)
     if not set(values) <= {0.0, 1.0}:
-        raise DataError(f"{row.where} has labels {', '.join(row.fields)}; with a column a class they must be 0 or 1")
+        raise DataError(f"{row.where} has labels {few(row.fields)}; with a column per class they must be 0 or 1")
     return values
 
 
-def _entries(root: Path, rows: list[Row], target_of: Callable[[Row], Target]) -> list[Entry]:
+def _entries(
+    root: Path, cfg: CsvConfig, rows: list[Row], target_of: TargetOf, findings: Findings, repeats: bool
+) -> list[Entry]:
+    """Return the entries of a table, sorted by name.
+
+    Args:
+        repeats: an image may stand in several lines, with the same target: it is drawn as often.
+    """
     entries: list[Entry] = []
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[Row, Entry]] = {}
+    repeated = 0
     for row in rows:
         path = os.path.normpath(row.path)
         if path in seen:
-            raise DataError(f"{row.where} names {row.path} a second time, after {seen[path]}")
-        seen[path] = row.where
-        try:
-            size = file_size(str(root), row.path)
-        except DataError as error:
-            raise DataError(f"{row.where}: {error}; paths are relative to {root}") from None
-        entries.append((row.path, size, target_of(row)))
+            entry = _again(*seen[path], row, target_of, repeats)
+            repeated += 1
+        else:
+            entry = (*find_image(root, row), target_of(row))
+            seen[path] = (row, entry)
+        entries.append(entry)
+    if repeated:
+        findings.notes.append(f"{repeated} lines of {cfg.train} repeat an image; each line counts as an image")
     return sorted(entries)
+
+
+def _again(first: Row, entry: Entry, row: Row, target_of: TargetOf, repeats: bool) -> Entry:
+    """Return the entry of an image that an earlier line names too."""
+    if not repeats:
+        raise DataError(
+            f"{row.where} names {shortened(row.path)} a second time, after {first.where}; remove one of the lines"
+        )
+    if target_of(row) != entry[2]:
+        raise DataError(
+            f"{row.where} names {shortened(row.path)} with another target than {first.where}; remove one of the lines, or write all "
+            "labels in one line (`data.task` multilabel)"
+        )
+    return entry

@@ -1,4 +1,4 @@
-"""Data set objects: torchvision's own sets by name, and what the user's ``package.module:callable`` returns."""
+"""Data set objects: torchvision's sets by name, and what the user's ``package.module:callable`` returns."""
 
 from typing import Any
 
@@ -6,32 +6,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Listing
-from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels, open_dataset
+from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.class_names import Labels, few
+from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels
 from dist_train.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels", "_labels")
 """Where data set objects keep the targets of all samples."""
 
 
-def data_set_objects(cfg: DataConfig) -> Listing:
-    """Both splits of a data set object; with ``data.val_fraction`` only the training split is used.
+def data_set_objects(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read both splits of a data set object; with ``data.val_fraction`` the training split alone.
 
     An object has ``len()``, ``object[i]`` that begins with an image, ``targets`` (or ``labels``) for all samples
-    and, but for classes without names, ``classes``.
+    and, unless its classes have no names, ``classes``.
     """
     maker = cfg.format
     if cfg.format == "torchvision":
         if cfg.name is None:
-            raise ConfigError("`data.name` is missing: torchvision's sets go by name, such as FashionMNIST")
+            raise ConfigError("`data.name` is missing: torchvision finds a set by its name, such as FashionMNIST")
         maker = f"torchvision:{cfg.name}"
-    train = open_dataset(maker, cfg.root, "train")
-    held_out = open_dataset(maker, cfg.root, "val") if cfg.val_fraction is None else None
-    return _listing(cfg, DatasetImages(maker, cfg.root), train, held_out)
+    images = DatasetImages(maker, cfg.root)
+    if only is not None:
+        return _one_split(cfg, images, only)
+    held_out = images.dataset("val") if cfg.val_fraction is None else None
+    return _listing(cfg, images, images.dataset("train"), held_out)
 
 
 def given_data_sets(cfg: DataConfig, images: GivenImages) -> Listing:
-    """Both splits of data sets given in code; the second may be None with ``data.val_fraction``."""
+    """Read both splits of data sets given in code; the second may be None with ``data.val_fraction``."""
     if images.val is None and cfg.val_fraction is None:
         raise ConfigError("the data given has no validation set: give (train, val), or set `data.val_fraction`")
     return _listing(cfg, images, images.train, images.val)
@@ -40,11 +43,62 @@ def given_data_sets(cfg: DataConfig, images: GivenImages) -> Listing:
 def _listing(cfg: DataConfig, images: DatasetImages, train: Any, held_out: Any) -> Listing:
     targets = _targets(cfg, train, "train")
     classes = _classes(cfg, train, targets)
-    val, content = None, digest_of_pixels(train)
+    val, content, findings = None, digest_of_pixels(train), Findings()
     if held_out is not None:
         val = _entries(cfg, _targets(cfg, held_out, "val"), "val", len(classes))
         content += digest_of_pixels(held_out)
-    return Listing(images, classes, _entries(cfg, targets, "train", len(classes)), val, f"{images.maker} {content}")
+        if cfg.format == "torchvision" and _is_test_split(held_out):
+            findings.notes.append(
+                f"the validation set is the test split of {cfg.name}, and weights chosen by it make its score too good; "
+                "`data.val_fraction` takes the validation set from the training images"
+            )
+    entries = _entries(cfg, targets, "train", len(classes))
+    return Listing(images, classes, entries, val, f"{images.maker} {content}", findings)
+
+
+def _is_test_split(dataset: Any) -> bool:
+    """Return whether this split of a torchvision set is its test split."""
+    names = getattr(dataset, "split", None), getattr(dataset, "_split", None)
+    return getattr(dataset, "train", None) is False or "test" in names
+
+
+def _one_split(cfg: DataConfig, images: DatasetImages, only: Only) -> Listing:
+    """Read one split; with ``data.val_fraction`` the validation set is a part of the training split."""
+    drawn = only.split == "val" and cfg.val_fraction is not None
+    split, findings = "train" if drawn else only.split, Findings()
+    dataset = images.dataset(split)
+    targets = _targets(cfg, dataset, split)
+    classes = _classes(cfg, dataset, targets)
+    entries = _entries(cfg, targets, split, len(classes))
+    if cfg.task == "classification":
+        entries = _relabelled(entries, classes, only, findings)
+    elif len(classes) != len(only.classes):
+        raise DataError(
+            f"the {split} split of {cfg.name or cfg.format} has {len(classes)} outputs, not {len(only.classes)}"
+        )
+    content = f"{images.maker} {digest_of_pixels(dataset)}"
+    train, val = (entries, None) if drawn else ([], entries)
+    return Listing(images, list(only.classes), train, val, content, findings)
+
+
+def _relabelled(entries: list[Entry], classes: list[str], only: Only, findings: Findings) -> list[Entry]:
+    """Return the entries of the run's classes, by its labels, and note the names of the other classes."""
+    labels = Labels(only.classes)
+    label_of = [labels.find(name) for name in classes]
+    found: list[Entry] = []
+    unknown: set[str] = set()
+    for name, size, target in entries:
+        assert isinstance(target, int)
+        label = label_of[target]
+        if label is None:
+            unknown.add(classes[target])
+        else:
+            found.append((name, size, label))
+    if unknown:
+        findings.notes.append(
+            f"{len(entries) - len(found)} images of classes that the run does not know are left out: {few(sorted(unknown))}"
+        )
+    return found
 
 
 def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
@@ -58,7 +112,7 @@ def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
         targets = np.asarray(found)
     except ValueError:
         raise DataError(
-            f"{what} has `targets` of several lengths; they must be one class, or equally many numbers, each"
+            f"{what} has `targets` of several lengths; give each image one class, or the same number of targets"
         ) from None
     if len(targets) != len(dataset):
         raise DataError(f"{what} has {len(dataset)} samples and {len(targets)} targets")
@@ -69,10 +123,10 @@ def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
             )
         return targets
     targets = targets.reshape(len(targets), -1).astype(np.float64)
-    if not (np.abs(targets) <= np.finfo(np.float32).max).all():  # not of NaN
+    if not (np.abs(targets) <= np.finfo(np.float32).max).all():  # NaN fails this comparison too
         raise DataError(f"{what} has targets that are not finite numbers of 32 bits")
     if cfg.task == "multilabel" and not np.isin(targets, (0, 1)).all():
-        raise DataError(f"{what} has targets other than 0 and 1; `data.task` (multilabel) wants one column a class")
+        raise DataError(f"{what} has targets other than 0 and 1; `data.task` (multilabel) needs one column per class")
     return targets
 
 

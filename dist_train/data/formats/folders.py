@@ -1,157 +1,159 @@
-"""Formats in which the folder of an image tells its class: imagefolder and Tiny ImageNet."""
+"""``data.format: imagefolder``: the folder of an image is its class."""
 
-import errno
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Listing
-from dist_train.data.formats.images import FileImages, file_size
-from dist_train.errors import DataError
+from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.class_folders import ClassFolder, check_classes, check_contents, note_left_aside
+from dist_train.data.formats.class_names import Labels, composed, few
+from dist_train.data.formats.images import FileImages
+from dist_train.data.formats.walk import IMAGE_SUFFIXES, existing_root, subfolders_of
+from dist_train.errors import ConfigError, DataError
 
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
-)  # fmt: skip
-VALIDATION_NAMES = ("val", "valid", "validation", "test")
+VALIDATION_NAMES = ("val", "valid", "validation")
+TEST_NAMES = ("test", "testing")
 
 
-def image_folder(cfg: DataConfig) -> Listing:
-    """``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder reads them, but for what is hidden.
+def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read ``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder does, without hidden files.
 
-    With ``data.val_fraction`` there is no validation folder, and the classes may stand directly in the root.
+    With ``data.val_fraction`` there is no validation folder, and the class folders may lie directly in the root.
     """
-    root = existing_root(cfg)
+    root, findings = existing_root(cfg), Findings()
+    if only is not None:
+        return _one_split(cfg, root, only, findings)
+    train, val_folder = _places(cfg, root, findings)
+    folders = _training_folders(cfg, train, root, findings)
+    classes = list(cfg.classes or (folder.name for folder in folders))
+    labels = Labels(classes)
+    held_out = None
+    if val_folder is not None:
+        unknown = [name for name in subfolders_of(val_folder) if labels.find(name) is None]
+        if unknown and not cfg.classes:
+            raise DataError(f"{val_folder} has classes that {train} does not have: {few(unknown)}")
+        held_out = _of_known_classes(val_folder, root, labels, findings)
+    return Listing(FileImages(str(root)), classes, _entries(folders, labels), held_out, findings=findings)
+
+
+def _places(cfg: DataConfig, root: Path, findings: Findings) -> tuple[Path, Path | None]:
+    """Return the folders of the training and the validation set; None if the latter is a part of the former."""
     train = root / "train"
-    val = next((root / name for name in VALIDATION_NAMES if (root / name).is_dir()), None)
     if cfg.val_fraction is not None and not train.is_dir():
-        train, val = root, None
+        return root, None
     if not train.is_dir():
         raise DataError(
-            f"`data.root` ({root}) has no train/ folder; imagefolder expects train/<class>/ and val/<class>/, "
-            "or <class>/ and `data.val_fraction`"
+            f"`data.root` ({root}) has no train/ folder, but {few(subfolders_of(root)) or 'no folder at all'}; imagefolder "
+            "expects train/<class>/ and val/<class>/, or <class>/ and `data.val_fraction`"
         )
-    if val is None and cfg.val_fraction is None:
+    found = [root / name for name in VALIDATION_NAMES if (root / name).is_dir()]
+    if len(found) > 1:
+        findings.notes.append(f"the validation set is {found[0]}; {few([path.name for path in found[1:]])} is not read")
+    unread = sorted({*subfolders_of(root)} - {"train", *VALIDATION_NAMES, *TEST_NAMES, cfg.test})
+    if unread:
+        findings.notes.append(f"folders of `data.root` that are not read: {few(unread)}")
+    if found or cfg.val_fraction is not None:
+        return train, found[0] if found else None
+    return train, _test_as_validation(root, findings)
+
+
+def _test_as_validation(root: Path, findings: Findings) -> Path:
+    """Return the folder ``test``: version 0.1.0 took it for the validation set where there was no other."""
+    test = root / "test"
+    if not test.is_dir():
         raise DataError(
             f"`data.root` ({root}) has no validation folder; name it val/ (or {', '.join(VALIDATION_NAMES[1:])}), "
             "or set `data.val_fraction` to take it from the training images"
         )
-    classes = _subfolders(train)
-    if not classes:
+    findings.refuse(
+        str(test),
+        "there is no validation folder, and weights chosen by a test set make its score too good; set "
+        "`data.val_fraction` to take the validation set from the training images, or rename test/ to val/",
+    )
+    return test
+
+
+def _training_folders(cfg: DataConfig, train: Path, root: Path, findings: Findings) -> list[ClassFolder]:
+    """Return the class folders of the training set."""
+    names = [name for name in subfolders_of(train) if train != root or name != cfg.test]
+    if not names:
         raise DataError(f"{train} has no class folders; imagefolder expects train/<class>/")
-    if val is not None and (unknown := sorted(set(_subfolders(val)) - set(classes))):
-        raise DataError(f"{val} has classes that {train} has not: {', '.join(unknown[:5])}")
-    labels = {name: label for label, name in enumerate(classes)}
-    entries = _labelled(train, root, labels)
-    found = {label for _, _, label in entries}
-    empty = [name for name, label in labels.items() if label not in found]
+    if cfg.classes:
+        names = _listed(cfg.classes, names, train, findings)
+    folders = [ClassFolder.read(train / name, root) for name in names]
+    empty = [folder.name for folder in folders if not folder.images]
     if empty:
         raise DataError(
-            f"{train} has class folders without images: {', '.join(empty[:5])}; remove them, or add images "
-            f"({', '.join(IMAGE_SUFFIXES)})"
+            f"{train} has class folders without images: {few(empty)}; remove them, add images "
+            f"({', '.join(IMAGE_SUFFIXES)}), or list the classes in `data.classes`"
         )
-    return Listing(FileImages(str(root)), classes, entries, None if val is None else _labelled(val, root, labels))
+    if not cfg.classes:
+        check_classes(train, folders, findings)
+    check_contents(train, folders, findings)
+    note_left_aside(train, folders, findings)
+    return folders
 
 
-def image_classes(root: Path, classes: list[str]) -> Listing:
-    """``<class>/...`` alone, of classes that are known; a class may be missing.
-
-    Raises:
-        DataError: there is no such folder, or it has other folders.
-    """
-    if not root.is_dir():
-        raise DataError(f"there is no folder {root}")
-    if unknown := sorted(set(_subfolders(root)) - set(classes)):
-        raise DataError(f"{root} has folders that are not classes of the run: {', '.join(unknown[:5])}")
-    labels = {name: label for label, name in enumerate(classes)}
-    return Listing(FileImages(str(root)), classes, _labelled(root, root, labels), None)
-
-
-def tiny_imagenet(cfg: DataConfig) -> Listing:
-    """The folder as it is downloaded: ``wnids.txt``, ``train/<wnid>/images/``, ``val/val_annotations.txt``."""
-    root = existing_root(cfg)
-    needed = [root / "wnids.txt", root / "val" / "val_annotations.txt"]
-    missing = [str(path.relative_to(root)) for path in needed if not path.is_file()]
+def _listed(classes: Sequence[str], names: list[str], train: Path, findings: Findings) -> list[str]:
+    """Return the folders that ``data.classes`` names."""
+    labels = Labels(classes)
+    missing = sorted({composed(name) for name in classes} - {composed(name) for name in names})
     if missing:
-        raise DataError(f"`data.root` ({root}) lacks {' and '.join(missing)}; is it the unpacked tiny-imagenet-200?")
-    classes = sorted(needed[0].read_text().split())
-    labels = {wnid: label for label, wnid in enumerate(classes)}
-    train: list[Entry] = [
-        (path, size, label)
-        for wnid, label in labels.items()
-        for path, size in images_below(root / "train" / wnid, root)
-    ]
-    sizes = {Path(path).name: (path, size) for path, size in images_below(root / "val" / "images", root)}
-    val: list[Entry] = []
-    for line in filter(str.strip, needed[1].read_text().splitlines()):
-        name, wnid, *_ = (*line.split("\t"), "")
-        if wnid not in labels:
-            raise DataError(f"{needed[1]} names class {wnid}, which wnids.txt has not")
-        if name not in sizes:
-            raise DataError(f"{needed[1]} names {name}, which val/images has not")
-        val.append((*sizes[name], labels[wnid]))
-    return Listing(FileImages(str(root)), classes, train, sorted(val))
+        raise ConfigError(f"`data.classes` names {few(missing)}; {train} has no such folder")
+    aside = [name for name in names if labels.find(name) is None]
+    if aside:
+        findings.notes.append(f"folders of {train} that `data.classes` does not name are left aside: {few(aside)}")
+    return [name for name in names if labels.find(name) is not None]
 
 
-def existing_root(cfg: DataConfig) -> Path:
-    """``data.root``.
-
-    Raises:
-        DataError: there is no such folder, or it may not be read.
-    """
-    root = Path(cfg.root)
-    if not os.path.isdir(root):
-        raise DataError(f"`data.root` ({cfg.root}) is not a directory; it must hold the images")
-    if not os.access(root, os.R_OK | os.X_OK):
-        raise DataError(
-            f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; who runs this must be allowed to read it"
-        )
-    return root
+def _entries(folders: Sequence[ClassFolder], labels: Labels) -> list[Entry]:
+    entries: list[Entry] = []
+    for folder in folders:
+        label = labels.find(folder.name)
+        assert label is not None
+        entries += [(path, size, label) for path, size in folder.images]
+    return entries
 
 
-def images_below(folder: Path, root: Path) -> Iterator[tuple[str, int]]:
-    """Every image below ``folder`` as (path relative to ``root``, size in bytes), sorted."""
-    return ((name, file_size(str(root), name)) for name in names_below(folder, root))
+def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> Listing:
+    """Read one split; with ``data.val_fraction`` and no validation folder it is a part of the training images."""
+    place = _place_of(cfg, root, only)
+    drawn = only.split == "val" and cfg.val_fraction is not None and place.name not in VALIDATION_NAMES
+    entries = _of_known_classes(place, root, Labels(only.classes), findings)
+    present = {target for _, _, target in entries}
+    missing = [name for label, name in enumerate(only.classes) if label not in present]
+    if missing:
+        findings.notes.append(f"{place} has no images of these classes of the run: {few(missing)}")
+    images, classes = FileImages(str(root)), list(only.classes)
+    return Listing(images, classes, entries if drawn else [], None if drawn else entries, findings=findings)
 
 
-def names_below(folder: Path, root: Path) -> Iterator[str]:
-    """The path of every image below ``folder``, relative to ``root``, sorted; hidden ones are left out.
-
-    Raises:
-        DataError: a folder there cannot be read, or a link leads back to a folder that it lies in.
-    """
-    if not folder.is_dir():
-        raise DataError(f"`data.root`: there is no folder {folder}")
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in subfolders:
-            _no_loop(os.path.join(directory, name))
-        below = os.path.relpath(directory, root)
-        for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield name if below == "." else os.path.join(below, name)
-
-
-def _refuse(error: OSError) -> None:
-    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
+def _place_of(cfg: DataConfig, root: Path, only: Only) -> Path:
+    """Return the folder of a split that a run is evaluated on; it may be the root itself."""
+    if only.split == "val":
+        names = [*VALIDATION_NAMES, "test" if cfg.val_fraction is None else "train"]
+    else:
+        names = [cfg.test] if cfg.test else [*TEST_NAMES]
+    found = next((root / name for name in names if (root / name).is_dir()), None)
+    if found is not None:
+        return found
+    labels = Labels(only.classes)
+    if any(labels.find(name) is not None for name in subfolders_of(root)):
+        return root
+    raise DataError(
+        f"`data.root` ({root}) has no {only.split} folder ({' or '.join(names)}), and no folder of a class of the run "
+        f"({few(only.classes)}); write <split>/<class>/... or <class>/..."
+        + ("; `data.test` names the folder of the test set" if only.split == "test" else "")
+    )
 
 
-def _no_loop(folder: str) -> None:
-    """Images below a link to a folder around it would be found again and again, and in other classes."""
-    if os.path.islink(folder):
-        for around in Path(os.path.abspath(folder)).parents:
-            if os.path.samefile(folder, around):
-                raise DataError(f"{folder} is a link to {around}, in which it lies itself; remove the link")
-
-
-def _labelled(split: Path, root: Path, labels: dict[str, int]) -> list[Entry]:
-    return [
-        (path, size, labels[name]) for name in _subfolders(split) for path, size in images_below(split / name, root)
-    ]
-
-
-def _subfolders(folder: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+def _of_known_classes(place: Path, root: Path, labels: Labels, findings: Findings) -> list[Entry]:
+    """Return the entries of a split, and note the classes that are not among ``labels``."""
+    names = subfolders_of(place)
+    unknown = [name for name in names if labels.find(name) is None]
+    if unknown:
+        findings.notes.append(f"folders of {place} that are no class of the run are left aside: {few(unknown)}")
+    folders = [ClassFolder.read(place / name, root) for name in names if labels.find(name) is not None]
+    check_contents(place, folders, findings)
+    note_left_aside(place, folders, findings)
+    return _entries(folders, labels)

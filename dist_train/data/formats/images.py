@@ -1,11 +1,12 @@
-"""Where pixels come from: files below a folder, or a data set object such as torchvision's."""
+"""Images by name: files below a folder, or samples of a data set object such as torchvision's."""
 
 import hashlib
 import inspect
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +14,15 @@ import numpy as np
 from PIL import Image
 
 from dist_train.config.user_code import load_callable
-from dist_train.data.decoding.decode import open_picture, to_rgb
+from dist_train.data.decoding.arrays import as_pixels
+from dist_train.data.decoding.decode import left_out, open_picture, stored_values, to_rgb
+from dist_train.data.decoding.deep import DeepImage, deep_image
 from dist_train.data.decoding.picture import BadImage, Decoded, Picture
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import ConfigError, DataError
+
+LONGEST_PATH = 400
+"""Characters of a path that stand in a message."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,19 @@ class FileImages:
     """Names are paths below ``root``, or absolute."""
 
     root: str
+    rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
 
     def open(self, name: str) -> Picture:
-        return open_picture(os.path.join(self.root, name))
+        return open_picture(os.path.join(self.root, name), self.rules)
+
+    def deep(self, name: str) -> DeepImage | None:
+        return stored_values(os.path.join(self.root, name), self.rules)
+
+    def left_out(self, name: str) -> list[str]:
+        return left_out(os.path.join(self.root, name))
+
+    def with_rules(self, rules: DecodeRules) -> "FileImages":
+        return replace(self, rules=rules)
 
 
 @dataclass(frozen=True)
@@ -34,31 +51,55 @@ class DatasetImages:
 
     maker: str
     root: str
+    rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
+
+    def with_rules(self, rules: DecodeRules) -> "DatasetImages":
+        return replace(self, rules=rules)
+
+    def deep(self, name: str) -> DeepImage | None:
+        """Raises ``DataError`` if the set returns an array that could mean several things."""
+        try:
+            image = self._read(name)
+        except BadImage:
+            return None
+        found = deep_image(image) if isinstance(image, Image.Image) else as_pixels(f"{name} of {self.maker}", image)
+        return found if isinstance(found, DeepImage) else None
+
+    def left_out(self, name: str) -> list[str]:
+        return []
 
     def dataset(self, split: str) -> Any:
         """Return the split ``train`` or ``val``."""
         return open_dataset(self.maker, self.root, split)
 
     def open(self, name: str) -> Picture:
-        """Raises ``BadImage`` and ``DataError`` as ``open_picture`` does, where the set reads its image from a file."""
+        """Return an image; raise ``BadImage`` and ``DataError`` as ``open_picture`` does, for sets that read files."""
+        image = self._read(name)
+        try:
+            return Decoded(
+                to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image), self.rules)
+            )
+        except ValueError as error:
+            raise BadImage(f"cannot read image {name} of {self.maker}: {error}") from None
+
+    def _read(self, name: str) -> Any:
         split, number = name.split("/")
         dataset = self.dataset(split)
         try:
             image = dataset[int(number)][0]
-            return Decoded(to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image)))
+            if isinstance(image, Image.Image):
+                image.load()
+            return image
         except (OSError, SyntaxError) as error:  # Pillow's, of broken files; the system's have a number
             kind = BadImage if getattr(error, "errno", None) is None else DataError
             raise kind(f"cannot read image {name} of {self.maker}: {error}") from None
 
     def _from_array(self, name: str, image: Any) -> Image.Image:
-        try:
-            return Image.fromarray(np.asarray(image))
-        except (TypeError, ValueError):
-            what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(np.shape(image))}"
-            raise DataError(
-                f"image {name} of {self.maker} is a {what}; it must be a PIL image, or uint8 [H, W] or [H, W, 3]: "
-                "return it without transforms, which follow from `augment`"
-            ) from None
+        if self.rules.as_0_1_0:
+            with suppress(TypeError, ValueError):
+                return Image.fromarray(np.asarray(image))
+        found = as_pixels(f"{name} of {self.maker}", image)
+        return found.in_8_bits(self.rules.value_range) if isinstance(found, DeepImage) else Image.fromarray(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,32 +115,43 @@ class GivenImages(DatasetImages):
 
 @lru_cache(maxsize=4)
 def open_dataset(maker: str, root: str, split: str) -> Any:
-    """The split ``train`` or ``val`` of a data set object.
+    """Return the split ``train``, ``val`` or ``test`` of a data set object.
 
     Args:
         maker: ``torchvision:<name>``, or ``package.module:callable``, which is called with root and split.
 
     Raises:
         ConfigError: there is no such set or callable.
-        DataError: its files are not there.
+        DataError: its files are missing, or it has no such split.
     """
     module, _, name = maker.partition(":")
     if module == "torchvision":
         return _torchvision(name, root, split)
-    return load_callable(maker, "data.format")(root, split)
+    made = load_callable(maker, "data.format")
+    if split != "test":
+        return made(root, split)
+    try:
+        return made(root, split)
+    except (LookupError, ValueError, AssertionError, OSError) as error:
+        raise DataError(
+            f"`data.format` ({maker}) has no test set: called with {root!r} and 'test', it raised {type(error).__name__}: {error}"
+        ) from error
+
+
+TORCHVISION_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "test"), "test": ("test",)}
+"""What torchvision's sets call each split; the first that a set has counts."""
 
 
 def _torchvision(name: str, root: str, split: str) -> Any:
-    from torchvision import datasets  # slow to import, and needed for this format only
+    from torchvision import datasets  # slow to import; only this format needs it
 
     if not name.isidentifier() or name not in datasets.__all__:
-        raise ConfigError(f"`data.name` ({name}) is no data set of torchvision's, such as FashionMNIST or CIFAR10")
+        raise ConfigError(f"`data.name` ({name}) is not a data set of torchvision, such as FashionMNIST or CIFAR10")
     made = getattr(datasets, name)
     if "train" in inspect.signature(made).parameters:
         choices: list[dict[str, Any]] = [{"train": split == "train"}]
     else:
-        names = ("train", "trainval") if split == "train" else ("val", "valid", "test")
-        choices = [{"split": value} for value in names]
+        choices = [{"split": value} for value in TORCHVISION_SPLITS[split]]
     return _first_that_opens(made, name, root, choices)
 
 
@@ -121,7 +173,8 @@ def _first_that_opens(made: Callable[..., Any], name: str, root: str, choices: l
                 + "; ".join(f"d('{root}', {_call(value)}, download=True)" for value in _both(options))
                 + '"'
             ) from None
-    raise ConfigError(f"`data.name` ({name}) has no split for training and validation that can be told by its name")
+    names = ", ".join(str(value) for options in choices for value in options.values())
+    raise ConfigError(f"`data.name` ({name}) has no split with one of these names: {names}")
 
 
 def _both(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,18 +186,22 @@ def _call(options: dict[str, Any]) -> str:
 
 
 def digest_of_pixels(dataset: Any) -> str:
-    """SHA-256 of the pixels that a data set object holds in memory as ``data``; empty if it holds none."""
+    """Return the SHA-256 of the pixels that a data set object holds in memory as ``data``; empty if it holds none."""
     data = getattr(dataset, "data", None)
     if data is None or not hasattr(data, "__array__"):
         return ""
     return hashlib.sha256(np.ascontiguousarray(np.asarray(data)).tobytes()).hexdigest()
 
 
+def _shown(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+
+
 def file_size(root: str, name: str) -> int:
-    """Bytes in the file of an image.
+    """Return the number of bytes in the file of an image.
 
     Raises:
-        DataError: there is no such file, or it is a folder, or a pipe, which would be read for ever.
+        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
     """
     path = os.path.join(root, name)
     try:
@@ -152,7 +209,7 @@ def file_size(root: str, name: str) -> int:
     except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
         reason = error.strerror if isinstance(error, OSError) else str(error)
         broken = "; it is a broken link" if os.path.islink(path) else ""
-        raise DataError(f"cannot read the image {path}: {reason}{broken}") from None
+        raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
     if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"cannot read the image {path}: it is not a file")
+        raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
     return found.st_size

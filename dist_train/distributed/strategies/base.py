@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
 
 Scalars = dict[str, Tensor]

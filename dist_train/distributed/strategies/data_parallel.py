@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from dist_train.config import Config
 from dist_train.config.choices import LOSSES
+from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Scalars, Strategy
 from dist_train.errors import ConfigError

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigError, exit_code_of
 from dist_train.loggers.base import Facts, Logger
 from dist_train.loggers.wandb.files import client_env, how_to_sync, say, session_path

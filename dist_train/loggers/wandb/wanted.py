@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.config.values import is_set
 from dist_train.loggers.wandb.files import session_path
 from dist_train.run.folder import RunDir

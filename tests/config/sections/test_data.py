@@ -19,6 +19,14 @@ from tests.support.runs import changed
         ({"data__csv": {"separator": "::"}}, "`data.csv.separator` ('::') must have at most 1 character"),
         ({"data__val_fraction": 1.0}, "`data.val_fraction` (1.0) must be less than 1"),
         ({"data__workers": -1}, "`data.workers` (-1) must be greater than or equal to 0"),
+        (
+            {"data__value_range": [4095, 0]},
+            "`data.value_range`: [4095, 0] must rise: write the value that becomes black first",
+        ),
+        ({"data__value_range": [7, 7]}, "`data.value_range`: [7, 7] must rise"),
+        ({"data__value_range": 12}, "`data.value_range` (12) must be a list, in square brackets"),
+        ({"data__value_range": [0]}, "`data.value_range` ([0]) has too few values"),
+        ({"data__max_pixels": 0}, "`data.max_pixels` (0) must be greater than 0"),
         ({"data__std": [0.0, 0.5, 0.5]}, "`data.std.0` (0.0) must be greater than 0"),
     ],
 )

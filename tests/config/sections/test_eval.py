@@ -13,6 +13,7 @@ from tests.support.runs import changed
     ("override", "words"),
     [
         ({"eval__metric": "f2"}, "`eval.metric` ('f2') must be one of loss, top1, top5, map, macro_f1, mae, rmse, r2"),
+        ({"eval__crop": "letterbox"}, "`eval.crop` ('letterbox') must be one of auto, center, squash, pad"),
         ({"eval__weights": "swa"}, "`eval.weights` ('swa') must be one of ema, raw"),
         ({"eval__every_steps": 0}, "`eval.every_steps` (0) must be greater than 0"),
     ],

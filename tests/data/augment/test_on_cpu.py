@@ -4,30 +4,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
-import torchvision.models as tv
 from PIL import Image
-from timm.data import create_transform
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.config import parse_config
 from dist_train.config.sections.augment import AugmentConfig
-from dist_train.data.augment.on_cpu import (
-    evaluation_transform,
-    kept_share,
-    shorter_side,
-    training_transform,
-    without_draws,
-)
+from dist_train.data.augment.frame import Frame
+from dist_train.data.augment.on_cpu import evaluation_transform, framed, middle, training_transform, without_draws
 from dist_train.data.decoding.picture import Decoded
 from dist_train.errors import ConfigError
-
-MODELS = timm.list_models(["vit_*", "resnet*", "efficientnet*", "convnext*", "swin*", "eva02*"], pretrained=True)
 
 RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
 """60 rows of 80 pixels in blocks."""
+
+CENTER = Frame("center", 32, 32)
 
 
 def seeded(transform: Any, image: Any, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -57,37 +49,77 @@ def augment(**keys: Any) -> AugmentConfig:
 
 
 def test_evaluation_is_resize_and_crop_of_torchvision() -> None:
-    ours = evaluation_transform(32, 0.8)(PHOTO).astype(int)
+    ours = evaluation_transform(Frame("center", 32, 40))(PHOTO).astype(int)
     theirs = seeded(v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)]), PHOTO)
     assert ours.shape == (32, 32, 3)
     assert np.abs(ours - theirs).max() <= 2  # uint8 tensors against PIL
 
 
-def test_the_shorter_side_is_timms_and_torchvisions() -> None:
-    ends = [(cfg.input_size[-1], cfg.crop_pct) for name in MODELS if (cfg := timm.get_pretrained_cfg(name))]
-    assert (224, 0.9) in ends
-    assert shorter_side(224, 0.9) == 248
-    for size, crop_pct in set(ends):
-        (resize, *_) = create_transform(size, crop_pct=crop_pct).transforms
-        assert shorter_side(size, crop_pct) == resize.size
-    for name in tv.list_models(module=tv, include=["resnet*", "efficientnet*", "vit*", "swin*", "regnet*"]):
-        for weights in tv.get_model_weights(name):
-            preset = weights.transforms()
-            assert (
-                shorter_side(preset.crop_size[0], preset.crop_size[0] / preset.resize_size[0]) == preset.resize_size[0]
-            )
-
-
-def test_evaluation_keeps_all_of_the_image_unless_training_crops() -> None:
-    assert kept_share(augment(), 0.875) == 1.0
-    assert kept_share(augment(crop="random_resized"), 0.875) == 0.875
-
-
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
-    assert np.array_equal(trained(augment(hflip=0.0), 32, PHOTO), evaluation_transform(32, 1.0)(PHOTO))
+    assert np.array_equal(trained(augment(hflip=0.0), 32, PHOTO), evaluation_transform(CENTER)(PHOTO))
     placed = np.zeros((32, 32, 3), dtype=np.uint8)
-    without_draws(evaluation_transform(32, 1.0))(Decoded(PHOTO), 0, placed)
-    assert np.array_equal(placed, evaluation_transform(32, 1.0)(PHOTO))
+    without_draws(evaluation_transform(CENTER))(Decoded(PHOTO), 0, placed)
+    assert np.array_equal(placed, evaluation_transform(CENTER)(PHOTO))
+
+
+def by_torchvision(image: Any, *size: int) -> np.ndarray[Any, Any]:
+    pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    resized = v2.functional.resize(pixels, list(size), InterpolationMode.BICUBIC, antialias=True)
+    return resized.permute(1, 2, 0).numpy()
+
+
+def test_squash_shows_the_whole_image() -> None:
+    for image in (PHOTO, PHOTO[:, :17]):
+        expected = by_torchvision(image, 32, 32)
+        assert np.array_equal(trained(augment(crop="squash", hflip=0.0), 32, image), expected)
+        assert np.array_equal(evaluation_transform(Frame("squash", 32, 32))(np.ascontiguousarray(image)), expected)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (80, 20), (1, 500), (32, 9), (9, 9)])
+def test_pad_shows_the_whole_image_between_margins(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    height, width = (max(1, round(side * 32 / max(shape))) for side in shape)
+    expected = np.full((32, 32, 3), (9, 8, 7), dtype=np.uint8)
+    top, left = (32 - height) // 2, (32 - width) // 2
+    expected[top : top + height, left : left + width] = by_torchvision(image, height, width)
+    assert np.array_equal(evaluation_transform(Frame("pad", 32, 32, (9, 8, 7)))(image), expected)
+    target = np.zeros((32, 32, 3), dtype=np.uint8)
+    training_transform(augment(crop="pad", hflip=0.0), 32, (9, 8, 7))(Decoded(image), 0, target)
+    assert np.array_equal(target, expected)
+
+
+@pytest.mark.parametrize("crop", ["squash", "pad"])
+def test_flip_and_operations_follow_on_any_crop(crop: Any) -> None:
+    plain = trained(augment(crop=crop, hflip=0.0), 32, PHOTO)
+    assert np.array_equal(trained(augment(crop=crop, hflip=1.0), 32, PHOTO), plain[:, ::-1])
+    assert any(
+        not np.array_equal(trained(augment(crop=crop, randaugment={}), 32, PHOTO, key), plain) for key in range(3)
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (3, 70_000)])
+def test_a_line_of_pixels_is_cut_before_it_is_resized(shape: tuple[int, int]) -> None:
+    """Resized first, the longest of these would take 3.5 GB. Each has a middle of another colour."""
+    image = np.zeros((*shape, 3), dtype=np.uint8)
+    along = image if shape[0] < shape[1] else image.swapaxes(0, 1)
+    middle_of_it = along.shape[1] // 2
+    along[:, middle_of_it - 20 : middle_of_it + 20] = 200
+    found = framed(image, Frame("center", 224, 224), "bicubic")
+    assert found.shape == (224, 224, 3)
+    assert (found == 200).all()
+
+
+def test_cutting_first_changes_pixels_by_rounding_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for length in (900, 901):
+        image = np.broadcast_to(100 + 90 * np.sin(np.arange(length) / 3)[None, :, None], (7, length, 3)).astype(
+            np.uint8
+        )
+        whole = middle(image, 32, 32, "bicubic").astype(int)
+        with monkeypatch.context() as patch:
+            patch.setattr("dist_train.data.augment.on_cpu.MOST_RESIZED_PIXELS", 32 * 32 * 10)
+            first = middle(image, 32, 32, "bicubic").astype(int)
+        assert whole.std() > 30
+        assert np.abs(first - whole).max() <= 2
 
 
 def test_an_image_of_the_right_size_is_left_alone() -> None:
@@ -149,7 +181,7 @@ def test_the_fill_is_what_shifted_images_leave_bare() -> None:
     ("keys", "words"),
     [
         ({"crop_scale": [1.0, 0.5]}, r"`augment.crop_scale`: 1.0 is more than 0.5: write the smaller bound first"),
-        ({"crop": "random"}, r"`augment.crop` \('random'\) must be one of center, random_resized"),
+        ({"crop": "random"}, r"`augment.crop` \('random'\) must be one of center, random_resized, squash, pad"),
         (
             {"randaugment": {"magnitude": 31}},
             r"`augment.randaugment.magnitude` \(31\) must be less than or equal to 30",

@@ -134,6 +134,6 @@ def test_label_sets_are_not_mixed_by_a_timm_that_cannot(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("dist_train.data.augment.on_device.Mixup", as_before_1_0_31)
     with pytest.raises(
-        ConfigError, match=r"`augment.mixup` \(1\) and `augment.cutmix` \(0\) of label sets need timm 1.0.31"
+        ConfigError, match=r"`augment.mixup` \(1\) and `augment.cutmix` \(0\) need timm 1.0.31 or later where"
     ):
         augmenter(config("multilabel", augment={"mixup": 1.0}))

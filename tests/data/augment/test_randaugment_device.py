@@ -9,7 +9,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.data.augment.draws import CODES, Drawer, Draws
+from dist_train.data.augment.on_cpu import training_transform
 from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants, packed
+from dist_train.data.decoding.picture import Decoded
 from tests.data.augment.test_on_cpu import PHOTO, augment
 
 CPU = torch.device("cpu")
@@ -139,3 +141,25 @@ def test_on_a_gpu_without_waiting_for_it() -> None:
         torch.cuda.set_sync_debug_mode("default")
     away = (found.cpu().int() - augmented(cfg, images, 40).int()).abs()
     assert (away > 2).float().mean() < 0.02, "resizing there is in float32: a few pixels differ, and some by more"
+
+
+@pytest.mark.parametrize("crop", ["squash", "pad"])
+@pytest.mark.parametrize("shape", [(24, 33), (60, 11)])
+def test_the_whole_image_is_shown_as_on_the_cpu(crop: str, shape: tuple[int, int]) -> None:
+    cfg = augment(crop=crop, hflip=0.5)
+    images = photographs(6, *shape)
+    draw = Drawer(cfg)
+    draws, rows = packed(draw(key, *shape) for key in range(len(images)))
+    found = DeviceOperations(cfg, 40, (9, 8, 7))(images, draws, rows)
+    transform = training_transform(cfg, 40, (9, 8, 7))
+    for key, image in enumerate(images):
+        expected = np.empty((40, 40, 3), dtype=np.uint8)
+        transform(Decoded(np.ascontiguousarray(image.numpy())), key, expected)
+        assert np.array_equal(found[key].numpy(), expected)
+
+
+def test_padding_asks_nothing_of_the_device() -> None:
+    draws, rows = packed([Draws(None, False, ())])
+    images = torch.empty((1, 24, 33, 3), dtype=torch.uint8, device="meta")
+    found = DeviceOperations(augment(crop="pad"), 40, (9, 8, 7))(images, draws, rows.to("meta"))
+    assert found.shape == (1, 40, 40, 3)

@@ -1,17 +1,22 @@
 """Every kind of odd image: which are read, how, and with which words the others are refused."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
-from dist_train.data.decoding.decode import read_rgb
+from dist_train.data.decoding.decode import left_out, read_rgb, stored_values, to_rgb
 from dist_train.data.decoding.picture import BadImage
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import DataError
+from tests.data.decoding.test_deep import chunk, encoded
 
+SRGB, LAB = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
 GRADIENT = np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 21
 
 
@@ -55,24 +60,206 @@ def test_16_bit_greys_keep_their_range(tmp_path: Path) -> None:
         assert len(np.unique(pixels)) > 200, "PIL's own conversion cuts all above 255 off"
 
 
-def test_32_bit_and_float_greys_are_stretched(tmp_path: Path) -> None:
+def test_32_bit_and_float_greys_without_a_range_are_stretched(tmp_path: Path) -> None:
     for dtype in (np.int32, np.float32):
-        values = GRADIENT.astype(dtype) * (1000 if dtype is np.int32 else 1e-3)
+        values = GRADIENT.astype(dtype) * 1000
         pixels = rgb(saved(tmp_path / "a.tif", Image.fromarray(values)))
         assert (pixels.min(), pixels.max()) == (0, 255)
         assert (np.diff(pixels[:, :, 0].ravel()) >= 0).all()
-    empty = rgb(saved(tmp_path / "b.tif", Image.fromarray(np.full((4, 4), 7.0, dtype=np.float32))))
-    assert empty.max() == 0
-    with pytest.raises(BadImage, match="it has pixels that are not finite numbers"):
-        read_rgb(saved(tmp_path / "c.tif", Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32))))
+    even = rgb(saved(tmp_path / "b.tif", Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32))))
+    assert (even == 128).all()
+
+
+@pytest.mark.parametrize("rules", [DEFAULT_RULES, DecodeRules((0, 1)), DecodeRules(as_0_1_0=True)])
+def test_floats_that_are_no_numbers_are_bad_images(tmp_path: Path, rules: DecodeRules) -> None:
+    values = np.full((4, 4), np.nan, dtype=np.float32)
+    with pytest.raises(
+        BadImage, match=r"c\.tif: (16 of its 16 values are NaN or infinite|it has pixels .* not finite)"
+    ):
+        read_rgb(saved(tmp_path / "c.tif", Image.fromarray(values)), rules)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.ppm"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_deep_colours_by_the_range_of_the_set(tmp_path: Path, name: str, bits: int) -> None:
+    values = (np.random.default_rng(0).random((20, 30, 3)) * 2**bits).astype(np.uint16)
+    path = tmp_path / name
+    path.write_bytes(encoded(values, path.suffix))
+    stored = stored_values(path, DEFAULT_RULES)
+    assert stored is not None
+    assert np.array_equal(stored.values, values)
+    assert np.array_equal(read_rgb(path, DecodeRules((0, 2**bits - 1))), values >> (bits - 8))
+    dark = read_rgb(path, DecodeRules(as_0_1_0=True)).astype(int)
+    assert np.abs(dark - values / 257).max() <= 1, "Pillow's upper 8 bits"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_deep_colours_are_turned(tmp_path: Path, name: str, orientation: int) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 30, 3)).astype(np.uint16)
+    path = tmp_path / name
+    path.write_bytes(with_orientation(encoded(values, path.suffix), orientation))
+    expected = upright(values >> 4, orientation)
+    assert np.array_equal(read_rgb(path, DecodeRules((0, 4095))), expected)
+    assert np.array_equal(read_rgb(path, DecodeRules(as_0_1_0=True)), upright(values >> 8, orientation))
+
+
+def with_orientation(content: bytes, orientation: int) -> bytes:
+    """A PNG file with an eXIf chunk; or a TIFF file with one tag more, in a directory at its end."""
+    tag = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    if content.startswith(b"\x89PNG"):
+        exif = b"II*\0" + struct.pack("<IH", 8, 1) + tag + bytes(4)
+        return content[:33] + chunk(b"eXIf", exif) + content[33:]
+    (start,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, start)
+    entries = [content[start + 2 + 12 * place :][:12] for place in range(count)]
+    entries = sorted([*entries, tag], key=lambda entry: struct.unpack_from("<H", entry))
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return content[:4] + struct.pack("<I", len(content)) + content[8:] + directory
+
+
+def test_transparent_deep_colours_lie_on_white(tmp_path: Path) -> None:
+    values = np.full((4, 4, 4), 4095, dtype=np.uint16)
+    values[:, :, :3] = (4095, 0, 0)
+    values[:2, :, 3] = 0
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(values, ".png"))
+    pixels = read_rgb(path, DecodeRules((0, 4095)))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert pixels[3, 0].tolist() == [255, 0, 0]
+
+
+def test_lab_is_converted_by_its_meaning(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8), (200, 60, 30))
+    path = saved(tmp_path / "a.tif", ImageCms.profileToProfile(image, SRGB, LAB, outputMode="LAB"))  # type: ignore[arg-type]
+    assert np.abs(rgb(path) - (200, 60, 30)).max() < 8
+
+
+def test_cmyk_of_every_format(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.tif"):
+        for ink, colour in (((0, 255, 255, 0), (255, 0, 0)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), (255,) * 3)):
+            path = saved(tmp_path / name, Image.new("CMYK", (16, 16), ink), quality=95)
+            assert np.abs(rgb(path) - colour).max() < 8, name
+
+
+def test_few_bits(tmp_path: Path) -> None:
+    """One bit is black or white; 2 and 4 bits go from black to white as well."""
+    rng = np.random.default_rng(0)
+    bits = rng.random((20, 30)) < 0.5
+    for name in ("a.png", "a.tif", "a.bmp"):
+        assert np.array_equal(rgb(saved(tmp_path / name, Image.fromarray(bits))), bits[:, :, None] * np.full(3, 255))
+    for depth in (2, 4):
+        values = np.arange(2**depth)[None].repeat(4, axis=0)
+        path = tmp_path / "b.png"
+        path.write_bytes(grey_png(values, depth))
+        assert np.array_equal(rgb(path)[:, :, 0], values * 255 // (2**depth - 1))
+
+
+def grey_png(values: np.ndarray[Any, Any], depth: int) -> bytes:
+    every_bit = (values[..., None] >> np.arange(depth)[::-1]) & 1
+    rows = b"".join(b"\0" + np.packbits(row.ravel()).tobytes() for row in every_bit)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_alpha_of_greys_and_half_transparent_colours(tmp_path: Path) -> None:
+    grey = Image.new("LA", (4, 4), (0, 128))
+    assert np.abs(rgb(saved(tmp_path / "a.png", grey)) - 127).max() <= 1
+    for name in ("b.png", "b.webp", "b.tif"):
+        options = {"lossless": True} if name == "b.webp" else {}
+        path = saved(tmp_path / name, Image.new("RGBA", (4, 4), (255, 0, 0, 128)), **options)
+        assert np.abs(rgb(path) - (255, 127, 127)).max() <= 1, name
+
+
+def test_the_first_page_of_deep_tiff_counts(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((8, 8), level, dtype=np.uint16)) for level in (1000, 2000, 4000)]
+    path = saved(tmp_path / "stack.tif", pages[0], save_all=True, append_images=pages[1:])
+    assert (read_rgb(path, DecodeRules((0, 4095))) == 1000 // 16).all()
+
+
+def huge_jpeg() -> bytes:
+    content = bytearray(saved_bytes(photo(), "JPEG"))
+    place = content.index(b"\xff\xc0")
+    content[place + 5 : place + 9] = struct.pack(">HH", 50_000, 60_000)
+    return bytes(content)
+
+
+def huge_png(depth: int) -> bytes:
+    header = struct.pack(">IIBBBBB", 60_000, 50_000, depth, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def saved_bytes(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    for content in (huge_jpeg(), huge_png(8), huge_png(16)):
+        path.write_bytes(content)
+        for rules in (DEFAULT_RULES, DecodeRules((0, 4095))):
+            with pytest.raises(
+                BadImage, match=r"60000 x 50000 pixels, more than `data.max_pixels` \(178956970\); make .* 9.0 GB"
+            ):
+                read_rgb(path, rules)
+        assert stored_values(path, DEFAULT_RULES) is None
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_limit_of_pixels_is_the_configs(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(saved_bytes(photo(), form))
+    with pytest.raises(BadImage, match=r"it has 30 x 20 pixels, more than `data.max_pixels` \(599\)"):
+        read_rgb(path, DecodeRules(max_pixels=599))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # twice as many are an error of Pillow's
+    for limit in (600, None):
+        assert read_rgb(path, DecodeRules(max_pixels=limit)).shape == (20, 30, 3)
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_images_without_pixels_are_bad(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(grey_png(np.zeros((0, 0), dtype=int), 8))
+    with pytest.raises(BadImage, match=r"cannot read the image .*a\.png"):
+        read_rgb(path)
+    with pytest.raises(ValueError, match="it has 5 x 0 pixels"):
+        to_rgb(Image.fromarray(np.zeros((0, 5, 3), dtype=np.uint8)))
+
+
+def test_a_truncated_deep_image_is_bad(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (64, 64, 3)).astype(np.uint16)
+    for suffix in (".png", ".tif", ".ppm"):
+        content = encoded(values, suffix)
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(BadImage, match=r"cannot read the image"):
+            read_rgb(path, DecodeRules((0, 4095)))
+        assert stored_values(path, DEFAULT_RULES) is None
+
+
+def test_what_is_left_out_is_known_by_the_header(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    animation = saved(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    assert left_out(animation) == ["several pages or frames"]
+    assert left_out(saved(tmp_path / "a.png", photo().convert("RGBA"))) == ["transparency"]
+    assert left_out(saved(tmp_path / "b.png", photo())) == []
+    assert left_out(tmp_path / "none.png") == []
+
+
+def test_stored_values_are_those_of_deep_images_only(tmp_path: Path) -> None:
+    assert stored_values(saved(tmp_path / "a.png", photo()), DEFAULT_RULES) is None
+    assert stored_values(tmp_path / "none.png", DEFAULT_RULES) is None
 
 
 def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
-    for name in ("a.gif", "a.webp", "a.png", "a.tif"):
+    for name in ("a.gif", "a.webp", "a.png", "a.tif", "a.avif"):
         options = {"lossless": True} if name == "a.webp" else {}
         path = saved(tmp_path / name, frames[0], save_all=True, append_images=frames[1:], **options)
-        assert np.array_equal(rgb(path), np.broadcast_to((255, 0, 0), (8, 8, 3))), name
+        assert np.abs(rgb(path) - (255, 0, 0)).max() <= (4 if name == "a.avif" else 0), name
 
 
 def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
@@ -114,8 +301,9 @@ def test_every_format_and_depth_is_turned(tmp_path: Path, orientation: int) -> N
     for name, image in (("a.png", colours), ("a.tif", colours), ("b.png", greys), ("b.tif", greys)):
         pixels = np.asarray(image) if image is colours else (GRADIENT // 256)[:, :, None].repeat(3, axis=2)
         assert np.array_equal(rgb(saved(tmp_path / name, image, exif=exif)), upright(pixels, orientation)), name
-    turned = rgb(saved(tmp_path / "a.jpg", colours, exif=exif))
-    assert np.array_equal(turned, upright(rgb(saved(tmp_path / "b.jpg", colours)), orientation))
+    for suffix in ("jpg", "webp", "avif"):
+        turned = rgb(saved(tmp_path / f"a.{suffix}", colours, exif=exif))
+        assert np.array_equal(turned, upright(rgb(saved(tmp_path / f"b.{suffix}", colours)), orientation)), suffix
 
 
 def upright(pixels: np.ndarray[Any, Any], orientation: int) -> np.ndarray[Any, Any]:

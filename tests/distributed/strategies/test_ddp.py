@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import joined
 from dist_train.distributed.strategies.ddp import Ddp
-from dist_train.training.trial import left_as_found
+from dist_train.training.parts.trial import left_as_found
 from tests.support.ranks import run_ranks
 
 

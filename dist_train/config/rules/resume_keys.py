@@ -1,0 +1,159 @@
+"""Which keys change the weights that a run arrives at: a resume compares those, and lets the others change.
+
+Every key stands in one of the two tables, by its full name.
+"""
+
+from typing import Any
+
+from dist_train.config.rules.migrations import migrated_values
+from dist_train.config.schema import Config
+from dist_train.config.values import value_of
+
+CHANGE_THE_WEIGHTS = (
+    "run.seed",
+    "run.deterministic",
+    "model.source",
+    "model.name",
+    "model.pretrained",
+    "model.weights",
+    "model.drop_path",
+    "model.head.name",
+    "model.head.hidden",
+    "model.head.activation",
+    "model.head.dropout",
+    "model.freeze",
+    "model.unfreeze_epoch",
+    "model.sync_bn",
+    "model.channels_last",  # other kernels
+    "model.grad_checkpointing",
+    "data.format",
+    "data.task",
+    "data.name",
+    "data.csv.train",
+    "data.csv.val",
+    "data.csv.path",
+    "data.csv.targets",
+    "data.csv.separator",
+    "data.csv.label_separator",
+    "data.val_fraction",
+    "data.val_seed",
+    "data.max_val_images",  # decides which weights are best
+    "data.image_size",
+    "data.mean",
+    "data.std",
+    "augment.device",
+    "augment.crop",
+    "augment.crop_scale",
+    "augment.crop_ratio",
+    "augment.interpolation",
+    "augment.hflip",
+    "augment.randaugment",
+    "augment.erasing",
+    "augment.erasing_scale",
+    "augment.erasing_ratio",
+    "augment.erasing_fill",
+    "augment.mixup",
+    "augment.cutmix",
+    "augment.mix_prob",
+    "augment.mix_switch_prob",
+    "loss.name",
+    "loss.options",
+    "loss.objective",
+    "loss.objective_options",
+    "loss.label_smoothing",
+    "loss.class_weights",
+    "loss.gamma",
+    "loss.delta",
+    "loss.aux_weight",
+    "loss.l1",
+    "optim.name",
+    "optim.lr",
+    "optim.momentum",
+    "optim.nesterov",
+    "optim.betas",
+    "optim.eps",
+    "optim.alpha",
+    "optim.weight_decay",
+    "optim.decay_norm_and_bias",
+    "optim.layer_decay",
+    "optim.head_lr_scale",
+    "schedule.name",
+    "schedule.warmup_epochs",
+    "schedule.min_lr",
+    "schedule.gamma",
+    "schedule.step_epochs",
+    "schedule.milestones",
+    "schedule.pct_start",
+    "train.global_batch",
+    "train.precision",
+    "train.tf32",
+    "train.clip_grad",
+    "train.ema",
+    "train.nonfinite",
+    "eval.crop",  # decides which weights are best
+    "eval.metric",  # the same
+    "eval.weights",  # the same
+)
+
+DO_NOT_CHANGE_THE_WEIGHTS = (
+    "run.name",
+    "run.output_dir",
+    "run.resume",
+    "model.compile",  # other kernels, chosen by the machine; may be switched off to get a run through
+    "data.root",  # the fingerprint of the data is compared instead
+    "data.csv.suffix",  # the same
+    "data.classes",  # the same
+    "data.test",
+    "data.max_overlap",
+    "data.workers",
+    "data.prefetch",
+    "data.pin_memory",
+    "data.persistent_workers",
+    "data.cache",
+    "data.value_range",  # the range that follows from it is compared instead (data/decode_rules.py)
+    "data.max_pixels",  # as data.bad_images
+    "data.bad_images",  # the images are: a bad one ends a run, and its replacement follows from the seed
+    "data.max_bad_share",
+    "train.epochs",  # a longer run is the same run; the schedule stretches, as the user asked
+    "train.max_steps",  # the same
+    "train.micro_batch",  # as another number of ranks: the same samples in each step, other last bits
+    "train.early_stopping",
+    "train.time_limit",
+    "eval.every_epochs",
+    "eval.every_steps",
+    "eval.batch_size",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "log.every_steps",
+    "log.tensorboard",
+    "log.wandb.mode",
+    "log.wandb.project",
+    "log.wandb.entity",
+    "log.wandb.name",
+    "log.wandb.group",
+    "log.wandb.job_type",
+    "log.wandb.tags",
+    "log.wandb.notes",
+    "log.loggers",
+    "distributed.strategy",  # as train.micro_batch; a run may go on with torchrun after one process, or the reverse
+    "distributed.timeout_s",
+)
+
+
+def arithmetic(cfg: Config) -> dict[str, Any]:
+    """Return the values of the keys that change the weights, by dotted key: what a checkpoint keeps of its config."""
+    values = cfg.model_dump(mode="json")
+    return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
+
+
+def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return one sentence for each value that differs between a checkpoint's ``arithmetic`` and today's.
+
+    Args:
+        then: as the version that wrote the checkpoint names the keys; what it did not know had its behaviour of then.
+    """
+    then = migrated_values(then)
+    keys = dict.fromkeys([*then, *now])
+    return [
+        f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}" for key in keys if then.get(key) != now.get(key)
+    ]

@@ -1,0 +1,121 @@
+"""Images below a folder, and what else lies there."""
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.images import file_size
+from dist_train.errors import DataError
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
+
+OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
+"""Files that Windows puts into folders of images."""
+
+
+@dataclass
+class Surroundings:
+    """What lies below a folder beside the images.
+
+    Attributes:
+        left_aside: files without a suffix of an image, by suffix.
+        folders: the folders that hold images, relative to the folder that was walked ("." for itself).
+        links: the folders that are links: (path, where it leads).
+    """
+
+    left_aside: Counter[str] = field(default_factory=Counter)
+    folders: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def existing_root(cfg: DataConfig) -> Path:
+    """Return ``data.root``.
+
+    Raises:
+        DataError: there is no such folder, or this user must not read it.
+    """
+    root = Path(cfg.root)
+    if not os.path.isdir(root):
+        raise DataError(f"`data.root` ({cfg.root}) is not a directory; it must hold the images")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise DataError(f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; give this user the right to read it")
+    return root
+
+
+def images_below(folder: Path, root: Path, around: Surroundings | None = None) -> Iterator[tuple[str, int]]:
+    """Yield every image below ``folder`` as (path relative to ``root``, size in bytes), sorted by folder and name."""
+    return ((name, file_size(str(root), name)) for name in names_below(folder, root, around))
+
+
+def names_below(folder: Path, root: Path, around: Surroundings | None = None) -> Iterator[str]:
+    """Yield the path of every image below ``folder``, relative to ``root``, sorted by folder and name.
+
+    Hidden files and folders are left out. Links are followed.
+
+    Args:
+        around: gets all else that lies there.
+
+    Raises:
+        DataError: a folder there cannot be read, or a link leads back to a folder that it lies in.
+    """
+    if not folder.is_dir():
+        raise DataError(f"`data.root`: there is no folder {folder}")
+    around = around or Surroundings()
+    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in subfolders:
+            _note_link(os.path.join(directory, name), around)
+        below = os.path.relpath(directory, root)
+        visible = sorted(name for name in names if not name.startswith("."))
+        images = [name for name in visible if name.lower().endswith(IMAGE_SUFFIXES)]
+        if len(images) < len(visible):
+            around.left_aside += left_aside(visible)
+        if images:
+            around.folders.append(os.path.relpath(directory, folder))
+        yield from images if below == "." else (os.path.join(below, name) for name in images)
+
+
+def left_aside(names: list[str]) -> Counter[str]:
+    """Return how many of ``names`` are no images, by suffix in lower case."""
+    return Counter(
+        os.path.splitext(name)[1].lower()
+        for name in names
+        if not name.lower().endswith(IMAGE_SUFFIXES) and name.lower() not in OF_THE_SYSTEM
+    )
+
+
+def subfolders_of(folder: Path) -> list[str]:
+    """Return the names of the visible folders in ``folder``, sorted."""
+    return sorted(name for name, is_folder in _visible(folder) if is_folder)
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the names of the visible files in ``folder``, sorted."""
+    return sorted(name for name, is_folder in _visible(folder) if not is_folder)
+
+
+def _visible(folder: Path) -> list[tuple[str, bool]]:
+    try:
+        return [(entry.name, entry.is_dir()) for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(f"cannot read the folder {error.filename}: {error.strerror}")
+
+
+def _note_link(folder: str, around: Surroundings) -> None:
+    """Note a link to a folder; refuse one to a folder around it, whose images would be found again and again."""
+    if not os.path.islink(folder):
+        return
+    for parent in Path(os.path.abspath(folder)).parents:
+        if os.path.samefile(folder, parent):
+            raise DataError(f"{folder} is a link to {parent}, in which it lies itself; remove the link")
+    around.links.append((folder, os.path.realpath(folder)))

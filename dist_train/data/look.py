@@ -1,0 +1,80 @@
+"""What ``--check`` says about pixels, by a sample of the training images."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+from dist_train.config.schema import Config
+from dist_train.data.augment.frame import Frame, evaluation_frame, training_frame
+from dist_train.data.decode_rules import describe_rules
+from dist_train.data.decoding.picture import BadImage, Picture
+from dist_train.data.index import DataIndex
+from dist_train.model.build import Network
+
+OPENED, DECODED = 64, 8
+"""Images whose sizes are read, and how many are decoded."""
+
+EFFECT = {"several pages or frames": "only the first is read", "transparency": "it is laid on white"}
+
+ONE_COLOUR = 2.0
+"""Standard deviation of values 0 to 255 below which an image shows nothing."""
+
+
+def describe_pixels(cfg: Config, index: DataIndex, network: Network) -> list[str]:
+    """Return lines about the range of values, about the shape of the images, and about images that show nothing."""
+    names = _sample(index)
+    pictures = list(_opened(index, names))
+    lines = [describe_rules(index.images.rules)]
+    if pictures:
+        lines.append(_shape(cfg, evaluation_frame(cfg, network), [picture.size for picture in pictures]))
+    return [*lines, *_left_out(index, names), *_of_one_colour(pictures[:: max(1, len(pictures) // DECODED)])]
+
+
+def _sample(index: DataIndex) -> list[str]:
+    split = index.train
+    wanted = min(OPENED, len(split))
+    return [split.name(number * len(split) // wanted) for number in range(wanted)]
+
+
+def _opened(index: DataIndex, names: list[str]) -> Iterator[Picture]:
+    for name in names:
+        with contextlib.suppress(BadImage):
+            yield index.images.open(name)
+
+
+def _left_out(index: DataIndex, names: list[str]) -> Iterator[str]:
+    counts = Counter(kind for name in names for kind in index.images.left_out(name))
+    for kind, count in counts.items():
+        yield f"note: {count} of {len(names)} training images looked at have {kind}: {EFFECT[kind]}"
+
+
+def _shape(cfg: Config, frame: Frame, sizes: list[tuple[int, int]]) -> str:
+    height, width = sorted(sizes, key=lambda size: size[1] / size[0])[len(sizes) // 2]
+    median = f"the median image ({width} x {height} px)"
+    training = training_frame(cfg.augment, frame.size, frame.fill)
+    lost = 100 * training.cut_away(height, width) if training else 0
+    also = f"; training cuts {lost:.0f} % of it away" if lost else ""
+    if frame.mode == "squash":
+        return f"crop: evaluation squashes {median} to a square, and cuts nothing away{also}"
+    if frame.mode == "pad":
+        _, _, inner_height, inner_width = frame.place(*frame.resized(height, width))
+        margin = 1 - inner_height * inner_width / frame.size**2
+        return f"crop: evaluation pads {median}: {100 * margin:.0f} % of the input is margin{also}"
+    who = "training and evaluation cut" if cfg.augment.crop == "center" else "evaluation cuts"
+    cut = 100 * frame.cut_away(height, width)
+    hint = "; `augment.crop` and `eval.crop` squash or pad keep the whole image" if cut >= 10 else ""
+    return f"crop: {who} {cut:.0f} % of {median} away{hint}"
+
+
+def _of_one_colour(pictures: list[Picture]) -> Iterator[str]:
+    spreads, means = [], []
+    for picture in pictures:
+        with contextlib.suppress(BadImage):
+            pixels = picture.pixels()
+            spreads.append(float(pixels.std()))
+            means.append(float(pixels.mean()))
+    if spreads and max(spreads) < ONE_COLOUR:
+        yield (
+            f"note: the {len(spreads)} training images decoded are of almost one colour each, with a mean of "
+            f"{sum(means) / len(means):.0f} of 255; see whether the files are right, and whether `data.value_range` is"
+        )

@@ -1,0 +1,105 @@
+"""The objective, the module to train through, and the state at step 0."""
+
+import logging
+
+from torch import nn
+
+from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.distributed.sync_bn import synchronise
+from dist_train.errors import ConfigError
+from dist_train.learning.ema import Ema
+from dist_train.learning.losses import build_loss
+from dist_train.learning.objective import Supervised, TrainingPass, build_objective
+from dist_train.learning.optimizer import build_optimizer, replace_optimizer
+from dist_train.learning.own_parts import OwnParts
+from dist_train.learning.precision import Precision
+from dist_train.model.build import Network
+from dist_train.model.freeze import describe, train_mode, unfreeze
+from dist_train.seeding import fold_in, reseed
+from dist_train.training.parts.given import Given
+from dist_train.training.parts.trial import blank_batch, left_as_found, try_objective
+from dist_train.training.state import Progress, TrainState
+from dist_train.training.step_sums import StepSums
+
+log = logging.getLogger(__name__)
+
+
+def build_state(
+    cfg: Config, plan: Plan, strategy: Strategy, network: Network, classes: list[str], given: Given
+) -> tuple[nn.Module, TrainState]:
+    """Return the module to train through, and the state at step 0.
+
+    Raises:
+        ConfigError: the objective, the loss or the optimizer cannot be built.
+    """
+    group, model = strategy.group, network.module
+    precision = Precision(cfg.train, group.device)
+    objective = _objective(cfg, strategy, network, classes, precision, given)
+    if cfg.model.sync_bn and group.world_size > 1:
+        synchronise(objective, group)
+    own = OwnParts(objective, model)
+    ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
+    if cfg.model.compile:  # after the EMA's copy: what is compiled cannot be copied
+        model.compile()
+    published = model if ema is None or cfg.eval.weights == "raw" else ema.module
+    optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
+    sums = StepSums(group.device)
+    state = TrainState(model, objective, own, strategy, optimizer, ema, published, precision, sums, Progress())
+    return _wrapped(cfg, plan, network, len(classes), state), state
+
+
+def _objective(
+    cfg: Config, strategy: Strategy, network: Network, classes: list[str], precision: Precision, given: Given
+) -> nn.Module:
+    """Return the user's objective, else the supervised one, on this rank's device."""
+    group, model = strategy.group, network.module
+    refuse(cfg, given)
+    with group.together():
+        if given.objective or cfg.loss.objective:
+            reseed(fold_in(cfg.run.seed, "objective"), [group.device])
+            return build_objective(cfg.loss, given.objective, model).to(group.device)
+        loss = build_loss(cfg.loss, classes, group, model, given.loss)
+        return Supervised(precision.to_train(model), loss, precision.autocast)
+    raise AssertionError("unreachable")
+
+
+def refuse(cfg: Config, given: Given) -> None:
+    """Raise ConfigError for what does not go together, on any strategy."""
+    own = given.objective is not None or cfg.loss.objective is not None
+    if cfg.train.precision == "fp16" and (own or cfg.model.compile):
+        other = "`loss.objective`" if own else "`model.compile`"
+        raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
+    if own and given.loss is not None:
+        raise ConfigError(
+            "both a loss and an objective are given, and an objective computes its own loss; leave one out"
+        )
+
+
+def train_everything(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
+    """Unfreeze: from here on the optimizer holds every parameter, with the moments that it had so far.
+
+    Returns:
+        The new module to train through: DDP knows only the parameters that train when it wraps.
+    """
+    unfreeze(network.module, network.frozen)
+    wrapped = _wrapped(cfg, plan, network, outputs, state)
+    optimizer = build_optimizer(cfg.optim, state.model, network.head, state.own.training())
+    state.optimizer = replace_optimizer(state.optimizer, optimizer)
+    log.info("unfrozen: %s", describe(network.module))
+    return wrapped
+
+
+def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
+    """Return the module to train through, ready for its first step."""
+    device, module, all_used = state.strategy.group.device, state.objective, True
+    images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
+    train_mode(state.objective)
+    if not isinstance(state.objective, Supervised):
+        module = TrainingPass(state.objective, state.precision.autocast)
+        all_used = try_objective(module, images, targets, state.own.changing())
+    wrapped = state.strategy.wrap(module, all_used)
+    with left_as_found(module, device, state.own.changing()):
+        state.strategy.settle(wrapped, images, targets)
+    return wrapped

@@ -1,0 +1,93 @@
+"""A config or checkpoint of an older version means what it meant then."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dist_train.config import load_config, parse_config
+from dist_train.config.rules import migrations
+from dist_train.config.rules.migrations import Migration, migrated, migrated_values
+from dist_train.config.rules.resume_keys import arithmetic, changes
+from dist_train.errors import ConfigError
+from tests.support.runs import changed
+
+OLD_RUNS = sorted((Path(__file__).parents[2] / "old_runs" / "folders").glob("*/config.yaml"))
+
+
+@pytest.fixture
+def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version in which one key was renamed, one re-typed, one removed, and two were added."""
+    steps = (
+        Migration("9.0.0", "optim.speed", "optim.lr"),
+        Migration("9.0.0", "augment.flip", "augment.hflip", lambda on: 0.5 if on else 0.0),
+        Migration("9.0.0", "eval.weights", "eval.weights", lambda value: {"averaged": "ema"}.get(value, value)),
+        Migration("9.0.0", "loss.scale", None),
+    )
+    monkeypatch.setattr(migrations, "MIGRATIONS", steps)
+    monkeypatch.setattr(migrations, "BEFORE", {"optim.momentum": 0.5, "augment.randaugment.magnitude": 3})
+
+
+OLD = {"optim.speed": 0.05, "augment.flip": False, "eval.weights": "averaged", "loss.scale": 2}
+
+
+def old(tree: dict[str, Any]) -> dict[str, Any]:
+    """``tree`` as the older version would write it."""
+    tree = changed(tree, **{key.replace(".", "__"): value for key, value in OLD.items()})
+    del tree["optim"]["lr"]
+    return tree
+
+
+@pytest.mark.usefixtures("a_later_version")
+def test_an_old_config_is_read_under_todays_names(tree: dict[str, Any]) -> None:
+    cfg = parse_config(old(tree))
+    assert (cfg.optim.lr, cfg.augment.hflip, cfg.eval.weights) == (0.05, 0.0, "ema")
+    assert cfg.optim.momentum == 0.9, "in a config that a user writes, a missing key means today's default"
+
+
+@pytest.mark.usefixtures("a_later_version")
+def test_a_run_that_lacks_a_key_behaves_as_then(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed(old(tree), augment__randaugment={"num_ops": 1})))
+    cfg = load_config(tmp_path / "config.yaml", of_a_run=True)
+    assert cfg.optim.momentum == 0.5
+    assert cfg.augment.randaugment is not None
+    assert (cfg.augment.randaugment.num_ops, cfg.augment.randaugment.magnitude) == (1, 3)
+    off = parse_config(changed(old(tree), augment__randaugment=None), of_a_run=True)
+    assert off.augment.randaugment is None, "a section that is switched off stays off"
+    again = load_config(tmp_path / "config.yaml", ["optim.lr=0.1", "optim.momentum=0.2"], of_a_run=True)
+    assert (again.optim.lr, again.optim.momentum) == (0.1, 0.2), "overrides have today's names"
+
+
+@pytest.mark.usefixtures("a_later_version")
+def test_a_checkpoint_is_compared_under_todays_names(tree: dict[str, Any]) -> None:
+    now = arithmetic(parse_config(changed(tree, augment__hflip=0.0, augment__randaugment={})))
+    then = {key: value for key, value in now.items() if key not in ("optim.lr", "augment.hflip", "optim.momentum")}
+    then |= OLD | {"augment.randaugment": {**now["augment.randaugment"]}}
+    del then["augment.randaugment"]["magnitude"]
+    assert changes(then, now) == [
+        "`augment.randaugment` was {'num_ops': 2, 'interpolation': 'nearest', 'fill': [0, 0, 0], 'magnitude': 3} and is "
+        "now {'num_ops': 2, 'magnitude': 9, 'interpolation': 'nearest', 'fill': [0, 0, 0]}",
+        "`optim.momentum` was 0.5 and is now 0.9",
+    ]
+
+
+@pytest.mark.usefixtures("a_later_version")
+def test_an_old_and_a_new_name_together_are_refused(tree: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"`optim.speed` is called `optim.lr` since 9.0.0, and both are given; remove"
+    ):
+        parse_config(changed(tree, optim__speed=0.1))
+
+
+def test_nothing_is_changed_in_place(tree: dict[str, Any]) -> None:
+    before = changed(tree)
+    migrated(tree, of_a_run=True)
+    assert tree == before
+
+
+@pytest.mark.parametrize("path", OLD_RUNS, ids=lambda path: path.parent.name)
+def test_what_runs_of_0_1_0_have_recorded_can_be_read(path: Path) -> None:
+    cfg = load_config(path, of_a_run=True)
+    values = arithmetic(cfg)
+    assert changes(migrated_values(values), values) == []

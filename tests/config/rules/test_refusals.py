@@ -1,0 +1,85 @@
+"""Values that are wrong together: refused always, or only where a run begins."""
+
+from typing import Any
+
+import pytest
+
+from dist_train.config import parse_config
+from dist_train.config.rules.refusals import refused_at_the_beginning
+from dist_train.errors import ConfigError
+from dist_train.training import attempt
+from tests.support.ranks import run_ranks
+from tests.support.runs import changed, folder, train
+
+NUMBERS = {"data__format": "csv", "data__task": "regression", "loss__name": "mse", "eval__metric": "r2"}
+SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", "eval__metric": "map"}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            NUMBERS | {"eval__metric": "top1"},
+            "`eval.metric` (top1) is not available for regression; use one of: loss, mae, rmse, r2",
+        ),
+        (
+            SETS | {"loss__name": "focal"},
+            "`loss.name` (focal) is not available for multilabel; use one of: bce, binary_focal, soft_f1, "
+            "package.module:Class",
+        ),
+        (
+            SETS | {"data__format": "imagefolder"},
+            "`data.format` (imagefolder) is not available for multilabel; use one of: csv, package.module:callable",
+        ),
+        (NUMBERS | {"augment__mixup": 0.5}, "`augment.mixup` mixes images and their labels"),
+        (
+            {
+                "loss__name": "mse",
+                "loss__label_smoothing": 0.1,
+                **{k: v for k, v in NUMBERS.items() if k != "loss__name"},
+            },
+            "`loss.label_smoothing` has no effect unless `loss.name` is cross_entropy, focal, bce or binary_focal; remove it",
+        ),
+        ({"loss__name": "soft_f1", "loss__class_weights": {"a": 2.0}}, "`loss.class_weights` has no effect unless"),
+        ({"loss__options": {"x": 1}}, "`loss.options` has no effect unless `loss.name` is package.module:Class"),
+        (SETS | {"loss__label_smoothing": 0.1}, "`loss.label_smoothing` (0.1) is for one class per image"),
+        ({"schedule__min_lr": 1.0}, "`schedule.min_lr` (1) is more than `optim.lr` (0.05)"),
+        ({"schedule__warmup_epochs": 3.0}, "`schedule.warmup_epochs` (3) is more than `train.epochs` (2)"),
+    ],
+)
+def test_a_start_with_it_is_refused(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(tree, **override))
+    assert words in str(error.value)
+
+
+def test_options_of_a_loss_of_your_own_are_its_own(tree: dict[str, Any]) -> None:
+    parse_config(changed(tree, loss={"name": "mine.losses:Own", "options": {"x": 1}}))
+
+
+MIXED_F1 = {"loss__name": "soft_f1", "augment__cutmix": 1.0}
+
+
+def test_a_new_rule_refuses_a_run_that_begins(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = parse_config(changed(tree, **MIXED_F1))
+    (line,) = refused_at_the_beginning(cfg)
+    assert line.startswith("`augment.cutmix` (1): `loss.name` soft_f1 cannot count mixed classes")
+    assert line.endswith("(a rule since version 0.2.0)")
+    assert run_ranks(1, attempt.main, cfg) == [2]
+    assert line in capsys.readouterr().out
+
+
+def test_a_new_rule_only_warns_where_a_run_goes_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    tree = changed(tree, **MIXED_F1)
+    assert run_ranks(1, _train_as_before_the_rules, changed(tree, train__epochs=1)) == [0]
+    capsys.readouterr()
+    train(tree)
+    assert capsys.readouterr().out.count("(a rule since version 0.2.0); the run began before this rule") == 1
+    assert (folder(tree) / "last.safetensors").exists()
+
+
+def _train_as_before_the_rules(tree: dict[str, Any]) -> int:
+    from dist_train.config.rules import refusals
+
+    refusals.WHEN_A_RUN_BEGINS = ()
+    return attempt.main(parse_config(tree))

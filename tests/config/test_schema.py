@@ -1,0 +1,37 @@
+"""The JSON schema is what an editor needs: a dialect, a title and a description for every key, the names of choices."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dist_train.config.choices import TABLES
+from dist_train.config.schema import json_schema
+
+
+def properties() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every key, in its section."""
+    document = json_schema()
+    for section in (document, *document["$defs"].values()):
+        yield from ((f"{section['title']}.{key}", found) for key, found in section["properties"].items())
+
+
+def test_it_says_what_it_is() -> None:
+    document = json_schema()
+    assert document["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert document["title"] == "dist_train: the config of one training run"
+    assert not document["additionalProperties"]
+
+
+def test_every_key_has_a_description_and_a_title() -> None:
+    for name, found in properties():
+        assert found.get("description"), f"{name} has no docstring in its section"
+        assert "$ref" in found or found["title"] == name.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES if table.key != "optim.name"], ids=lambda table: table.key)
+def test_choices_list_their_names(table: Any) -> None:
+    section, key = table.key.split(".")[-2:]
+    found = dict(properties())[f"{section}.{key}"]
+    names = found if "enum" in found else found["anyOf"][0]
+    assert names["enum"] == list(table.rows)

@@ -1,0 +1,58 @@
+"""What every reader of a format returns."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.base import Listing
+from dist_train.data.formats.csv_tables import csv_tables
+from dist_train.data.formats.dataset_objects import data_set_objects
+from dist_train.data.formats.folders import image_folder as read_image_folder
+from tests.support.data_roots import data_config, make_fashion_mnist
+from tests.support.tables import tabled
+
+
+def folder(images: Path, _tmp: Path) -> tuple[Callable[[DataConfig], Listing], DataConfig]:
+    return read_image_folder, data_config(images)
+
+
+def one_folder(images: Path, _tmp: Path) -> tuple[Callable[[DataConfig], Listing], DataConfig]:
+    return read_image_folder, data_config(images / "train", val_fraction=0.2)
+
+
+def multilabel_table(images: Path, tmp: Path) -> tuple[Callable[[DataConfig], Listing], DataConfig]:
+    root = tabled(images, tmp / "tables", "multilabel")
+    return csv_tables, data_config(root, format="csv", task="multilabel")
+
+
+def regression_table(images: Path, tmp: Path) -> tuple[Callable[[DataConfig], Listing], DataConfig]:
+    root = tabled(images, tmp / "tables", "regression")
+    return csv_tables, data_config(root, format="csv", task="regression", csv={"targets": ["red", "width"]})
+
+
+def objects(_images: Path, tmp: Path) -> tuple[Callable[[DataConfig], Listing], DataConfig]:
+    return data_set_objects, data_config(make_fashion_mnist(tmp), format="torchvision", name="FashionMNIST")
+
+
+@pytest.mark.parametrize("form", [folder, one_folder, multilabel_table, regression_table, objects])
+def test_every_reader_keeps_to_the_listing(
+    image_folder: Path, tmp_path: Path, form: Callable[[Path, Path], tuple[Callable[[DataConfig], Listing], DataConfig]]
+) -> None:
+    read, cfg = form(image_folder, tmp_path)
+    listing = read(cfg)
+    assert (listing.val is None) == (cfg.val_fraction is not None)
+    assert read(cfg) == listing, "the same each time"
+    travelled: Listing = pickle.loads(pickle.dumps(listing))
+    entries = [*listing.train, *(listing.val or [])]
+    assert len({name for name, _, _ in entries}) == len(entries), "each image once"
+    for name, size, target in entries:
+        if isinstance(target, tuple):
+            assert len(target) == len(listing.classes)
+            assert all(isinstance(value, float) for value in target)
+        else:
+            assert 0 <= target < len(listing.classes)
+        assert size > 0 or read is data_set_objects
+        assert min(travelled.images.open(name).size) > 0

@@ -1,0 +1,36 @@
+"""Which files below a folder are images, and what else is noted."""
+
+from collections import Counter
+from pathlib import Path
+
+from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below, subfolders_of
+from tests.support.data_roots import picture
+
+
+def test_every_ending_of_a_jpeg_or_avif_file_counts(tmp_path: Path) -> None:
+    for name in ("a.JPG", "b.jpeg", "c.jfif", "d.avif", "e.txt", "f"):
+        (tmp_path / name).touch()
+    assert list(names_below(tmp_path, tmp_path)) == ["a.JPG", "b.jpeg", "c.jfif", "d.avif"]
+
+
+def test_what_lies_beside_the_images_is_noted(tmp_path: Path) -> None:
+    picture(tmp_path / "root" / "a" / "1.png")
+    picture(tmp_path / "root" / "a" / "deep" / "er" / "2.png")
+    picture(tmp_path / "pool" / "3.png")
+    (tmp_path / "root" / "a" / "link").symlink_to("../../pool")
+    for name in ("a/x.HEIC", "a/deep/y", "a/.hidden", "a/desktop.ini"):
+        (tmp_path / "root" / name).touch()
+    around = Surroundings()
+    found = list(names_below(tmp_path / "root" / "a", tmp_path / "root", around))
+    assert found == ["a/1.png", "a/deep/er/2.png", "a/link/3.png"]
+    assert around.left_aside == Counter({".heic": 1, "": 1})
+    assert around.folders == [".", "deep/er", "link"]
+    assert around.links == [(str(tmp_path / "root" / "a" / "link"), str(tmp_path / "pool"))]
+
+
+def test_visible_files_and_folders(tmp_path: Path) -> None:
+    picture(tmp_path / "b" / "1.png")
+    picture(tmp_path / ".c" / "1.png")
+    (tmp_path / "a.txt").touch()
+    assert (subfolders_of(tmp_path), files_of(tmp_path)) == (["b"], ["a.txt"])
+    assert left_aside(["a.txt", "b.PNG", "Thumbs.db", "c"]) == Counter({".txt": 1, "": 1})

@@ -1,0 +1,85 @@
+"""What commands print, where it goes, and which exit code they have."""
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dist_train.errors import EXIT_USER, ConfigError, DataError, TooBigError
+from dist_train.system.terminal import can_write, log_to_console, positive, report, told_as_output
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "x"])
+def test_numbers_of_things_are_whole_and_above_0(text: str) -> None:
+    assert positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' must be a whole number above 0"):
+        positive(text)
+
+
+def test_an_output_that_cannot_be_written_is_a_mistake_in_the_command(tmp_path: Path) -> None:
+    can_write("--json", tmp_path / "new" / "a.json")
+    assert (tmp_path / "new").is_dir(), "the folder is there, the file is not"
+    assert not (tmp_path / "new" / "a.json").exists()
+    (tmp_path / "file").touch()
+    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "file" / "a.json", "Not a directory|File exists")):
+        with pytest.raises(ConfigError, match=rf"--json \({path}\) cannot be written: {words}"):
+            can_write("--json", path)
+    with (
+        pytest.raises(ConfigError, match=r"--out \(a\) cannot be written: the disk"),
+        told_as_output("--out", Path("a")),
+    ):
+        raise OSError("the disk")
+
+
+def _python(code: str, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, timeout=60)
+
+
+def test_a_reader_may_leave_early() -> None:
+    code = "import sys; from dist_train.system.terminal import piped; "
+    code += "sys.exit(piped(lambda: [print('x' * 9999) for _ in range(99)] and 0))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = _python(code, writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_command_that_is_read_to_the_end_keeps_its_exit_code() -> None:
+    assert (
+        _python("import sys; from dist_train.system.terminal import piped; sys.exit(piped(lambda: 7))").returncode == 7
+    )
+
+
+def test_names_that_are_not_utf8_are_printed_as_their_bytes() -> None:
+    code = "from dist_train.system.terminal import print_any_name; print_any_name(); print('a\\udce4')"
+    assert _python(code).stdout == b"a\xe4\n"
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_an_error_of_all_ranks_is_printed_once(
+    rank: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    assert report(DataError("two\nlines")) == EXIT_USER
+    assert capsys.readouterr().err == ("error: two\nerror: lines\n" if rank == "0" else "")
+    report(TooBigError("of one rank"))
+    assert capsys.readouterr().err == "error: of one rank\n"
+
+
+def test_rank_0_logs_and_others_warn_under_their_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger("dist_train")
+    for name in ("handlers", "level", "propagate"):
+        monkeypatch.setattr(root, name, getattr(root, name))
+    for rank in (0, 1):
+        log_to_console(rank)
+        logging.getLogger("dist_train.any").info("news of %d", rank)
+        logging.getLogger("dist_train.any").warning("trouble of %d", rank)
+    lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["news of 0", "trouble of 0", "[rank 1] trouble of 1"]
