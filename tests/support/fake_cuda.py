@@ -180,6 +180,7 @@ def pretend_gpu() -> FakeGpu:
             "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
             "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU", "synchronize": lambda *_: gpu.note("synchronize"),
         },
+        torch.cuda.random: {"current_device": lambda: 0},
         torch.accelerator: {
             "is_available": lambda: True, "set_device_index": lambda index: None,
             "current_accelerator": lambda **_: torch.device("cuda"), "current_device_index": lambda: 0, "current_stream": lambda *_: SimpleNamespace(is_capturing=lambda: False),
