@@ -29,6 +29,7 @@ from dist_train.config import parse_config
 from dist_train.data.dataset import Batch
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
+from dist_train.loggers.open import open_loggers
 from dist_train.model.freeze import train_mode
 from dist_train.system.signals import STOP_SIGNALS
 from dist_train.training.loop import fit
@@ -102,7 +103,9 @@ class Ours:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
         self.stop = StopRequest(group).__enter__()
-        self.recorder = Recorder(self.setup, 1, ["here"] * group.world_size)
+        self.recorder = Recorder(
+            self.setup, 1, ["here"] * group.world_size, lambda facts: open_loggers(self.setup.cfg, facts)
+        )
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 

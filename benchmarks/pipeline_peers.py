@@ -24,7 +24,7 @@ from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import training_batches
 from dist_train.data.sampler import StreamSampler
 from dist_train.distributed.group import Dist
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 BATCH = 32
 ALONE = Dist.alone()

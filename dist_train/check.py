@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import piped, positive, report

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from dist_train.config import Config, load_config
+from dist_train.config.load import load_config
+from dist_train.config.schema import Config
 from dist_train.errors import EXIT_DONE, DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import report

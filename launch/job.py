@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dist_train.config import Config, load_config
+from dist_train.config.load import load_config
 from dist_train.config.planning import make_plan
+from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from launch import rendezvous, scontrol, starts

@@ -10,7 +10,7 @@ from pathlib import Path
 if not __package__:  # run as a file: modules are found below the clone, and launch/*.py not under names of their own
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 from launch import options, status, sweep
 from launch.code_copy import Snapshot, plan_snapshot, take_snapshot

@@ -19,7 +19,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Any
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result

@@ -16,6 +16,9 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit."""
+
 CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 """``package.module:name``."""
 

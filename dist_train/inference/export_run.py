@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.data.augment.frame import Frame, evaluation_frame
-from dist_train.data.augment.statistics import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.inference.load_run import Run, Which, load_run
 from dist_train.model.build import build_model
+from dist_train.model.network import statistics
 from dist_train.model.weights import load_weights, save_weights
 from dist_train.system.files import atomic_write, write_json
 from dist_train.system.terminal import told_as_output
@@ -57,7 +57,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
 
 def _description(run: Run) -> dict[str, Any]:
     """What a program must know to use the model."""
-    mean, std = statistics(run.config.data, run.network)
+    mean, std = statistics(run.config.data.mean, run.config.data.std, run.network)
     size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
@@ -69,7 +69,7 @@ def _description(run: Run) -> dict[str, Any]:
             "name": "images",
             "shape": ["batch", 3, size, size],
             "value_range": run.rules.value_range,
-            **_geometry(evaluation_frame(run.config, run.network)),
+            **_geometry(evaluation_frame(run.config.eval.crop, run.config.augment, run.config.data.mean, run.network)),
             "interpolation": "bicubic, antialiased",
             "order": "RGB, scaled to 0..1, then (value - mean) / std",
             "mean": list(mean),

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from dist_train.config import Config, load_config
+from dist_train.config.load import load_config
+from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.loader import end_loaders
@@ -22,7 +23,8 @@ from dist_train.inference.predictor import ImageTransform, Prediction, Predictor
 from dist_train.inference.score import check_classes, index_of, score
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.model.backbones import GivenModel
-from dist_train.model.build import Network, build_model
+from dist_train.model.build import build_model
+from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, load_result

@@ -13,9 +13,9 @@ from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
-from dist_train.data.description import describe as describe_data
 from dist_train.data.index import scan
-from dist_train.data.look import describe_pixels
+from dist_train.data.report.description import describe as describe_data
+from dist_train.data.report.look import describe_pixels
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError

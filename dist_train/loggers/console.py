@@ -14,12 +14,10 @@ from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
-from dist_train.system.terminal import COLUMNS, digits
+from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 log = logging.getLogger("dist_train")
 
-CLOCK = "12:34:56 "
-"""What the log puts in front of a row."""
 NOTABLE_WAIT = 0.05
 """Share of the time spent on waiting for data from which on a row says it."""
 

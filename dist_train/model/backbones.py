@@ -13,7 +13,7 @@ from torch import nn
 from dist_train.config.sections.model import ModelConfig
 from dist_train.config.user_code import load_callable
 from dist_train.errors import ConfigError
-from dist_train.model.heads import last_layer
+from dist_train.model.layers import last_layer
 
 DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 """timm's and torchvision's argument for ``model.drop_path``."""

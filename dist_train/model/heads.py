@@ -12,6 +12,7 @@ from dist_train.config.choices import HEADS
 from dist_train.config.sections.model import HeadConfig
 from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
+from dist_train.model.layers import Layer
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -38,30 +39,6 @@ class DropoutConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, dropout={self.dropout}"  # type: ignore[no-untyped-call]
-
-
-Layer = nn.Linear | nn.Conv2d
-
-
-def last_layer(module: nn.Module, outputs: int) -> str:
-    """The path of the last Linear or Conv2d, for a model that does not say where its classifier is.
-
-    Raises:
-        ConfigError: it does not have ``outputs`` outputs.
-    """
-    layers: list[tuple[str, Layer]] = [
-        (path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)
-    ]
-    if not layers:
-        raise ConfigError("`model.name`: the model has no Linear or Conv2d layer, so no head was found")
-    path, layer = layers[-1]
-    width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    if width != outputs:
-        raise ConfigError(
-            f"`model.name`: the model's last layer ({path}) has {width} outputs, and the data needs {outputs}; "
-            "give the model a get_classifier() method that returns its last layer"
-        )
-    return path
 
 
 def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None:

@@ -16,6 +16,9 @@ from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 COLUMNS = 100
 """The width that log lines are made for."""
 
+CLOCK = "12:34:56 "
+"""What the log puts in front of a row."""
+
 
 def digits(value: float) -> str:
     """Return a number with 4 significant digits, in powers of ten only if it is very large or small.

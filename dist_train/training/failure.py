@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from dist_train.config.schema import Config
-from dist_train.data.loader import loader_processes
+from dist_train.data.workers import loader_processes
 from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_refusal, write_result

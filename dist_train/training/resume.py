@@ -11,7 +11,7 @@ from dist_train.config.rules.resume_keys import changes
 from dist_train.config.schema import Config
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
-from dist_train.data.overlap import check_overlap
+from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import FROZEN
 from dist_train.run.folder import RunDir

@@ -26,7 +26,7 @@ from dist_train.data.loader import (
 )
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 from tests.support.runs import changed
 
 CPU = torch.device("cpu")

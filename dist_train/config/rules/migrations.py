@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dist_train.config.schema import Config
-from dist_train.config.values import every_key, set_value, value_of
+from dist_train.config.values import set_value, value_of
 from dist_train.errors import ConfigError
 
 
@@ -60,21 +59,12 @@ def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:
     return tree
 
 
-def migrated_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its config, by dotted key, with today's keys."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        set_value(tree, key, value)
-    tree = migrated(tree, of_a_run=True)
-    return {key: value for key in dict.fromkeys([*values, *every_key(Config)]) for value in _found(tree, key)}
-
-
 def _apply(step: Migration, tree: dict[str, Any]) -> None:
-    for value in _found(tree, step.old):
+    for value in found(tree, step.old):
         _remove(tree, step.old)
         if step.new is None:
             continue
-        if _found(tree, step.new):
+        if found(tree, step.new):
             raise ConfigError(
                 f"`{step.old}` is called `{step.new}` since {step.since}, and both are given; remove `{step.old}`"
             )
@@ -84,11 +74,11 @@ def _apply(step: Migration, tree: dict[str, Any]) -> None:
 def _fill(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set a key that is missing, but for one in a section that is switched off."""
     parent, _, _ = key.rpartition(".")
-    if not _found(tree, key) and all(isinstance(section, dict) for section in _found(tree, parent)):
+    if not found(tree, key) and all(isinstance(section, dict) for section in found(tree, parent)):
         set_value(tree, key, value)
 
 
-def _found(tree: Any, key: str) -> list[Any]:
+def found(tree: Any, key: str) -> list[Any]:
     """Return the value of a dotted key, if it is there."""
     try:
         return [value_of(tree, key)]

@@ -5,15 +5,18 @@ rule was there can still be resumed, and is warned only.
 """
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
-from dist_train.config.schema import Config
 from dist_train.config.values import is_set
 
-Rule = Callable[[Config], Iterator[str]]
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
+
+Rule = Callable[["Config"], Iterator[str]]
 
 
-def _not_for_the_task(cfg: Config) -> Iterator[str]:
+def _not_for_the_task(cfg: "Config") -> Iterator[str]:
     task = cfg.data.task
     choices = (
         FORMATS.refusal(cfg.data.format, task),
@@ -26,7 +29,7 @@ def _not_for_the_task(cfg: Config) -> Iterator[str]:
         yield f"`augment.{mixing}` mixes images and their labels, and the targets of a regression are no labels; set it to 0"
 
 
-def _options_of_another_loss(cfg: Config) -> Iterator[str]:
+def _options_of_another_loss(cfg: "Config") -> Iterator[str]:
     """Unlike other keys without an effect, these say that another loss was meant."""
     for key in ("loss.label_smoothing", "loss.class_weights", "loss.options"):
         line = LOSSES.unread(key, cfg.loss.name)
@@ -34,7 +37,7 @@ def _options_of_another_loss(cfg: Config) -> Iterator[str]:
             yield f"{line}; remove it, or choose such a loss"
 
 
-def _smoothing_of_several_labels(cfg: Config) -> Iterator[str]:
+def _smoothing_of_several_labels(cfg: "Config") -> Iterator[str]:
     if cfg.loss.label_smoothing and cfg.data.task == "multilabel":
         yield (
             f"`loss.label_smoothing` ({cfg.loss.label_smoothing:g}) is for one class per image, and `data.task` is "
@@ -42,7 +45,7 @@ def _smoothing_of_several_labels(cfg: Config) -> Iterator[str]:
         )
 
 
-def _rising_rate(cfg: Config) -> Iterator[str]:
+def _rising_rate(cfg: "Config") -> Iterator[str]:
     if cfg.schedule.min_lr > cfg.optim.lr:
         yield (
             f"`schedule.min_lr` ({cfg.schedule.min_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}), so that the rate would "
@@ -50,7 +53,7 @@ def _rising_rate(cfg: Config) -> Iterator[str]:
         )
 
 
-def _endless_warm_up(cfg: Config) -> Iterator[str]:
+def _endless_warm_up(cfg: "Config") -> Iterator[str]:
     if cfg.schedule.warmup_epochs > cfg.train.epochs:
         yield (
             f"`schedule.warmup_epochs` ({cfg.schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
@@ -58,7 +61,7 @@ def _endless_warm_up(cfg: Config) -> Iterator[str]:
         )
 
 
-def _soft_f1_of_mixed_classes(cfg: Config) -> Iterator[str]:
+def _soft_f1_of_mixed_classes(cfg: "Config") -> Iterator[str]:
     """It takes targets of mixed images for label sets: their outputs would go through a sigmoid, all others' a softmax."""
     mixing = _mixing(cfg)
     if cfg.loss.name == "soft_f1" and cfg.data.task == "classification" and mixing:
@@ -80,16 +83,16 @@ WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_c
 """The version that a rule came with, and the rule."""
 
 
-def refused_always(cfg: Config) -> list[str]:
+def refused_always(cfg: "Config") -> list[str]:
     """Return what is wrong with a config, whether its run begins or is resumed."""
     return [line for rule in AT_EVERY_START for line in rule(cfg)]
 
 
-def refused_at_the_beginning(cfg: Config) -> list[str]:
+def refused_at_the_beginning(cfg: "Config") -> list[str]:
     """Return what a run may not begin with, and is only warned of at a resume."""
     return [f"{line} (a rule since version {version})" for version, rule in WHEN_A_RUN_BEGINS for line in rule(cfg)]
 
 
-def _mixing(cfg: Config) -> str | None:
+def _mixing(cfg: "Config") -> str | None:
     """Return the key that has images mixed, if any."""
     return next((name for name in ("mixup", "cutmix") if getattr(cfg.augment, name)), None)

@@ -5,9 +5,9 @@ Every key stands in one of the two tables, by its full name.
 
 from typing import Any
 
-from dist_train.config.rules.migrations import migrated_values
+from dist_train.config.rules.migrations import found, migrated
 from dist_train.config.schema import Config
-from dist_train.config.values import value_of
+from dist_train.config.values import every_key, set_value, value_of
 
 CHANGE_THE_WEIGHTS = (
     "run.seed",
@@ -157,3 +157,12 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [
         f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}" for key in keys if then.get(key) != now.get(key)
     ]
+
+
+def migrated_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint keeps of its config, by dotted key, with today's keys."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        set_value(tree, key, value)
+    tree = migrated(tree, of_a_run=True)
+    return {key: value for key in dict.fromkeys([*values, *every_key(Config)]) for value in found(tree, key)}

@@ -6,7 +6,16 @@ from pydantic import AfterValidator, Field
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
-from dist_train.config.types import FilePath, Fraction, NonNegativeInt, PositiveInt, Probability, Section, Share
+from dist_train.config.types import (
+    MAX_PIXELS,
+    FilePath,
+    Fraction,
+    NonNegativeInt,
+    PositiveInt,
+    Probability,
+    Section,
+    Share,
+)
 
 
 class CsvConfig(Section):
@@ -24,10 +33,6 @@ class CsvConfig(Section):
     """Added to each path, such as `.jpg` where the column holds ids without a suffix."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Between the labels of an image, where one column holds them all (multilabel)."""
-
-
-MAX_PIXELS = 178_956_970
-"""Pillow's own limit."""
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:

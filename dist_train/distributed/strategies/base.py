@@ -3,13 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 Scalars = dict[str, Tensor]
 """What the module to train returns: ``"loss"``, and further scalars, float32 []."""
@@ -26,7 +28,7 @@ class Strategy(ABC):
         """Return the devices on which this process computes."""
         return [self.group.device]
 
-    def refuse(self, cfg: Config) -> None:  # noqa: B027 - most strategies can do everything
+    def refuse(self, cfg: "Config") -> None:  # noqa: B027 - most strategies can do everything
         """Raise ConfigError if the config asks for what this strategy cannot do."""
 
     @abstractmethod

@@ -15,8 +15,8 @@ from dist_train.learning.objective import Supervised, TrainingPass, build_object
 from dist_train.learning.optimizer import build_optimizer, replace_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
-from dist_train.model.build import Network
 from dist_train.model.freeze import describe, train_mode, unfreeze
+from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.trial import blank_batch, left_as_found, try_objective

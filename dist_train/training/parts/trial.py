@@ -10,9 +10,9 @@ from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.learning.objective import check_result
 from dist_train.model.backbones import is_own
-from dist_train.model.build import Network
 from dist_train.model.freeze import train_mode
 from dist_train.model.input_channels import refuse_other_channels
+from dist_train.model.network import Network
 
 
 def blank_batch(cfg: Config, network: Network, outputs: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ import yaml
 
 from dist_train.config import load_config, parse_config
 from dist_train.config.rules import migrations
-from dist_train.config.rules.migrations import Migration, migrated, migrated_values
-from dist_train.config.rules.resume_keys import arithmetic, changes
+from dist_train.config.rules.migrations import Migration, migrated
+from dist_train.config.rules.resume_keys import arithmetic, changes, migrated_values
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
