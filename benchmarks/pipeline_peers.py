@@ -21,7 +21,8 @@ from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import training_batches
+from dist_train.data.loader import on_device, training_loader
+from dist_train.data.pipeline import training_images
 from dist_train.data.sampler import StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network
@@ -131,7 +132,10 @@ def _ours(cfg: Config, size: int) -> Iterator[int]:
     """What the trainer itself iterates over."""
     index, plan, bad = _opened(cfg)
     network = Network(torch.nn.Identity(), frozenset(), frozenset(), size, (0.5,) * 3, (0.5,) * 3, 1.0)
-    for images, _, _ in training_batches(cfg, plan, ALONE, index, network, bad, 0):
+    dataset = training_images(cfg, index, network, bad, None)
+    sampler = StreamSampler(dataset, plan, 0, cfg.run.seed, 0)
+    loader = training_loader(cfg.data, dataset, sampler, plan.micro_batch, ALONE.device)
+    for images, _, _ in on_device(loader, ALONE.device):
         yield len(images)
 
 

@@ -7,7 +7,8 @@ from torch import nn
 from dist_train.config.sections.model import HeadConfig, ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
-from dist_train.model.heads import head_parameters, last_layer, set_head
+from dist_train.model.heads import head_parameters, set_head
+from dist_train.model.layers import last_layer
 
 
 def plain(width: int = 8, outputs: int = 3) -> nn.Sequential:
@@ -84,15 +85,6 @@ def test_regression_has_one_output_for_each_target() -> None:
 
 def test_head_parameters_are_those_at_the_paths() -> None:
     assert head_parameters(plain(), ("3",)) == {"3.weight", "3.bias"}
-
-
-def test_a_last_layer_of_another_width_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"last layer \(3\) has 3 outputs, and the data needs 4; give the model a get_classifier"
-    ):
-        last_layer(plain(), 4)
-    with pytest.raises(ConfigError, match="no Linear or Conv2d layer"):
-        last_layer(nn.Sequential(nn.Flatten()), 4)
 
 
 def test_a_head_of_another_kind_is_refused() -> None:
