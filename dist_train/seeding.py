@@ -26,13 +26,12 @@ def reseed(key: int, devices: Sequence[torch.device]) -> None:
     """
     # `torch.manual_seed` takes 5 % of a step of 6 ms longer (benchmarks/results/shortcuts.md).
     torch.default_generator.manual_seed(key)
-    gpus = [device for device in devices if device.type == "cuda"]
-    if len(gpus) == 1:
+    if len(devices) > 1:
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(fold_in(key, device.index))
+    elif devices[0].type == "cuda":
         torch.cuda.manual_seed(key)
-        return
-    for gpu in gpus:
-        with torch.cuda.device(gpu):
-            torch.cuda.manual_seed(fold_in(key, gpu.index))
 
 
 @contextmanager

@@ -70,7 +70,9 @@ def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> nn.Module:
     row, function, options = LOSSES.find(cfg.name), function_of(LOSSES, cfg.name), LOSSES.options(cfg.name, cfg)
     if row is LOSSES.own:
         return _Own(f"`loss.name` ({cfg.name})", _built(function, cfg))
-    weights = _class_weights(cfg, classes) if "class_weights" in options else None
+    weights = None
+    if "class_weights" in options:
+        weights, options["class_weights"] = _class_weights(cfg, classes), None
     if row.whole_batch:
         options["group"] = group
     return _Listed(function, options, weights)
@@ -81,12 +83,13 @@ class _Listed(nn.Module):
 
     def __init__(self, function: Criterion, options: dict[str, Any], class_weights: Tensor | None) -> None:
         super().__init__()
-        self._function, self._options = function, options
+        self._function: Callable[..., Tensor] = functools.partial(function, **options)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        weights = {"class_weights": self.class_weights} if "class_weights" in self._options else {}
-        return self._function(outputs, targets, **(self._options | weights))
+        if self.class_weights is None:
+            return self._function(outputs, targets)
+        return self._function(outputs, targets, class_weights=self.class_weights)
 
 
 class _Own(nn.Module):

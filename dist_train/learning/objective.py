@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dist_train.config.sections.loss import LossConfig
@@ -25,35 +24,38 @@ COLUMNS = (
 """Columns of a training row that are not the objective's."""
 
 
+Autocast = Callable[[], AbstractContextManager[Any]]
+"""Enters the number format of a forward pass."""
+
+
 class Supervised(nn.Module):
     """The usual objective: a loss of the model's outputs, in float32 whatever the forward pass computes in."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[Any, Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Tensor], Tensor], autocast: Autocast) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self._autocast = model, loss, autocast
 
-    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
-        outputs = self.model(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return self.loss(outputs, targets)
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        with self._autocast():
+            outputs = self.model(images)
+        return {"loss": self.loss(outputs, targets)}
 
 
 class TrainingPass(nn.Module):
-    """The one module that a strategy wraps: the objective under autocast, its results as named float32 scalars.
+    """A user's objective as a strategy wraps it: under autocast, its results as named float32 scalars.
 
-    Autocast is entered in here since DataParallel calls replicas in new threads, for which torch chooses fp16.
+    Autocast is entered in here since DataParallel calls replicas in threads of their own.
     """
 
-    def __init__(self, objective: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+    def __init__(self, objective: nn.Module, autocast: Autocast) -> None:
         super().__init__()
         self.objective, self._autocast = objective, autocast
 
     def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
         with self._autocast():
             found = self.objective(images, targets)
-        if isinstance(found, Tensor):
-            return {"loss": found.float()}
-        return {name: value.float() if name == "loss" else value.detach().float() for name, value in found.items()}
+        named: dict[str, Tensor] = {"loss": found} if isinstance(found, Tensor) else found
+        return {name: value.float() if name == "loss" else value.detach().float() for name, value in named.items()}
 
 
 def build_objective(cfg: LossConfig, given: MakeObjective | None, model: nn.Module) -> nn.Module:

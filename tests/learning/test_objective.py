@@ -37,7 +37,7 @@ def test_the_loss_is_computed_in_float32_whatever_the_forward_pass_computes_in()
     def autocast() -> Any:
         return torch.autocast("cpu", dtype=torch.bfloat16)
 
-    TrainingPass(Supervised(nn.Linear(4, 4), loss), autocast)(torch.ones(2, 4), torch.zeros(2))
+    Supervised(nn.Linear(4, 4), loss, autocast)(torch.ones(2, 4), torch.zeros(2))
     assert seen == [(torch.bfloat16, torch.float32)]
 
 

@@ -18,15 +18,14 @@ Scalars = dict[str, Tensor]
 
 
 class Strategy(ABC):
-    """What the training step needs to know of ranks and devices. The defaults are those of one device."""
+    """What the training step needs to know of ranks and devices. The defaults are those of one device.
+
+    Attributes:
+        devices: where this process computes.
+    """
 
     def __init__(self, group: Dist) -> None:
-        self.group = group
-
-    @property
-    def devices(self) -> list[torch.device]:
-        """Return the devices on which this process computes."""
-        return [self.group.device]
+        self.group, self.devices = group, [group.device]
 
     def refuse(self, cfg: "Config") -> None:  # noqa: B027 - most strategies can do everything
         """Raise ConfigError if the config asks for what this strategy cannot do."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.config.choices import LOSSES
+from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Scalars, Strategy
 from dist_train.errors import ConfigError
 
@@ -18,9 +19,9 @@ SAMPLES = "samples in this part"
 class DataParallel(Strategy):
     """torch's DataParallel, with the mean over samples where parts differ in size."""
 
-    @property
-    def devices(self) -> list[torch.device]:
-        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or [self.group.device]
+    def __init__(self, group: Dist) -> None:
+        super().__init__(group)
+        self.devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or self.devices
 
     def refuse(self, cfg: "Config") -> None:
         reasons = {

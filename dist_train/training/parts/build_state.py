@@ -60,7 +60,8 @@ def _objective(
         if given.objective or cfg.loss.objective:
             reseed(fold_in(cfg.run.seed, "objective"), [group.device])
             return build_objective(cfg.loss, given.objective, model).to(group.device)
-        return Supervised(precision.to_train(model), build_loss(cfg.loss, classes, group, model, given.loss))
+        loss = build_loss(cfg.loss, classes, group, model, given.loss)
+        return Supervised(precision.to_train(model), loss, precision.autocast)
     raise AssertionError("unreachable")
 
 
@@ -92,11 +93,12 @@ def train_everything(cfg: Config, plan: Plan, network: Network, outputs: int, st
 
 def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
     """Return the module to train through, ready for its first step."""
-    device = state.strategy.group.device
-    module = TrainingPass(state.objective, state.precision.autocast)
+    device, module, all_used = state.strategy.group.device, state.objective, True
     images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
     train_mode(state.objective)
-    all_used = isinstance(state.objective, Supervised) or try_objective(module, images, targets, state.own.changing())
+    if not isinstance(state.objective, Supervised):
+        module = TrainingPass(state.objective, state.precision.autocast)
+        all_used = try_objective(module, images, targets, state.own.changing())
     wrapped = state.strategy.wrap(module, all_used)
     with left_as_found(module, device, state.own.changing()):
         state.strategy.settle(wrapped, images, targets)

@@ -12,7 +12,7 @@ from dist_train.config.sections.train import TrainConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.data_parallel import SAMPLES, Part, mean_over_parts
 from dist_train.errors import ConfigError
-from dist_train.learning.objective import Supervised, TrainingPass
+from dist_train.learning.objective import Supervised
 from dist_train.learning.precision import Precision
 from dist_train.training.setup import build_setup
 from dist_train.training.step import train_step
@@ -80,7 +80,7 @@ def test_a_replica_in_a_thread_computes_in_the_format_asked_for(precision: str, 
         return outputs.float().sum()
 
     number_format = Precision(TrainConfig(global_batch=1, precision=precision), torch.device("cpu"))  # type: ignore[arg-type]
-    replica = TrainingPass(Supervised(nn.Linear(4, 4), loss), number_format.autocast)
+    replica = Supervised(nn.Linear(4, 4), loss, number_format.autocast)
 
     def run() -> None:
         with torch.amp.autocast("cpu", enabled=precision != "fp32"):
