@@ -62,7 +62,7 @@ def test_the_error_of_an_image_stands_in_its_place(path: Path, image_folder: Pat
     run = load_run(path, device="cpu")
     (tmp_path / "bad.jpg").write_text("not an image")
     good = image_folder / "val" / "class_a" / "000.png"
-    predictor = Predictor(run.config, run.network, run.classes, run.device)
+    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     images = [good, tmp_path / "bad.jpg", good, tmp_path / "bad.jpg"]
     found = list(predictor(images_of(images), batch_size=3))
     assert [isinstance(one, Prediction) for one in found] == [True, False, True, False]
