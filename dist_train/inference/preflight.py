@@ -15,10 +15,10 @@ from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.index import scan
 from dist_train.data.report.description import describe as describe_data
-from dist_train.data.report.look import describe_pixels
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
