@@ -23,6 +23,16 @@ CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 """``package.module:name``."""
 
 
+def _own_class(value: str) -> str:
+    if not CALLABLE.fullmatch(value):
+        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.parts:MyClass")
+    return value
+
+
+OwnClass = Annotated[str, AfterValidator(_own_class)]
+"""``package.module:Class`` of the user's."""
+
+
 def _path(value: str) -> str:
     return os.path.expanduser(os.path.expandvars(value))
 

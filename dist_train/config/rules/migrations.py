@@ -37,7 +37,12 @@ class Migration:
 
 MIGRATIONS: tuple[Migration, ...] = ()
 
-BEFORE: dict[str, Any] = {"loss.objective": None, "loss.objective_options": {}, "eval.crop": "auto"}
+BEFORE: dict[str, Any] = {
+    "augment.transforms": [],
+    "eval.crop": "auto",
+    "loss.objective": None,
+    "loss.objective_options": {},
+}
 """Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
 
 

@@ -71,12 +71,18 @@ def _soft_f1_of_mixed_classes(cfg: "Config") -> Iterator[str]:
         )
 
 
+def _own_transforms_on_the_device(cfg: Config) -> Iterator[str]:
+    if cfg.augment.transforms and cfg.augment.device:
+        yield "`augment.transforms` work on the CPU, and `augment.device` is true; set it to false"
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _options_of_another_loss,
     _smoothing_of_several_labels,
     _rising_rate,
     _endless_warm_up,
+    _own_transforms_on_the_device,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)

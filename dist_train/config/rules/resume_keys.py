@@ -48,6 +48,7 @@ CHANGE_THE_WEIGHTS = (
     "augment.interpolation",
     "augment.hflip",
     "augment.randaugment",
+    "augment.transforms",
     "augment.erasing",
     "augment.erasing_scale",
     "augment.erasing_ratio",

@@ -1,10 +1,19 @@
 """The section `augment`: crop, flip, RandAugment, erasing, Mixup and CutMix."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dist_train.config.types import Level, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Section, Share
+from dist_train.config.types import (
+    Level,
+    NonNegativeFloat,
+    OwnClass,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+    Share,
+)
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -24,6 +33,13 @@ class RandAugmentConfig(Section):
     """Colour of the area that a shifted or rotated image leaves empty; RGB, 0 to 255."""
 
 
+class TransformConfig(Section):
+    name: OwnClass
+    """`package.module:Class`; called with an image uint8 [S, S, 3] and a `numpy.random.Generator`, it returns such an image."""
+    options: dict[str, Any] = {}
+    """Arguments of the class."""
+
+
 class AugmentConfig(Section):
     device: bool = False
     """Crop, flip and RandAugment on the device, by torchvision's functions on tensors; needs images of one size."""
@@ -40,6 +56,8 @@ class AugmentConfig(Section):
     """Probability of a flip, left to right."""
     randaugment: RandAugmentConfig | None = None
     """Off if not given; `{}` for the defaults."""
+    transforms: tuple[TransformConfig, ...] = ()
+    """Transforms of your own for training images, on the CPU, after the others."""
     erasing: Probability = 0.0
     """Probability that a rectangle of an image is erased."""
     erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from dist_train.config.types import CALLABLE, PositiveInt, Section
+from dist_train.config.types import OwnClass, PositiveInt, Section
 
 
 class WandbConfig(Section):
@@ -27,14 +27,8 @@ class WandbConfig(Section):
     """Free text."""
 
 
-def _own_class(value: str) -> str:
-    if not CALLABLE.fullmatch(value):
-        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.loggers:MyLogger")
-    return value
-
-
 class LoggerConfig(Section):
-    name: Annotated[str, AfterValidator(_own_class)]
+    name: OwnClass
     """`package.module:Class`, a subclass of `dist_train.loggers.base.Logger`."""
     options: dict[str, Any] = {}
     """Arguments of the class."""

@@ -2,16 +2,8 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-
 from dist_train.config.choices import LOSSES
-from dist_train.config.types import CALLABLE, Fraction, NonNegativeFloat, PositiveFloat, Section
-
-
-def _objective(value: str) -> str:
-    if not CALLABLE.fullmatch(value):
-        raise ValueError(f"{value!r} must be package.module:Class")
-    return value
+from dist_train.config.types import Fraction, NonNegativeFloat, OwnClass, PositiveFloat, Section
 
 
 class LossConfig(Section):
@@ -19,7 +11,7 @@ class LossConfig(Section):
     """cross_entropy, bce, focal, binary_focal, soft_f1, mse, l1, huber, or `package.module:Class` for your own."""
     options: dict[str, Any] = {}
     """Arguments of your own loss."""
-    objective: Annotated[str, AfterValidator(_objective)] | None = None
+    objective: OwnClass | None = None
     """`package.module:Class` of your own: called with the model, it returns a module that maps images and targets to the loss."""
     objective_options: dict[str, Any] = {}
     """Arguments of your own objective."""
