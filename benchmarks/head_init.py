@@ -32,7 +32,7 @@ BATCH = 50
 SEEDS = (0, 1, 2)
 LITES = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
 FAMILIES = ("resnet18", "vit_tiny_patch16_224", "convnext_atto", "mobilenetv3_small_050", "regnety_002")
-SCRATCH_STEPS = 300
+SCRATCH_STEPS, SCRATCH_SIDE = 300, 32
 
 
 def own(layer: nn.Linear) -> None:
@@ -119,7 +119,7 @@ def tasks(tiny: Path | None) -> dict[str, Task]:
 
 def build(name: str, outputs: int, seed: int, candidate: str, pretrained: bool) -> nn.Module:
     torch.manual_seed(seed)
-    size = {"img_size": SIDE} if name.startswith("vit") else {}
+    size = {"img_size": SCRATCH_SIDE} if name.startswith("vit") else {}
     module: nn.Module = timm.create_model(name, num_classes=outputs, **size)
     if pretrained:
         weights = {key: value for key, value in lite_weights(name).items() if not key.startswith("classifier")}
@@ -190,7 +190,7 @@ def head_only(name: str, task: Task, head: str, keep: Callable[[str, Callable[[]
             keep(f"{lr:g} | {candidate}", lambda c=candidate, lr=lr: [one(c, lr, seed) for seed in SEEDS])  # type: ignore[misc]
 
 
-def all_layers(name: str, task: Task, candidate: str, epochs: int = 3) -> list[float]:
+def all_layers(name: str, task: Task, candidate: str, epochs: int = 2) -> list[float]:
     """First loss and final score."""
     module = build(name, task.outputs, 0, candidate, pretrained=True).train()
     losses = fit(module, task.train[0], task, epochs, 0.001 if task.regression else 0.01, 0)
@@ -202,9 +202,10 @@ def from_scratch(name: str, task: Task, candidate: str) -> list[float]:
     """First loss, and the mean loss of the last 50 of 300 steps; random weights, AdamW."""
     module = build(name, task.outputs, 0, candidate, pretrained=False).train()
     optimizer = torch.optim.AdamW(module.parameters(), 1e-3)
+    images = F.avg_pool2d(task.train[0].float(), SIDE // SCRATCH_SIDE)
     losses = []
-    for _, positions in zip(range(SCRATCH_STEPS), batches(len(task.train[0]), 32, 0), strict=False):
-        loss = task.loss(module(prepared(task.train[0][positions])), task.train[1][positions])
+    for _, positions in zip(range(SCRATCH_STEPS), batches(len(images), 32, 0), strict=False):
+        loss = task.loss(module(prepared(images[positions])), task.train[1][positions])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,12 +8,12 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
-
 
 UNKNOWN = re.compile(r"GLOBAL ([\w.]+)")
 """Where torch's safe loader names the class or function that it stops at."""
@@ -41,14 +41,16 @@ def load_tensors(path: Path) -> tuple[Any, list[str]]:
     try:
         if zipfile.is_zipfile(path):  # else it is of torch before 1.6, and torch's loader names the first one
             unknown = sorted(get_unsafe_globals_in_checkpoint(path))
-        stand_ins = [(_empty_dict if name in _DICTS else _Placeholder, name) for name in unknown]
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+            (_empty_dict if name in _DICTS else _Placeholder, name) for name in unknown
+        ]
         # An open file: torch judges a path by its ending.
         with path.open("rb") as file, safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that torch may not know: it raises where it does not
             return torch.load(file, map_location="cpu", weights_only=True), unknown
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - unpicklers raise whatever other bytes lead them to
+    except Exception as error:  # unpicklers raise whatever other bytes lead them to
         raise NotLoadedError(error, UNKNOWN.findall(str(error)) or unknown) from error
 
 
@@ -63,7 +65,7 @@ def _empty_dict(*args: Any) -> dict[Any, Any]:
 class _Calls(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make an object as a pickled call of a class or function does."""
-        return object.__new__(cls)
+        return object.__new__(cls)  # type: ignore[arg-type]
 
 
 class _Placeholder(metaclass=_Calls):

@@ -89,9 +89,10 @@ def _state_dict(content: Any) -> dict[Any, Any]:
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load_file(path)
+        weights: dict[str, Tensor] = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise NotLoadedError(error, []) from None
+    return weights
 
 
 def _unreadable(path: Path, start: bytes, error: NotLoadedError) -> ConfigError:
