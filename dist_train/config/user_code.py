@@ -10,6 +10,11 @@ from dist_train.config.types import CALLABLE
 from dist_train.errors import ConfigError
 
 
+def is_own(name: str) -> bool:
+    """Whether a model is the user's, ``package.module:callable``."""
+    return ":" in name and not name.startswith(HUBS)
+
+
 def load_callable(spec: str, key: str) -> Callable[..., Any]:
     """Return the function or class that ``spec`` names; modules are found as Python finds them (PYTHONPATH, this folder).
 

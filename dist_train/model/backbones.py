@@ -11,7 +11,7 @@ import torchvision.models as tv
 from torch import nn
 
 from dist_train.config.sections.model import ModelConfig
-from dist_train.config.user_code import load_callable
+from dist_train.config.user_code import is_own, load_callable
 from dist_train.errors import ConfigError
 from dist_train.model.layers import last_layer
 
@@ -74,11 +74,6 @@ def create(
     if cfg.grad_checkpointing:
         _checkpoint_gradients(cfg, backbone.module)
     return backbone
-
-
-def is_own(name: str) -> bool:
-    """Whether a model is the user's, ``package.module:callable``."""
-    return ":" in name and not name.startswith(HUBS)
 
 
 def list_models(pattern: str) -> list[tuple[str, str]]:

@@ -122,7 +122,7 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
         reseed(fold_in(cfg.run.seed, "init"), [group.device])
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given)
     network.module.to(group.device)
-    try_model(cfg, network, group.device, index.outputs)
+    try_model(cfg, network, group.device, index.outputs, given is not None)
     return network
 
 

@@ -138,6 +138,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.loggers",
     "distributed.strategy",  # as train.micro_batch; a run may go on with torchrun after one process, or the reverse
     "distributed.timeout_s",
+    "distributed.unused_parameters",  # as train.micro_batch; may be allowed to get a run through
 )
 
 

@@ -46,6 +46,10 @@ class Strategy(ABC):
             images, targets: zeros, as training has them.
         """
 
+    def unused(self, wrapped: nn.Module) -> list[str]:
+        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name."""
+        return []
+
     def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         """Return the context for all but the last micro-batch of a step."""
         return nullcontext()
