@@ -9,6 +9,9 @@ from dist_train.config.choice_table import ChoiceTable
 from dist_train.config.types import CALLABLE
 from dist_train.errors import ConfigError
 
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm takes in front of a name, for models that it fetches from elsewhere."""
+
 
 def is_own(name: str) -> bool:
     """Whether a model is the user's, ``package.module:callable``."""

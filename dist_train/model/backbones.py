@@ -11,7 +11,7 @@ import torchvision.models as tv
 from torch import nn
 
 from dist_train.config.sections.model import ModelConfig
-from dist_train.config.user_code import is_own, load_callable
+from dist_train.config.user_code import HUBS, is_own, load_callable
 from dist_train.errors import ConfigError
 from dist_train.model.layers import last_layer
 
@@ -20,9 +20,6 @@ DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 
 GivenModel = nn.Module | Callable[[int], nn.Module]
 """A model given in code, or what makes one with so many outputs."""
-
-HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
-"""What timm takes in front of a name, for models that it fetches from elsewhere."""
 
 
 @dataclass(frozen=True)
