@@ -71,7 +71,7 @@ def _soft_f1_of_mixed_classes(cfg: "Config") -> Iterator[str]:
         )
 
 
-def _own_transforms_on_the_device(cfg: Config) -> Iterator[str]:
+def _own_transforms_on_the_device(cfg: "Config") -> Iterator[str]:
     if cfg.augment.transforms and cfg.augment.device:
         yield "`augment.transforms` work on the CPU, and `augment.device` is true; set it to false"
 
