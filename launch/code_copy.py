@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.config import dump_config
-from dist_train.run.git_state import COPY_NOTE, changes, git_state
+from dist_train.run.git_state import COPY_NOTE, git_diff, git_state
 from dist_train.system.files import write_json
 from launch.installation import HOME, user_code
 from launch.job import Job, Task
@@ -42,7 +42,7 @@ def take_snapshot(snapshot: Snapshot, job: Job) -> None:
     for module in user_code().glob("*.py"):
         shutil.copy2(module, snapshot.code)
     state = git_state(HOME) or {"commit": None}
-    write_json(snapshot.code / COPY_NOTE, {**state, "changes": changes(HOME, *PACKAGES)})
+    write_json(snapshot.code / COPY_NOTE, {**state, "changes": git_diff(HOME, *PACKAGES)})
     for run, task in zip(job.runs, snapshot.tasks, strict=True):
         path = Path(task.config)
         path.parent.mkdir(parents=True, exist_ok=True)

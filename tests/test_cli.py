@@ -110,7 +110,7 @@ def test_version_and_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path
     (tmp_path / "flowers.yaml").write_text(capsys.readouterr().out)
     assert load_config(tmp_path / "flowers.yaml").run.name == "flowers"
     assert main(["--example", "flower"]) == 2
-    assert capsys.readouterr().err == "error: --example flower: there is no such example; did you mean flowers?\n"
+    assert capsys.readouterr().err == "error: --example flower: no example has this name; did you mean flowers?\n"
 
 
 def test_models_are_listed_by_pattern() -> None:

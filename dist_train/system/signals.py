@@ -27,11 +27,11 @@ def restored_handlers() -> Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """For loader processes: a signal to the whole process group must not kill them before the rank has saved."""
+    """Ignore the stop signals in a loader process: a Ctrl-C for the whole process group must not kill it before the save."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def say_nothing_of_dead_children() -> None:
-    """At exit: torch raises, in whatever runs just then, when a loader process is killed."""
+    """Ignore the death of loader processes at exit: torch's SIGCHLD handler would raise an error in the running code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -75,7 +75,7 @@ def test_a_checkpoint_is_compared_under_todays_names(tree: dict[str, Any]) -> No
 @pytest.mark.usefixtures("a_later_version")
 def test_an_old_and_a_new_name_together_are_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(
-        ConfigError, match=r"`optim.speed` is called `optim.lr` since 9.0.0, and both are given; remove"
+        ConfigError, match=r"`optim.speed` is called `optim.lr` since 9.0.0, but both are given; remove"
     ):
         parse_config(changed(tree, optim__speed=0.1))
 
