@@ -87,7 +87,7 @@ def test_an_unknown_command(name: str, words: str, capsys: pytest.CaptureFixture
     [
         (["--check", "--world-size", "0"], "'0' must be a whole number above 0"),
         (["--check", "--world-size=-2"], "'-2' must be a whole number above 0"),
-        (["--world-size", "4"], "--world-size goes with --check"),
+        (["--world-size", "4"], "--world-size needs --check"),
         (["--check", "--summary"], "not allowed with argument"),
     ],
 )
