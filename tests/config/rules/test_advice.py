@@ -46,7 +46,10 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
         ({"train__ema": 0.999}, "`train.ema` (0.999) averages over about 1000 steps, but the run has 10"),
         ({"schedule__warmup_epochs": 2.0}, "all 10 steps of the run are warm-up"),
         ({"schedule__name": "step"}, "the learning rate would first drop at epoch 30, but the run ends at epoch 2"),
-        ({"schedule__name": "multistep", "schedule__milestones": [2.0]}, "the learning rate would first drop at epoch 2, but"),
+        (
+            {"schedule__name": "multistep", "schedule__milestones": [2.0]},
+            "the learning rate would first drop at epoch 2, but",
+        ),
     ],
 )
 def test_what_has_no_effect_is_warned_of(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:
