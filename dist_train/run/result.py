@@ -1,4 +1,4 @@
-"""``result.json``: how a run stands, and why a start was refused."""
+"""``result.json``: the state of a run; and the file that says why a start was refused."""
 
 import os
 import time
@@ -41,14 +41,14 @@ class Result:
 
 
 def write_result(run: RunDir, result: Result) -> None:
-    """Replace ``result.json``, stamped with the current time."""
+    """Replace ``result.json`` and set ``updated``."""
     result.updated = now()
     content = {key: value for key, value in asdict(result).items() if key != "folder"}
     write_json(run.result, content, durable=result.status != "running")
 
 
 def read_result(run: RunDir) -> dict[str, Any]:
-    """The content of ``result.json``; empty if there is none yet."""
+    """Return the content of ``result.json``; empty if the file is missing."""
     result: dict[str, Any] = read_json(run.result, default={})
     return result
 
@@ -61,22 +61,22 @@ def load_result(run: RunDir) -> Result:
 
 
 START_NAME = "DIST_TRAIN_START"
-"""The variable by which a supervisor names a start to its ranks."""
+"""The environment variable in which a supervisor passes the name of a start to its ranks."""
 
 
 def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:
-    """Tell this start's supervisor, if it has one, why it was turned away; ``result.json`` is not ours to write."""
+    """Write for the supervisor, if there is one, why this start was refused. ``result.json`` stays: the run is not ours."""
     if START_NAME in os.environ:
         start = os.environ[START_NAME]
         write_json(run.refusal, {"start": start, "status": "failed", "error": error, "message": message})
 
 
 def read_refusal(run: RunDir, start: str) -> dict[str, Any]:
-    """What a result would say of a start that was turned away; empty if it was not."""
+    """Return ``status``, ``error`` and ``message`` of a refused start; empty if it was not refused."""
     refusal: dict[str, Any] = read_json(run.refusal, default={})
     return refusal if refusal.get("start") == start else {}
 
 
 def now() -> str:
-    """Local time with its UTC offset, to the second."""
+    """Return the local time with its UTC offset, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
