@@ -28,7 +28,7 @@ COMMANDS = {
     "check": ("dist_train.check:main", "check config, data and model without training; print the plan"),
     "summary": ("dist_train.summary:main", "print the layers, trained parameters and FLOPs of the model"),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
-    "evaluate": ("dist_train.evaluate:main", "evaluate the weights of runs on their validation set"),
+    "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
@@ -50,9 +50,9 @@ examples:
   {program} --config flowers.yaml --check
   torchrun --nproc_per_node=4 -m dist_train --config flowers.yaml optim.lr=3e-4 run.name=flowers-2
 
-If a run was stopped or killed, the same command resumes it. Exit codes: 0 done, 2 bad config or data,
-75 stopped and saved (run the command again), 1 any other error. Under torchrun, a stopped run exits
-with 0; result.json in the run folder says how the run ended.
+If a run was stopped or killed, the same command resumes it.
+Exit codes: 0 done, 2 bad config or data, 75 stopped and saved (run the command again), 1 any other
+error. Under torchrun a stopped run exits with 0; result.json in the run folder says how it ended.
 """
 
 
@@ -148,7 +148,7 @@ def _print(text: str) -> int:
 
 
 def _run(spec: str, *arguments: Any) -> int:
-    """Import ``module:function``, call it, and return its exit code. Only what is called is imported."""
+    """Import ``module:function``, call it, and return its exit code."""
     module, _, function = spec.partition(":")
     return int(getattr(importlib.import_module(module), function)(*arguments))
 

@@ -1,6 +1,6 @@
 """Compare runs by their folders: ``python launch/compare.py RUN RUN... [--html FILE] [--csv FILE] [--png FILE]``.
 
-Print the settings that differ, the best and last metrics, images/s, time, steps and restarts of runs.
+Print the settings that differ, the best and last metrics, images/s, time, steps and restarts.
 Also reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
 """
 

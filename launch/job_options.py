@@ -82,7 +82,7 @@ class JobOptions:
     signal_delay: int = _option(
         BEHAVIOUR,
         120,
-        "stop and save S seconds before the time limit: the time of a save plus 30 s (%(default)s)",
+        "seconds before the time limit to save and stop; use a save's time + 30 s (%(default)s)",
         type=positive,
         metavar="S",
     )

@@ -1,4 +1,4 @@
-"""The table of commands, and what answers without torch."""
+"""The table of commands; commands that need no torch."""
 
 import importlib
 import json
@@ -45,6 +45,7 @@ def test_every_command_has_help_without_torch(name: str) -> None:
     done = _command(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")
+    assert max(map(len, done.stdout.splitlines())) <= 100, "wider than 100 columns"
     assert f"  {name}" in _command("--help").stdout
 
 

@@ -18,9 +18,9 @@ class Choice:
     """One alternative.
 
     Attributes:
-        build: ``module:function`` that does the work; empty where the name itself has this form, or stands for another name.
-        tasks: values of ``data.task`` that it is for.
-        reads: the config keys that it reads, of those that not every alternative of its table reads.
+        build: ``module:function`` that implements it; empty where the name itself has this form, or means another name.
+        tasks: values of ``data.task`` that it supports.
+        reads: the config keys that this alternative reads and some other of its table does not.
     """
 
     build: str = ""

@@ -150,8 +150,8 @@ class Strategy(Choice):
     """``build``: (``Dist``) -> ``distributed.strategies.base.Strategy``.
 
     Attributes:
-        ranks: it takes the processes that torchrun starts, even a single one; others take one process.
-        gpus: the least number of GPUs that one process must see.
+        ranks: it works in the processes that torchrun starts, even in a single one; the others work in one plain process.
+        gpus: the smallest number of GPUs that one process must see.
     """
 
     ranks: bool = False
@@ -169,7 +169,7 @@ STRATEGIES = ChoiceTable(
         "none": Strategy(f"{_STRATEGIES}.single:Single"),
     },
 )
-"""``auto`` stands for one of the others, by how the process was started (``distributed.group.choose_strategy``)."""
+"""``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""
 
 
 TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...] = (

@@ -1,6 +1,6 @@
 """The run in optimizer steps.
 
-Below the plan nobody knows epochs, only optimizer steps; and what can be computed from the step (learning rate, data
+The code that follows the plan counts optimizer steps, never epochs; and what follows from the step (learning rate, data
 position, every random number) is computed, never stored.
 """
 

@@ -47,5 +47,5 @@ def function_of(table: ChoiceTable[Any], name: str) -> Callable[..., Any]:
 
 @cache
 def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
-    # The learning rate asks at every step, and finding it takes as long as computing it.
+    # Cached: every step computes a learning rate, and this look-up takes as long as the computation.
     return load_callable(build, key)

@@ -27,8 +27,8 @@ NUMBER = re.compile("|".join(pattern.pattern for name, (pattern, _) in SCALARS.i
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; and a key
-    written twice is an error.
+    """Read safe YAML. ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; a key that appears
+    twice is an error.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -25,7 +25,7 @@ NOTABLE_WAIT = 0.05
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar without the thread that tqdm starts beside bars, which would outlive the run."""
+    """A progress bar without tqdm's monitor thread, which would still run after the training."""
 
     monitor_interval = 0
 

@@ -51,7 +51,7 @@ class RunDir:
 
     @property
     def decode_rules(self) -> Path:
-        """What the run decided about its images when it began."""
+        """The rules for decoding images that the run chose when it began."""
         return self.path / "decode_rules.json"
 
     @property

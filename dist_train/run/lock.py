@@ -29,14 +29,14 @@ def _leave_at_once() -> None:
 
 
 class RunLock:
-    """Held by rank 0 from before the first look at checkpoints until the end of the attempt.
+    """The lock of a run. Rank 0 holds it from before it looks for checkpoints until the end of the attempt.
 
-    A lock left behind is recognised: at once on the same host (the process is gone) or if it belongs to an
-    earlier start of the same SLURM job; else by its heartbeat standing still for ``DEAD_AFTER_S``. An owner that
-    finds itself taken for dead (its machine slept, or the file system was away) leaves the run to the new one.
+    A new owner takes over the lock of a dead one: at once if the process is gone on this host, or if it belonged to an
+    earlier start of the same SLURM job; else after ``DEAD_AFTER_S`` seconds without a heartbeat. If the old owner was only
+    suspended (its machine slept, or the file system did not answer), it sees that it lost the lock, and exits.
 
     Args:
-        lost: called, in a thread of the lock's own, when the run is not ours any more: nothing may be written to it.
+        lost: called in the heartbeat thread when another process owns the run: write nothing more to its folder.
     """
 
     def __init__(self, path: Path, lost: Callable[[], object] = _leave_at_once) -> None:
@@ -144,7 +144,7 @@ class RunLock:
             try:
                 lost = not self._keep()
             except (OSError, ValueError):
-                continue  # the file system will come back, or the next checkpoint will tell
+                continue  # the file system recovers, or the next checkpoint fails with a clear error
             if lost and not self._ended.is_set():
                 self._lost()
                 return

@@ -15,12 +15,21 @@ Status = Literal["running", "stopped", "done", "failed"]
 
 @dataclass
 class Result:
-    """``result.json``: how the run stands, for people, launchers and ``compare``.
+    """The state of a run, for people, launchers and ``compare``.
 
-    ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
-    average as ``weights`` says; ``wall_s`` is of this attempt; ``images_per_s`` is of the last one that made a step, and so is
-    ``data_wait``, the share of time spent on waiting for data, with ``advice`` where it is too much; ``error`` and
-    ``message`` say why it failed. ``folder`` is the run's, where the result was read; the file does not hold it.
+    Attributes:
+        status: of the last attempt.
+        attempt: its number, from 1.
+        step, total_steps: optimizer steps done, and of the whole run.
+        best, last: rows of validation metrics with their ``step``.
+        weights: which weights gave them: the raw ones, or their moving average.
+        wall_s: seconds of this attempt.
+        images_per_s: of the last attempt that did a step.
+        data_wait: share of that attempt's time spent waiting for data, 0 to 1.
+        advice: what to change if ``data_wait`` is high.
+        error, message: why the run failed.
+        updated: local time at which the file was written.
+        folder: the run folder; not in the file.
     """
 
     status: Status = "running"
@@ -54,7 +63,7 @@ def read_result(run: RunDir) -> dict[str, Any]:
 
 
 def load_result(run: RunDir) -> Result:
-    """``result.json`` as a ``Result``; what another version has written into it beside is left out."""
+    """Return ``result.json`` as a ``Result``, without fields that only another version knows."""
     names = {field.name for field in fields(Result)}
     known = {key: value for key, value in read_result(run).items() if key in names}
     return Result(**known | {"folder": run.path})

@@ -64,7 +64,7 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         if durable:
             fsync_dir(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # rather than the neighbour, or nothing
+        error.filename, error.filename2 = str(path), None  # instead of the temporary file, or of no file
         raise
     finally:
         temporary.unlink(missing_ok=True)

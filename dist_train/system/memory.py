@@ -18,10 +18,10 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def restored_malloc() -> Iterator[None]:
-    """A block after which glibc allocates as it does by default, and freed memory is back with the kernel.
+    """Restore glibc's default settings after the block, and return freed memory to the kernel.
 
-    glibc cannot be asked for its settings, and a first call of ``mallopt`` ends the automatic growth of its two
-    thresholds. So these get the values that they grow to in a process which frees blocks of 32 MiB.
+    glibc cannot report its settings, and the first call of ``mallopt`` stops the automatic growth of its two thresholds.
+    So we set them to the values that they reach in a process that frees blocks of 32 MiB.
     """
     try:
         yield

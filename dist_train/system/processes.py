@@ -41,7 +41,7 @@ def parents() -> dict[int, int]:
         if entry.name.isdigit():
             try:
                 state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except OSError:  # gone meanwhile
+            except OSError:  # it has ended meanwhile
                 continue
             if state != "Z":
                 found[int(entry.name)] = int(parent)

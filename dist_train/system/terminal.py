@@ -106,7 +106,7 @@ def is_first_rank() -> bool:
 
 @contextmanager
 def restored_log() -> Iterator[None]:
-    """A block after which the package's log goes where it went before it."""
+    """Restore the log handlers of this package after the block."""
     root = logging.getLogger("dist_train")
     handlers, level, propagate = root.handlers, root.level, root.propagate
     try:

@@ -1,4 +1,4 @@
-"""The example configs that every installation carries."""
+"""The example configs that every installation contains."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``package.module:name`` is found as Python finds it, or explained."""
+"""``package.module:name`` is imported, or refused with an explanation."""
 
 import sys
 from pathlib import Path

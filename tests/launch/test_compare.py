@@ -1,4 +1,4 @@
-"""``launch/compare.py``: the table, its order, its files, what is left out."""
+"""``launch/compare.py``: table, order, files, runs that are left out."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The command: errors before the queue, the dry run, sweeps. No SLURM is needed here."""
+"""The command: errors before the submission, dry run, sweeps. Needs no SLURM."""
 
 import os
 import re

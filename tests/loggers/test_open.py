@@ -1,4 +1,4 @@
-"""Which loggers a run has, and what happens when one of them fails."""
+"""The loggers of a run, and a logger that fails."""
 
 import logging
 from pathlib import Path

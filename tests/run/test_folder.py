@@ -1,4 +1,4 @@
-"""The names in a run folder, and what is said where it cannot be made."""
+"""Paths in a run folder, and errors if it cannot be created."""
 
 import subprocess
 import sys

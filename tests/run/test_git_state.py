@@ -1,4 +1,4 @@
-"""What git knows of the code, in a repository made for the test."""
+"""The git state of the code, in a repository made for the test."""
 
 import json
 import shutil

@@ -110,8 +110,8 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.pin_memory",
     "data.persistent_workers",
     "data.cache",
-    "data.value_range",  # the range that follows from it is compared instead (data/decode_rules.py)
-    "data.max_pixels",  # as data.bad_images
+    "data.value_range",  # a resume compares the range that follows from it instead (data/decode_rules.py)
+    "data.max_pixels",  # like data.bad_images
     "data.bad_images",  # "error" changes no weights, and the replacement of a bad image follows from the seed
     "data.max_bad_share",
     "train.epochs",  # users extend runs; the schedule then follows the new length
@@ -146,7 +146,7 @@ def arithmetic(cfg: Config) -> dict[str, Any]:
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
 
 
-def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return one sentence per value that differs between the ``arithmetic`` of a checkpoint and of this start.
 
     Args:

@@ -19,19 +19,19 @@ class RandAugmentConfig(Section):
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     """Strength of the operations, 0 to 30."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
-    """How sheared, shifted and rotated images are sampled; bilinear is slower."""
+    """Interpolation of sheared, shifted and rotated images; bilinear is slower."""
     fill: tuple[Level, Level, Level] = (0, 0, 0)
-    """Colour of the area that a shifted or rotated image leaves empty; RGB, 0 to 255."""
+    """Colour of the area that a sheared, shifted or rotated image leaves empty; RGB, 0 to 255."""
 
 
 class AugmentConfig(Section):
     device: bool = False
-    """Crop, flip and RandAugment on the device, by torchvision's functions on tensors; needs images of one size."""
+    """Run crop, flip and RandAugment on the device that trains, not in the loader; all images must have the same size."""
     crop: Literal["center", "random_resized", "squash", "pad"] = "center"
-    """center: resize the shorter side, cut the middle out. random_resized: Inception-style random crop. squash: resize the
+    """center: resize the shorter side, crop the centre. random_resized: Inception-style random crop. squash: resize the
     whole image to a square. pad: resize the longer side, and add margins of the mean colour."""
     crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
-    """Range of the share of the area that a random_resized crop keeps."""
+    """Range of the share of the image area that random_resized keeps."""
     crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
     """Range of the aspect ratio (width / height) of that crop."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"

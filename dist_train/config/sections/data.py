@@ -21,13 +21,13 @@ class CsvConfig(Section):
     separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """Character between two columns."""
     suffix: str = ""
-    """Added to each path, such as `.jpg` where the column holds ids without a suffix."""
+    """Suffix to add to each path, such as `.jpg` if the column has ids without a suffix."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Character between the labels of an image, if one column holds them all (multilabel)."""
 
 
 MAX_PIXELS = 178_956_970
-"""Pillow's own limit."""
+"""The limit of Pillow."""
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -48,10 +48,10 @@ class DataConfig(Section):
     csv: CsvConfig = CsvConfig()
     """CSV files and their columns, if `format` is csv."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Names of the classes, in the order of the model's outputs, where `format` is imagefolder or csv; other folders are
-    left aside, other labels are an error. If not given: every class folder, or every label of the training table."""
+    """Names of the classes, in the order of the model's outputs, if `format` is imagefolder or csv; other folders are
+    ignored, other labels are an error. If not given: all class folders, or all labels of the training table."""
     test: str | None = None
-    """The test set, which training never reads: a folder (imagefolder; `test` if not given) or a table (csv), relative to
+    """Test set, which training never reads: a folder (imagefolder; `test` if not given) or a CSV file (csv), relative to
     `root`."""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, if the data has none; equal in every class."""
@@ -60,7 +60,7 @@ class DataConfig(Section):
     max_val_images: PositiveInt | None = None
     """Validate on at most this many images, spread evenly over the set; null is all."""
     max_overlap: Fraction | None = 0.01
-    """A new run is refused if more than this share of the validation images are training images too; null allows any."""
+    """Largest share of the validation images that may also be training images; more refuses a new run. null: no limit."""
     image_size: PositiveInt | None = None
     """Side of the square input in pixels; the model's own size if not given."""
     mean: tuple[Probability, Probability, Probability] | None = None
@@ -68,10 +68,10 @@ class DataConfig(Section):
     std: tuple[Share, Share, Share] | None = None
     """Standard deviation of each RGB channel, with pixel values in [0, 1]; the model's own if not given."""
     value_range: Annotated[tuple[float, float], AfterValidator(_rising)] | None = None
-    """Of images with more than 8 bits per channel: the values that become 0 and 255, such as [0, 4095] for 12 bits; decided
-    by a sample of the training images when the run begins, if not given."""
+    """For images with more than 8 bits per channel: the values that become 0 and 255, such as [0, 4095] for 12 bits. If not
+    given, a sample of the training images decides when the run begins."""
     max_pixels: PositiveInt | None = MAX_PIXELS
-    """An image with more pixels (height x width) is a bad image; null for no limit."""
+    """Largest number of pixels (height x width); a larger image counts as a bad image. null: no limit."""
     workers: NonNegativeInt | None = None
     """Loader processes per rank; 0 loads in the training process. If not given: one per core of the rank, at most 4."""
     prefetch: PositiveInt = 4

@@ -14,7 +14,7 @@ class EvalConfig(Section):
     batch_size: PositiveInt = 64
     """Images in one forward pass, independent of the number of ranks; so is the result."""
     crop: Literal["auto", "center", "squash", "pad"] = "auto"
-    """How evaluation, prediction and export make an image square; auto: as `augment.crop`, and center after
+    """How evaluation, prediction and export make an image square. auto: like `augment.crop`, but center if that is
     random_resized."""
     metric: Annotated[str, METRICS] = "top1"
     """Metric that chooses `best` and drives early stopping: lower is better for losses and errors, else higher."""

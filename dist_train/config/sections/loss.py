@@ -20,9 +20,9 @@ class LossConfig(Section):
     options: dict[str, Any] = {}
     """Keyword arguments of your own loss."""
     objective: Annotated[str, AfterValidator(_objective)] | None = None
-    """`package.module:Class` of your own: called with the model, it returns a module that maps images and targets to the loss."""
+    """`package.module:Class` of your own: Class(model) is a module that computes the loss from images and targets."""
     objective_options: dict[str, Any] = {}
-    """Arguments of your own objective."""
+    """Keyword arguments of your own objective."""
     label_smoothing: Fraction = 0.0
     """Label smoothing, for cross_entropy, bce, focal and binary_focal."""
     class_weights: dict[str, NonNegativeFloat] = {}

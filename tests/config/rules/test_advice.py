@@ -1,4 +1,4 @@
-"""Keys without an effect and lengths that do not fit are warned of, and nothing else."""
+"""Warnings: keys without effect, and lengths that do not fit together; no false alarms."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The section `schedule`: what multistep and onecycle need."""
+"""The section `schedule`: rules of multistep and onecycle."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The trainer's side: when the uploader is started, that it is kept alive, and how long its end may take."""
+"""The trainer's side: the uploader is started, restarted, and ended within a time limit."""
 
 import json
 import os
