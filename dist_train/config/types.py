@@ -1,4 +1,4 @@
-"""The kinds of values that a config holds."""
+"""The types of config values."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def _section_name(section: type[Any]) -> str:
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys, wrong types, inf and NaN are errors, and nothing can be changed."""
+    """A section of the config. Unknown keys, wrong types, inf and NaN are errors. An instance is frozen."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -17,7 +17,7 @@ from dist_train.model.build import build_model
 from dist_train.model.network import statistics
 from dist_train.model.weights import load_weights, save_weights
 from dist_train.system.files import atomic_write, write_json
-from dist_train.system.terminal import told_as_output
+from dist_train.system.terminal import writing_output
 
 TOLERANCE = 1e-3
 """Largest difference of an output that passes, relative to the largest output; float32 gives about 1e-6."""
@@ -41,7 +41,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
-    with told_as_output("--out", folder):
+    with writing_output("--out", folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(run)

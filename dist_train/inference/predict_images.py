@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
 from dist_train.inference.open_run import OpenedRun, Which, open_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
-from dist_train.system.terminal import can_write, print_any_name, told_as_output
+from dist_train.system.terminal import check_output, print_any_name, writing_output
 
 
 def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int) -> int:
@@ -43,8 +43,8 @@ def _opened(out: Path | None) -> AbstractContextManager[TextIO]:
     if out is None:
         print_any_name()
         return nullcontext(sys.stdout)
-    can_write("--out", out)
-    with told_as_output("--out", out):
+    check_output("--out", out)
+    with writing_output("--out", out):
         return open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
 
 

@@ -14,7 +14,7 @@ from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
 from dist_train.loggers.open import open_loggers
-from dist_train.run.folder import RunDir, told_as_config
+from dist_train.run.folder import RunDir
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
@@ -117,7 +117,7 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
 @contextmanager
 def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
     def take() -> None:
-        with told_as_config(run):
+        with must_be_writable(run):
             lock.acquire()
 
     group.from_main(take)

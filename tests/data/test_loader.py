@@ -1,4 +1,4 @@
-"""Loaders: processes change nothing about batches, and their errors reach the user whole."""
+"""Loaders: the number of processes does not change the batches, and errors reach the user unchanged."""
 
 import json
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What ranks do together, on real ranks."""
+"""Collectives on real ranks."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Evaluation is exact: every task prints the same digits at world sizes 1, 2 and 3, and best means best."""
+"""Evaluation is exact: every task gives the same digits at world sizes 1, 2 and 3."""
 
 import json
 from pathlib import Path

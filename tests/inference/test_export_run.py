@@ -1,4 +1,4 @@
-"""``python -m dist_train.export``: files that other programs load, and that compute the same."""
+"""``python -m dist_train.export``: other programs load the files and compute the same."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows fit a terminal, and nothing lands on the progress bar."""
+"""Rows fit a terminal, and never overlap the progress bar."""
 
 import doctest
 import os

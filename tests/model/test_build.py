@@ -1,4 +1,4 @@
-"""A model with its head: where its first weights come from, and that it trains."""
+"""Models by name and of the user: size, head, training, evaluation, first weights."""
 
 from pathlib import Path
 from typing import Any

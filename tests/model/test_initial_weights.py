@@ -1,4 +1,4 @@
-"""A weights file meets a model: what matches is taken, what does not is told, nothing at all is an error."""
+"""A weights file is loaded into a model: what matches is used, what does not is reported, no match is an error."""
 
 import logging
 from pathlib import Path

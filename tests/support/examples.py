@@ -1,4 +1,4 @@
-"""Code blocks of a page of the docs."""
+"""Code blocks of a page in docs."""
 
 import re
 from pathlib import Path

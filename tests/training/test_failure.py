@@ -1,4 +1,4 @@
-"""How a failure is told, and whose ``result.json`` it is."""
+"""Messages of failures, and which start may write ``result.json``."""
 
 import os
 import signal

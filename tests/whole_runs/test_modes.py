@@ -1,4 +1,4 @@
-"""Train and eval modes over a whole run: dropout, norms, drop path, and whose weights are evaluated."""
+"""Train and eval modes in a whole run: dropout, norms, drop path, and which weights are evaluated."""
 
 from pathlib import Path
 from typing import Any

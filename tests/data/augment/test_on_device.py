@@ -1,4 +1,4 @@
-"""What happens to a batch on the device, as a function of a key."""
+"""Augmentation of a batch on the device depends only on the key."""
 
 from typing import Any
 

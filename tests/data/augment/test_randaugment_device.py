@@ -1,4 +1,4 @@
-"""The device path gives each sample what torchvision v2 makes of it with the same draws, bit for bit."""
+"""RandAugment on the device equals torchvision v2 with the same draws, bit for bit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a person reads at the start, the end and a stop: by its text."""
+"""The messages at the start, at the end and at a stop."""
 
 from pathlib import Path
 from types import SimpleNamespace
