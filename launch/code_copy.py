@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.config.load import dump_config
-from dist_train.run.git_state import COPY_NOTE, git_state
+from dist_train.run.git_state import COPY_NOTE, git_diff, git_state
 from dist_train.system.files import write_json
 from launch.installation import HOME, user_code
 from launch.job import Job, Task

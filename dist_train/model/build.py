@@ -44,7 +44,7 @@ def build_model(
             f"{str(error).splitlines()[0]}"
         ) from error
     module = backbone.module
-    set_head(module, backbone.heads, cfg.head)
+    set_head(module, backbone.heads, cfg.head, backbone.new_head)
     head = head_parameters(module, backbone.heads)
     if path and not overlay:
         load_initial(module, load_weights(path), head, str(path))

@@ -14,7 +14,7 @@ from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
 from dist_train.loggers.open import open_loggers
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result

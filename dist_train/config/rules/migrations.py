@@ -42,6 +42,7 @@ BEFORE: dict[str, Any] = {
     "eval.crop": "auto",
     "loss.objective": None,
     "loss.objective_options": {},
+    "model.head.init": "timm",
 }
 """Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
 

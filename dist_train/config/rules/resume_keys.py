@@ -21,6 +21,7 @@ CHANGE_THE_WEIGHTS = (
     "model.head.hidden",
     "model.head.activation",
     "model.head.dropout",
+    "model.head.init",
     "model.freeze",
     "model.unfreeze_epoch",
     "model.sync_bn",

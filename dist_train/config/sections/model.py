@@ -25,6 +25,8 @@ class HeadConfig(Section):
     """Activation after each hidden layer of an mlp."""
     dropout: Fraction = 0.0
     """Dropout rate before the last layer, and in an mlp also after each hidden layer."""
+    init: Literal["zeros", "timm"] = "zeros"
+    """How the last layer of a new head starts. zeros, or timm: as the model's library does. A model of your own keeps its init."""
 
 
 class ModelConfig(Section):

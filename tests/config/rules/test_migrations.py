@@ -9,7 +9,7 @@ import yaml
 from dist_train.config import load_config, parse_config
 from dist_train.config.rules import migrations
 from dist_train.config.rules.migrations import Migration, migrated
-from dist_train.config.rules.resume_keys import arithmetic, migrated_values
+from dist_train.config.rules.resume_keys import arithmetic, changed_keys, migrated_values
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
@@ -91,3 +91,10 @@ def test_what_runs_of_0_1_0_have_recorded_can_be_read(path: Path) -> None:
     cfg = load_config(path, of_a_run=True)
     values = arithmetic(cfg)
     assert changed_keys(migrated_values(values), values) == []
+
+
+def test_a_run_from_before_the_key_keeps_the_heads_init_of_then(tree: dict[str, Any]) -> None:
+    assert parse_config(tree).model.head.init == "zeros"
+    assert parse_config(tree, of_a_run=True).model.head.init == "timm"
+    then = {key: value for key, value in arithmetic(parse_config(tree)).items() if key != "model.head.init"}
+    assert migrated_values(then)["model.head.init"] == "timm"

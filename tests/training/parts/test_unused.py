@@ -15,8 +15,8 @@ from dist_train.training.parts.unused import plain_name, unused_always
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, folder, rows, state_digest, train
 
-SPARE = {"model": {"name": "tests.training.parts.test_unused:Spare", "pretrained": False}}
-RARE = {"model": {"name": "tests.training.parts.test_unused:LayerDrop", "pretrained": False}}
+SPARE: dict[str, Any] = {"model": {"name": "tests.training.parts.test_unused:Spare", "pretrained": False}}
+RARE: dict[str, Any] = {"model": {"name": "tests.training.parts.test_unused:LayerDrop", "pretrained": False}}
 ALLOW = {"distributed": {"unused_parameters": "allow"}}
 
 
@@ -53,7 +53,7 @@ def test_check_names_what_takes_no_part_and_the_key(tree: dict[str, Any], caplog
     with caplog.at_level(logging.WARNING):
         check(cfg, 1)
     assert "spare.weight, spare.bias take no part in the loss and will not train" in caplog.text
-    check(parse_config(changed(tree, **SPARE, model__freeze=["spare"])), 2)
+    check(parse_config(changed(tree, model=SPARE["model"] | {"freeze": ["spare"]})), 2)
     check(parse_config(changed(tree, **SPARE, **ALLOW)), 2)
 
 
