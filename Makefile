@@ -1,4 +1,4 @@
-# One door for every chore. `make demo` and `make test` are all a newcomer needs.
+# Every chore has a target here; a newcomer needs `make demo` and `make test` only.
 PYTHON ?= python3
 BIN := .venv/bin
 

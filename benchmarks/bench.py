@@ -1,9 +1,9 @@
-"""Every benchmark against its peer, in one table.
+"""Run all benchmarks, ours and their peers, and write one table.
 
     make bench                               # or: python -m benchmarks.bench [--quick] [--only loop startup]
 
-Each part is a program of its own, with its peers beside it in the same run. Writes benchmarks/results/bench.json and bench.md. The
-exit code is 1 if a part failed; a target that is missed is no failure, and the table says so.
+Each part is a separate program that measures its peers in the same run. Writes benchmarks/results/bench.json and bench.md.
+The exit code is 1 if a part failed. A missed target is not a failure; the table shows it.
 """
 
 import argparse
@@ -55,9 +55,9 @@ def report(parts: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="check that it works; the figures are not meaningful")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help="where bench.json and bench.md go")
+    parser.add_argument("--to", type=Path, default=RESULTS, metavar="FOLDER", help="folder for bench.json and bench.md")
     args = parser.parse_args()
     parts = {}
     for name in args.only:

@@ -1,10 +1,10 @@
-"""How long a checkpoint holds up the training loop: ours, ``torch.save``, and torch's own asynchronous save.
+"""How long a checkpoint pauses the training loop: ours, ``torch.save``, and torch's asynchronous save.
 
     python -m benchmarks.checkpoint_stall --json benchmarks/results/checkpoint_stall.json
 
-1 GB of state (``--quick``: 0.1 GB), all three by turns in one process, on one thread: seconds for which the loop stands
-still, how much longer steps of about 8 and 100 ms take while the file is being written, and seconds until the checkpoint is
-durable. Every way ends with an fsync. The first save of each way is told apart: it gets memory from the kernel.
+1 GB of state (``--quick``: 0.1 GB), all three in turn in one process with one thread. Measures the pause of the loop in
+seconds, how much longer steps of about 8 and 100 ms take while the file is written, and the seconds until the checkpoint is
+durable. Each way ends with an fsync. The first save of each way is reported separately: it allocates memory.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from dist_train.system.files import fsync_dir
 STEPS_MS = (8, 100)
 
 Save = Callable[[int], Callable[[], bool]]
-"""Begins to save number i; what it returns tells, without waiting, whether the checkpoint is durable."""
+"""Start save number i. Return a function that says, without waiting, whether the checkpoint is durable."""
 
 
 def make_state(size: int) -> dict[str, torch.Tensor]:
-    """About ``size`` bytes in tensors of 10 MB and a few hundred small ones, as a model and its optimizer have."""
+    """Return about ``size`` bytes in tensors of 10 MB and a few hundred small ones, like a model and its optimizer."""
     large = {f"large.{n}": torch.randn(2_500_000) for n in range(size // 10_000_000)}
     return large | {f"small.{n}": torch.randn(768) for n in range(300)}
 
@@ -83,7 +83,7 @@ WAYS = {"ours": ours, "torch.save + fsync": torch_save, "dcp.async_save": async_
 
 
 def calibrate(step_ms: float) -> Callable[[], float]:
-    """A training step's stand-in of about ``step_ms``: matrix products; returns the seconds it took."""
+    """Imitate a training step of about ``step_ms`` by matrix products. Return its seconds."""
     a, b, out = torch.randn(512, 512), torch.randn(512, 512), torch.empty(512, 512)
 
     def products(count: int) -> float:
@@ -99,7 +99,7 @@ def calibrate(step_ms: float) -> Callable[[], float]:
 
 
 def measure(save: Save, number: int, step: Callable[[], float]) -> dict[str, float]:
-    """Steps, a save, steps until it is durable."""
+    """Do steps, start a save, do steps until it is durable."""
     before = statistics.median(step() for _ in range(10))
     began = time.perf_counter()
     durable = save(number)
@@ -112,7 +112,7 @@ def measure(save: Save, number: int, step: Callable[[], float]) -> dict[str, flo
 
 
 def run(size: int, rounds: int) -> dict[str, Any]:
-    """All ways by turns; the medians of ``rounds`` after a first one."""
+    """Measure all ways in turn. Return the medians of ``rounds``, without the first one."""
     torch.set_num_threads(1)
     state = make_state(size)
     steps = {ms: calibrate(ms) for ms in STEPS_MS}
@@ -143,7 +143,7 @@ def _medians(by_step: dict[int, list[dict[str, float]]]) -> dict[str, float]:
 
 
 def rows_of(results: dict[str, dict[str, float]]) -> list[Row]:
-    """How long a save holds up the loop, by how much it stretches the steps beside it, when it is safe."""
+    """Return the rows: the pause of the loop, the slowdown of steps during a save, the time until it is durable."""
     ours, rows = results["ours"], []
     for peer, figures in results.items():
         if peer == "ours":
@@ -152,7 +152,7 @@ def rows_of(results: dict[str, dict[str, float]]) -> list[Row]:
         target, met = (f"<= {limit}x", ratio <= limit) if limit else ("", None)
         rows.append(
             Row(
-                "the loop stands still for a save",
+                "training pause per checkpoint of 1 GB",
                 "s",
                 ours["blocked_s"],
                 figures["blocked_s"],
@@ -163,8 +163,8 @@ def rows_of(results: dict[str, dict[str, float]]) -> list[Row]:
             )
         )
         for what, unit, key in (
-            ("a save is durable after", "s", "durable_s"),
-            *((f"steps of {ms} ms beside a save", "x as long", f"step_factor_{ms}ms") for ms in STEPS_MS),
+            ("time until the checkpoint is durable", "s", "durable_s"),
+            *((f"steps of {ms} ms while it is written", "x as long", f"step_factor_{ms}ms") for ms in STEPS_MS),
         ):
             rows.append(Row(what, unit, ours[key], figures[key], peer, ours[key] / figures[key]))
     return rows

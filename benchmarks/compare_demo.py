@@ -1,7 +1,7 @@
-"""Six real runs side by side: head only and all layers at three learning rates, on the data of ``make demo``.
+"""Compare six real runs: head only and all layers at three learning rates, on the data of ``make demo``.
 
-``python -m benchmarks.compare_demo`` trains them with two ranks (about 8 minutes on 2 CPU cores; runs that are
-finished are not repeated) and writes runs/compare-demo/compare.html and docs/compare.png.
+``python -m benchmarks.compare_demo`` trains them with two ranks (about 8 minutes on 2 CPU cores; it skips finished runs)
+and writes runs/compare-demo/compare.html and docs/compare.png.
 """
 
 import os
@@ -18,7 +18,7 @@ LEARNING_RATES = ("0.003", "0.01", "0.03")
 
 
 def train(name: str, freeze: str, lr: str) -> None:
-    """One run under torchrun."""
+    """Train one run under torchrun."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     overrides = [f"run.name={name}", f"run.output_dir={FOLDER}", f"model.freeze={freeze}", f"optim.lr={lr}"]
     command = [*launcher, "-m", "dist_train", "--config", str(CONFIG), *overrides]

@@ -1,8 +1,8 @@
-"""What ``keep_freed_memory`` is worth: training steps of a small CNN on the CPU with and without it.
+"""Measure ``keep_freed_memory``: training steps of a small CNN on the CPU with and without it.
 
     python -m benchmarks.cpu_malloc
 
-Each side runs in processes of its own, in turn; prints the median images/s of each and their ratio.
+Each side runs in separate processes, in turn. Prints the median images/s of each side and their ratio.
 """
 
 import statistics
@@ -29,7 +29,7 @@ print(5 * 32 / (time.perf_counter() - began))
 
 
 def images_per_s(side: str) -> float:
-    """Training images per second of one process, after two steps of warm-up."""
+    """Return the training images per second of one process, after two steps of warm-up."""
     done = subprocess.run([sys.executable, "-c", STEPS, side], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

@@ -1,9 +1,9 @@
-"""Two gloo ranks against one, ours and a bare DDP loop, in one pair of processes.
+"""Compare two gloo ranks with one, for our loop and a bare DDP loop, in one pair of processes.
 
     python -m benchmarks.ddp
 
-Every rank has one core and one thread, and the same micro-batch whether it is alone or not; batches come from memory.
-Both loops do the same arithmetic: AdamW, clipping and EMA. Rank 0 does the steps alone while rank 1 waits.
+Every rank has one core, one thread and the same micro-batch, with one rank or two; batches come from memory. Both loops
+compute the same: AdamW, clipping and EMA. With one rank, rank 0 does the steps while rank 1 waits.
 """
 
 import json
@@ -32,7 +32,7 @@ ALONE = Dist.alone()
 
 
 def rank_main(folder: Path, quick: bool) -> None:
-    """One of the two ranks; rank 0 writes the seconds of a step of each side and round."""
+    """Run one of the two ranks. Rank 0 writes the seconds per step of each side and round."""
     rank = int(os.environ["RANK"])
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
@@ -42,7 +42,7 @@ def rank_main(folder: Path, quick: bool) -> None:
     with joined(DistributedConfig(strategy="ddp")) as group:
         together = {"ours 2": our_side(folder / "pair", group, 2), "bare 2": bare_side(folder / f"b{rank}", group)}
         alone = {} if rank else {"ours 1": our_side(folder / "one", ALONE, 1), "bare 1": bare_side(folder / "b0", ALONE)}  # fmt: skip
-        for number in range(rounds + 1):  # the first is for warming up
+        for number in range(rounds + 1):  # the first round is the warm-up
             for name, seconds in (*together.items(), *alone.items()):
                 if name in together:
                     dist.barrier()

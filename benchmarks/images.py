@@ -1,4 +1,4 @@
-"""Image folders for benchmarks, made on the spot."""
+"""Make image folders for benchmarks."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def small_folder(folder: Path, images: int = 64, classes: int = 2, size: int = 64) -> Path:
-    """``train`` and ``val`` of noise with a bright corner, as JPEG files; made once."""
+    """Write ``train`` and ``val`` folders of JPEG files (noise with a bright corner), unless they exist."""
     if folder.exists():
         return folder
     rng = np.random.default_rng(0)

@@ -1,8 +1,8 @@
-"""What logging costs a training process: ``python -m benchmarks.logging_cost [--json FILE]``.
+"""Measure what logging costs the training process: ``python -m benchmarks.logging_cost [--json FILE]``.
 
-Times the calls of the training loop's own thread (a row into metrics.jsonl, TensorBoard, the W&B logger; starting
-and closing the logger), against wandb's ``run.log`` in the same process, which is what the logger avoids. Then the
-CPU time of the uploader and of wandb's service beside it. Offline, no network.
+Times the calls in the thread of the training loop (a row into metrics.jsonl, TensorBoard, the W&B logger; start and end of
+that logger), and for comparison wandb's ``run.log`` in the training process, which our logger avoids. Also measures the CPU
+time of the uploader and of wandb's service. Offline, no network.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ROW: Row = {
 
 
 def median_us(call: Callable[[Row], Any], rows: int = ROWS) -> tuple[float, float]:
-    """Median and worst of the call's wall time in microseconds."""
+    """Return the median and the maximum of the call's wall time in microseconds."""
     times = []
     for step in range(1, rows + 1):
         row = {"step": step} | ROW
@@ -49,7 +49,7 @@ def median_us(call: Callable[[Row], Any], rows: int = ROWS) -> tuple[float, floa
 
 
 def cpu_seconds(parent: int) -> float:
-    """CPU time of all descendants of ``parent`` that are alive."""
+    """Return the CPU seconds of all living descendants of ``parent``."""
     table: dict[int, tuple[int, float]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -63,7 +63,7 @@ def cpu_seconds(parent: int) -> float:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """All figures, by name."""
+    """Return all figures by name."""
     tree: dict[str, Any] = {
         "run": {"name": "cost", "output_dir": str(folder)},
         "model": {"name": "resnet18"},
@@ -93,7 +93,7 @@ def measure(folder: Path) -> dict[str, Any]:
         time.sleep(0.5)
     figures["uploader and wandb-core, CPU seconds to start"] = round(at_start, 2)
     running = (cpu_seconds(os.getpid()) - at_start) * 60 / WATCH_S
-    figures["uploader and wandb-core, CPU seconds a minute, two rows a second"] = round(running, 2)
+    figures["uploader and wandb-core, CPU seconds per minute, two rows per second"] = round(running, 2)
     figures["W&B logger, row"] = median_us(wandb.row)
     began = time.perf_counter()
     wandb.close("done")
@@ -103,7 +103,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def in_process(folder: Path) -> tuple[float, float]:
-    """What the logger avoids."""
+    """Return the figures of ``run.log`` in the training process, which our logger avoids."""
     import wandb
 
     os.environ["WANDB_SILENT"] = "true"

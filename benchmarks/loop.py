@@ -1,11 +1,11 @@
-"""What our loop costs a step, over a bare PyTorch loop that does the same arithmetic.
+"""Measure the cost of our loop per step, compared with a bare PyTorch loop that computes the same.
 
     python -m benchmarks.loop
 
-Ours is the real ``fit`` with its recorder, stop request and checkpoints; only the batches come from memory on all
-sides, as uint8 images that each side normalises. The first part trains a model that does nothing, so that what is left is the loop itself;
-the second a small ViT with AdamW, clipping and EMA on all sides. A bare loop knows nothing of its loss and gradient; the one
-"that logs" keeps both at every step, without waiting, and reads them as often as we do.
+Ours is the real ``fit`` with its recorder, stop request and checkpoints. On all sides the batches come from memory, as uint8
+images that each side normalises. The first part trains a model that does nothing, so that only the cost of the loop is
+left; the second trains a small ViT with AdamW, clipping and EMA. The bare loop never reads its loss and gradient norm; the
+bare loop "that logs" keeps both at every step, without waiting, and reads them as often as we do.
 """
 
 import signal
@@ -29,6 +29,7 @@ from dist_train.config import parse_config
 from dist_train.data.dataset import Batch
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
+from dist_train.loggers.open import open_loggers
 from dist_train.model.freeze import train_mode
 from dist_train.system.signals import STOP_SIGNALS
 from dist_train.training.loop import fit
@@ -38,11 +39,11 @@ from dist_train.training.setup import build_setup
 LOG_EVERY = 50
 
 Clock = Callable[[], float]
-"""CPU time, unless something is waited for: other programs on the machine stretch the time on the wall."""
+"""CPU time, unless a side waits for something: other programs on the machine make wall time longer."""
 
 
 class Nothing(nn.Module):
-    """One number that trains."""
+    """A model with one parameter."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -53,11 +54,11 @@ class Nothing(nn.Module):
 
 
 class Enough(Exception):
-    """The steps to be timed are done."""
+    """Raised to end a run after the measured steps."""
 
 
 class Timed:
-    """Gives the same batch ``steps`` times, and keeps the time from the first to the end of the last."""
+    """Yield the same batch ``steps`` times; keep the time from the first batch to the end of the last step."""
 
     def __init__(self, batch: Batch, steps: int, clock: Callable[[], float]) -> None:
         self._now = clock
@@ -96,13 +97,15 @@ def tree(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool)
 
 
 class Ours:
-    """Our trainer, as ``main`` puts it together."""
+    """Our trainer, built as ``main`` builds it."""
 
     def __init__(self, config: dict[str, Any], group: Dist, clock: Clock = time.process_time) -> None:
         self._clock = clock
         self.setup = build_setup(parse_config(config), group)
         self.stop = StopRequest(group).__enter__()
-        self.recorder = Recorder(self.setup, 1, ["here"] * group.world_size)
+        self.recorder = Recorder(
+            self.setup, 1, ["here"] * group.world_size, lambda facts: open_loggers(self.setup.cfg, facts)
+        )
         self.batch: Batch = next(self.setup.stepper.batches)
         train_mode(self.setup.network.module)
 
@@ -113,7 +116,7 @@ class Ours:
             fit(self.setup, self.recorder, self.stop)
         except Enough:
             return timed.seconds_a_step
-        raise AssertionError("the run ended by itself")
+        raise AssertionError("the run ended too early")
 
     def close(self) -> None:
         self.stop.__exit__()
@@ -132,7 +135,7 @@ def bare_steps(
     clock: Clock = time.process_time,
     logs: bool = False,
 ) -> Callable[[int], float]:
-    """The shortest honest loop: forward, backward, clip, step, EMA by two foreach calls.
+    """The shortest fair loop: forward, backward, clip, step, EMA by two foreach calls.
 
     Args:
         logs: keep the loss and the gradient norm of every step, and read them every ``LOG_EVERY`` steps.
@@ -171,7 +174,7 @@ def bare_steps(
 
 
 def timm_steps(model: nn.Module, batch: Batch, mean: Tensor, scale: Tensor, hard: bool, optimizer: Any, clock: Clock = time.process_time) -> Callable[[int], float]:  # fmt: skip
-    """The step of timm's training script in our own words: its EMA, clipping and meter, a read of the loss a step."""
+    """Our version of the step in timm's training script: its EMA, clipping and meter; it reads the loss at every step."""
     ema = ModelEmaV3(model, decay=0.999) if hard else None
     count = [0]
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, rows of the one table, and what is written beside the figures."""
+"""Shared by all benchmarks: interleaved timing, the rows of the table, and the facts written with the figures."""
 
 import argparse
 import importlib.metadata
@@ -29,7 +29,7 @@ VERSIONS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``ratio`` is whichever way round ``what`` says; ``met`` is None without a target."""
+    """One line of the table. ``ratio`` is ours / peer or as ``what`` says; ``met`` is None without a target."""
 
     what: str
     unit: str
@@ -42,9 +42,9 @@ class Row:
 
 
 def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call every side once a round, in turn, the order turned round each time; the figures by side.
+    """Call every side once per round, in an order that is reversed after each round. Return the figures by side.
 
-    Whatever disturbs the machine for a while then falls on all sides alike.
+    A disturbance of the machine thus affects all sides equally.
     """
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
@@ -59,19 +59,19 @@ def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def ratio_of(figures: Mapping[str, list[float]], above: str, below: str) -> float:
-    """The median over rounds of one side's figure over the other's in the same round."""
+    """Return the median over rounds of the ratio of two sides within a round."""
     return statistics.median(a / b for a, b in zip(figures[above], figures[below], strict=True))
 
 
 def pinned(core: int = 0) -> None:
-    """Keep this process and what it starts on one core, with one thread."""
+    """Keep this process and its children on one core, with one thread."""
     allowed = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {allowed[core % len(allowed)]})
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def circumstances(command: str | None = None) -> dict[str, Any]:
-    """Date, hardware, versions and command, without which a figure says nothing."""
+    """Return date, hardware, versions and command, which every result needs."""
     return {
         "date": time.strftime("%Y-%m-%d"),
         "hardware": hardware(),
@@ -81,7 +81,7 @@ def circumstances(command: str | None = None) -> dict[str, Any]:
 
 
 def _command(words: list[str]) -> str:
-    """Without the folders of this machine, and without the file that the figures go to."""
+    """Return the command without folders of this machine and without the output file."""
     if "--json" in words:
         place = words.index("--json")
         words = words[:place] + words[place + 2 :]
@@ -90,7 +90,7 @@ def _command(words: list[str]) -> str:
 
 
 def hardware() -> str:
-    """The processor in words, and how many cores of it are ours; they may be shared with others."""
+    """Return the name of the processor and the number of our cores, which may be shared with other users."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{os.cpu_count()} shared CPU cores ({name})"
@@ -108,7 +108,7 @@ def print_table(rows: list[Row]) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| what | ours | peer | ratio | target | met |", "|---|---|---|---|---|---|"]
     for row in rows:
         peer = "" if row.peer is None else f"{row.peer:.4g} {row.unit} ({row.peer_name})"
@@ -125,9 +125,9 @@ def write_json(path: Path, rows: list[Row], **more: Any) -> None:
 
 
 def run_part(description: str | None, measure: Callable[[bool], list[Row]]) -> None:
-    """The command line of a part: ``--quick`` and ``--json FILE``."""
+    """Parse the command line of a part: ``--quick`` and ``--json FILE``."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="check that it works; the figures are not meaningful")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args()
     rows = measure(args.quick)

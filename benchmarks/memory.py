@@ -1,8 +1,8 @@
-"""Peak memory of a training run and all its processes, ours and timm's, for the same job.
+"""Measure the peak memory of a training run with all its processes, ours and timm's, for the same job.
 
     python -m benchmarks.memory
 
-The figure is the largest sum of proportional set sizes: pages that forked loader processes share count once.
+The figure is the largest sum of proportional set sizes (PSS): a page that forked loader processes share counts once.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ INTERVAL_S = 0.2
 
 
 def tree_of(pid: int) -> list[int]:
-    """A process and all below it."""
+    """Return a process and all its descendants."""
     found = [pid]
     for number in found:
         with contextlib.suppress(OSError):

@@ -1,12 +1,11 @@
-"""Build every classifier of timm and torchvision with a new head, and look at what trains and what comes out.
+"""Build every classifier of timm and torchvision with a new head; check which parameters train and the output's shape.
 
     nice python benchmarks/model_sweep.py --out benchmarks/results/model_sweep.json
 
-Each model is built with 7 outputs, a linear and then an mlp head, and a frozen backbone. It passes if the parameters
-that train are exactly those of new layers with 7 outputs (their number follows from the width of the features), and
-a forward pass on 2 images gives [2, 7]. Models are built and run on torch's meta device, which computes shapes and
-no numbers; those that cannot be are built for real. Workers are replaced after a few models, which bounds memory;
-models that are in the output file already are not tried again.
+Each model is built with 7 outputs and a frozen backbone, first with a linear, then with an mlp head. It passes if exactly
+the parameters of the new layers train (their number follows from the number of features), and a forward pass of 2 images
+gives [2, 7]. Models run on torch's meta device, which computes shapes but no numbers; models that cannot run there run on
+the CPU. A worker process ends after a few models, to limit memory. Models in the output file are not tried again.
 """
 
 import argparse
@@ -23,17 +22,17 @@ from typing import Any
 
 OUTPUTS = 7
 HIDDEN = 509
-"""Width of the mlp's hidden layer: no model's features have it."""
+"""Width of the mlp's hidden layer; no model has this number of features."""
 LIMIT_S = 600
 MEMORY_BYTES = 8 * 2**30
-"""What a worker may allocate: the largest models are 30 GB, and a few of them may need real numbers."""
+"""Memory limit of a worker: the largest models have 30 GB, and a few of them may run on the CPU."""
 
 
 def check_model(source: str, name: str) -> dict[str, Any]:
     """Try one model with both heads.
 
     Returns:
-        A row: ``ok``, on which ``device``, ``parameters``, and per head what trains; or the ``error``.
+        A row: ``ok``, ``device``, ``parameters``, and for each head the parameters that train; or the ``error``.
     """
     import torch
 
@@ -115,7 +114,7 @@ def _limited(source: str, name: str) -> dict[str, Any]:
 
 
 def sweep(names: list[tuple[str, str]], out: Path, workers: int, per_worker: int) -> list[dict[str, Any]]:
-    """Try all models that ``out`` does not hold yet, a few at a time; ``out`` grows as they are done."""
+    """Try all models that are not yet in ``out``, a few at a time, and add each result to ``out``."""
     lines = out.with_suffix(".jsonl")
     rows = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
     done = {(row["source"], row["name"]) for row in rows}
@@ -142,7 +141,7 @@ def main() -> None:
     parser.add_argument("--pattern", default="*", help="only names that match (*)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/model_sweep.json"))
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--per-worker", type=int, default=25, help="models after which a worker is replaced (25)")
+    parser.add_argument("--per-worker", type=int, default=25, help="number of models that a worker process tries (25)")
     args = parser.parse_args()
     from dist_train.model.backbones import list_models
 

@@ -1,15 +1,17 @@
-"""Images per second that one core prepares: ours against timm's pipeline and against the naive script.
+"""Measure how many images per second one core prepares: ours, timm's pipeline and the naive script.
 
     python -m benchmarks.pipeline [--root TINY_IMAGENET] [--json FILE] [--quick]
 
-Two jobs: images of 64 px resized to 384 with RandAugment, and photographs of 500 x 375 to a random crop of 224. The sides
-take turns in one process on one pinned core, and the median of the rounds counts. Time is the CPU time of the process,
-which other programs on the machine disturb least. Everything up to the finished batch is included; what follows on
-the device (normalising, erasing, mixing) is left out for timm and for us, and is part of the naive script. With
-``augment.device`` all but reading the small images and drawing is the device's work.
+Two jobs: images of 64 px resized to 384 with RandAugment, and photographs of 500 x 375 with a random crop of 224. The sides
+take turns in one process on one pinned core; the figure is the median of the rounds. Time is the CPU time of the process,
+which other programs disturb least. It includes everything until the batch is ready. Work on the device after that
+(normalise, erase, mix) is not included for timm and for us; the naive script does it before.
 
-The photographs are cut from the two that scikit-learn carries (quality 95, about 100 KB), and so are the 64 px images,
-unless ``--root`` names an unpacked Tiny ImageNet.
+The row ``augment.device`` is not a whole pipeline: it is only the CPU share of the loader, which reads the 64 px images and
+draws the random numbers. The device does the rest, and that time is not included.
+
+The photographs are cut from the two in scikit-learn (quality 95, about 100 KB). So are the 64 px images, unless ``--root``
+names an unpacked Tiny ImageNet.
 """
 
 import argparse
@@ -38,29 +40,30 @@ from dist_train.data.decoding.decode import open_picture
 from dist_train.data.formats.walk import names_below
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
+DEVICE = "ours, augment.device (loader CPU share only)"
 JOBS: dict[str, dict[str, peers.Side]] = {
     SMALL: {
         "naive": peers.naive_384,
         "timm": peers.timm_384,
         "ours, nearest": peers.ours_384("nearest"),
         "ours, bilinear": peers.ours_384("bilinear"),
-        "ours, augment.device": peers.ours_small,
+        DEVICE: peers.ours_small,
     },
     FULL: {"naive": peers.naive_224, "timm": peers.timm_224, "ours": peers.ours_224},
 }
 TARGETS = {
     (SMALL, "ours, nearest"): {"naive": 2.5, "timm": 2.0},
     (SMALL, "ours, bilinear"): {"naive": 2.0, "timm": 1.5},
-    (SMALL, "ours, augment.device"): {"timm": 50.0},
+    (SMALL, DEVICE): {"timm": 50.0},
     (FULL, "ours"): {"timm": 1.9},
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Images per second that one core prepares.")
-    parser.add_argument("--root", type=Path, help="an unpacked Tiny ImageNet for the images of 64 px")
+    parser = argparse.ArgumentParser(description="Measure how many images per second one core prepares.")
+    parser.add_argument("--root", type=Path, help="unpacked Tiny ImageNet, for the images of 64 px")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="check that it works; the figures are not meaningful")
     chosen = parser.parse_args()
     rows, more = run(chosen.quick, chosen.root)
     print(report(rows, more))
@@ -69,10 +72,10 @@ def main() -> None:
 
 
 def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
-    """Measure all sides on one core, and leave the process pinned to it.
+    """Measure all sides on one core. The process stays pinned to it.
 
     Returns:
-        The rows of the table, and the rates and parts that they come from.
+        The rows of the table, and the rates and times from which they are computed.
     """
     measure.pinned(1)
     torch.set_num_threads(1)
@@ -105,7 +108,7 @@ def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[
 
 
 def in_turns(sides: dict[str, peers.Side], folder: Path, rounds: int, images: int) -> dict[str, list[float]]:
-    """Images per CPU second of each side in each round."""
+    """Return the images per CPU second of each side in each round."""
     streams = {name: side(folder) for name, side in sides.items()}
     for stream in streams.values():
         _rate(stream, 2 * peers.BATCH)  # to warm up
@@ -120,7 +123,7 @@ def _rate(stream: Iterator[int], images: int) -> float:
 
 
 def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
-    """One row for each of our sides and each peer."""
+    """Return one row for each of our sides and each peer."""
     found = []
     for job, sides in figures.items():
         middle = measure.medians(sides)
@@ -130,7 +133,7 @@ def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
                 found.append(
                     Row(
                         what=f"{job}: {name}",
-                        unit="images/s a core",
+                        unit="images/s per core",
                         ours=middle[name],
                         peer=middle[peer],
                         peer_name=peer,
@@ -143,7 +146,7 @@ def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
 
 
 def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]:
-    """Milliseconds of CPU time an image, by part; ``operations`` is what the named parts leave of the whole."""
+    """Return the milliseconds of CPU time per image of each part; the last part is the rest of the whole."""
     root = Path(cfg.data.root)
     paths = [root / name for name in names_below(root / "train", root)][:images]
     draw = Drawer(cfg.augment)
@@ -160,7 +163,7 @@ def shares(cfg: Config, size: int, rate: float, images: int) -> dict[str, float]
 
 
 def by_operation(times: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of CPU time of each operation on an image of 384 px: torchvision's of a PIL image, and ours."""
+    """Return the milliseconds of CPU time of each operation on an image of 384 px: torchvision's (PIL) and ours."""
     pixels = np.array(Image.fromarray(load_sample_images().images[0]).resize((384, 384)))
     target = np.empty_like(pixels)
     found: dict[str, dict[str, float]] = {}
@@ -205,7 +208,7 @@ def _ms(work: Callable[[int], Any], times: int) -> float:
 
 
 def write_photographs(root: Path, count: int, height: int, width: int, quality: int) -> None:
-    """Cut ``count`` parts of 500 x 375 out of two photographs, each a little different, in two classes; save as JPEG."""
+    """Cut ``count`` different parts of 500 x 375 out of two photographs, as two classes; save them as JPEG."""
     rng = np.random.default_rng(0)
     photographs = load_sample_images().images
     for number in range(count):
@@ -220,10 +223,10 @@ def write_photographs(root: Path, count: int, height: int, width: int, quality: 
 
 
 def link_training_images(source: Path, root: Path, count: int) -> None:
-    """The first ``count`` training images of Tiny ImageNet as an image folder, evenly from all its classes."""
+    """Make an image folder of ``count`` training images of Tiny ImageNet, evenly from all classes."""
     paths = sorted((source / "train").glob("*/images/*.JPEG"))
     if not paths:
-        raise SystemExit(f"--root ({source}) holds no train/<wnid>/images/*.JPEG")
+        raise SystemExit(f"--root ({source}) has no train/<wnid>/images/*.JPEG")
     for number, path in enumerate(paths[:: max(1, len(paths) // count)][:count]):
         for split in ("train", "val") if number < 2 else ("train",):
             place = root / split / "ab"[number % 2] / path.name

@@ -1,6 +1,6 @@
-"""The sides of benchmarks/pipeline.py: each turns a folder of images into an endless stream of batches, on one core.
+"""The sides of benchmarks/pipeline.py: each makes an endless stream of batches from a folder of images, on one core.
 
-All resize with bilinear, torchvision's and timm's default in training.
+All use bilinear resizing, the default of torchvision and timm in training.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,21 +21,22 @@ from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import training_batches
+from dist_train.data.loader import on_device, training_loader
+from dist_train.data.pipeline import training_images
 from dist_train.data.sampler import StreamSampler
 from dist_train.distributed.group import Dist
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 BATCH = 32
 ALONE = Dist.alone()
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 Side = Callable[[Path], Iterator[int]]
-"""From a folder to the number of images in each batch, as the batches are made."""
+"""Takes a folder, makes batches, and yields the number of images of each batch."""
 
 
 def naive_384(root: Path) -> Iterator[int]:
-    """The usual fine-tuning script: all of it in torchvision's first transforms, float32 batches."""
+    """The naive fine-tuning script: everything in torchvision's v1 transforms, float32 batches."""
     return _endless(
         ImageFolder(
             root / "train",
@@ -70,7 +71,7 @@ def naive_224(root: Path) -> Iterator[int]:
 
 
 def timm_384(root: Path) -> Iterator[int]:
-    """timm's transforms and its uint8 batches; what its prefetcher does on the device is left out here too."""
+    """timm's transforms and its uint8 batches, without the work of its prefetcher on the device."""
     whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
     return _timm(root, 384, auto_augment="rand-m9-mstd0.5", **whole)
 
@@ -104,7 +105,7 @@ def ours_224(root: Path) -> Iterator[int]:
 
 
 def ours_small(root: Path) -> Iterator[int]:
-    """What reaches the device with ``augment.device``: images as they are stored, and the draws; the rest is its work."""
+    """The loader's share with ``augment.device``: stored images and random draws. The device does the rest, not measured."""
     cfg = config(root, {"cache": str(root / "cache")}, device=True, randaugment={})
     index, plan, bad = _opened(cfg)
     cache = open_cache(cfg.data, index, ALONE, bad)
@@ -128,10 +129,13 @@ def config(root: Path, data: dict[str, Any] | None = None, **augment: Any) -> Co
 
 
 def _ours(cfg: Config, size: int) -> Iterator[int]:
-    """What the trainer itself iterates over."""
+    """The batches over which the trainer iterates."""
     index, plan, bad = _opened(cfg)
     network = Network(torch.nn.Identity(), frozenset(), frozenset(), size, (0.5,) * 3, (0.5,) * 3, 1.0)
-    for images, _, _ in training_batches(cfg, plan, ALONE, index, network, bad, 0):
+    dataset = training_images(cfg, index, network, bad, None)
+    sampler = StreamSampler(dataset, plan, 0, cfg.run.seed, 0)
+    loader = training_loader(cfg.data, dataset, sampler, plan.micro_batch, ALONE.device)
+    for images, _, _ in on_device(loader, ALONE.device):
         yield len(images)
 
 

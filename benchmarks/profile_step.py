@@ -1,8 +1,9 @@
-"""Where the time of a realistic training step goes, part by part and operator by operator.
+"""Measure the time of each part and each operator of a realistic training step.
 
     python -m benchmarks.profile_step [--device cuda] [--json FILE]
 
-The real ``fit`` trains a small ViT on JPEG files with RandAugment, erasing, Mixup, clipping, EMA and AdamW, under torch's profiler.
+The real ``fit`` trains a small ViT on JPEG files with RandAugment, erasing, Mixup, clipping, EMA and AdamW, in torch's
+profiler.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def named(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Named:
-    """Batches whose waiting shows in the profile."""
+    """Batches; the profile shows the time spent waiting for them."""
 
     def __init__(self, batches: Any) -> None:
         self._next = named("wait for data", batches.__next__)
@@ -43,7 +44,7 @@ class Named:
 
 
 def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]]]:
-    """Milliseconds a step of every part, and the operators with the most time of their own."""
+    """Return the milliseconds per step of each part, and the operators with the largest self time."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small_folder(folder / "images", images=4 * job.batch, classes=job.classes)
@@ -66,7 +67,7 @@ def measure(job: Job, precision: str) -> tuple[list[Row], list[tuple[str, float]
 
 
 def attach(stepper: Any, state: Any) -> None:
-    """Give the parts of a step their names."""
+    """Name the parts of a step for the profiler."""
     stepper.augment = named("augment on the device", stepper.augment)
     state.model.forward = named("forward", state.model.forward)
     state.objective.loss.forward = named("loss", state.objective.loss.forward)
@@ -85,9 +86,9 @@ def summary(found: Any, job: Job, seconds: float) -> tuple[list[Row], list[tuple
     for part in PARTS:
         event = next((event for event in events if event.key == part), None)
         spent = 0.0 if event is None else (event.device_time_total if on_gpu else event.cpu_time_total) / steps / 1e3
-        rows.append(Row(part, "ms a step", spent, total, "whole step", spent / total))
+        rows.append(Row(part, "ms per step", spent, total, "whole step", spent / total))
     rest = total - sum(row.ours for row in rows)
-    rows.append(Row("the rest: the loop, the profiler itself", "ms a step", rest, total, "whole step", rest / total))
+    rows.append(Row("the rest: the loop, the profiler", "ms per step", rest, total, "whole step", rest / total))
     own = [(e.key, (e.self_device_time_total if on_gpu else e.self_cpu_time_total) / steps / 1e3) for e in events if e.key not in PARTS]  # fmt: skip
     return rows, sorted(own, key=lambda item: -item[1])[:12]
 
@@ -107,10 +108,10 @@ def main() -> None:
         job = Job(job.device, "test_vit", 32, 8, 4, steps=2, rounds=1, workers=1)
     rows, own = measure(job, "amp_bf16" if args.device == "cuda" else "fp32")
     print(f"{job.model}, {job.size} px, batch {job.batch}, {circumstances()['hardware']}\n")
-    print("| part | ms a step | share |\n|---|---|---|")
+    print("| part | ms per step | share |\n|---|---|---|")
     for row in rows:
         print(f"| {row.what} | {row.ours:.2f} | {row.ratio or 0:.1%} |")
-    print("\nOperators with the most time of their own, ms a step:\n")
+    print("\nOperators with the largest self time, ms per step:\n")
     for name, spent in own:
         print(f"- `{name}` {spent:.2f}")
     if args.json:

@@ -1,9 +1,9 @@
-"""How long a resume takes at step 1,000,000 against step 10: the same, for a position is arithmetic.
+"""Measure how long a resume takes at step 1,000,000 and at step 10: equally long, because the position is computed.
 
     python -m benchmarks.resume_time --json benchmarks/results/resume_time.json
 
-Two figures for each: a small run's whole way from ``main`` to the end of one step (model, checkpoint, first batch), by turns;
-and the first sample of a stream over ImageNet's 1,281,167 images, where the permutation of one epoch is all there is.
+Two figures for each: the time of a small run from ``main`` to the end of one step (model, checkpoint, first batch); and the
+time until the first sample of a stream over ImageNet's 1,281,167 images, which is that of one permutation.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def config(root: Path) -> dict[str, Any]:
 
 
 def first_step(tree: dict[str, Any], step: int) -> float:
-    """Seconds of a start that resumes at ``step`` and takes one step."""
+    """Return the seconds of a start that resumes at ``step`` and does one step."""
     move_checkpoint(folder(tree), step)
     began = time.perf_counter()
     assert train(parse_config(changed(tree, train__max_steps=step + 1))) == 0
@@ -50,7 +50,7 @@ def first_step(tree: dict[str, Any], step: int) -> float:
 
 
 def first_sample(tree: dict[str, Any], step: int) -> float:
-    """Seconds to the first sample of a new process's stream."""
+    """Return the seconds until the first sample of a new stream."""
     cfg = parse_config(changed(tree, train__global_batch=256))
     plan = make_plan(cfg, IMAGENET, 1)
     epoch_order.cache_clear()

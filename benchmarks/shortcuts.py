@@ -1,11 +1,11 @@
-"""What each private name of torch, and each shortcut made by hand, buys over the public call.
+"""Measure how much time each private name of torch, and each shortcut of ours, saves over the public call.
 
     python -m benchmarks.shortcuts [--json FILE]
 
-Training steps of about 5 ms take turns on one core: some by all the shortcuts, some by all the public calls, each part of
-them timed where it stands, in CPU time. The table has the median of the differences in pairs of steps, its 95 % interval
-and the quartiles. What concerns a whole process is timed in processes of its own, in turn; the decoding of JPEG files in
-pairs of the trainer's batches, by image.
+Training steps of about 5 ms run in turn on one core: some with all shortcuts, some with all public calls. The CPU time of
+each part is measured inside the step. The table has the median of the differences in pairs of steps, its 95 % interval and
+the quartiles. Settings of a whole process are measured in separate processes, in turn; JPEG decoding is measured in pairs
+of the trainer's batches, per image.
 """
 
 import argparse
@@ -41,17 +41,17 @@ PROCESSES = {"quick_imports / import, start-up": START}
 PROCESSES |= {f"keep_freed_memory / malloc as it comes, {name}": STEPS.replace("NAME", name) for name in MODELS}
 
 BLOCK = 5
-"""Steps of one side before it is the other's turn."""
+"""Steps of one side before the other side follows."""
 
 HEAD = """| what | part by the shortcut, us | by the public call | the shortcut buys (95 %) | quartiles | of the whole | same bits |
 |---|---|---|---|---|---|---|"""
 
 
 def row(what: str, shortcut: list[float], public: list[float], whole: float | None = None, same: str = "") -> str:
-    """What a shortcut buys, from pairs of CPU seconds.
+    """Return a row of the table from pairs of CPU seconds.
 
     Args:
-        whole: seconds that this is a part of; without it, ``public`` is the whole.
+        whole: the seconds of which this is a part; without it, ``public`` is the whole.
     """
     saved = sorted(1e6 * (b - a) for a, b in zip(shortcut, public, strict=True))
     middle, reach = (len(saved) - 1) / 2, 0.98 * math.sqrt(len(saved))

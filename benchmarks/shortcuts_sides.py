@@ -1,4 +1,4 @@
-"""Both forms of each part of a step that benchmarks/shortcuts.py compares, whichever of them the trainer uses."""
+"""The two forms of each part of a step that benchmarks/shortcuts.py compares: the shortcut and the public call."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from torch.optim import optimizer as hooks
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 MODELS = {"test_vit": 2, "test_efficientnet": 4}
-"""timm's, and how many images of 32 px make a step of about 5 ms."""
+"""Name of a timm model -> number of images of 32 px with which a step takes about 5 ms."""
 
 TAKE = get_ema_multi_avg_fn(0.999)
 
@@ -69,7 +69,7 @@ PARTS: dict[str, tuple[Any, Any]] = {
 
 
 class Step:
-    """A training step with AdamW, clipping and EMA, in which the parts named in ``public`` go by the public call."""
+    """A training step with AdamW, clipping and EMA; the parts named in ``public`` use the public call."""
 
     def __init__(self, name: str) -> None:
         torch.set_num_threads(1)
@@ -88,7 +88,7 @@ class Step:
                         self.cells[getattr, tensor.is_floating_point()].append((*modules, key))
 
     def __call__(self, public: frozenset[str] = frozenset()) -> dict[str, float]:
-        """CPU seconds of each part, and of the ``whole``."""
+        """Return the CPU seconds of each part, and of the ``whole``."""
         seed, clip, update, drop, get, lerp, copy = (sides[name in public] for name, sides in PARTS.items())
         marks = [time.process_time()]
 
@@ -119,7 +119,7 @@ class Step:
 
 
 def ends_alike(name: str, part: str, steps: int = 20) -> bool:
-    """Whether weights and their average have the same bits after some steps with the shortcut and with the public call."""
+    """Return whether the weights and their EMA have the same bits after some steps with the shortcut and without it."""
     sides = Step(name), Step(name)
     for _ in range(steps):
         sides[0](), sides[1](frozenset({part}))
@@ -128,7 +128,7 @@ def ends_alike(name: str, part: str, steps: int = 20) -> bool:
 
 
 def clipped_otherwise(cases: int = 200) -> int:
-    """Of random sets of gradients (number, sizes, layout, scale, limit; a fifth not finite), how many get other bits."""
+    """Return for how many random sets of gradients the bits differ (random sizes, layout, scale; a fifth not finite)."""
     return sum(not _clipped_alike(number) for number in range(cases))
 
 

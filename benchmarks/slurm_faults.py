@@ -1,10 +1,9 @@
-"""The fault table: what each kind of failure costs a run on a real SLURM. As root, on one Linux machine:
+"""The fault table: what each kind of failure costs a run on a real SLURM. Run it as root, on one Linux machine:
 
     python benchmarks/slurm_faults.py [--tracker linuxproc] [--tracker cgroup] [--only NAME] [--again]
 
-Each row is a job of the real trainer through the real launcher on ``slurm/testcluster``. Rows are added to
-``benchmarks/results/slurm_faults.json`` as they come, and are not run again without ``--again``; the table is
-written beside it.
+Each row is a job of the real trainer, submitted by the real launcher, on ``slurm/testcluster``. Each finished row is added
+to ``benchmarks/results/slurm_faults.json`` and runs again only with ``--again``. The table is written next to that file.
 """
 
 import argparse
@@ -46,7 +45,7 @@ if "RANK" in os.environ:
 
 @dataclass
 class Case:
-    """One way to disturb a job, and how it must end."""
+    """One failure, and how the job must end."""
 
     disturb: Callable[[Watched], None]
     args: tuple[str, ...] = ()
@@ -57,15 +56,15 @@ class Case:
     state: str = "COMPLETED"
     restarts: tuple[int, ...] = (1,)
     lost: int = 0
-    """Most steps that may be trained again."""
+    """Largest number of steps that may be trained again."""
     hosts: str = ""
-    """The nodes' /etc/hosts; empty: all names resolve."""
+    """/etc/hosts of the nodes; empty: all names resolve."""
     pythonpath: str = ""
 
 
 @dataclass
 class Row:
-    """What was seen of one case."""
+    """The result of one case."""
 
     tracker: str
     case: str
@@ -106,13 +105,13 @@ def killer(kind: str, index: int) -> Callable[[Watched], None]:
 
 
 def nothing(job: Watched) -> None:
-    """Something happens by itself."""
+    """Do nothing: the failure comes from the job itself or from SLURM."""
 
 
 KILLED = 2 * lab.SAVE_EVERY - 1
-"""After a kill: the steps since the last save, and those since the save before if that one was still being written."""
+"""After a kill: the steps since the last save; or since the save before, if the last one was still being written."""
 WALLTIME = {"at_step": 1, "restarts": (1, 2, 3)}
-"""Their steps are enough to outlast the first start on a quiet machine, and few enough for four starts on a busy one."""
+"""Their steps take longer than the first start on an idle machine, and not longer than four starts on a busy one."""
 BROKEN = {"state": "FAILED", "at_step": 1, "pythonpath": str(WORK / "bug")}
 SHORT = ("--time=2", "--signal-delay=45")
 CASES = {
@@ -164,7 +163,7 @@ def run_case(name: str, case: Case, tracker: str) -> Row:
 
 
 def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> Row:
-    """Everything of a row but its note."""
+    """Return a row without its note."""
     end, resumed = job.look(), job.resumed_at()
     final = lab.weights(job.run)
     same = "none" if final is None else "equal" if final == reference(case.steps) else "DIFFERENT"
@@ -193,12 +192,12 @@ def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> 
 
 
 def reached_before(job: Watched) -> int:
-    """The last step before the second attempt."""
+    """Return the last step before the second attempt."""
     return max(seen.step for seen in job.seen if seen.attempt == 1)
 
 
 def saved_after(job: Watched, began: float) -> float | None:
-    """Seconds until the run was stopped in good order: from the first signal, or the kill where none came before."""
+    """Return the seconds until the run had stopped and saved, from the first signal, or from the kill without a signal."""
     saved = next((seen.time for seen in job.seen if seen.status == "stopped"), None)
     if saved is None:
         return None
@@ -207,7 +206,7 @@ def saved_after(job: Watched, began: float) -> float | None:
 
 
 def first_step_after(job: Watched, began: float) -> float | None:
-    """Seconds from the second start of the supervisors, or the kill if there was none, until a new step."""
+    """Return the seconds until a new step, from the second start of the supervisors, or from the kill without one."""
     started = re.search(r"\[supervisor (\S+) node 0\] start [\d_]+\.1,", job.log())
     again = [seen for seen in job.seen if seen.attempt > 1 and (seen.restarts > 0 or not started)]
     base = again[0].step if again else 0
@@ -216,12 +215,12 @@ def first_step_after(job: Watched, began: float) -> float | None:
 
 
 def clock(text: str) -> float:
-    """Unix time of a time of this day."""
+    """Return the Unix time of a time of today."""
     return datetime.combine(datetime.now().date(), datetime.strptime(text, "%H:%M:%S.%f").time()).timestamp()
 
 
 def reference(steps: int) -> str | None:
-    """Digest of the final weights of an undisturbed run with two ranks, made once in each call of this command."""
+    """Return the digest of the final weights of an undisturbed run with two ranks; trained once per call of this command."""
     folder = WORK / f"undisturbed-{steps}"
     if lab.weights(folder / "run") is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -230,12 +229,12 @@ def reference(steps: int) -> str | None:
 
 
 def place(row: Row) -> tuple[bool, int]:
-    """Where a row stands in the table."""
+    """Return the position of a row in the table."""
     return row.tracker == "cgroup", list(CASES).index(row.case)
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     head = "| tracker | case | job | requeues | attempts | steps lost | signal -> saved, s | restart -> first step, s | state | weights | |"
     lines = [head, "|" + "---|" * 11]
     for row in rows:
@@ -254,7 +253,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tracker", action="append", choices=("linuxproc", "cgroup"))
     parser.add_argument("--only", action="append", choices=list(CASES))
-    parser.add_argument("--again", action="store_true", help="run rows that are recorded already")
+    parser.add_argument("--again", action="store_true", help="also run rows that are already recorded")
     args = parser.parse_args()
     file = RESULTS / "slurm_faults.json"
     rows = [Row(**row) for row in json.loads(file.read_text())] if file.exists() else []
@@ -284,10 +283,10 @@ HEAD = """\
 
 Made by `python benchmarks/slurm_faults.py` on 2 shared CPU cores, {version}, two nodes in network namespaces, two
 gloo ranks, torch 2.14.1; a 0.4 M parameter ResNet, a checkpoint every {every} steps. "weights" compares
-`last.safetensors` with an undisturbed torchrun. A row is ok if the job ended as it must, with equal weights where it
-completed, and lost no step after a signal, at most {killed} after a kill. "signal -> saved" and "restart -> first step"
-are dominated by how busy the machine is: importing torch alone took up to 20 s there. A requeued job waits at least
-6 s for SLURM (`cred_expire`).
+`last.safetensors` with that of an undisturbed torchrun. A row is ok if the job ended as expected, with equal weights if it
+completed, and lost no step after a signal and at most {killed} steps after a kill. "signal -> saved" and "restart -> first
+step" depend mostly on the load of the machine: to import torch took up to 20 s. A requeued job waits at least 6 s for SLURM
+(`cred_expire`).
 
 """
 

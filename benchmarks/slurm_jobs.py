@@ -1,8 +1,8 @@
-"""Longer proofs on the test cluster, beside the fault table. As root, on one Linux machine:
+"""Longer tests on the test cluster, in addition to the fault table. Run it as root, on one Linux machine:
 
-    python benchmarks/slurm_jobs.py four-ranks    the demo's fine-tuning on two nodes, four ranks, to its end
-    python benchmarks/slurm_jobs.py array         a sweep of six as one array, two of its tasks preempted
-    python benchmarks/slurm_jobs.py soak [N]      N random preemptions and failures over one job
+    python benchmarks/slurm_jobs.py four-ranks    the fine-tuning of the demo on two nodes with four ranks
+    python benchmarks/slurm_jobs.py array         a sweep of six runs as one array; two of its tasks are preempted
+    python benchmarks/slurm_jobs.py soak [N]      one job with N random preemptions and failures
 
 Each adds its entry to ``benchmarks/results/slurm_jobs.json``.
 """
@@ -61,7 +61,7 @@ def four_ranks() -> dict[str, Any]:
 
 
 def array() -> dict[str, Any]:
-    """Six runs, two at a time; the first two are preempted."""
+    """Train six runs, two at a time; preempt the first two."""
     config = lab.make_config(WORK, WORK / "images", 150)
     sweep = ["--config", str(config), "--no-check", "--sweep", "optim.lr=1e-3,2e-3", "--sweep", "run.seed=0,1,2"]
     sweep += ["--max-parallel=2", "--cpus-per-gpu=1", "--time=10", "--signal-delay=45", "--env", "OMP_NUM_THREADS=1"]
@@ -100,7 +100,7 @@ FAULTS = {
 
 
 def soak(count: int = 20) -> dict[str, Any]:
-    """Disturb one job again and again, and compare its weights with an undisturbed run's."""
+    """Disturb one job many times, and compare its final weights with those of an undisturbed run."""
     random.seed(0)
     folder = WORK / "soak"
     folder.mkdir()
@@ -142,7 +142,7 @@ def soak(count: int = 20) -> dict[str, Any]:
 
 
 def report(entries: dict[str, Any]) -> str:
-    """All entries for people."""
+    """Return all entries as Markdown."""
     lines = ["# Longer jobs on a real SLURM", "", "Made by `python benchmarks/slurm_jobs.py`; 2 shared CPU cores."]
     for name, entry in entries.items():
         lines += ["", f"## {name} ({entry['date']}): {'as expected' if entry['ok'] else 'NOT AS EXPECTED'}", ""]

@@ -1,4 +1,4 @@
-"""How long one waits: for the command line's answers, and from ``torchrun`` to the first optimizer step.
+"""Measure how long a user waits: for ``--help`` and errors, and from ``torchrun`` to the first optimizer step.
 
 python -m benchmarks.startup
 """
@@ -29,21 +29,21 @@ ANSWERS = (
 
 
 def answer_s(command: list[str], code: int) -> Callable[[], float]:
-    """CPU seconds of one command, which are its seconds on an idle machine: it waits for nothing."""
+    """Return the CPU seconds of one command. It never waits, so they are its seconds on an idle machine."""
 
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(command, capture_output=True, text=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if done.returncode != code:
-            raise SystemExit(f"{' '.join(command)} left with {done.returncode}: {done.stderr[-2000:]}")
+            raise SystemExit(f"{' '.join(command)} exited with {done.returncode}: {done.stderr[-2000:]}")
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     return seconds
 
 
 def our_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD) -> list[str]:
-    """A run like the peer's: the same model, data, world size, optimizer, clipping and EMA; a log line every step."""
+    """Return the command of a run like the peer's: same model, data, world size, optimizer, clipping, EMA; logs each step."""
     tree = {
         "run": {"name": f"start-{time.monotonic_ns()}", "output_dir": str(folder / "runs")},
         "model": {"name": MODEL, "pretrained": False},
@@ -77,14 +77,14 @@ def torchrun(world: int) -> list[str]:
 
 
 def first_step_s(command: Callable[[], list[str]]) -> Callable[[], float]:
-    """Seconds from the start of torchrun until it prints that the first step is done."""
+    """Return the seconds from the start of torchrun until it prints the first step."""
 
     def seconds() -> float:
         began = time.perf_counter()
         process = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert process.stdout is not None
         found, output = None, []
-        for line in process.stdout:  # to its end: the next side should not share the machine with this one
+        for line in process.stdout:  # wait for its end: the next side must not share the machine with it
             output.append(line)
             if found is None and "step 1" in line:
                 found = time.perf_counter() - began

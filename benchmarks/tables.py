@@ -1,9 +1,9 @@
-"""CSV tables for configs/multilabel.yaml and configs/regression.yaml, about the images that ``make demo`` unpacks.
+"""Write CSV tables for configs/multilabel.yaml and configs/regression.yaml, for the images that ``make demo`` unpacks.
 
     python -m benchmarks.tables
 
-Multilabel: what kind of clothing an image shows, several words an image, from its Fashion-MNIST class. Regression: two
-numbers measured on the image, its mean brightness and the share of it that the piece covers.
+Multilabel: several words per image that describe the clothing, from its Fashion-MNIST class. Regression: two numbers
+measured on the image, its mean brightness and the share of its pixels that the piece covers.
 """
 
 import csv

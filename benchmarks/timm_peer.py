@@ -1,11 +1,12 @@
-"""The peer: fine-tuning as timm's own training script does it, in our words and from timm's parts.
+"""The peer: fine-tune with timm's functions as timm's training script does; the code is ours.
 
-timm's package does not carry its training script, so this puts its parts together as that script does: create_model,
-create_dataset, create_loader with its prefetcher, create_optimizer_v2, ModelEmaV3, dispatch_clip_grad, and a read of the loss at every step.
+The package timm does not contain its training script. So we call the same functions in the same order: create_model,
+create_dataset, create_loader with its prefetcher, create_optimizer_v2, ModelEmaV3, dispatch_clip_grad; and we read the loss
+at every step.
 
     torchrun --nproc_per_node=2 benchmarks/timm_peer.py --root FOLDER --model vit_tiny_patch16_224 --size 96 --batch 8 --steps 20
 
-Prints a line for each step, the first as soon as it is done.
+Prints a line after each step.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def finish(args: argparse.Namespace, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ModelEmaV3, device: torch.device, world: int) -> None:  # fmt: skip
-    """What that script does at the end of an epoch: evaluate the average, save a checkpoint."""
+    """Do what that script does at the end of an epoch: evaluate the EMA weights, save a checkpoint."""
     dataset = create_dataset("folder", root=os.path.join(args.root, "val"), split="val", is_training=False)
     loader = create_loader(dataset, (3, args.size, args.size), 64, num_workers=args.workers, distributed=world > 1, device=device)  # fmt: skip
     meter = AverageMeter()

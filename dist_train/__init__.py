@@ -1,6 +1,6 @@
-"""dist_train: fine-tune vision models with torchrun and DDP; a killed run resumes and ends with the same weights.
+"""Fine-tune vision models with torchrun and DDP. A killed run resumes and ends with bit-identical weights.
 
-Names are imported when they are first used: ``import dist_train`` takes milliseconds and imports no torch.
+Each name is imported at its first use, so ``import dist_train`` takes milliseconds and does not import torch.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""``python -m dist_train`` and ``dist-train``, with or without torchrun in front."""
+"""``python -m dist_train`` and ``dist-train``, alone or under torchrun."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ with quick_imports():
 
 
 def script() -> int:
-    """Run the console script, which finds the user's modules in the current folder, as ``python -m`` does."""
+    """Run the console script ``dist-train``. Like ``python -m``, it finds the user's modules in the current folder."""
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()
     return cli.main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""The Python API: train a config with objects of one's own, load what a run has learnt. docs/python.md explains it."""
+"""The Python API: train a config, also with your own objects, and load a trained run (docs/python.md)."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,26 +22,27 @@ def train(
     objective: "Callable[[nn.Module], nn.Module] | None" = None,
     loggers: Sequence[Any] = (),
 ) -> "Result":
-    """Train a run, or continue it where it was stopped or killed; every object replaces what the config names.
+    """Train a run, or resume it after a stop or a kill. An object that you give replaces what the config names.
 
-    Call it in a plain script, in a notebook, or on every rank that torchrun starts. The first Ctrl-C stops the run
-    with a checkpoint, and the same call continues it. Afterwards the process is as it was before, after an error too.
+    Call it in a script, in a notebook, or on every rank that torchrun starts. The first Ctrl-C saves a checkpoint and stops
+    the run; the same call resumes it. Signal handlers, torch's global settings, threads and child processes are restored
+    before it returns or raises.
 
     Args:
-        cfg: what ``load_config`` returns.
-        model: maps images, float32 [B, 3, S, S], to outputs [B, K]; or a callable that makes such a module from K.
-            A module that is given is trained in place.
+        cfg: the config that ``load_config`` returns.
+        model: a module from images, float32 [B, 3, S, S], to outputs [B, K]; or a callable that returns one for a given K.
+            A module is trained in place. (B: batch, S: side in pixels, K: classes or targets.)
         data: training set and validation set, each with ``len()``, ``[i]`` and ``targets``.
-        loss: maps outputs, float32 [B, K], and targets to a scalar: the mean over the batch.
-        objective: makes a module around the model whose forward pass maps images and targets to the loss.
-        loggers: more places where rows of metrics go.
+        loss: from outputs, float32 [B, K], and targets to a scalar, the mean over the batch.
+        objective: returns a module around the given model, whose forward pass computes the loss from images and targets.
+        loggers: loggers in addition to those that the config names.
 
     Returns:
-        How the run stands: ``status`` is "done" or "stopped"; ``best``, ``last`` and ``folder`` say the rest.
+        The result: ``status`` is "done" or "stopped"; ``best`` and ``last`` are metrics; ``folder`` is the run folder.
 
     Raises:
-        DistTrainError: the config, the data or the run itself is wrong; the message says what to do. An error of the
-            objects' own code comes through as it is.
+        DistTrainError: the config or the data is wrong, or the training failed; the message says how to correct it. Errors
+            in the code of your objects are raised unchanged.
     """
     from dist_train.training.attempt import train as train_once
     from dist_train.training.parts.given import Given
@@ -57,16 +58,16 @@ def load_run(
     device: "torch.device | str | None" = None,
     model: "nn.Module | Callable[[int], nn.Module] | None" = None,
 ) -> "Run":
-    """Load what a run has learnt: ``.model``, ``.transform``, ``.classes``, ``.predict(images)``, ``.evaluate(data)``.
+    """Return a trained run: ``.model``, ``.transform``, ``.classes``, ``.predict(images)``, ``.evaluate(data)``.
 
     Args:
         path: the run folder.
-        weights: "best" are there from the first evaluation of the run on, "last" at its end.
-        device: the first GPU if None, or the CPU where there is no GPU.
-        model: for a run that was trained with a model given in code: an equal one, or what makes it from K.
+        weights: "best" exists after the first evaluation of the run, "last" after its end.
+        device: device of the model; None is the first GPU, or the CPU without a GPU.
+        model: needed if the run was trained with ``train(model=...)``: an equal module, or a callable that returns it for K.
 
     Raises:
-        DistTrainError: it is not a run folder, or has no such weights, or they do not fit the model.
+        DistTrainError: the path is not a run folder, it has no such weights, or they do not fit the model.
     """
     from dist_train.inference.load_run import load_run as load
 

@@ -1,35 +1,35 @@
-"""``python -m dist_train.check --config FILE``: check everything short of training, and print the plan."""
+"""``python -m dist_train.check --config FILE``: check config, data and model without training; print the plan."""
 
 import argparse
 import sys
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import piped, positive, report
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of this command."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("check"),
-        description="Check data, model, weights, batch arithmetic and disk space, and print the plan. Trains nothing, "
-        "writes nothing.",
+        description="Check data, model, weights, batch sizes and disk space, and print the plan of the run. Does not "
+        "train and writes no files.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     parser.add_argument("--world-size", type=positive, default=1, metavar="N", help="number of ranks to plan for (1)")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Check, and print. Return the exit code."""
+    """Run the checks and print the plan. Return the exit code."""
     args = parser().parse_intermixed_args(argv)
     try:
         cfg = load_config(args.config, args.overrides)
     except DistTrainError as error:
         return report(error)
-    from dist_train.inference.preflight import check_and_print  # imports torch, which --help need not wait for
+    from dist_train.inference.preflight import check_and_print  # imports torch, which --help does not need
 
     return check_and_print(cfg, args.world_size)
 

@@ -1,6 +1,6 @@
-"""The commands of ``dist-train`` = ``python -m dist_train``, and the one that needs no name: training.
+"""The commands of ``dist-train`` = ``python -m dist_train``. Without a command name, it trains.
 
-``--help``, configuration errors and whatever needs no model answer without torch.
+``--help``, config errors and every option that needs no model work without importing torch.
 """
 
 import argparse
@@ -24,21 +24,22 @@ from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.terminal import piped, positive, report
 
 COMMANDS = {
-    "train": ("dist_train.cli:train", "train, or continue a run; the command if none is named"),
-    "check": ("dist_train.check:main", "check everything short of training, and print the plan"),
-    "summary": ("dist_train.summary:main", "print the model, what of it trains, and its FLOPs"),
+    "train": ("dist_train.cli:train", "train or resume a run; the default command"),
+    "check": ("dist_train.check:main", "check config, data and model without training; print the plan"),
+    "summary": ("dist_train.summary:main", "print the layers, trained parameters and FLOPs of the model"),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
-    "evaluate": ("dist_train.evaluate:main", "score the weights of runs on their validation set"),
+    "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
-    "drill": ("dist_train.drill.__main__:main", "rehearse on this machine how a run of your config survives kills"),
-    "compare": ("launch.compare:main", "compare runs: the settings that differ beside the results"),
+    "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
+    "compare": ("launch.compare:main", "compare runs: the settings that differ, and the results"),
     "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
     "status": ("launch.status:main", "list the runs in a folder: state, step, best metric"),
-    "wandb-sync": ("launch.wandb_sync:main", "upload runs to W&B that trained offline"),
+    "wandb-sync": ("launch.wandb_sync:main", "upload offline runs to W&B"),
 }
-"""Name -> (``module:function`` from arguments to exit code, what it is for). The module is imported when it is called:
-so the launcher's commands are here too, although the trainer does not depend on the launcher."""
+"""Name -> (``module:function`` from arguments to exit code, one line of help).
+
+The module is imported only when its command is called, so the trainer does not depend on the launcher's commands."""
 
 EPILOG = """\
 commands ({program} NAME --help):
@@ -47,16 +48,16 @@ commands ({program} NAME --help):
 examples:
   {program} --example flowers > flowers.yaml
   {program} --config flowers.yaml --check
-  torchrun --nproc_per_node=4 -m dist_train --config flowers.yaml optim.lr=3e-4 run.name=flowers-lr3e-4
+  torchrun --nproc_per_node=4 -m dist_train --config flowers.yaml optim.lr=3e-4 run.name=flowers-2
 
-The same command continues a run that was stopped or killed. Exit codes: 0 done, 2 bad config or data,
-75 stopped with a checkpoint (run it again), 1 anything else. Under torchrun a stopped run exits 0;
-result.json in the run folder says how a run ended.
+If a run was stopped or killed, the same command resumes it.
+Exit codes: 0 done, 2 bad config or data, 75 stopped and saved (run the command again), 1 any other
+error. Under torchrun a stopped run exits with 0; result.json in the run folder says how it ended.
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command that the first word names; options and ``key.path=value`` alone mean training.
+    """Run the command that the first word names; without a command name, train.
 
     Returns:
         The exit code.
@@ -72,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def train(argv: Sequence[str]) -> int:
-    """Train, or do what an option asks for instead.
+    """Train, or do what an option such as ``--check`` asks for.
 
     Returns:
         The exit code.
@@ -80,7 +81,7 @@ def train(argv: Sequence[str]) -> int:
     parser = train_parser()
     args = parser.parse_intermixed_args(argv)
     if args.world_size is not None and not args.check:
-        parser.error("--world-size goes with --check; torchrun --nproc_per_node=N starts N ranks")
+        parser.error("--world-size needs --check; to start N ranks use torchrun --nproc_per_node=N")
     try:
         if args.schema:
             return _print(json.dumps(json_schema(), indent=2))
@@ -103,7 +104,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def train_parser() -> argparse.ArgumentParser:
-    """Return the parser of a command line that names no command."""
+    """Return the parser of a command line without a command name."""
     commands = "\n".join(f"  {name:12}{about}" for name, (_, about) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog=program(),
@@ -113,17 +114,19 @@ def train_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", metavar="FILE", help="the YAML file that describes the run")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--check", action="store_true", help="check everything short of training, print the plan")
+    modes.add_argument("--check", action="store_true", help="check config, data and model; print the plan")
     parser.add_argument(
-        "--world-size", type=positive, metavar="N", help="with --check: the number of ranks to plan for (1)"
+        "--world-size", type=positive, metavar="N", help="with --check: number of ranks to plan for (1)"
     )
-    modes.add_argument("--summary", action="store_true", help="print the model, what of it trains, and its FLOPs")
-    modes.add_argument("--list-models", metavar="PATTERN", help="names for model.source and model.name; '*' for all")
+    modes.add_argument("--summary", action="store_true", help="print layers, trained parameters and FLOPs")
+    modes.add_argument("--list-models", metavar="PATTERN", help="print model names; '*' prints all")
     modes.add_argument("--print-config", action="store_true", help="print the resolved config")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
-    modes.add_argument("--example", nargs="?", const="", metavar="NAME", help="print an example config, or list all")
+    modes.add_argument(
+        "--example", nargs="?", const="", metavar="NAME", help="print an example config; without NAME, list all"
+    )
     modes.add_argument("--version", action="version", version=f"dist_train {__version__}")
     return parser
 
@@ -145,14 +148,14 @@ def _print(text: str) -> int:
 
 
 def _run(spec: str, *arguments: Any) -> int:
-    """Import ``module:function``, call it, and return its exit code. Only what is called is imported."""
+    """Import ``module:function``, call it, and return its exit code."""
     module, _, function = spec.partition(":")
     return int(getattr(importlib.import_module(module), function)(*arguments))
 
 
 def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        # A torchrun that is killed leaves its ranks behind. To them its death is a stop signal: they save and leave.
+        # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)
     with quick_imports():
         importlib.import_module("dist_train.training.attempt")
@@ -162,5 +165,5 @@ def _train(cfg: Config) -> int:
             leave_at_once(code)
         return code
     finally:
-        # An exiting interpreter gives signals back their default, death: a rank that has saved must not meet it.
+        # At exit Python restores the default signal handlers, and a late stop signal would kill a rank that has saved.
         ignore_stop_signals()

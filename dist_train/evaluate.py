@@ -1,4 +1,4 @@
-"""``python -m dist_train.evaluate RUN [RUN ...]``: score the weights of runs on their validation or test set, exactly."""
+"""``python -m dist_train.evaluate RUN [RUN ...]``: evaluate the weights of runs on their validation or test set."""
 
 import argparse
 import sys
@@ -8,42 +8,42 @@ from dist_train.inference.command_line import reported, run_parser
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = run_parser(
         "evaluate",
-        "Evaluate the weights of runs: scores, the classes that do worst, the confusion matrix; and, for "
-        "several runs, their ensemble by mean probability. Under torchrun the ranks share the work, and the digits "
-        "stay the same.",
+        "Evaluate the weights of runs: print metrics, the worst classes and the confusion matrix; for several runs also "
+        "their ensemble (mean of the probabilities). Under torchrun the ranks share the work; the results have the same "
+        "digits.",
         several=True,
     )
     parser.add_argument(
-        "--split", choices=("val", "test"), default="val", help="which images: the validation or the test set (val)"
+        "--split", choices=("val", "test"), default="val", help="images to use: validation or test set (val)"
     )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="replace a value of the runs' configs, as data.root=FOLDER where the images have moved; may be repeated",
+        help="override a value of the runs' configs, such as data.root=FOLDER if the images have moved; repeatable",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write scores, table and confusion matrix here")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write metrics, table and confusion matrix to FILE")
     parser.add_argument(
         "--picture",
         metavar="FILE",
         type=Path,
-        help="draw the confusion matrix here (.png, .svg, .pdf; needs matplotlib)",
+        help="draw the confusion matrix into FILE (.png, .svg, .pdf; needs matplotlib)",
     )
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Evaluate, print, write.
+    """Evaluate the runs, print and write the results.
 
     Returns:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help need not wait for
+    from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help does not need
 
     return reported(lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split))
 

@@ -1,9 +1,10 @@
-"""``python -m dist_train.fetch --config FILE``: download what a run needs, where there is network (a login node)."""
+"""``python -m dist_train.fetch --config FILE``: download pretrained weights on a machine with network (a login node)."""
 
 import argparse
 import sys
 
-from dist_train.config import Config, load_config
+from dist_train.config.load import load_config
+from dist_train.config.schema import Config
 from dist_train.errors import EXIT_DONE, DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import report
@@ -17,12 +18,12 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(
         prog=program("fetch"),
-        description="Download the published weights that a run starts from, into the cache. Needs network.",
-        epilog="The cache is the libraries' own: HF_HOME (timm) and TORCH_HOME (torchvision) move it. "
-        "All nodes of a job must see it, for example under a shared home folder.",
+        description="Download the pretrained weights that a run starts from into the cache. Needs network.",
+        epilog="The cache is that of timm (HF_HOME moves it) or torchvision (TORCH_HOME). All nodes of a job must see it: "
+        "put it into a shared folder.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     args = parser.parse_intermixed_args(argv)
     try:
         print(fetch(load_config(args.config, args.overrides)))
@@ -32,10 +33,10 @@ def main(argv: list[str]) -> int:
 
 
 def fetch(cfg: Config) -> str:
-    """Download, and say where the file is.
+    """Download the weights. Return the line to print: where the file is, or why there is nothing to download.
 
     Raises:
-        ConfigError: there is nothing published, or the download failed.
+        ConfigError: there are no published weights, or the download failed.
     """
     from dist_train.model.pretrained import obtain, published
 

@@ -1,34 +1,34 @@
-"""``python -m dist_train.summary --config FILE``: what a model is made of, what of it trains, and what it costs."""
+"""``python -m dist_train.summary --config FILE``: print the layers, trained parameters and FLOPs of the model."""
 
 import argparse
 import sys
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import piped, report
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of this command."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("summary"),
-        description="Print the parts of the model with their parameters, how many of them train, the FLOPs of a forward "
-        "pass, and all modules.",
+        description="Print the parts of the model with their parameters (all, and those that train), the FLOPs of a "
+        "forward pass, and every module.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Print. Return the exit code."""
+    """Print the summary. Return the exit code."""
     args = parser().parse_intermixed_args(argv)
     try:
         cfg = load_config(args.config, args.overrides)
     except DistTrainError as error:
         return report(error)
-    from dist_train.inference.describe_model import print_model  # imports torch, which --help need not wait for
+    from dist_train.inference.describe_model import print_model  # imports torch, which --help does not need
 
     return print_model(cfg)
 

@@ -1,1 +1,1 @@
-"""Programs around the trainer: put a run on a cluster, watch it, compare what came out. No torch here."""
+"""Programs around the trainer: submit runs to a cluster, watch them, compare their results. Imports no torch."""

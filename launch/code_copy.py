@@ -1,4 +1,4 @@
-"""What a job runs: a copy of code and configuration as they were at submission, so that later edits do not reach it."""
+"""Copy the code and the config at submission, so that later edits do not change a waiting job."""
 
 import os
 import shutil
@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.config import dump_config
-from dist_train.run.git_state import COPY_NOTE, changes, git_state
+from dist_train.config.load import dump_config
+from dist_train.run.git_state import COPY_NOTE, git_diff, git_state
 from dist_train.system.files import write_json
 from launch.installation import HOME, user_code
 from launch.job import Job, Task
@@ -17,24 +17,24 @@ PACKAGES = ("dist_train", "launch")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a job's code lies, and what the supervisors of each run are to do."""
+    """The code that a job runs, and the task of the supervisors of each run."""
 
     code: Path
     tasks: list[Task]
 
 
 def plan_snapshot(job: Job) -> Snapshot:
-    """Name the places, and create nothing: a dry run shows them too."""
+    """Return the paths of the copy without creating it; a dry run prints them."""
     if job.options.no_snapshot:
         config = str(Path(job.config).absolute())
         return Snapshot(user_code(), [Task(config, run.overrides, job.options) for run in job.runs])
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may share a second
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may happen in the same second
     configs = [run.folder.path.absolute() / "slurm" / f"config-{stamp}.yaml" for run in job.runs]
     return Snapshot(job.home.absolute() / f"code-{stamp}", [Task(str(config), [], job.options) for config in configs])
 
 
 def take_snapshot(snapshot: Snapshot, job: Job) -> None:
-    """Copy the packages and the user's modules, write the resolved configs and the state of git."""
+    """Copy the packages and the user's modules; write the resolved configs and the git state."""
     if job.options.no_snapshot:
         return
     for package in PACKAGES:
@@ -42,7 +42,7 @@ def take_snapshot(snapshot: Snapshot, job: Job) -> None:
     for module in user_code().glob("*.py"):
         shutil.copy2(module, snapshot.code)
     state = git_state(HOME) or {"commit": None}
-    write_json(snapshot.code / COPY_NOTE, {**state, "changes": changes(HOME, *PACKAGES)})
+    write_json(snapshot.code / COPY_NOTE, {**state, "changes": git_diff(HOME, *PACKAGES)})
     for run, task in zip(job.runs, snapshot.tasks, strict=True):
         path = Path(task.config)
         path.parent.mkdir(parents=True, exist_ok=True)

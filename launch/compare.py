@@ -1,7 +1,7 @@
 """Compare runs by their folders: ``python launch/compare.py RUN RUN... [--html FILE] [--csv FILE] [--png FILE]``.
 
-Prints the settings that differ, with best and last metrics, images/s, time, steps and restarts. Works on live runs;
-leaves out damaged runs, and names them. Needs neither torch nor network.
+Print the settings that differ, the best and last metrics, images/s, time, steps and restarts.
+Also reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
 """
 
 import argparse
@@ -27,19 +27,23 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    """Return 0, 1 if no run could be read, or 2 for a wrong command."""
+    """Return the exit code: 0, 1 if no run could be read, 2 for a wrong command."""
     parser = argparse.ArgumentParser(
         prog=command("compare"),
         description=(__doc__ or "").split("\n\n")[1],
         epilog=EPILOG.format(compare=command("compare")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; patterns in quotes are expanded too")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with table, curves and disagreements")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="write a picture of the curves (needs matplotlib)")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with table, curves and the images on which runs differ"
+    )
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curves (needs matplotlib)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
     parser.add_argument(
-        "--sort", metavar="KEY", help="a column, such as optim.lr; --sort=-KEY descends; best first if not given"
+        "--sort",
+        metavar="KEY",
+        help="column to sort by, such as optim.lr; --sort=-KEY is descending; default: best first",
     )
     args = parser.parse_args(argv)
     if args.png and importlib.util.find_spec("matplotlib") is None:
@@ -48,7 +52,7 @@ def main(argv: list[str]) -> int:
     for line in left_out:
         print(f"left out: {line}", file=sys.stderr)
     if not runs:
-        print("error: none of these folders holds a run that can be read", file=sys.stderr)
+        print("error: no readable run in these folders", file=sys.stderr)
         return 1
     try:
         runs = sort_runs(runs, args.sort)
@@ -68,7 +72,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
-    """Return the runs that can be read, each once, and a line for each one left out, with the reason."""
+    """Return the readable runs, each once, and one line with the reason for each run that is left out."""
     paths = dict.fromkeys(Path(found) for pattern in patterns for found in sorted(glob.glob(pattern)) or [pattern])
     runs, left_out = [], []
     for path in paths:
@@ -87,7 +91,7 @@ def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
 
 
 def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) -> None:
-    """Write the files that the command line asks for."""
+    """Write the files that the options name."""
     for file in (args.html, args.png, args.csv):
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The comparison as pictures: one self-contained HTML page, and a PNG. ``compare.py`` is the command."""
+"""The comparison as one self-contained HTML page, and as a PNG. ``compare.py`` is the command."""
 
 import json
 import math
@@ -10,13 +10,13 @@ from launch.compare_predictions import Pair
 from launch.run_reader import Run, differing_keys, lower_is_better, result_keys
 
 MAX_POINTS = 400
-"""Points of one curve in the page; fewer where there are many runs."""
+"""Points of one curve in the page; fewer with many runs."""
 _FIRST_CHARTS = ("val/top1", "val/top5", "val/loss", "train/loss", "train/lr", "train/images_per_s")
 _NO_CURVE = ("step", "epoch", "split", "seconds", "slowest_rank")
 
 
 def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pair]) -> None:
-    """Write the page: it needs no network and no other file."""
+    """Write the page. It needs no network and no other file."""
     points = max(60, min(MAX_POINTS, 12_000 // len(runs)))
     charts = chart_names(runs)
     page = {
@@ -45,7 +45,7 @@ def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pai
 
 
 def chart_names(runs: list[Run]) -> list[str]:
-    """``<split>/<metric>`` of everything numeric that any run logged, the usual ones first."""
+    """Return ``<split>/<metric>`` for every number that any run logged, the usual ones first."""
     found = {
         f"{split}/{key}"
         for run in runs
@@ -59,7 +59,7 @@ def chart_names(runs: list[Run]) -> list[str]:
 
 
 def curve(run: Run, name: str, points: int) -> list[list[float | None]]:
-    """``[step, epoch, value]`` triples, thinned out evenly to about ``points``; the last one is kept."""
+    """Return triples [step, epoch, value], reduced evenly to about ``points``; the last one is always kept."""
     split, _, key = name.partition("/")
     rows = [row for row in run.rows.get(split, []) if isinstance(row.get(key), int | float)]
     stride = max(1, math.ceil(len(rows) / points))
@@ -68,7 +68,7 @@ def curve(run: Run, name: str, points: int) -> list[list[float | None]]:
 
 
 def write_png(path: Path, runs: list[Run]) -> None:
-    """Validation metric and training loss of all runs, with the settings that differ as the legend."""
+    """Draw validation metric and training loss of all runs; the legend shows the settings that differ."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -103,11 +103,11 @@ def _legend(run: Run, runs: list[Run]) -> str:
     score = run.results.get(f"best.{run.metric}")
     best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"
     text = f"{run.name}: {best}" + (f" ({settings})" if settings else "")
-    return text.replace("$", r"\$")  # which matplotlib would take for mathematics
+    return text.replace("$", r"\$")  # matplotlib would read text between $ as a formula
 
 
 def _json(value: Any) -> Any:
-    """A setting that JSON cannot hold, such as an infinite one, as text."""
+    """Return a setting as JSON can write it: an infinite one, for example, as text."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
@@ -116,5 +116,5 @@ def _json(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """Return None for NaN and infinity, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Which classes and images two runs disagree on, from the ``predictions.npz`` that both saved."""
+"""The classes and images on which two runs differ, from the ``predictions.npz`` of both."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +17,8 @@ MAX_PAIRS, MAX_CLASSES, MAX_IMAGES = 10, 12, 40
 class Pair:
     """Two runs ``a`` and ``b`` on the same validation images.
 
-    ``classes`` holds [class, images, accuracy of a, of b, difference] and ``shown`` [image, label, a says, b says].
+    A row of ``classes`` is [class, images, accuracy of a, accuracy of b, difference]; a row of ``shown`` is [image, label,
+    prediction of a, prediction of b].
     """
 
     a: str
@@ -36,13 +37,13 @@ class Pair:
 
 
 def pairs_of(runs: list[Run]) -> list[Pair]:
-    """The first run that saved predictions against each other one that saved them for the same images."""
+    """Compare the first run that has predictions with every other that has them for the same images."""
     found = [(run, predictions) for run in runs if (predictions := load_predictions(RunDir(run.path).predictions))]
     return [pair for b in found[1:] if (pair := compare(found[0], b)) is not None][:MAX_PAIRS]
 
 
 def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> Pair | None:
-    """None if the two are not about the same images."""
+    """Return the comparison of two runs; None if their predictions are not for the same images."""
     (run_a, a), (run_b, b) = first, second
     if len(a.label_N) != len(b.label_N) or not np.array_equal(a.label_N, b.label_N) or a.paths != b.paths:
         return None
@@ -68,7 +69,7 @@ def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> 
 
 
 def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> list[list[Any]]:
-    """The classes whose accuracy differs most, largest difference first."""
+    """Return the classes whose accuracy differs most, largest difference first."""
     count = np.bincount(label_N, minlength=len(names))
     hits_a = np.bincount(label_N[right_a], minlength=len(names))
     hits_b = np.bincount(label_N[right_b], minlength=len(names))

@@ -1,10 +1,10 @@
-"""Where this code lies, a clone of the repository or an installed package, and what follows from that."""
+"""Paths that depend on where this code is: in a clone of the repository, or in an installed package."""
 
 import os
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-"""The folder that holds the packages ``dist_train`` and ``launch``."""
+"""The folder that contains the packages ``dist_train`` and ``launch``."""
 CLONE_CONFIG = HOME / "configs" / "vit.yaml"
 """The config that a clone submits if the user names none."""
 IN_CLONE = CLONE_CONFIG.is_file()
@@ -18,7 +18,7 @@ def command(name: str) -> str:
 
 
 def site_file() -> Path:
-    """Return the file of a site's defaults that is read if it exists: in the clone, or in the user's own settings."""
+    """Return the path of the cluster's defaults, which may not exist: in the clone, or in the user's settings folder."""
     if IN_CLONE:
         return HOME / "configs" / "cluster.yaml"
     settings = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
@@ -26,10 +26,10 @@ def site_file() -> Path:
 
 
 def user_code() -> Path:
-    """Return the folder whose modules a config may name: the clone, or the current folder where there is none."""
+    """Return the folder whose modules a config may name: the clone, or without a clone the current folder."""
     return HOME if IN_CLONE else Path.cwd()
 
 
 def pythonpath(code: Path) -> str:
-    """Return PYTHONPATH for a job: ``code`` first, then what the user had."""
+    """Return PYTHONPATH for a job: ``code`` first, then the user's own."""
     return os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])

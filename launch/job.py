@@ -1,4 +1,4 @@
-"""What is submitted: one run or several, with their resources; checked before anything waits in a queue."""
+"""A job: one or several runs and their resources, checked before the job is submitted."""
 
 import os
 import subprocess
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dist_train.config import Config, load_config
+from dist_train.config.load import load_config
 from dist_train.config.planning import make_plan
+from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
@@ -22,7 +23,7 @@ from launch.starts import read_submissions
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a submission."""
+    """One run of a job."""
 
     cfg: Config
     overrides: list[str]
@@ -34,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Task:
-    """What a supervisor needs to know. submitit carries it to the nodes."""
+    """What a supervisor needs to know. submitit pickles it and sends it to the nodes."""
 
     config: str
     overrides: list[str]
@@ -48,12 +49,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """One submission: its runs, and the options of each start with GPUs and workers filled in."""
+    """One submission: its runs, and its options with the numbers of GPUs and workers filled in."""
 
     runs: list[Run]
     options: JobOptions
     sweep: str | None = None
-    """Name of the sweep: W&B group, and name of the array."""
+    """Name of the sweep, which names the W&B group and the SLURM array too."""
 
     @property
     def config(self) -> str:
@@ -93,12 +94,12 @@ class Job:
 
     @property
     def home(self) -> Path:
-        """Where submitit keeps scripts and logs."""
+        """Folder of submitit's scripts and logs."""
         first = self.runs[0].folder.path
         return (first.parent / self.sweep if self.sweep else first) / "slurm"
 
     def describe(self) -> str:
-        """Return what a user reads before the submission."""
+        """Return the lines that are printed before the submission."""
         devices = f"{self.gpus} GPU(s)" if self.gpus else "no GPU"
         lines = [
             f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
@@ -111,13 +112,13 @@ class Job:
 
 
 def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[str]]], sweep: str | None) -> Job:
-    """Fill in what the user left open, and check what can be checked without torch.
+    """Fill in the options that the user did not give, and check what needs no torch.
 
     Args:
-        combinations: name of the run (None: the config's) and its overrides, for each run.
+        combinations: for each run its name (None: from the config) and its overrides.
 
     Raises:
-        ConfigError: the first thing that is wrong.
+        ConfigError: an option or a config is wrong; the message names the first one.
     """
     runs = [_make_run(options, name, overrides, sweep) for name, overrides in combinations]
     job = Job(runs, _fill_in(options), sweep)
@@ -125,7 +126,7 @@ def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[
     for run in runs:
         if not options.no_check:
             _check_files(run.cfg)
-        # Any length will do for the arithmetic of batches; `dist_train --check` knows the true one.
+        # The plan checks batch sizes for any number of images; `dist_train --check` uses the real number.
         make_plan(run.cfg, train_images=run.cfg.train.global_batch, world_size=job.world_size)
     return job
 
@@ -140,7 +141,7 @@ def _make_run(options: JobOptions, name: str | None, overrides: list[str], sweep
 
 
 def _fill_in(options: JobOptions) -> JobOptions:
-    """Return the options with the numbers of GPUs and workers."""
+    """Return the options with the numbers of GPUs and workers filled in."""
     gpus = options.gpus_per_node
     if gpus is None:
         gpus = (scontrol.gpus_in_a_node(options.partition) or 0) if options.cluster == "slurm" else 0
@@ -186,7 +187,7 @@ def check_not_running(run: Run) -> None:
         if job.state != "UNKNOWN" and not job.over:
             raise ConfigError(
                 f"{run.folder.path} already has job {job_id} ({job.state}); "
-                f"cancel it (scancel {job_id}) or choose another run.name"
+                f"cancel it (scancel {job_id}), or choose another run.name"
             )
 
 
@@ -196,10 +197,10 @@ def is_done(run: Run) -> bool:
 
 
 def check_with_trainer(job: Job) -> str:
-    """Let the trainer itself check the first run: model, weights, data, step count.
+    """Run ``dist_train --check`` for the first run: model, weights, data, number of steps.
 
     Returns:
-        Its plan.
+        The plan that it prints.
 
     Raises:
         ConfigError: the trainer found an error.

@@ -1,8 +1,7 @@
-"""All options of the launcher with their defaults: one dataclass, from which everything else is built.
+"""All options of the launcher and their defaults, in one dataclass.
 
-The command line, a site's file, the sbatch script, the supervisors' command lines and the templates in ``slurm/`` come
-from it or are tested against it. To add an option of sbatch, add one field with ``_sbatch``: it then has its place in
-all of them.
+The command line, the cluster's file of defaults, the sbatch script and the supervisors' command lines are built from it; a
+test compares the templates in ``slurm/`` with it. To add an option of sbatch, add one field with ``_sbatch``.
 """
 
 import argparse
@@ -24,13 +23,13 @@ MODES = "modes"
 
 
 def _option(group: str, default: Any, help: str, **argparse_words: Any) -> Any:
-    """Return a field; ``argparse_words`` go to ``add_argument`` as they are."""
+    """Return a field; ``argparse_words`` are passed to ``add_argument``."""
     metadata = {"group": group, "argparse": {"help": help, **argparse_words}}
     return field(default=default, metadata=metadata)
 
 
 def _list_option(group: str, help: str, **argparse_words: Any) -> Any:
-    """Return a field whose option may be repeated."""
+    """Return a field whose option can be given several times."""
     return _option(group, (), help, action="append", **argparse_words)
 
 
@@ -38,77 +37,93 @@ def _switch(help: str) -> Any:
     return _option(MODES, False, help, action="store_true")
 
 
-def _sbatch(variable: str, help: str = "the same option of sbatch", **argparse_words: Any) -> Any:
-    """Return a field that sbatch gets under its own name.
+def _sbatch(variable: str, help: str, **argparse_words: Any) -> Any:
+    """Return a field that is passed to sbatch under the same name.
 
-    submitit hides SBATCH_ variables, which would also overrule the command line: so ``variable`` is the default here.
+    Its default is the environment variable ``variable``. sbatch would read that too, but would prefer it to the script, so
+    that it would override our command line; submitit hides it from sbatch.
     """
-    words = {"help": f"{help} (or {variable})", **argparse_words}
+    words = {"help": f"{help} (${variable})", **argparse_words}
     metadata = {"group": RESOURCES, "argparse": words, "sbatch": True}
     return field(default_factory=lambda: os.environ.get(variable), metadata=metadata)
 
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What a user may say about a submission. Names are those of the command line, with ``_`` for ``-``."""
+    """The options of a submission. Field ``max_requeues`` is the option ``--max-requeues``, and so on."""
 
-    config: str | None = _option(RUN, None, "the run's YAML file", metavar="FILE")
+    config: str | None = _option(RUN, None, "YAML file of the run", metavar="FILE")
     overrides: tuple[str, ...] = ()
-    """``key.path=value`` for each value of the file to replace."""
+    """``key.path=value`` for each value of the file to override."""
 
-    nodes: int = _option(RESOURCES, 1, "(%(default)s)", type=positive, metavar="N")
+    nodes: int = _option(RESOURCES, 1, "number of nodes (%(default)s)", type=positive, metavar="N")
     gpus_per_node: int | None = _option(
-        RESOURCES, None, "(all that a node of the partition has)", type=natural, metavar="G"
+        RESOURCES, None, "GPUs per node (default: all GPUs of a node in the partition)", type=natural, metavar="G"
     )
     procs_per_node: int | None = _option(
-        RESOURCES, None, "workers (one per GPU, or one without GPUs)", type=positive, metavar="P"
+        RESOURCES, None, "worker processes per node (default: one per GPU, or 1)", type=positive, metavar="P"
     )
     cpus_per_gpu: int = _option(RESOURCES, 8, "CPUs per worker (%(default)s)", type=positive, metavar="C")
     mem: str | None = _sbatch("SBATCH_MEM_PER_NODE", "memory per node, such as 64G", type=memory, metavar="SIZE")
-    time: str = _option(RESOURCES, "24:00:00", "walltime of one start (%(default)s)", type=walltime)
-    partition: str | None = _sbatch("SBATCH_PARTITION")
-    account: str | None = _sbatch("SBATCH_ACCOUNT")
-    qos: str | None = _sbatch("SBATCH_QOS")
-    constraint: str | None = _sbatch("SBATCH_CONSTRAINT")
-    reservation: str | None = _sbatch("SBATCH_RESERVATION")
-    exclude: str | None = _sbatch("SBATCH_EXCLUDE", metavar="NODES")
+    time: str = _option(RESOURCES, "24:00:00", "time limit of one start (%(default)s)", type=walltime, metavar="H:M:S")
+    partition: str | None = _sbatch("SBATCH_PARTITION", "partition", metavar="NAME")
+    account: str | None = _sbatch("SBATCH_ACCOUNT", "account to charge", metavar="NAME")
+    qos: str | None = _sbatch("SBATCH_QOS", "quality of service", metavar="NAME")
+    constraint: str | None = _sbatch("SBATCH_CONSTRAINT", "required features of nodes", metavar="LIST")
+    reservation: str | None = _sbatch("SBATCH_RESERVATION", "reservation to use", metavar="NAME")
+    exclude: str | None = _sbatch("SBATCH_EXCLUDE", "nodes to avoid", metavar="NODES")
     sbatch: tuple[tuple[str, str | bool], ...] = _list_option(
         RESOURCES,
-        "any other option of sbatch, such as exclusive or licenses=scratch:1",
+        "another option of sbatch, such as exclusive or licenses=scratch:1",
         type=sbatch_option,
         metavar="KEY[=VALUE]",
     )
 
     signal_delay: int = _option(
-        BEHAVIOUR, 120, "stop S seconds before the walltime: a save and 30 s (%(default)s)", type=positive, metavar="S"
+        BEHAVIOUR,
+        120,
+        "seconds before the time limit to save and stop; use a save's time + 30 s (%(default)s)",
+        type=positive,
+        metavar="S",
     )
-    max_requeues: int = _option(BEHAVIOUR, 50, "starts after the first (%(default)s)", type=natural, metavar="R")
+    max_requeues: int = _option(
+        BEHAVIOUR, 50, "largest number of starts after the first (%(default)s)", type=natural, metavar="R"
+    )
     max_restarts: int = _option(
-        BEHAVIOUR, 2, "restarts of crashed workers in one start (%(default)s)", type=natural, metavar="R"
+        BEHAVIOUR, 2, "restarts of crashed workers within one start (%(default)s)", type=natural, metavar="R"
     )
-    env: tuple[tuple[str, str], ...] = _list_option(BEHAVIOUR, "environment of the job", type=pair, metavar="K=V")
+    env: tuple[tuple[str, str], ...] = _list_option(
+        BEHAVIOUR, "environment variable of the job", type=pair, metavar="KEY=VALUE"
+    )
     setup: tuple[str, ...] = _list_option(
-        BEHAVIOUR, "shell line before the run, such as 'module load cuda'", metavar="COMMAND"
+        BEHAVIOUR, "shell command before the run, such as 'module load cuda'", metavar="COMMAND"
     )
     python: str = _option(
-        BEHAVIOUR, shlex.quote(sys.executable), "interpreter on the nodes (this one)", metavar="COMMAND"
+        BEHAVIOUR, shlex.quote(sys.executable), "Python on the nodes (default: this one)", metavar="COMMAND"
     )
 
-    sweep: tuple[str, ...] = _list_option(SWEEPS, "a key's values, or a YAML file", metavar="KEY=V1,V2|FILE")
-    max_parallel: int = _option(SWEEPS, 256, "array tasks at a time (%(default)s)", type=positive, metavar="N")
+    sweep: tuple[str, ...] = _list_option(
+        SWEEPS, "a key and its values, or a YAML file of the sweep", metavar="KEY=V1,V2|FILE"
+    )
+    max_parallel: int = _option(
+        SWEEPS, 256, "largest number of runs at the same time (%(default)s)", type=positive, metavar="N"
+    )
 
     cluster: Literal["slurm", "local"] = _option(
-        MODES, "slurm", "local: on this machine, without SLURM, --setup and --python", choices=("slurm", "local")
+        MODES,
+        "slurm",
+        "local: run on this machine without SLURM; ignores --setup and --python",
+        choices=("slurm", "local"),
     )
     dry_run: bool = _switch("print script, command and plan; submit nothing")
-    no_check: bool = _switch("look at no data, weights or model here: skip `dist_train --check`")
-    no_snapshot: bool = _switch("run the working copy, not a copy of it made now")
-    follow: bool = _switch("stream the log until the run's end; exit with its outcome")
-    cluster_config: str | None = _option(MODES, None, "YAML file of a site's defaults", metavar="FILE")
+    no_check: bool = _switch("skip `dist_train --check`, which reads data, weights and model on this machine")
+    no_snapshot: bool = _switch("run the code in this folder instead of a copy of it made now")
+    follow: bool = _switch("print the log until the run ends; the exit code is that of the run")
+    cluster_config: str | None = _option(MODES, None, "YAML file of the cluster's defaults", metavar="FILE")
 
     @classmethod
     def parsed(cls, arguments: argparse.Namespace) -> Self:
-        """Return the options that a parser has read; those that it does not know have their defaults."""
+        """Return the options that a parser has read. An option that the parser does not have gets its default."""
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in vars(arguments).items()
@@ -117,7 +132,7 @@ class JobOptions:
         return cls(**known)
 
     def for_sbatch(self) -> dict[str, str]:
-        """Return what sbatch gets under its own names."""
+        """Return the options that are passed to sbatch under the same names."""
         named = {option.name: getattr(self, option.name) for option in fields(self) if option.metadata.get("sbatch")}
         return {name: value for name, value in named.items() if value}
 
@@ -125,13 +140,13 @@ class JobOptions:
 OPTIONS = tuple(option for option in fields(JobOptions) if option.name != "overrides")
 NAMES = tuple(option.name for option in OPTIONS)
 SUPERVISOR = ("procs_per_node", "max_restarts", "max_requeues", "signal_delay")
-"""The options that a supervisor takes from its own command line, under the same names."""
+"""The options on the command line of a supervisor."""
 LAST_RESORT = ("max_requeues",)
 
 
 def add_options(parser: argparse.ArgumentParser, names: Iterable[str] = NAMES) -> None:
-    """Give a parser ``--config`` and the like: the options of these names, in their groups, and the overrides."""
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
+    """Add the options of these names to a parser, in their groups, and the overrides."""
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     wanted = [option for option in OPTIONS if option.name in names]
     for title in dict.fromkeys(option.metadata["group"] for option in wanted):
         group = parser.add_argument_group(title)
@@ -143,11 +158,11 @@ def add_options(parser: argparse.ArgumentParser, names: Iterable[str] = NAMES) -
 
 
 def flag(name: str) -> str:
-    """Return the option of a field: ``--max-requeues`` for ``max_requeues``."""
+    """Return the option of a field, such as ``--max-requeues`` for ``max_requeues``."""
     return f"--{name.replace('_', '-')}"
 
 
 def flags(options: JobOptions, names: Iterable[str]) -> list[str]:
-    """Return the command line on which a parser of these options reads the same values again."""
+    """Return the command line that passes these options to a parser of them."""
     values = {name: getattr(options, name) for name in names}
     return [f"{flag(name)}={value}" for name, value in values.items() if value is not None]

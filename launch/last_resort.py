@@ -1,8 +1,8 @@
-"""The end of the batch script: requeue a job whose supervisors died before they could.
+"""Requeue a job whose supervisors were killed before they could requeue it.
 
-``python -m launch.last_resort STATUS --config FILE [key=value ...]`` runs after srun and gets its exit status. Above
-128 a task died by a signal. In all other cases a supervisor has decided; also if this start failed, because srun then
-kills the other supervisors.
+The batch script runs ``python -m launch.last_resort STATUS --config FILE [key=value ...]`` after srun, with its exit
+status. A status above 128 means that a signal killed a task. Any other status means that a supervisor has decided; it may
+also have decided that this start failed, because srun then kills the other supervisors.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from launch import rendezvous, scontrol, starts
@@ -19,7 +19,7 @@ from launch.verdict import Facts, judge
 
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
-    """Return the exit code for the batch script: that of srun, or 0 if the job was requeued or is done."""
+    """Return the exit code of the batch script: that of srun, or 0 if the job was requeued or is done."""
     parser = argparse.ArgumentParser(prog="python -m launch.last_resort", description=__doc__)
     parser.add_argument("status", type=int)
     add_options(parser, ("config", *LAST_RESORT))
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         return 0 if verdict.action == "done" else int(args.status)
     complaint = scontrol.requeue(job_id)
     if complaint:
-        print(f"error: cannot requeue the job: {complaint}", file=sys.stderr)
+        print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr)
     return args.status if complaint else 0
 
 

@@ -1,4 +1,4 @@
-"""``--cluster local``: the same supervisors on this machine, without SLURM."""
+"""``--cluster local``: run the same supervisors on this machine, without SLURM."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from launch.supervise import STOP_SIGNALS
 
 
 def run_here(job: Job, snapshot: Snapshot) -> int:
-    """Run all runs of the job, one after the other, with one supervisor for each of ``--nodes``.
+    """Train all runs of the job, one after the other, with one supervisor for each of ``--nodes``.
 
     Returns:
         The first exit code that is not 0.
@@ -34,7 +34,7 @@ def run_here(job: Job, snapshot: Snapshot) -> int:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
         if code:
-            return EXIT_STOPPED if code == EXIT_AGAIN else code  # a stop signal came between two starts
+            return EXIT_STOPPED if code == EXIT_AGAIN else code  # the stop signal came between two starts
     return EXIT_DONE
 
 
@@ -59,7 +59,7 @@ def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: 
 
 
 def _end(supervisors: "list[subprocess.Popen[bytes]]") -> None:
-    """Kill what a killed supervisor has left behind."""
+    """Kill the processes that a killed supervisor has left."""
     left = processes.descendants(os.getpid())
     processes.send(left, signal.SIGKILL)
     for supervisor in supervisors:

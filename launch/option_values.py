@@ -1,4 +1,4 @@
-"""Read the values of the launcher's options; a wrong one is an error of the command line (argparse)."""
+"""Read the values of the launcher's options. A wrong value is an error of the command line (argparse)."""
 
 import re
 from argparse import ArgumentTypeError
@@ -14,14 +14,14 @@ def natural(text: str) -> int:
 
 
 def memory(text: str) -> str:
-    """Read a memory size as sbatch takes it, such as ``64G``."""
+    """Read a memory size in the form of sbatch, such as ``64G``."""
     if not re.fullmatch(r"\d+[KMGT]?B?", text):
         raise ArgumentTypeError(f"{text!r} must be a memory size, such as 64G or 64000M")
     return text.removesuffix("B")
 
 
 def walltime(text: str) -> str:
-    """Read a duration such as ``12:00:00``, and leave it as it is written."""
+    """Check a duration such as ``12:00:00`` and return it unchanged."""
     try:
         seconds_of(text)
     except ValueError as error:
@@ -38,7 +38,7 @@ def pair(text: str) -> tuple[str, str]:
 
 
 def sbatch_option(text: str) -> tuple[str, str | bool]:
-    """Read ``gres=gpu:8``; ``exclusive``, ``exclusive=`` or, from a site's file, ``exclusive=true`` have no value."""
+    """Read ``gres=gpu:8``. ``exclusive``, ``exclusive=`` and ``exclusive=true`` (in a YAML file) are options without value."""
     key, _, value = text.removeprefix("--").partition("=")
     if not key:
         raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY")

@@ -1,4 +1,4 @@
-"""The launcher's command line, and a site's defaults for it from a YAML file."""
+"""The launcher's command line, and the cluster's defaults for it in a YAML file."""
 
 import argparse
 import difflib
@@ -13,28 +13,29 @@ from launch.job_options import NAMES, JobOptions, add_options, flag
 
 EPILOG = """\
 examples:
-  {slurm} --nodes 2 --gpus-per-node 8 --time 4:00:00 --config my.yaml optim.lr=3e-4 --follow
-  {slurm} --config my.yaml --dry-run                       print the job, submit nothing
-  {slurm} --config my.yaml --cluster local --procs-per-node 2    the same on this machine
-  {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4 --sweep run.seed=0,1 --max-parallel 2
-  {slurm} status [FOLDER]                                  how the runs in it stand
+  {slurm} --config my.yaml --dry-run          print the job, submit nothing
+  {slurm} --config my.yaml --cluster local    run it on this machine
+  {slurm} --config my.yaml --nodes 2 --gpus-per-node 8 --time 4:00:00 --follow
+  {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4 --sweep run.seed=0,1
+  {slurm} status [FOLDER]                     list the runs in a folder
 {clone}
-A YAML file with the same names (nodes: 2, gpus_per_node: 8, setup: [module load cuda]) holds a site's
-defaults: --cluster-config FILE, or {site}. The command line wins.
+A YAML file with the same names (nodes: 2, gpus_per_node: 8, setup: [module load cuda]) sets the
+defaults of a cluster: --cluster-config FILE, or else {site} if it exists.
+An option on the command line overrides it.
 """
 CLONE_EXAMPLE = """\
-  {slurm} --nodes 2                                        configs/vit.yaml on two nodes
+  {slurm} --nodes 2                           run configs/vit.yaml on two nodes
 """
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all options; the dry run, the local run and real jobs take the same."""
+    """Return the parser of all options."""
     slurm = command("slurm")
     clone = CLONE_EXAMPLE.format(slurm=slurm) if IN_CLONE else ""
     site = "configs/cluster.yaml" if IN_CLONE else site_file()
     made = argparse.ArgumentParser(
         prog=slurm,
-        description="Put a run, or a sweep of runs, on a SLURM cluster.",
+        description="Submit a run, or a sweep of runs, to a SLURM cluster.",
         epilog=EPILOG.format(slurm=slurm, clone=clone, site=site),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -44,10 +45,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> JobOptions:
-    """Return the options: the command line wins over the site's file, and that over the defaults.
+    """Return the options: first from the command line, then from the cluster's file, then the defaults.
 
     Raises:
-        ConfigError: the site's file is wrong. (A wrong command line exits with 2, as argparse does.)
+        ConfigError: the cluster's file is wrong. (For a wrong command line argparse exits with 2.)
     """
     named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     named.add_argument("--cluster-config")
@@ -58,14 +59,14 @@ def parse(argv: Sequence[str]) -> JobOptions:
 
 
 def _site_arguments(path: Path) -> list[str]:
-    """Return the command line that a site's file stands for, so that both are read by the same rules."""
+    """Return the cluster's file as a command line, so that one parser reads both."""
     try:
-        # All values as they are written: YAML would read 4:00:00 as the number 14400.
+        # BaseLoader keeps every value as text: YAML would read 4:00:00 as the number 14400.
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read --cluster-config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"--cluster-config {path} must hold options such as `nodes: 2`, not {tree!r}")
+        raise ConfigError(f"--cluster-config {path} must contain options such as `nodes: 2`, not {tree!r}")
     return [argument for key, value in tree.items() for argument in _arguments(path, str(key), value)]
 
 
@@ -84,5 +85,5 @@ def _arguments(path: Path, key: str, value: object) -> list[str]:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something: of a traceback, the error."""
+    """Return the last line that is not empty: the error of a traceback."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()

@@ -1,7 +1,7 @@
-"""The place of this node in its job, and the address at which the torchrun agents of all nodes meet.
+"""The place of this node in its job, and the address of the rendezvous of all torchrun agents.
 
-Host names may not resolve on a node, or resolve to a loopback address. So the addresses are those that SLURM itself
-uses; every agent gets its own address and whether it hosts the rendezvous, and gloo gets the network interface.
+Host names may not resolve on a node, or resolve to a loopback address. So we take the addresses from SLURM. Every agent
+gets its own address and whether it hosts the rendezvous; gloo gets the network interface.
 """
 
 import fcntl
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from dist_train.errors import ConfigError
 from launch import scontrol
 
-_FIRST_PORT, _PORTS = 20000, 10000  # below the range from which Linux hands out ports by itself
+_FIRST_PORT, _PORTS = 20000, 10000  # below the range from which Linux chooses ports
 
 
 @dataclass(frozen=True)
 class Place:
-    """This node among the nodes of its job."""
+    """This node and the other nodes of its job."""
 
     job_id: str
-    """As ``scontrol`` takes it: ``17``, or ``17_3`` for an element of an array; ``local`` without SLURM."""
+    """Id for ``scontrol``: ``17``, or ``17_3`` for a task of an array; ``local`` without SLURM."""
     restart: int
     node: int
     nodes: int
@@ -36,20 +36,20 @@ class Place:
 
     @property
     def start(self) -> str:
-        """Names this start of this job."""
+        """Name of this start of this job."""
         return f"{self.job_id}.{self.restart}"
 
 
 def slurm_place(env: Mapping[str, str]) -> Place:
-    """Return the place of a SLURM task; each node has one.
+    """Return the place of this SLURM task.
 
     Raises:
         ConfigError: a node has more than one task.
     """
     if env["SLURM_NTASKS"] != env.get("SLURM_NNODES", env["SLURM_NTASKS"]):
         raise ConfigError(
-            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): there must be one supervisor per "
-            "node, which starts the workers; use --ntasks-per-node=1"
+            f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): each node must have one task, the supervisor, "
+            "which starts the workers; use --ntasks-per-node=1"
         )
     restart = restarts(env)
     hosts = scontrol.host_names(env["SLURM_JOB_NODELIST"]) or [env["SLURM_JOB_NODELIST"]]
@@ -66,7 +66,7 @@ def slurm_place(env: Mapping[str, str]) -> Place:
 
 
 def job_id(env: Mapping[str, str]) -> str:
-    """Return the id that ``scontrol`` takes. An element of an array has a raw id too, but only this one requeues it."""
+    """Return the id for ``scontrol``. A task of an array also has a raw id, but only this id can requeue it."""
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
     return env["SLURM_JOB_ID"]
@@ -78,12 +78,12 @@ def restarts(env: Mapping[str, str]) -> int:
 
 
 def local_place(node: int, nodes: int, port: int, restart: int) -> Place:
-    """Return the place of one of several groups of processes that act as nodes on this machine."""
+    """Return the place of one of several groups of processes that act as nodes on one machine."""
     return Place("local", restart, node, nodes, host="127.0.0.1", own="127.0.0.1", port=port, slurm=False)
 
 
 def port_of(job: int, restart: int) -> int:
-    """Return a port that neighbouring jobs, and the last start of this one, do not use."""
+    """Return a port that differs from the ports of neighbouring jobs and of the last start of this job."""
     return _FIRST_PORT + (job * 16 + restart) % _PORTS
 
 
@@ -100,7 +100,7 @@ def agent_arguments(place: Place) -> list[str]:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the network interface that has this IPv4 address, such as ``eth0``."""
+    """Return the network interface of an IPv4 address, such as ``eth0``; None if there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode())
@@ -123,7 +123,7 @@ def _address(host: str, env: Mapping[str, str]) -> str:
     except OSError:
         found = []
     usable = [address for address in found if not ipaddress.ip_address(address).is_loopback]
-    # srun was started on the first node, and SLURM passes that node's address on.
+    # srun runs on the first node; SLURM passes the address of that node to every task.
     return usable[0] if usable else env.get("SLURM_LAUNCH_NODE_IPADDR", known)
 
 
@@ -136,7 +136,7 @@ def _is_address(text: str) -> bool:
 
 
 def _own_address(peer: str) -> str:
-    """Return our address on the route to ``peer``. Connecting a datagram socket sends nothing."""
+    """Return our address on the route to ``peer``. (To connect a datagram socket sends nothing.)"""
     family = socket.AF_INET6 if ":" in peer else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((peer, 9))

@@ -1,4 +1,4 @@
-"""Read run folders: what was asked, what came out. Works on live runs, and on folders that a kill left behind."""
+"""Read settings and results from run folders, also from those of live runs and killed runs."""
 
 import csv
 import math
@@ -18,33 +18,33 @@ from dist_train.system.files import read_json
 
 SILENT_S = 600.0
 _NOT_SETTINGS = ("run.name", "run.output_dir", "run.resume", "log.", "distributed.timeout_s")
-"""What may differ without making another experiment."""
+"""Keys that may differ between two runs of the same experiment."""
 _ABSENT = object()
 
 
 class DamagedRun(Exception):
-    """A folder that cannot be compared, and why."""
+    """A run folder cannot be compared; the message says why."""
 
 
 @dataclass(eq=False)
 class Run:
-    """One run, all its attempts joined. ``settings`` and ``results`` are flat: dotted key to plain value."""
+    """One run with all its attempts. ``settings`` and ``results`` map a dotted key to a plain value."""
 
     name: str
     path: Path
     settings: dict[str, Any]
     results: dict[str, Any]
     rows: dict[str, list[Row]]
-    """Rows of metrics by split, in the order of steps, each step once."""
+    """Split -> its rows of metrics in the order of steps, each step once."""
     metric: str
-    """What decided `best`: ``eval.metric``."""
+    """``eval.metric``, which chose the best weights."""
 
 
 def read_run(path: Path) -> Run:
-    """Read one run folder.
+    """Return the run in a folder.
 
     Raises:
-        DamagedRun: something that a run must have is missing or cannot be read.
+        DamagedRun: a file of the run is missing or cannot be read.
     """
     folder = RunDir(path)
     try:
@@ -54,26 +54,26 @@ def read_run(path: Path) -> Run:
             raise DamagedRun("result.json cannot be read")
         metric = str(settings.get("eval.metric", "top1"))
         return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not of a run
-        raise DamagedRun(f"its files do not hold what a run's do ({type(error).__name__}: {error})") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not a run's
+        raise DamagedRun(f"its files have unexpected content ({type(error).__name__}: {error})") from None
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
-    """Settings that are not the same in all runs, in the order of the config file."""
+    """Return the settings that are not the same in all runs, in the order of the config file."""
     keys = dict.fromkeys(key for run in runs for key in run.settings)
     keys = {key: None for key in keys if not key.startswith(_NOT_SETTINGS)}
     return [key for key in keys if len({repr(run.settings.get(key, _ABSENT)) for run in runs}) > 1]
 
 
 def result_keys(runs: list[Run]) -> list[str]:
-    """Names of results that any run has: best and last metrics first."""
+    """Return the names of all results: best and last metrics first."""
     keys = dict.fromkeys(key for run in runs for key in run.results)
     metrics = [key for key in keys if key.startswith(("best.", "last."))]
     return sorted(metrics, key=lambda key: key.split(".")[0]) + [key for key in keys if key not in metrics]
 
 
 def lower_is_better(key: str) -> bool | None:
-    """The good direction of a result; None if it has none."""
+    """Return whether a lower result is better; None if neither direction is better."""
     name = key.rpartition(".")[2]
     if falls(name):
         return True
@@ -81,7 +81,7 @@ def lower_is_better(key: str) -> bool | None:
 
 
 def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
-    """Best first if no key is given, else ascending by a setting or result; ``-key`` descends. Absent values go last.
+    """Sort runs by a setting or result, ascending; ``-key`` is descending, None is best first. Missing values come last.
 
     Raises:
         KeyError: no run has the key.
@@ -103,7 +103,7 @@ def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
 
 
 def write_csv(path: Path, runs: list[Run]) -> None:
-    """All settings that differ and all results, one run a line."""
+    """Write a CSV file of all settings that differ and all results, one line per run."""
     settings, results = differing_keys(runs), result_keys(runs)
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
@@ -114,7 +114,7 @@ def write_csv(path: Path, runs: list[Run]) -> None:
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``. Lists stay values."""
+    """Return ``{"a.b": 1}`` for ``{"a": {"b": 1}}``. A list stays one value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -122,18 +122,18 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _settings(folder: RunDir) -> dict[str, Any]:
-    """The config, and what the last attempt ran on."""
+    """Return the config, and the hardware and code of the last attempt."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         tree = yaml.load(folder.config.read_text(), Loader=loader)
     except FileNotFoundError:
         inside = next(folder.path.glob("*/config.yaml"), None)
-        hint = f"; it is a folder of runs: name them, as {folder.path}/*" if inside else ""
+        hint = f"; this folder contains runs: use {folder.path}/*" if inside else ""
         raise DamagedRun(f"there is no config.yaml{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DamagedRun(f"config.yaml cannot be read: {' '.join(str(error).split())[:120]}") from None
     if not isinstance(tree, dict):
-        raise DamagedRun("config.yaml holds no sections")
+        raise DamagedRun("config.yaml has no sections")
     attempt = (read_json(folder.provenance, default={}).get("attempts") or [{}])[-1]
     git = attempt.get("git") or {}
     commit = git.get("commit")
@@ -147,13 +147,13 @@ def _settings(folder: RunDir) -> dict[str, Any]:
 
 
 def _rows(path: Path) -> dict[str, list[Row]]:
-    """Rows by split. A step that was trained again after a restart counts as it was last."""
+    """Return the rows of each split. If a step was trained again after a restart, its last row counts."""
     by_split: dict[str, dict[int, Row]] = {}
     try:
         for row in read_rows(path):
             by_split.setdefault(row["split"], {})[row["step"]] = row
         if not by_split and path.stat().st_size:
-            raise DamagedRun("metrics.jsonl holds no row that can be read")
+            raise DamagedRun("metrics.jsonl has no readable row")
     except OSError:
         return {}
     return {split: [rows[step] for step in sorted(rows)] for split, rows in by_split.items()}
@@ -193,7 +193,7 @@ def _is_metric(key: str, value: Any) -> bool:
 
 
 def _training_time(rows: dict[str, list[Row]], global_batch: Any) -> tuple[float | None, float | None]:
-    """Seconds spent on steps and validation over all attempts, and images/s of the steps."""
+    """Return the seconds of training and validation in all attempts, and the images/s of training."""
     images = seconds = 0.0
     before = 0
     for row in rows.get("train", []):
@@ -207,7 +207,7 @@ def _training_time(rows: dict[str, list[Row]], global_batch: Any) -> tuple[float
 
 
 def standing(folder: RunDir, result: Row) -> str:
-    """The status, with the kind of a failure, or for how long a run has been silent that calls itself running."""
+    """Return the status; for a failed run with the kind of error, for a silent running one with the hours of silence."""
     status = str(result.get("status", "unknown"))
     if status == "failed" and result.get("error"):
         return f"failed: {result['error']}"

@@ -1,4 +1,4 @@
-"""Questions and requests to SLURM. If SLURM is missing or does not answer, the answers are empty: no exception."""
+"""Ask SLURM by ``scontrol`` and ``sinfo``. If SLURM is missing or does not answer, results are empty: nothing is raised."""
 
 import os
 import re
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Job:
-    """How the controller sees one job (or one element of an array)."""
+    """The state of one job, or of one task of an array."""
 
     state: str = "UNKNOWN"
     preempted: bool = False
-    """Chosen for preemption in this very start, and still running in its grace time."""
+    """SLURM preempts the current start; it runs on for its grace time."""
     end_time: float | None = None
     """Unix time at which SLURM will end the job: its walltime, or the end of the grace time of a preemption."""
     restarts: int = 0
@@ -22,12 +22,12 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether the job has ended for good."""
+        """Whether the job has ended and will not start again."""
         return self.state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "UNKNOWN")
 
 
 def show_job(job_id: str) -> Job:
-    """Return a job by its id, such as ``17`` or ``17_3``."""
+    """Return the job with an id such as ``17`` or ``17_3``."""
     fields = _fields(run("scontrol", "show", "job", "-o", job_id))
     if "JobState" not in fields:
         return Job()
@@ -42,13 +42,13 @@ def show_job(job_id: str) -> Job:
 
 
 def kill_wait_s() -> int:
-    """Return the seconds that SLURM leaves between SIGTERM and SIGKILL; its default if it does not answer."""
+    """Return the seconds between SLURM's SIGTERM and SIGKILL; SLURM's default if it does not answer."""
     match = re.search(r"^KillWait\s*=\s*(\d+)", run("scontrol", "show", "config"), re.MULTILINE)
     return int(match[1]) if match else 30
 
 
 def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
-    """Return a job; wait for a controller that is busy or away."""
+    """Return the job; ask again for a while if the controller does not answer."""
     give_up_at = time.time() + patience_s
     while (job := show_job(job_id)).state == "UNKNOWN" and time.time() < give_up_at:
         time.sleep(2)
@@ -56,11 +56,11 @@ def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
 
 
 def requeue(job_id: str, patience_s: float = 60.0) -> str:
-    """Requeue the job under the same id. Return the error message of SLURM, or an empty string."""
+    """Requeue the job with the same id. Return SLURM's error message, or an empty string."""
     give_up_at = time.time() + patience_s
     while complaint := _call("scontrol", "requeue", job_id).stderr.strip():
         if show_job(job_id).state not in ("RUNNING", "UNKNOWN"):
-            return ""  # another supervisor was faster, or SLURM did it
+            return ""  # another supervisor or SLURM has requeued it
         if time.time() > give_up_at:
             return complaint
         time.sleep(2)
@@ -73,12 +73,12 @@ def host_names(node_list: str) -> list[str]:
 
 
 def node_address(host: str) -> str:
-    """Return the address by which SLURM reaches a node; the name if it does not answer."""
+    """Return the address that SLURM uses for a node; the node's name if SLURM does not answer."""
     return _fields(run("scontrol", "show", "node", "-o", host)).get("NodeAddr", host)
 
 
 def gpus_in_a_node(partition: str | None) -> int | None:
-    """Return the largest number of GPUs of a node in the partition (None: the default one); None without SLURM."""
+    """Return the largest number of GPUs of a node in the partition (None: the default partition); None without SLURM."""
     chosen = ["-p", partition] if partition else []
     lines = run("sinfo", "-h", "-o", "%P %G", *chosen).splitlines()
     if not lines:
@@ -108,7 +108,7 @@ def _call(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _env() -> dict[str, str]:
-    """Return an environment in which SLURM writes times as ``_unix_time`` reads them, whatever the user has set."""
+    """Return an environment in which SLURM writes times in the form that ``_unix_time`` reads."""
     return {**os.environ, "SLURM_TIME_FORMAT": "standard"}
 
 

@@ -1,4 +1,4 @@
-"""Put a run, or a sweep, on a cluster: ``python launch/slurm.py``, ``python -m launch.slurm``, ``dist-train-slurm``."""
+"""Submit a run or a sweep to SLURM: ``python launch/slurm.py``, ``python -m launch.slurm``, ``dist-train-slurm``."""
 
 import os
 import shutil
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-if not __package__:  # run as a file: modules are found below the clone, and launch/*.py not under names of their own
+if not __package__:  # started as a file: find modules from the clone, and not launch/*.py as top-level modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 from launch import options, status, sweep
 from launch.code_copy import Snapshot, plan_snapshot, take_snapshot
@@ -21,7 +21,7 @@ from launch.starts import record_submission
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 submitted (or, with --follow or --cluster local, done), 2 a user's error."""
+    """Return the exit code: 0 submitted (with --follow or --cluster local: done), 2 wrong command or config."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         code = status.main(argv[1:]) if argv[:1] == ["status"] else _launch(_with_config(options.parse(argv)))
@@ -37,15 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_config(given: JobOptions) -> JobOptions:
-    """Fill in a clone's own config for one run, and say so."""
+    """Return the options with a config: for one run in a clone, the default config, which is printed."""
     if given.config:
         return given
     if given.sweep:
-        raise ConfigError("--config FILE is missing: a sweep does not guess what it varies")
+        raise ConfigError("--config FILE is missing: a sweep needs it")
     if not IN_CLONE:
         raise ConfigError("--config FILE is missing; `dist-train --example` lists configs to start from")
     config = os.path.relpath(CLONE_CONFIG)
-    print(f"no --config is given: taking {config}", flush=True)
+    print(f"no --config given: using {config}", flush=True)
     return replace(given, config=config)
 
 
@@ -73,19 +73,19 @@ def _check_slurm() -> None:
     missing = [program for program in ("sbatch", "srun") if not shutil.which(program)]
     if missing:
         raise ConfigError(
-            f"there is no {missing[0]} here: use --cluster local, or --dry-run, or a login node of a cluster"
+            f"this machine has no {missing[0]}: use --cluster local, or --dry-run, or a login node of a cluster"
         )
 
 
 def _make_job(given: JobOptions) -> Job | None:
-    """Return the job with its runs; a sweep leaves out those that are done or under way. None: that was all of them."""
+    """Return the job. A sweep leaves out runs that are done or in a queue; None if no run is left."""
     if not given.sweep:
         job = make_job(given, [(None, [])], None)
         if given.cluster == "slurm" and not given.dry_run:
             check_not_running(job.runs[0])
         return job
     if given.follow:
-        raise ConfigError(f"--follow follows one run; use `{command('slurm')} status` for a sweep")
+        raise ConfigError(f"--follow works for one run; for a sweep use `{command('slurm')} status`")
     name = load_config(str(given.config), list(given.overrides)).run.name
     left: list[sweep.Combination] = []
     under_way = 0
@@ -103,7 +103,7 @@ def _make_job(given: JobOptions) -> Job | None:
         left.append(combination)
     if not left:
         done = "all runs of this sweep are done"
-        print(f"nothing to submit: {under_way} under way, the others done" if under_way else done)
+        print(f"nothing to submit: {under_way} run(s) in the queue or running, the others done" if under_way else done)
     return make_job(given, left, name) if left else None
 
 

@@ -1,8 +1,8 @@
-"""How far a run got, and how far it was at each start: what launchers write into a run folder.
+"""The files that launchers write into a run folder: which jobs ran it, and how far each start came.
 
-``launch.json`` lists the jobs submitted for it. In ``starts.json`` node 0's supervisor notes every start, before
-any worker runs. Progress means a step that no start of the same job has reached before; so a job that dies at
-the same place again is found out.
+``launch.json`` lists the jobs that were submitted for the run. In ``starts.json`` the supervisor of node 0 records every
+start before any worker runs. Progress means: this start reached a step that no earlier start of the job had reached. Thus
+we notice a job that fails again and again at the same step.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from dist_train.system.files import read_json, write_json
 
 @dataclass(frozen=True)
 class History:
-    """What the starts of one job tell when the last of them ends."""
+    """The progress of the starts of one job, judged at the end of the last start."""
 
     progressed: bool
     """This start reached a step that no earlier one had reached."""
     progressed_before: bool
-    """So did the start before it; true for a job's first start, where nothing is known."""
+    """The start before it made progress; true for the first start of a job, which has none before it."""
     stopped_at: int | None
-    """The step at which the run stood, stopped in good order, when this start began."""
+    """The step at which the start before it stopped and saved; None if it did not."""
 
 
 def record_submission(run: RunDir, job_id: str, **details: Any) -> None:
@@ -32,7 +32,7 @@ def record_submission(run: RunDir, job_id: str, **details: Any) -> None:
 
 
 def read_submissions(run: RunDir) -> list[dict[str, Any]]:
-    """The jobs submitted for a run, the oldest first."""
+    """Return the jobs that were submitted for a run, the oldest first."""
     return list(read_json(run.path / "launch.json", default=[]))
 
 
@@ -53,7 +53,7 @@ def record_start(run: RunDir, job_id: str, restart: int) -> None:
 
 
 def record_end(run: RunDir, verdict: str, why: str) -> None:
-    """Add to the last start how it ended."""
+    """Add the end to the last start in ``starts.json``."""
     starts = read_starts(run)
     if starts:
         starts[-1] |= {"ended": now(), "reached": live_step(run), "verdict": verdict, "why": why}
@@ -61,18 +61,18 @@ def record_end(run: RunDir, verdict: str, why: str) -> None:
 
 
 def has_failed(run: RunDir, job_id: str, restart: int) -> bool:
-    """Whether a supervisor has decided that this start of the job was its last."""
+    """Return whether a supervisor has decided that this start failed and must not be repeated."""
     start = next(iter(read_starts(run)[-1:]), {})
     return (start.get("job"), start.get("restart"), start.get("verdict")) == (job_id, restart, "fail")
 
 
 def read_starts(run: RunDir) -> list[dict[str, Any]]:
-    """All starts of a run by supervisors, the oldest first."""
+    """Return all starts of a run by supervisors, the oldest first."""
     return list(read_json(run.path / "starts.json", default=[]))
 
 
 def history(run: RunDir, job_id: str) -> History:
-    """Judge the last start of a job by what lies in the run folder now."""
+    """Return the history of a job, by the files in the run folder now."""
     starts = [start for start in read_starts(run) if start["job"] == job_id]
     steps = [int(start["step"]) for start in starts] or [0]
     return History(

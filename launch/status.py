@@ -1,4 +1,4 @@
-"""The state of runs: a table of all runs in a folder, and the live log of one."""
+"""A table of all runs in a folder, and the live log of one run."""
 
 import argparse
 import glob
@@ -22,17 +22,18 @@ _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the table of a folder. Returns the exit code."""
+    """Print the table of a folder. Return the exit code."""
     parser = argparse.ArgumentParser(
-        prog=f"{command('slurm')} status", description="State, step, best metric and remaining time of all runs."
+        prog=f"{command('slurm')} status",
+        description="List the runs in a folder: state, step, best metric, remaining time.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="the folder of the runs (runs)")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="folder of the runs (runs)")
     print(table(parser.parse_args(argv).folder), flush=True)
     return EXIT_DONE
 
 
 def table(folder: Path) -> str:
-    """Return a table of the runs in ``folder``, or of the run that it is."""
+    """Return a table of the runs in ``folder``, which may itself be a run folder."""
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
@@ -46,15 +47,15 @@ def table(folder: Path) -> str:
 
 
 def follow(run: RunDir, job_id: str, logs: str) -> int:
-    """Print the log of a job and the changes of its state, through all requeues, until the job is over.
+    """Print the log of a job and every change of its state, through all requeues, until the job has ended.
 
     Returns:
-        The outcome of the run as an exit code: 0 done, 75 stopped, 1 anything else.
+        The exit code of the run: 0 done, 75 stopped, 1 anything else.
     """
     try:
         job = _follow_to_end(job_id, logs)
     except KeyboardInterrupt:
-        print(f"\n[job {job_id}] goes on; scancel {job_id} would stop it")
+        print(f"\n[job {job_id}] is still in SLURM; to stop it: scancel {job_id}")
         return EXIT_STOPPED
     status = read_result(run).get("status")
     print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
@@ -81,7 +82,7 @@ def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:
-    """Print what is new in the log files, with the node in front if there are several."""
+    """Print the new lines of the log files, with the node in front if there are several."""
     paths = sorted(glob.glob(logs))
     for path in paths:
         with open(path, "rb") as file:
@@ -100,7 +101,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
-    """Return one line of the table, also for a run whose files hold other JSON than a run writes."""
+    """Return one line of the table, also for a run whose files have unexpected content."""
     try:
         return _row(run, folder)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

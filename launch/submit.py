@@ -1,4 +1,4 @@
-"""From a checked job to sbatch, or to the text of its script. Only this module uses submitit."""
+"""Submit a checked job by sbatch, or return its script. Only this module uses submitit."""
 
 import glob
 import os
@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
 
 
 class _AnywhereExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit is untyped
-    """Writes scripts on machines without SLURM too."""
+    """An executor that also writes scripts on a machine without SLURM."""
 
     @classmethod
     def affinity(cls) -> int:
@@ -37,7 +37,7 @@ class Submitted:
 
     job_id: str
     logs: str
-    """Pattern of its log files, one for each node."""
+    """Glob pattern of its log files, one per node."""
 
 
 def script(job: Job, snapshot: Snapshot) -> str:
@@ -50,15 +50,15 @@ def script(job: Job, snapshot: Snapshot) -> str:
 
 
 def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
-    """Hand the runs to SLURM: one as a job, several as an array.
+    """Submit one run as a job, or several as an array.
 
     Raises:
-        ConfigError: SLURM refuses them.
+        ConfigError: SLURM refuses the job.
     """
     executor = SlurmExecutor(job.home.absolute(), python=job.options.python)
     executor.update_parameters(**_parameters(job, snapshot))
     conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
-    # In an allocation the shell's own SLURM_ variables (CPU binding, task counts) would leak into the job.
+    # In an allocation, SLURM_ variables of the shell (CPU binding, number of tasks) would change the job.
     with submitit.helpers.clean_env():
         os.environ.update(conf)
         try:
@@ -68,13 +68,13 @@ def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
             else:
                 jobs = [executor.submit(supervise, snapshot.tasks[0])]
         except FailedJobError as error:
-            raise ConfigError(f"sbatch refuses the job, which --dry-run shows: {last_line(str(error))}") from None
+            raise ConfigError(f"sbatch refuses the job (--dry-run prints it): {last_line(str(error))}") from None
     folder = glob.escape(str(job.home.absolute()))
     return [Submitted(j.job_id, f"{folder}/{j.job_id}_*_log.out") for j in jobs]
 
 
 def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
-    """Return the job in submitit's words."""
+    """Return the parameters of submitit for the job."""
     options = job.options
     extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd())} | options.for_sbatch() | dict(options.sbatch)
     parameters = {
@@ -88,8 +88,8 @@ def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "wckey": None,
         "array_parallelism": options.max_parallel,
         "additional_parameters": extra,
-        # srun does not take the CPUs from sbatch (since 22.05), and would truncate the log at a requeue. Where jobs are
-        # submitted with --export=NONE it would give the supervisors nothing of what `_setup` exports.
+        # Since SLURM 22.05 srun does not inherit the CPUs of sbatch. Without --open-mode=append a requeue would truncate
+        # the log. Without --export=ALL supervisors would not get what `_setup` exports if sbatch has --export=NONE.
         "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL", f"--cpus-per-task={job.cpus}"],
         "setup": _setup(options, snapshot),
         "teardown": _teardown(options, snapshot),
@@ -98,14 +98,14 @@ def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
-    # What `module load` has put into PYTHONPATH on the node stays in it.
+    # Keep what `module load` has added to PYTHONPATH on the node.
     path = f"export PYTHONPATH={shlex.quote(pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     env = {"PYTHONSAFEPATH": "1"} | dict(options.env)
     return [*options.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
 
 
 def _teardown(options: JobOptions, snapshot: Snapshot) -> list[str]:
-    """Return the end of the batch script, which looks after a job whose supervisors were killed."""
+    """Return the last lines of the batch script, which requeue a job whose supervisors were killed."""
     configs = [shlex.join([f"--config={task.config}", *task.overrides]) for task in snapshot.tasks]
     last_resort = f"-m launch.last_resort $status {' '.join(flags(options, LAST_RESORT))}"
     return [

@@ -1,11 +1,11 @@
-"""One supervisor per node: it starts a torchrun agent, passes signals on, and decides whether the job runs again.
+"""The supervisor, one per node: start a torchrun agent, pass stop signals to its workers, requeue the job if needed.
 
-SLURM may signal every process of a job or only this one, once or three times. On most of these signals torchrun's agent
-dies, or leaves its workers without a parent. So the agent ignores them, and the supervisor signals the workers alone:
-again and again, because a worker that is still importing would miss one signal. The workers agree on a step, save and
-exit. The files in the run folder, and the state of the job in SLURM, decide what follows: see ``verdict.py``.
+SLURM may signal every process of a job or only this one, and may do so several times. Most of these signals kill torchrun's
+agent or make it leave its workers. So the agent ignores them, and only the supervisor signals the workers; it repeats the
+signal, because a worker that is still importing would miss one. The workers agree on a step, save and exit. Then the files
+in the run folder and the state of the job in SLURM decide whether to requeue the job: see ``verdict.py``.
 
-Run by ``launch/slurm.py`` through submitit, by ``slurm/*.sbatch``, and on a laptop by ``--cluster local``.
+Started by ``launch/slurm.py`` through submitit, by ``slurm/*.sbatch``, and by ``--cluster local``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from datetime import datetime
 from types import FrameType
 from typing import Any
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result
@@ -37,7 +37,7 @@ _HOPELESS_S = 0.5  # less than workers take to start again; enough to print the 
 
 
 def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
-    """Return the torchrun command of one node."""
+    """Return the torchrun command for one node."""
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
         *rendezvous.agent_arguments(place),
@@ -49,7 +49,7 @@ def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
 
 
 class Supervisor:
-    """Starts, watches and ends one agent on one node."""
+    """Start, watch and end the agent of one node."""
 
     def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
         self.task, self.place, self.signals = task, place, signals
@@ -61,10 +61,10 @@ class Supervisor:
         job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
         self.end_time = job.end_time
         if job.state == "UNKNOWN":
-            self.say("warning: scontrol does not answer here (is it in the container?), so the job cannot be requeued")
+            self.say("warning: scontrol does not answer (is it in the container?): the job cannot be requeued")
 
     def __call__(self) -> int:
-        """Run the workers to their end, then act on it. Return the exit code of this task."""
+        """Run the workers until they end, then requeue or end the job. Return the exit code of this task."""
         processes.adopt_orphans()
         self._end_leftovers()
         if self.place.node == 0:
@@ -79,11 +79,11 @@ class Supervisor:
         return self._act(verdict)
 
     def say(self, text: str) -> None:
-        """Print one line to the log of this node."""
+        """Print one line into the log of this node."""
         print(f"[supervisor {datetime.now():%H:%M:%S.%f} node {self.place.node}] {text}", flush=True)
 
     def result(self) -> dict[str, Any]:
-        """Return ``result.json`` if this start wrote it, or why this start was refused."""
+        """Return ``result.json`` if this start wrote it, else the reason why this start was refused."""
         refusal = read_refusal(self.run, self.name)
         if refusal:
             return refusal
@@ -92,7 +92,7 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         env = dict(os.environ)
-        # With the agent's own store, workers restarted in the job read the addresses of the dead ones.
+        # In the agent's own store, restarted workers would read the addresses of the dead ones.
         env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
         cpus = len(os.sched_getaffinity(0))
         env.setdefault("OMP_NUM_THREADS", str(max(1, cpus // self.task.procs)))
@@ -103,13 +103,13 @@ class Supervisor:
         if interface:
             env.setdefault("GLOO_SOCKET_IFNAME", interface)
         if self.end_time:
-            env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM itself does from version 23.02 on
+            env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM sets it since 23.02
         threads = env["OMP_NUM_THREADS"]
         self.say(f"{self.task.procs} worker(s), {cpus} CPU(s), {threads} thread(s) each, interface {interface}")
         return env
 
     def _watch(self, agent: "subprocess.Popen[bytes]") -> int:
-        """Wait for the agent, and pass stop signals on to its workers. Return the exit code of the agent."""
+        """Wait for the agent and pass stop signals to its workers. Return the exit code of the agent."""
         deadline: float | None = None
         idle_since: float | None = None
         looked_at = 0.0
@@ -117,7 +117,7 @@ class Supervisor:
             time.sleep(0.1)
             now = time.time()
             if now - looked_at < 1 and (deadline or not self.signals):
-                continue  # look around once a second, and at once when the first signal comes
+                continue  # check once a second, and immediately after the first signal
             looked_at = now
             self._watch_walltime(now)
             workers = processes.children(agent.pid)
@@ -125,13 +125,13 @@ class Supervisor:
             patience = self._patience_with_agent(working=bool(workers))
             idle_since = None if patience is None else idle_since or now
             if patience is not None and idle_since and now - idle_since > patience:
-                self.say("the agent has nothing left to do: killing it")
+                self.say("the agent has no work left: killing it")
                 self._kill(agent.pid)
             if self.signals:
                 if deadline is None:
                     deadline = now + self._time_left()
                     self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
-                if self.result().get("status") != "stopped":  # those that have saved need no more signals
+                if self.result().get("status") != "stopped":  # workers that have saved need no more signals
                     processes.send(workers, _TO_WORKERS)
             if deadline and now > deadline:
                 self.say("no time left, killing the workers")
@@ -139,10 +139,10 @@ class Supervisor:
         return agent.returncode
 
     def _patience_with_agent(self, working: bool) -> float | None:
-        """Return the seconds after which an idle agent is killed; None while it has work."""
+        """Return the seconds after which to kill an idle agent; None while it has work."""
         result = self.result()
         if result.get("status") == "failed" and result.get("error") in HOPELESS:
-            return _HOPELESS_S  # restarts in the job would only repeat it
+            return _HOPELESS_S  # a restart of the workers would fail in the same way
         if result.get("status") in ("done", "stopped") and not working:
             return _LINGER_S  # it waits for the agents of other nodes, one of which may be dead
         return _LINGER_S if self.signals and not working else None
@@ -151,12 +151,14 @@ class Supervisor:
         """Stop before SLURM ends the job, even if its warning signal does not come."""
         if self.signals or self.end_time is None or now < self.end_time - self.task.options.signal_delay:
             return
-        self.end_time = scontrol.show_job(self.place.job_id).end_time or self.end_time  # it may have been moved
+        self.end_time = (
+            scontrol.show_job(self.place.job_id).end_time or self.end_time
+        )  # the time limit may have changed
         if now >= self.end_time - self.task.options.signal_delay:
             self.signals.append("walltime")
 
     def _time_left(self) -> float:
-        """Return the seconds that the workers have for saving, as far as SLURM plans are known."""
+        """Return the seconds that the workers have to save, by what SLURM says."""
         if not self.place.slurm:
             return float(self.task.options.signal_delay)
         job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
@@ -171,17 +173,17 @@ class Supervisor:
         processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
 
     def _end_leftovers(self) -> None:
-        """Kill workers of an earlier start that SLURM has lost: two trainers must not share a run folder."""
+        """Kill workers of an earlier start that SLURM did not end: two trainers must not write into one run folder."""
         if not self.place.slurm:
             return
         job, current = f"{self.place.job_id}.", self.place.start
         left = processes.with_variable("TORCHELASTIC_RUN_ID", lambda run: run.startswith(job) and run != current)
         if left:
-            self.say(f"ending {len(left)} process(es) that outlived an earlier start")
+            self.say(f"killing {len(left)} process(es) of an earlier start")
             processes.send(left, signal.SIGKILL)
 
     def _end_orphans(self) -> None:
-        """Let workers save whose agent has died, which makes them ours; give other leftovers a moment to end."""
+        """If the agent died, let its workers save (they are our children now); then kill every process that is left."""
         deadline = time.time() + self._time_left() if self._orphans() & self.workers else 0.0
         while self._orphans() & self.workers and time.time() < deadline:
             processes.send(self._orphans() & self.workers, _TO_WORKERS)
@@ -213,7 +215,7 @@ class Supervisor:
 
     def _act(self, verdict: Verdict) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
-        if self.place.node == 0 or verdict.action == "fail":  # which srun has the others killed for
+        if self.place.node == 0 or verdict.action == "fail":  # on "fail" srun kills the other supervisors
             starts.record_end(self.run, verdict.action, verdict.why)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
@@ -223,13 +225,13 @@ class Supervisor:
         if verdict.action == "requeue":
             complaint = scontrol.requeue(self.place.job_id)
             if complaint:
-                print(f"error: cannot requeue the job: {complaint}", file=sys.stderr, flush=True)
+                print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr, flush=True)
                 return EXIT_FAILED
-        return EXIT_DONE  # anything else would make srun kill the other supervisors before they have acted
+        return EXIT_DONE  # any other code would make srun kill the other supervisors before they are ready
 
 
 def note_signals() -> list[str]:
-    """Return a list to which the handlers of the stop signals add the names of those that come."""
+    """Install handlers of the stop signals. Return the list to which they add the name of each signal."""
     notes: list[str] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -241,7 +243,7 @@ def note_signals() -> list[str]:
 
 
 def supervise(task: Task) -> None:
-    """Supervise a node: submitit calls this in every task of the job. Our signal handlers replace those of submitit."""
+    """Supervise a node. submitit calls this in every task of the job; our signal handlers replace its own."""
     sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
 
 
@@ -254,20 +256,20 @@ def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``srun python -m launch.supervise --config FILE [key=value ...]``."""
+    """Run ``python -m launch.supervise --config FILE [key=value ...]``, under srun or on this machine."""
     signals = note_signals()
     parser = argparse.ArgumentParser(prog="python -m launch.supervise", description="Supervise one node of a run.")
     add_options(parser, ("config", *SUPERVISOR))
     local = parser.add_argument_group("without SLURM")
     local.add_argument("--node", type=int, default=0)
     local.add_argument("--nodes", type=int, default=1)
-    local.add_argument("--port", type=int, help="where the nodes meet on this machine")
+    local.add_argument("--port", type=int, help="port of the rendezvous on this machine")
     local.add_argument("--restart", type=int, default=0)
     args = parser.parse_intermixed_args(argv)
     if args.config is None:
         parser.error("--config FILE is missing")
     task = Task(args.config, args.overrides, JobOptions.parsed(args))
-    # A launcher on this machine gives the port. It may be inside an allocation: the job of that must not be requeued.
+    # --cluster local gives a port. It may run inside a SLURM allocation, whose job must not be requeued.
     if args.port is None and rendezvous.in_slurm_task():
         return _supervise(task, lambda: rendezvous.slurm_place(os.environ), signals)
     place = rendezvous.local_place(args.node, args.nodes, args.port or rendezvous.free_port(), args.restart)

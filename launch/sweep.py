@@ -1,4 +1,4 @@
-"""Sweeps: from a description to named runs."""
+"""Turn the description of a sweep into named runs."""
 
 import itertools
 import re
@@ -10,15 +10,15 @@ import yaml
 from dist_train.errors import ConfigError
 
 Combination = tuple[str, list[str]]
-"""Name of a run, and its overrides."""
+"""Name of a run and its overrides."""
 
 
 def expand(specs: list[str], base: str) -> list[Combination]:
-    """Return all runs of a sweep, each with a name that shows its values.
+    """Return all runs of a sweep. The name of a run contains its values.
 
     Args:
         specs: ``key=v1,v2`` for each axis of a grid, or one YAML file with ``grid:`` or ``list:``.
-        base: the name of the sweep, with which the runs' names begin.
+        base: the name of the sweep; the names of its runs begin with it.
 
     Raises:
         ConfigError: the description is wrong, or two runs have the same name.
@@ -29,27 +29,27 @@ def expand(specs: list[str], base: str) -> list[Combination]:
     files = [spec for spec in specs if "=" not in spec]
     if files:
         if len(specs) > 1:
-            raise ConfigError("--sweep takes one file, or key=v1,v2 once for each key")
+            raise ConfigError("--sweep must be one file, or key=v1,v2 once per key")
         rows = _from_file(Path(files[0]))
     else:
         axes = [(key, _split(values)) for key, _, values in (spec.partition("=") for spec in specs)]
         keys = [key for key, _ in axes]
         again = next((key for key in keys if keys.count(key) > 1), None)
         if again:
-            raise ConfigError(f"--sweep {again} is given twice; write all its values in one: --sweep {again}=v1,v2")
+            raise ConfigError(f"--sweep {again} is given twice; write all its values together: --sweep {again}=v1,v2")
         rows = _grid(dict(axes))
     combinations = [(_name(base, row), [f"{key}={value}" for key, value in row.items()]) for row in rows]
     names = [name for name, _ in combinations]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"--sweep: two runs would be called {twice[0]}; their values must differ in a name's characters"
+            f"--sweep: two runs would be called {twice[0]}; their values must differ in letters, digits, dots or dashes"
         )
     return combinations
 
 
 def _from_file(path: Path) -> list[dict[str, str]]:
-    """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay as they are written."""
+    """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay text, as written."""
     try:
         tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -62,7 +62,7 @@ def _from_file(path: Path) -> list[dict[str, str]]:
         case {"list": [_, *_] as rows, **rest} if not rest and all(isinstance(row, dict) and row for row in rows):
             return [{key: _text(value) for key, value in row.items()} for row in rows]
     raise ConfigError(
-        f"--sweep {path} must hold `grid:` with a list of values for each key, or `list:` with one mapping for each run"
+        f"--sweep {path} must contain `grid:` with a list of values per key, or `list:` with one mapping per run"
     )
 
 
@@ -71,16 +71,16 @@ def _grid(axes: dict[str, list[str]]) -> list[dict[str, str]]:
 
 
 def _split(values: str) -> list[str]:
-    """Commas separate values, except inside brackets."""
+    """Split at commas, except inside brackets."""
     found = re.findall(r"(?:\[[^\]]*\]|\{[^}]*\}|[^,])+", values)
     parts = [part.strip() for part in found if part.strip()]  # `v1, v2` is `v1,v2`
     if not parts:
-        raise ConfigError("--sweep key=v1,v2 needs at least one value")
+        raise ConfigError("--sweep key=v1,v2 must have at least one value")
     return parts
 
 
 def _text(value: Any) -> str:
-    """Return a YAML value as the right side of an override."""
+    """Return a YAML value as the text after ``=`` in an override."""
     if isinstance(value, list):
         return "[" + ", ".join(_text(item) for item in value) + "]"
     if isinstance(value, dict):

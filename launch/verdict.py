@@ -6,23 +6,23 @@ from typing import Any, Literal
 from launch.starts import History
 
 HOPELESS = ("config", "data", "oom", "nonfinite")
-"""Errors that come again whenever the same command runs."""
+"""Errors that the same command always meets again."""
 
 Action = Literal["done", "requeue", "leave", "fail"]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a supervisor knows at the end of a start."""
+    """The facts that a supervisor knows at the end of a start."""
 
     result: dict[str, Any]
-    """``result.json`` if a worker of this start wrote it, else empty."""
+    """Content of ``result.json`` if a worker of this start wrote it, else empty."""
     history: History
     job_state: str = "RUNNING"
     preempted: bool = False
     signals: list[str] = field(default_factory=list)
     walltime: bool = False
-    """SLURM was about to end the job for its walltime."""
+    """SLURM was about to end the job at its time limit."""
     agent_code: int = 0
     requeues: int = 0
     max_requeues: int = 0
@@ -31,7 +31,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Verdict:
-    """An action, and the reason for people."""
+    """An action, and its reason in words."""
 
     action: Action
     why: str
@@ -44,34 +44,36 @@ def judge(facts: Facts) -> Verdict:
     if status == "done":
         return Verdict("done", f"done at step {step}")
     if status == "failed" and error in HOPELESS:
-        return Verdict("fail", f"{error} error at step {step}, which would come again: {facts.result.get('message')}")
+        return Verdict(
+            "fail", f"{error} error at step {step}, which another start cannot solve: {facts.result.get('message')}"
+        )
     if facts.slurm and facts.job_state not in ("RUNNING", "UNKNOWN"):
-        # UNKNOWN: SLURM does not answer; then the attempt to requeue fails, and says so. After scancel a requeue would
-        # bring the job back to life; after `scontrol requeue` SLURM requeues it itself.
+        # After scancel, a requeue would start the cancelled job again; after `scontrol requeue`, SLURM requeues it itself.
+        # UNKNOWN: SLURM does not answer; then our requeue fails too, with a message.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
     verdict = _interrupted(facts) or _crashed(facts)
     if verdict.action == "requeue" and facts.requeues >= facts.max_requeues:
         return Verdict(
-            "fail", f"{verdict.why}, but it has been requeued {facts.requeues} times already (--max-requeues)"
+            "fail", f"{verdict.why}, but the job was already requeued {facts.requeues} times (--max-requeues)"
         )
     return verdict
 
 
 def _interrupted(facts: Facts) -> Verdict | None:
-    """Return the verdict if the run was asked to stop; None if it ended by itself."""
+    """Return the verdict if SLURM or a signal stopped the run; None otherwise."""
     stopped = facts.result.get("status") == "stopped"
     step = facts.result.get("step", 0)
     if not facts.slurm and facts.signals:
-        return Verdict("leave", f"stopped by {facts.signals[0]} at step {step}; the same command continues")
+        return Verdict("leave", f"stopped by {facts.signals[0]} at step {step}; the same command resumes the run")
     if stopped and not facts.preempted and step == facts.history.stopped_at:
         return Verdict(
-            "fail", f"stopped at step {step}, where it had begun: give it more --time, or a smaller --signal-delay"
+            "fail", f"stopped at step {step}, where this start began; use a longer --time or a smaller --signal-delay"
         )
     cause = (
         "preemption"
         if facts.preempted
-        else "the end of its walltime"
+        else "the time limit of the job"
         if facts.walltime
         else "a signal or its own limit"
     )
@@ -80,23 +82,23 @@ def _interrupted(facts: Facts) -> Verdict | None:
     if facts.preempted:
         return Verdict("requeue", "preempted before it could save")
     if facts.walltime and (facts.history.progressed or facts.history.progressed_before):
-        return Verdict("requeue", "at its walltime before it could save")
+        return Verdict("requeue", "reached the time limit before it could save")
     return None
 
 
 def _crashed(facts: Facts) -> Verdict:
-    """Return the verdict if something broke."""
+    """Return the verdict after an error or a crash."""
     failed = facts.result.get("status") == "failed"
     what = f"{facts.result['error']} error: {facts.result['message']}" if failed else _death(facts)
     if facts.history.progressed:
-        return Verdict("requeue", f"{what}; there was progress since the last start")
+        return Verdict("requeue", f"{what}; this start made progress")
     if not failed and facts.history.progressed_before:
-        return Verdict("requeue", f"{what}; no progress since the last start, one more try")
-    return Verdict("fail", f"{what}; no progress since the last start, so another would end the same")
+        return Verdict("requeue", f"{what}; this start made no progress; trying once more")
+    return Verdict("fail", f"{what}; this start made no progress, so another would fail in the same way")
 
 
 def _death(facts: Facts) -> str:
     if facts.agent_code < 0:
-        return f"the torchrun agent died by signal {-facts.agent_code}"
+        return f"signal {-facts.agent_code} killed the torchrun agent"
     after = f" after {facts.signals[0]}" if facts.signals else ""
-    return f"workers died without a word{after}: killed, or a node was lost"
+    return f"workers died without an error message{after}: they were killed, or a node was lost"

@@ -1,8 +1,7 @@
-"""Upload runs to W&B that trained offline, or whose upload was cut short: ``python launch/wandb_sync.py RUN...``.
+"""``python launch/wandb_sync.py RUN...``: upload runs to W&B after the training.
 
-Safe to repeat and to interrupt. Live runs and folders without W&B data are skipped, with a message. Every other
-run is uploaded by a process of its own with a time limit, and is complete when the server has the last rows. Exit
-code 1 if any run is incomplete.
+Upload runs that trained offline, or whose upload was interrupted. It is safe to interrupt this command and to repeat it.
+Live runs and folders without W&B data are skipped, with a message. Exit code 1: the W&B server lacks rows of a run.
 """
 
 import argparse
@@ -20,14 +19,14 @@ from dist_train.run.folder import RunDir
 from launch.installation import command
 
 LIVE_S = 60.0
-"""A trainer on another host touches the run's lock every few seconds; clocks may differ a little."""
+"""A trainer touches the run's lock every 2 s; the clock of another host may differ."""
 
 
 def main(argv: list[str]) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders; patterns in quotes are expanded too")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="for one run (default 600)")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit per run (600)")
     args = parser.parse_args(argv)
     folders = [Path(found) for pattern in args.runs for found in sorted(glob.glob(pattern)) or [pattern]]
     failed = [folder for folder in folders if not sync(RunDir(folder), args.timeout)]
@@ -37,13 +36,13 @@ def main(argv: list[str]) -> int:
 
 
 def sync(run: RunDir, timeout_s: float) -> bool:
-    """Upload one run. Return whether nothing is left to upload."""
+    """Upload one run. Return whether its upload is complete."""
     if not run.path.is_dir():
         print(f"{run.path}: no such folder", file=sys.stderr)
         return False
     if not session_path(run).exists():
         if any(session_path(RunDir(inside)).exists() for inside in run.path.iterdir()):
-            print(f"{run.path}: a folder of runs; name them, as {run.path}/*", file=sys.stderr)
+            print(f"{run.path}: this folder contains runs: use {run.path}/*", file=sys.stderr)
             return False
         print(f"{run.path}: no W&B data, skipped")
         return True
@@ -58,14 +57,12 @@ def sync(run: RunDir, timeout_s: float) -> bool:
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0
     except subprocess.TimeoutExpired:
-        print(
-            f"{run.path}: stopped after {timeout_s:.0f} s; run this again, or with a longer --timeout", file=sys.stderr
-        )
+        print(f"{run.path}: stopped after {timeout_s:.0f} s; run this again, with a longer --timeout", file=sys.stderr)
         return False
 
 
 def is_live(run: RunDir) -> bool:
-    """Return whether a trainer, here or on another host, still logs this run."""
+    """Return whether a trainer, on this host or another, still works on this run."""
     with only_uploader_of(run, wait_s=0.0) as alone:
         if not alone:
             return True

@@ -1,8 +1,8 @@
-"""The start of a worker: get a signal when the agent dies, then become the trainer.
+"""Start a worker: ask for a signal when the agent dies, then become the trainer.
 
-A worker whose agent is gone gets SIGUSR2: it agrees with the others on a step, saves and exits. Otherwise it would go
-on training after its supervisor was killed, because not every process tracking of SLURM finds it then, and the next
-start of the job would work in the same run folder.
+When its agent dies, a worker gets SIGUSR2: it agrees with the others on a step, saves and exits. Without this, a worker could
+train on after its supervisor was killed (not every process tracking of SLURM finds it), while the next start of the job works
+in the same run folder.
 """
 
 import os
@@ -16,7 +16,7 @@ def main() -> None:
     """Become ``python -m dist_train`` with the same arguments; does not return."""
     processes.die_with_parent(signal.SIGUSR2)
     if os.getppid() == 1:
-        sys.exit("the torchrun agent is gone")
+        sys.exit("the torchrun agent has died")
     os.execv(sys.executable, [sys.executable, "-u", "-m", "dist_train", *sys.argv[1:]])
 
 

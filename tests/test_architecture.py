@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import grimp
-import pytest
 
 ROOT = Path(__file__).parent.parent
 MOST_MODULES, MOST_LINES, LONGEST_CHAIN = 12, 300, 10
@@ -27,7 +26,6 @@ def test_no_module_is_long() -> None:
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="17 today")
 def test_no_chain_of_imports_is_long() -> None:
     """Imports inside of functions count, those for type checkers do not: nothing is imported there.
 

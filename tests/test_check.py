@@ -1,4 +1,4 @@
-"""The command ``check``, and ``--check``: they say the same. What is checked is in tests/inference/test_preflight.py."""
+"""The command ``check`` and the option ``--check`` print the same. tests/inference/test_preflight.py tests the checks."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def config(tree: dict[str, Any], tmp_path: Path) -> str:
 
 
 def test_help_takes_no_torch() -> None:
-    assert "Trains nothing, writes" in help_takes_no_torch("check")
+    assert "Does not train" in help_takes_no_torch("check")
 
 
 def test_what_is_printed(config: str, tree: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The table of commands, and what answers without torch."""
+"""The table of commands; commands that need no torch."""
 
 import importlib
 import json
@@ -45,6 +45,7 @@ def test_every_command_has_help_without_torch(name: str) -> None:
     done = _command(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: ")
+    assert max(map(len, done.stdout.splitlines())) <= 100, "wider than 100 columns"
     assert f"  {name}" in _command("--help").stdout
 
 
@@ -87,7 +88,7 @@ def test_an_unknown_command(name: str, words: str, capsys: pytest.CaptureFixture
     [
         (["--check", "--world-size", "0"], "'0' must be a whole number above 0"),
         (["--check", "--world-size=-2"], "'-2' must be a whole number above 0"),
-        (["--world-size", "4"], "--world-size goes with --check"),
+        (["--world-size", "4"], "--world-size needs --check"),
         (["--check", "--summary"], "not allowed with argument"),
     ],
 )
@@ -110,7 +111,7 @@ def test_version_and_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path
     (tmp_path / "flowers.yaml").write_text(capsys.readouterr().out)
     assert load_config(tmp_path / "flowers.yaml").run.name == "flowers"
     assert main(["--example", "flower"]) == 2
-    assert capsys.readouterr().err == "error: --example flower: there is no such example; did you mean flowers?\n"
+    assert capsys.readouterr().err == "error: --example flower: no example has this name; did you mean flowers?\n"
 
 
 def test_models_are_listed_by_pattern() -> None:

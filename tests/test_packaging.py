@@ -1,4 +1,4 @@
-"""A wheel, built from what git tracks and installed outside the clone."""
+"""A wheel, built from the tracked files and installed outside the clone."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The command ``summary``, and ``--summary``: they print the same."""
+"""The command ``summary`` and the option ``--summary`` print the same."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A table of alternatives: the only place that knows their names, what each is for, and which function does it."""
+"""A table of alternatives: their names, the tasks that each supports, and the function that implements each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Choice:
     """One alternative.
 
     Attributes:
-        build: ``module:function`` that does the work; empty where the name itself has this form, or stands for another name.
-        tasks: values of ``data.task`` that it is for.
-        reads: the config keys that it reads, of those that not every alternative of its table reads.
+        build: ``module:function`` that implements it; empty where the name itself has this form, or means another name.
+        tasks: values of ``data.task`` that it supports.
+        reads: the config keys that this alternative reads and some other of its table does not.
     """
 
     build: str = ""
@@ -33,13 +33,13 @@ Row = TypeVar("Row", bound=Choice)
 
 @dataclass(frozen=True)
 class ChoiceTable(Generic[Row]):
-    """The alternatives of one config key. As an annotation of a field it checks names, and lists them in the JSON schema.
+    """The alternatives of one config key. As the annotation of a field, it validates the name and fills the JSON schema.
 
     Attributes:
         key: the config key whose value is one of the names.
-        rows: the alternatives by name.
-        own: the row of every other name; None if there may be no other.
-        own_form: what such a name is, for messages.
+        rows: name -> alternative.
+        own: the row for every other name (the user's own code, or a library's); None if only ``rows`` are valid.
+        own_form: what such a name looks like, for messages.
     """
 
     key: str
@@ -48,26 +48,26 @@ class ChoiceTable(Generic[Row]):
     own_form: str = ""
 
     def find(self, name: str) -> Row:
-        """Return the row of ``name``, in capitals or not."""
+        """Return the row of ``name``; upper case counts as lower case."""
         row = self.rows.get(name.lower(), self.own)
         assert row is not None, f"{name} was not checked"
         return row
 
     def options(self, name: str, section: Any) -> dict[str, Any]:
-        """Return the values of the keys that ``name`` reads, by their last part, from the section that holds them."""
+        """Return the keyword arguments of ``name``: last part of each key that it reads -> value in ``section``."""
         return {key.rpartition(".")[2]: getattr(section, key.rpartition(".")[2]) for key in self.find(name).reads}
 
     def names(self, fits: Callable[[Row], bool] = lambda row: True) -> list[str]:
-        """Return the names whose rows fit, and the form of other names if those fit."""
+        """Return the names whose rows satisfy ``fits``, and ``own_form`` if ``own`` does."""
         found = [name for name, row in self.rows.items() if fits(row)]
         return [*found, self.own_form] if self.own is not None and fits(self.own) else found
 
     def of_task(self, task: Task) -> dict[str, Row]:
-        """Return the named alternatives for ``task``."""
+        """Return the rows that support ``task``, by name."""
         return {name: row for name, row in self.rows.items() if task in row.tasks}
 
     def refusal(self, name: str, task: Task) -> str | None:
-        """Say why ``name`` cannot be used for ``task``; None if it can."""
+        """Return the sentence why ``name`` cannot be used for ``task``; None if it can."""
         if task in self.find(name).tasks:
             return None
         fitting = ", ".join(self.names(lambda row: task in row.tasks))
@@ -79,14 +79,14 @@ class ChoiceTable(Generic[Row]):
         return iter(dict.fromkeys(key for row in rows for key in row.reads))
 
     def unread(self, key: str, name: str) -> str | None:
-        """Say that ``key`` has no effect with ``name``; None if it has."""
+        """Return the sentence that ``key`` has no effect with ``name``; None if ``name`` reads it."""
         if key in self.find(name).reads:
             return None
         readers = self.names(lambda row: key in row.reads)
         return f"`{key}` has no effect unless `{self.key}` is {either(readers)}"
 
     def checked(self, name: str) -> str:
-        """Return ``name`` if it is one of the names, or of the form of one's own.
+        """Return ``name`` unchanged if it is in ``rows``, or is ``package.module:name`` where ``own`` allows that.
 
         Raises:
             PydanticCustomError: it is neither.

@@ -1,7 +1,7 @@
-"""The alternatives of each choice, one table for each config key. Nothing else lists them. No torch here.
+"""The alternatives of each choice, one table per config key. No other file lists them. Imports no torch.
 
-To add one: write its function, in any module, and add one row here. The row alone makes the name known, decides which
-tasks it is for and which keys it reads, and is the source of errors, advice and ``--schema`` (docs/extending.md).
+To add one: write its function in any module and add one row here. The row makes the name valid and names the tasks that it
+supports and the keys that it reads; error messages, warnings and ``--schema`` follow from it (docs/extending.md).
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ NUMBERS: tuple[Task, ...] = ("regression",)
 class Loss(Choice):
     """``build``: (outputs float32 [B, K], targets, **the keys that it reads) -> scalar, the mean over the batch.
 
-    ``class_weights`` arrives as a tensor [K], or None.
+    B: batch, K: classes or targets. ``class_weights`` is passed as a float32 tensor [K], or None.
 
     Attributes:
-        whole_batch: it is not a mean over samples: it also takes ``group``, to sum over ranks, and refuses micro-batches.
+        whole_batch: the loss is not a mean over samples. Its function also takes ``group``, to sum over ranks, and a config
+            with gradient accumulation is refused.
     """
 
     whole_batch: bool = False
@@ -66,10 +67,10 @@ FORMATS = ChoiceTable(
 
 @dataclass(frozen=True)
 class Metric(Choice):
-    """``build``: (``evaluation.metric_functions.Scored``, all validation samples) -> float; shares in percent.
+    """``build``: (``evaluation.metric_functions.Scored``, all validation samples) -> float; ratios in percent.
 
     Attributes:
-        falls: less is better.
+        falls: lower is better.
     """
 
     falls: bool = False
@@ -90,11 +91,11 @@ METRICS = ChoiceTable(
         "r2": Metric(f"{_METRICS}:r2", NUMBERS),
     },
 )
-"""An evaluation reports all that are for its task, in this order; ``eval.metric`` decides which is best."""
+"""An evaluation reports every metric of its task, in this order; ``eval.metric`` chooses the best weights."""
 
 
 def falls(metric: str) -> bool:
-    """Return whether less of ``metric`` is better; False for a name that is not known."""
+    """Return whether a lower ``metric`` is better; False for an unknown name."""
     return metric in METRICS.rows and METRICS.rows[metric].falls
 
 
@@ -113,9 +114,9 @@ SCHEDULES = ChoiceTable(
         "exponential": Choice(f"{_SCHEDULES}:exponential", reads=(_FLOOR, "schedule.gamma")),
     },
 )
-"""``build``: (``learning.schedule.Moment``, **the keys that it reads) -> factor on ``optim.lr``, after the warm-up.
+"""``build``: (``learning.schedule.Moment``, **the keys that it reads) -> learning rate after the warm-up.
 
-``min_lr`` arrives as a factor on ``optim.lr`` too."""
+The result and the argument ``min_lr`` are factors of ``optim.lr``."""
 
 
 HEADS = ChoiceTable(
@@ -125,7 +126,7 @@ HEADS = ChoiceTable(
         "mlp": Choice("dist_train.model.heads:mlp", reads=("model.head.hidden", "model.head.activation")),
     },
 )
-"""``build``: (the model's last layer, dropout, **the keys that it reads) -> what takes its place."""
+"""``build``: (the model's last layer, dropout, **the keys that it reads) -> the module that replaces that layer."""
 
 
 _OPTIMIZERS = "dist_train.learning.optimizer"
@@ -139,7 +140,7 @@ OPTIMIZERS = ChoiceTable(
         "rmsprop": Choice(f"{_OPTIMIZERS}:rmsprop", reads=("optim.momentum", "optim.alpha", "optim.eps")),
     },
     own=Choice(f"{_OPTIMIZERS}:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
-    own_form="another of timm's",
+    own_form="another timm optimizer",
 )
 """``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""
 
@@ -149,8 +150,8 @@ class Strategy(Choice):
     """``build``: (``Dist``) -> ``distributed.strategies.base.Strategy``.
 
     Attributes:
-        ranks: it takes the processes that torchrun starts, even a single one; others take one process.
-        gpus: the least number of GPUs that one process must see.
+        ranks: it works in the processes that torchrun starts, even in a single one; the others work in one plain process.
+        gpus: the smallest number of GPUs that one process must see.
     """
 
     ranks: bool = False
@@ -168,7 +169,7 @@ STRATEGIES = ChoiceTable(
         "none": Strategy(f"{_STRATEGIES}.single:Single"),
     },
 )
-"""``auto`` stands for one of the others, by how the process was started (``distributed.group.choose_strategy``)."""
+"""``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""
 
 
 TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...] = (

@@ -1,4 +1,4 @@
-"""Read a YAML file, apply ``key.path=value`` overrides, validate: the only way to a ``Config``.
+"""Read a YAML file, apply ``key.path=value`` overrides, validate: every ``Config`` is made here.
 
 Every error names the key, the value, the rule and the fix. Nothing here imports torch."""
 
@@ -16,13 +16,13 @@ from dist_train.errors import ConfigError
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: bool = False) -> Config:
-    """Read a YAML file, apply ``key.path=value`` overrides, validate.
+    """Return the config of a YAML file with ``key.path=value`` overrides.
 
     Args:
-        of_a_run: it is the ``config.yaml`` of a run folder: keys that it lacks mean what the code of then did.
+        of_a_run: the file is the ``config.yaml`` of a run folder: a missing key means what the older code did.
 
     Raises:
-        ConfigError: the file or an override cannot be read, or some keys are wrong: all are reported.
+        ConfigError: the file or an override cannot be read, or keys are wrong; the message lists all of them.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -34,22 +34,22 @@ def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: 
     if not isinstance(tree, dict):
         found = "is empty: it" if tree is None else f"contains the {type(tree).__name__} {tree!r:.40}; it"
         raise ConfigError(
-            f"{path} {found} must hold sections such as `model:` and `data:`; `dist-train --example` lists some"
+            f"{path} {found} must hold sections such as `model:` and `data:`; `dist-train --example` lists examples"
         )
-    tree = migrated(tree, of_a_run)  # an override has today's names
+    tree = migrated(tree, of_a_run)  # before the overrides, which use the current names of keys
     for override in overrides or []:
         apply_override(tree, override)
     return parse_config(tree, of_a_run)
 
 
 def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:
-    """Validate a tree of plain values.
+    """Return the config of nested plain values.
 
     Args:
         of_a_run: see ``load_config``.
 
     Raises:
-        ConfigError: one line per wrong key.
+        ConfigError: with one line per wrong key.
     """
     try:
         cfg = Config.model_validate(tuples(migrated(tree, of_a_run)))
@@ -67,5 +67,5 @@ def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:
 
 
 def dump_config(cfg: Config) -> str:
-    """Return the resolved configuration as YAML that ``load_config`` reads back to an equal one."""
+    """Return the config as YAML text, from which ``load_config`` reads an equal config."""
     return to_yaml(cfg.model_dump(mode="json"))

@@ -16,11 +16,11 @@ RULES = {
     "string_pattern_mismatch": "must begin with a letter or digit; letters, digits, dots, dashes and underscores may follow",
     "tuple_type": "must be a list, in square brackets",
 }
-"""Rules in plainer words than pydantic's, by its type of error."""
+"""Type of pydantic's error -> the rule in plain words."""
 
 KEYS = {"batch_size": "train.global_batch", "learning_rate": "optim.lr", "warmup": "schedule.warmup_epochs"}
 VALUES = {"acc": "top1", "accuracy": "top1", "bf16": "amp_bf16"}
-"""Keys and values of other programs -> ours."""
+"""Keys and values that other programs use -> ours."""
 
 
 def explain(error: Any, root: type[BaseModel]) -> str:
@@ -57,12 +57,12 @@ def explain(error: Any, root: type[BaseModel]) -> str:
 
 
 def _listed(value: Any) -> Any:
-    """Return ``value`` as a file writes it, with lists for tuples."""
+    """Return ``value`` as YAML writes it: with lists for tuples."""
     return [_listed(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _quotes(kind: str, value: Any) -> str:
-    """Return the fix where only quotes are wrong."""
+    """Return the fix if only the quotes are wrong; else an empty string."""
     if kind == "string_type" and isinstance(value, int | float):
         return "; write it in quotes"
     if kind in ("int_type", "float_type") and isinstance(value, str) and NUMBER.match(value):
@@ -93,11 +93,11 @@ def _key_meant(location: list[str], root: type[BaseModel]) -> str:
     if same or near:
         return f"did you mean {' or '.join(f'`{path}`' for path in (same or near)[:3])}?"
     name = section.__name__.removesuffix("Config").lower() or "the file"
-    return f"{name} has {', '.join(section.model_fields)}"
+    return f"the keys of {name} are {', '.join(section.model_fields)}"
 
 
 def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield all keys, also those of sections that may be absent."""
+    """Yield all dotted keys, including those of optional sections."""
     for key in section.model_fields:
         inner = _section_class(section, key)
         yield from _paths(inner, f"{prefix}{key}.") if inner else (f"{prefix}{key}",)

@@ -1,6 +1,6 @@
 """The run in optimizer steps.
 
-Below the plan nobody knows epochs, only optimizer steps; and what can be computed from the step (learning rate, data
+The code that follows the plan counts optimizer steps, never epochs; and what follows from the step (learning rate, data
 position, every random number) is computed, never stored.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """The run in optimizer steps. Cadences in steps; ``micro_batch`` in images per forward pass per rank."""
+    """The run in optimizer steps. Intervals are in steps; ``micro_batch`` is in images per forward pass and rank."""
 
     world_size: int
     train_images: int
@@ -25,15 +25,15 @@ class Plan:
     unfreeze_step: int | None = None
 
     def due(self, step: int, every: int) -> bool:
-        """Return whether something with the cadence ``every`` happens after ``step`` steps. Always true at the end."""
+        """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
         return step == self.total_steps or (step > 0 and step % every == 0)
 
     def epoch(self, step: int) -> float:
-        """Return the epochs that are done after ``step`` steps."""
+        """Return the number of epochs, with a fraction, after ``step`` steps."""
         return step / self.steps_per_epoch
 
     def describe(self) -> str:
-        """Return the arithmetic in a few lines, for ``--check`` and the head of the log."""
+        """Return the plan in three lines of text, for ``--check`` and the start of the log."""
         dropped = self.train_images - self.steps_per_epoch * self.global_batch
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "

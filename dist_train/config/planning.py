@@ -1,4 +1,4 @@
-"""From a config, the world size and the length of the data set to the plan: pure functions."""
+"""Compute the plan from the config, the world size and the size of the training set, by pure functions."""
 
 from dist_train.config.choices import LOSSES
 from dist_train.config.plan import Plan
@@ -6,21 +6,21 @@ from dist_train.config.schema import Config
 from dist_train.errors import ConfigError, DataError
 
 ROWS_PER_EPOCH, LONGEST_LOG_INTERVAL = 10, 50
-"""Where `log.every_steps` is null: about so many rows in an epoch, and at most so many steps between two.
+"""Where `log.every_steps` is null: rows per epoch (about), and the largest number of steps between two rows.
 
-They follow from the steps of an epoch alone, so that a run that is resumed on other ranks, or made longer, keeps them.
+The interval depends only on the steps per epoch, so a run that resumes on another number of ranks, or is extended, keeps it.
 """
 
 
 def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
-    """Compute the plan of a run.
+    """Return the plan of a run.
 
     Args:
-        train_images: length of the training set.
+        train_images: number of training images.
         world_size: number of ranks.
 
     Raises:
-        ConfigError: the global batch cannot be divided evenly.
+        ConfigError: the global batch cannot be divided evenly, or a key does not fit the plan.
         DataError: there are fewer images than one global batch.
     """
     train = cfg.train
@@ -29,17 +29,17 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
     if steps_per_epoch == 0:
         raise DataError(
             f"`data.root` ({cfg.data.root}) has {train_images} training images, fewer than one "
-            f"`train.global_batch` ({train.global_batch}); use at most {train_images}"
+            f"`train.global_batch` ({train.global_batch}); lower it to at most {train_images}"
         )
     if (cfg.augment.mixup or cfg.augment.cutmix) and micro % 2:
         raise ConfigError(
             f"`train.micro_batch` ({micro}) must be even with `augment.mixup` or `augment.cutmix`: images are mixed in "
-            f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and no odd micro-batch"
+            f"pairs; use a `train.global_batch` that is a multiple of {2 * world_size}, and an even micro-batch"
         )
     if LOSSES.find(cfg.loss.name).whole_batch and accumulate > 1:
         raise ConfigError(
-            f"`loss.name` ({cfg.loss.name}) is computed over the whole batch, but `train.micro_batch` ({micro}) cuts each "
-            f"rank's {micro * accumulate} images into {accumulate}; use train.micro_batch={micro * accumulate}"
+            f"`loss.name` ({cfg.loss.name}) is computed over the whole batch, but `train.micro_batch` ({micro}) splits the "
+            f"{micro * accumulate} images of a rank into {accumulate} parts; use train.micro_batch={micro * accumulate}"
         )
     total = steps_per_epoch * train.epochs
     if train.max_steps is not None:
@@ -66,8 +66,8 @@ def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int |
     step = cfg.model.unfreeze_epoch * steps_per_epoch
     if step >= total_steps:
         raise ConfigError(
-            f"`model.unfreeze_epoch` ({cfg.model.unfreeze_epoch}) is step {step} and the run ends at {total_steps}; "
-            "choose an earlier epoch, or leave it out"
+            f"`model.unfreeze_epoch` ({cfg.model.unfreeze_epoch}) is step {step}, but the run ends at step {total_steps}; "
+            "choose an earlier epoch, or remove the key"
         )
     return step
 

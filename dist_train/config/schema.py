@@ -1,4 +1,4 @@
-"""The whole configuration of one run: frozen, typed, strict. Read, never written."""
+"""The whole config of one run: frozen, typed, strict. Nothing changes it after parsing."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class Config(Section):
     """One training run."""
 
     run: RunConfig
-    """Name, folder, seed, what a resume may do."""
+    """Name, folder, seed, resume."""
     model: ModelConfig
     """Backbone, head, weights to start from, what is frozen."""
     data: DataConfig

@@ -1,4 +1,4 @@
-"""The kinds of values that a config holds."""
+"""The types of config values."""
 
 import os
 import re
@@ -16,8 +16,21 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit."""
+
 CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 """``package.module:name``."""
+
+
+def _own_class(value: str) -> str:
+    if not CALLABLE.fullmatch(value):
+        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.parts:MyClass")
+    return value
+
+
+OwnClass = Annotated[str, AfterValidator(_own_class)]
+"""``package.module:Class`` of the user's."""
 
 
 def _path(value: str) -> str:
@@ -61,7 +74,7 @@ def _section_name(section: type[Any]) -> str:
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys, wrong types, inf and NaN are errors, and nothing can be changed."""
+    """A section of the config. Unknown keys, wrong types, inf and NaN are errors. An instance is frozen."""
 
     model_config = ConfigDict(
         extra="forbid",

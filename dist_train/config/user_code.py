@@ -1,4 +1,4 @@
-"""Functions and classes that a config names as ``package.module:name``, the user's and ours."""
+"""Load the functions and classes that a config names as ``package.module:name``, the user's and ours."""
 
 import importlib
 from collections.abc import Callable
@@ -9,15 +9,23 @@ from dist_train.config.choice_table import ChoiceTable
 from dist_train.config.types import CALLABLE
 from dist_train.errors import ConfigError
 
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm takes in front of a name, for models that it fetches from elsewhere."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is the user's, ``package.module:callable``."""
+    return ":" in name and not name.startswith(HUBS)
+
 
 def load_callable(spec: str, key: str) -> Callable[..., Any]:
-    """Return the function or class that ``spec`` names; modules are found as Python finds them (PYTHONPATH, this folder).
+    """Return the function or class that ``spec`` names. Python's search path counts (PYTHONPATH, the current folder).
 
     Args:
-        key: the configuration key that holds ``spec``, for messages.
+        key: the config key that holds ``spec``, for messages.
 
     Raises:
-        ConfigError: there is no such module or name, or it cannot be called.
+        ConfigError: the module or the name does not exist, or is neither a function nor a class.
     """
     module_name, _, name = spec.partition(":")
     if not CALLABLE.fullmatch(spec):
@@ -26,16 +34,16 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise  # the module is there, and something that it imports is not: its own traceback says it best
+            raise  # The module exists, but an import inside it fails: its own traceback is the best message.
         raise ConfigError(
-            f"`{key}` ({spec}): there is no module {error.name}; start from its folder or add that to PYTHONPATH"
+            f"`{key}` ({spec}): there is no module {error.name}; start from its folder, or add its folder to PYTHONPATH"
         ) from None
     try:
         found = getattr(module, name)
     except AttributeError:
         raise ConfigError(f"`{key}` ({spec}): {module_name} has no {name or 'empty name'}") from None
     if not callable(found):
-        raise ConfigError(f"`{key}` ({spec}) must be a function or a class, and is {type(found).__name__}")
+        raise ConfigError(f"`{key}` ({spec}) must be a function or a class, not {type(found).__name__}")
     return found  # type: ignore[no-any-return]
 
 
@@ -47,5 +55,5 @@ def function_of(table: ChoiceTable[Any], name: str) -> Callable[..., Any]:
 
 @cache
 def _function_of_a_row(build: str, key: str) -> Callable[..., Any]:
-    # The learning rate asks at every step, and finding it takes as long as computing it.
+    # Cached: every step computes a learning rate, and this look-up takes as long as the computation.
     return load_callable(build, key)

@@ -1,4 +1,4 @@
-"""Look at a config by the dotted names of its keys."""
+"""Read and set config values by dotted key (``train.ema``)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,10 +7,10 @@ from pydantic import BaseModel
 
 
 def every_key(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted name of every key, in the order of the schema.
+    """Yield every dotted key, in the order of the schema.
 
-    A section that may be absent (``augment.randaugment``), and a table with names of the user's own
-    (``loss.class_weights``), count as one key: keys are the same for every config.
+    An optional section (``augment.randaugment``) and a table whose names the user chooses (``loss.class_weights``) count as
+    one key, so that the keys are the same for every config.
     """
     for name, field in section.model_fields.items():
         kind = field.annotation
@@ -21,10 +21,10 @@ def every_key(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def value_of(tree: Any, key: str) -> Any:
-    """Return the value of a dotted key in nested tables.
+    """Return the value of a dotted key in nested dicts.
 
     Raises:
-        KeyError: it is not there.
+        KeyError: the key is missing.
     """
     for name in key.split("."):
         if not isinstance(tree, dict):
@@ -34,7 +34,7 @@ def value_of(tree: Any, key: str) -> Any:
 
 
 def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key in nested tables, which are made where there is none."""
+    """Set a dotted key in nested dicts, and make the dicts that are missing."""
     *parents, leaf = key.split(".")
     for parent in parents:
         if not isinstance(tree.get(parent), dict):
@@ -44,7 +44,7 @@ def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def is_set(cfg: BaseModel, key: str) -> bool:
-    """Return whether a key, or a section, was given a value other than its default."""
+    """Return whether the config gives a key, or a section, a value other than its default."""
     value: Any = cfg
     for name in key.split("."):
         section: BaseModel = value

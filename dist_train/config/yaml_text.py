@@ -1,4 +1,4 @@
-"""YAML text to plain values and back."""
+"""Convert YAML text to plain values and back."""
 
 import re
 from collections.abc import Hashable
@@ -20,15 +20,15 @@ SCALARS: dict[str, tuple[re.Pattern[str], str]] = {
         "-+.0123456789",
     ),
 }
-"""Scalars that are not strings: their forms, and the characters that they begin with."""
+"""Type of a scalar -> (its pattern, the characters that it may begin with). Any other scalar is a string."""
 
 
 NUMBER = re.compile("|".join(pattern.pattern for name, (pattern, _) in SCALARS.items() if name != f"{TAG}bool"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; and a key
-    written twice is an error.
+    """Read safe YAML. ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; a key that appears
+    twice is an error.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -49,7 +49,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes quotes around a string that ``_Loader`` or any other YAML reader would take for something else."""
+    """Put quotes around a string that ``_Loader`` or any other YAML reader would read as another type."""
 
 
 for tag, (pattern, first) in SCALARS.items():
@@ -59,19 +59,19 @@ for tag, (pattern, first) in SCALARS.items():
 
 HINTS = {
     r"'\t'": "indent with spaces, not with tabs",
-    "an alias": "put quotes around text that begins with *",
-    "an anchor": "put quotes around text that begins with &",
+    "an alias": "put quotes around text that starts with *",
+    "an anchor": "put quotes around text that starts with &",
     "escape character": "put such text in single quotes",
-    "mapping values": "put quotes around text that holds a colon",
+    "mapping values": "put quotes around text that contains a colon",
 }
-"""Words of YAML's own errors -> the fix, which those do not give."""
+"""Words in PyYAML's errors -> the fix, which PyYAML does not give."""
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return the values in a text.
+    """Return the values in a YAML text.
 
     Raises:
-        ConfigError: it is not YAML; ``where`` begins the message.
+        ConfigError: the text is not valid YAML; the message starts with ``where``.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -88,16 +88,16 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def to_yaml(tree: dict[str, Any]) -> str:
-    """Return the text that ``parse_yaml`` reads back to ``tree``."""
+    """Return the YAML text from which ``parse_yaml`` reads ``tree``."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)
     return text
 
 
 def apply_override(tree: dict[str, Any], override: str) -> None:
-    """Set the key of ``key.path=value`` in nested tables.
+    """Set the key of ``key.path=value`` in nested dicts.
 
     Raises:
-        ConfigError: it does not have this form, or the value is not YAML.
+        ConfigError: the override does not have this form, or its value is not valid YAML.
     """
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")):

@@ -7,7 +7,8 @@ import torch
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.decoding.picture import BadImage
-from dist_train.data.index import DataIndex, Split, SplitName
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.system.files import read_json, write_json

@@ -22,10 +22,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.bad_images import BadImages
 from dist_train.data.decoding.picture import RGB, BadImage, Decoded, Picture
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
-from dist_train.data.index import DataIndex, Split, SplitName
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.system.files import atomic_write, fingerprint
@@ -38,6 +38,10 @@ REPORT_EVERY_S = 10.0
 BLOCK = 64 * 2**20
 COMPARED = 7
 """Parts of a split at whose ends an image is compared with its file at each start."""
+
+
+NoteBad = Callable[[SplitName, int, BadImage], None]
+"""Counts an image that cannot be decoded, and raises ``DataError`` if it is one too many."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Cache:
         return read
 
 
-def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, bad: BadImages) -> Cache:
+def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, note_bad: NoteBad) -> Cache:
     """Open the cache of a data set on every rank; one process on each node checks it, and builds it if need be.
 
     Raises:
@@ -79,7 +83,7 @@ def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, bad: BadImages) -
     path = cache_path(cfg, index.images.rules)
     with group.together():
         if group.local_rank == 0 and not _is_whole(path, index):
-            _build(path, index, bad)
+            _build(path, index, note_bad)
     with group.together():
         opened = _opened(path, index)
         if opened is None:
@@ -163,14 +167,14 @@ def _agrees(cache: Cache, index: DataIndex) -> bool:
     return True
 
 
-def _build(path: Path, index: DataIndex, bad: BadImages) -> None:
+def _build(path: Path, index: DataIndex, note_bad: NoteBad) -> None:
     name, first = _first(index)
     _room(path, _needed(index, first.shape))
     log.info("decoding %d images into %s", len(index.train) + len(index.val), path)
     _remove_leftovers(path)
     try:
         with atomic_write(path) as file:
-            told = _write_pixels(file, index, bad, name, first.shape)
+            told = _write_pixels(file, index, note_bad, name, first.shape)
             text = json.dumps(told).encode()
             file.write(text + len(text).to_bytes(LENGTH_BYTES))
     except OSError as error:
@@ -187,7 +191,7 @@ def _first(index: DataIndex) -> tuple[str, RGB]:
 
 
 def _write_pixels(
-    file: BinaryIO, index: DataIndex, bad: BadImages, first: str, shape: tuple[int, ...]
+    file: BinaryIO, index: DataIndex, note_bad: NoteBad, first: str, shape: tuple[int, ...]
 ) -> dict[str, Any]:
     """Write all images of both splits, and return the description of what was written."""
     digest, faults, place = hashlib.sha256(), dict[int, str](), 0
@@ -199,7 +203,7 @@ def _write_pixels(
             try:
                 pixels = index.images.open(split.name(number)).pixels()
             except BadImage as error:
-                bad.note(name, number, error)
+                note_bad(name, number, error)
                 faults[place] = str(error)
                 pixels = np.zeros(shape, dtype=np.uint8)
             if pixels.shape != shape:

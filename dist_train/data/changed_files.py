@@ -4,7 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
-from dist_train.data.index import DataIndex, Split
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split
 from dist_train.system.files import atomic_write
 
 NAMED = 3

@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
-from dist_train.data.augment.randaugment_device import packed
+from dist_train.data.augment.packed_draws import packed
 from dist_train.data.decoding.picture import RGB, BadImage, Picture, Transform
-from dist_train.data.index import Split, SplitName
 from dist_train.data.sampler import SampleKey
+from dist_train.data.split import Split, SplitName
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
 

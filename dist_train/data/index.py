@@ -4,11 +4,9 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
@@ -16,37 +14,12 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
-from dist_train.data.formats.base import Entry, Held, Images, Listing, Only
+from dist_train.data.formats.base import IMAGE_SUFFIXES, Entry, Held, Images, Listing, Only
 from dist_train.data.formats.class_names import few
-from dist_train.data.formats.dataset_objects import given_data_sets
-from dist_train.data.formats.images import FileImages, GivenImages
-from dist_train.data.formats.walk import IMAGE_SUFFIXES
-from dist_train.data.notes import notes_on
-from dist_train.distributed.group import Dist
+from dist_train.data.report.notes import notes_on
+from dist_train.data.split import Split, SplitName
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
-
-SplitName = Literal["train", "val"]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images and their targets, in the order of the names.
-
-    ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
-    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes.
-    """
-
-    paths: NDArray[np.bytes_]
-    labels: NDArray[Any]
-    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def name(self, index: int) -> str:
-        """Return the name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""
-        return os.fsdecode(self.paths[index])
 
 
 @dataclass(frozen=True)
@@ -91,34 +64,17 @@ class DataIndex:
         return len(self.classes)
 
 
-def read_index(cfg: DataConfig, group: Dist, given: tuple[Any, Any] | None = None, strict: bool = True) -> DataIndex:
-    """Scan on rank 0, for every rank.
-
-    Args:
-        given: training and validation set given in code, in place of ``data.format``; every rank has them.
-        strict: see ``scan``.
-
-    Raises:
-        ConfigError, DataError: see ``scan``.
-    """
-    if given is None:
-        return group.from_main(lambda: scan(cfg, strict=strict))
-    images = GivenImages("the data given", cfg.root, *given)
-    # The sets do not travel.
-    found = group.from_main(lambda: replace(scan(cfg, images, strict), images=FileImages(cfg.root)))
-    return replace(found, images=images)
-
-
-def scan(cfg: DataConfig, given: GivenImages | None = None, strict: bool = True) -> DataIndex:
+def scan(cfg: DataConfig, given: Listing | None = None, strict: bool = True) -> DataIndex:
     """Read the folder, the tables or the data set object once.
 
     Args:
+        given: data sets given in code, in place of ``data.format``.
         strict: raise what the index would have in ``refused``. Without it the caller does so, if a run begins.
 
     Raises:
         ConfigError, DataError: the data set is missing, or not laid out as ``data.format`` says.
     """
-    found = _read(cfg, strict) if given is None else given_data_sets(cfg, given)
+    found = _read(cfg, strict) if given is None else given
     train, val = found.train, found.val
     if val is None:
         train, val = _held_out(cfg, train)
@@ -180,10 +136,16 @@ def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]
     notes = list(found.findings.notes)
     if train:
         numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else splits[0].labels
-        notes += notes_on(cfg, found.classes, numbers, splits[1].labels)
+        notes += notes_on(cfg.task, _label_separator(cfg), found.classes, numbers, splits[1].labels)
     fingerprint = _fingerprint(cfg, found, train, val)
     refused = tuple(found.findings.refusals())
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, *splits, fingerprint, tuple(notes), refused)
+
+
+def _label_separator(cfg: DataConfig) -> str | None:
+    """Return what separates the labels in a column that holds all of an image; None where no column does."""
+    joined = cfg.task == "multilabel" and cfg.format == "csv" and len(cfg.csv.targets) == 1
+    return cfg.csv.label_separator if joined else None
 
 
 def _held_out(cfg: DataConfig, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:

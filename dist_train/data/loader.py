@@ -2,70 +2,35 @@
 
 import atexit
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from dist_train.config.plan import Plan
-from dist_train.config.schema import Config
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.augment.frame import evaluation_frame
-from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
-from dist_train.data.augment.statistics import mean_colour
-from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import Cache
-from dist_train.data.dataset import DRAWS, Batch, ImageDataset, SmallImages
-from dist_train.data.index import DataIndex
-from dist_train.data.sampler import EvaluationBatches, StreamSampler
-from dist_train.distributed.group import Dist
+from dist_train.data.dataset import DRAWS, Batch
+from dist_train.data.workers import loader_processes
 from dist_train.errors import DataError
-from dist_train.model.build import Network
-from dist_train.system.cores import cores_per_rank
 from dist_train.system.processes import die_with_parent
 from dist_train.system.signals import ignore_stop_signals, say_nothing_of_dead_children
 
-MOST_WORKERS = 4
-"""Where ``data.workers`` is null. More need much shared memory; the log says when more would help."""
 
-
-def training_batches(
-    cfg: Config,
-    plan: Plan,
-    group: Dist,
-    index: DataIndex,
-    network: Network,
-    bad: BadImages,
-    position: int,
-    cache: Cache | None = None,
-) -> Iterator[Batch]:
-    """This rank's micro-batches on its device, from optimizer step ``position`` to the end of the run."""
-    size, seed = network.image_size, cfg.run.seed
-    dataset: ImageDataset
-    if cache is None:
-        transform = training_transform(cfg.augment, size, mean_colour(cfg.data, network))
-        dataset = ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
-    else:
-        dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
-    sampler = StreamSampler(dataset, plan, group.rank, seed, position)
-    loader = DataLoader(dataset, batch_size=plan.micro_batch, sampler=sampler, **_options(cfg.data, group.device))
-    return on_device(loader, group.device)
+def training_loader(
+    cfg: DataConfig, dataset: Dataset[Batch], sampler: Iterable[Any], micro_batch: int, device: torch.device
+) -> DataLoader[Batch]:
+    """Return a loader of micro-batches in the order of ``sampler``."""
+    return DataLoader(dataset, batch_size=micro_batch, sampler=sampler, **_options(cfg, device))
 
 
 def evaluation_loader(
-    cfg: Config, group: Dist, index: DataIndex, network: Network, bad: BadImages, cache: Cache | None = None
+    cfg: DataConfig, dataset: Dataset[Batch], batches: Iterable[Any], device: torch.device
 ) -> DataLoader[Batch]:
-    """This rank's share of the validation set, in batches that are the same at any world size."""
-    size = network.image_size
-    transform = without_draws(evaluation_transform(evaluation_frame(cfg, network)))
-    open_image = cache.reader("val") if cache else index.opener("val")
-    dataset = ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)
-    batches = EvaluationBatches(len(dataset), cfg.eval.batch_size, group.rank, group.world_size)
-    persistent = cfg.data.persistent_workers and loader_processes(cfg.data) > 0
-    return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg.data, group.device))
+    """Return a loader of the given batches. Its processes may stay from one evaluation to the next."""
+    persistent = cfg.persistent_workers and loader_processes(cfg) > 0
+    return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg, device))
 
 
 def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
@@ -116,11 +81,6 @@ def _copied_beside(batch: Batch, gpu: torch.device) -> Batch:
 def _copy_stream(gpu: torch.device) -> torch.cuda.Stream:
     """One for the whole process: each stream keeps freed memory of its own."""
     return torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
-
-
-def loader_processes(cfg: DataConfig) -> int:
-    """Return ``data.workers``, or what fits the cores of this machine. The samples do not depend on it."""
-    return cfg.workers if cfg.workers is not None else min(MOST_WORKERS, cores_per_rank())
 
 
 def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:

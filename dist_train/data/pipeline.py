@@ -7,14 +7,18 @@ from torch.utils.data import DataLoader
 
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.data.augment.frame import evaluation_frame
+from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
+from dist_train.data.augment.own_transforms import with_own
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache, open_cache
-from dist_train.data.dataset import Batch
+from dist_train.data.dataset import Batch, ImageDataset, SmallImages
 from dist_train.data.index import DataIndex
-from dist_train.data.loader import evaluation_loader, training_batches
+from dist_train.data.loader import evaluation_loader, on_device, training_loader
+from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
-from dist_train.model.build import Network
+from dist_train.model.network import Network, mean_colour
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,10 @@ class DataPipeline:
 
     def training_batches(self, plan: Plan, position: int) -> Iterator[Batch]:
         """Return this rank's micro-batches from optimizer step ``position`` to the end of the run."""
-        parts = self.cfg, plan, self.group, self.index, self.network, self.bad_images
-        return training_batches(*parts, position, self.cache)
+        cfg, device = self.cfg, self.group.device
+        dataset = training_images(cfg, self.index, self.network, self.bad_images, self.cache)
+        sampler = StreamSampler(dataset, plan, self.group.rank, cfg.run.seed, position)
+        return on_device(training_loader(cfg.data, dataset, sampler, plan.micro_batch, device), device)
 
     def augment(self) -> DeviceAugment:
         """Return what happens to a training batch on the device."""
@@ -59,6 +65,32 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
     """
     normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
     bad_images = BadImages(cfg.data, index)
-    cache = open_cache(cfg.data, index, group, bad_images) if train and cfg.augment.device else None
-    validation = evaluation_loader(cfg, group, index, network, bad_images, cache)
+    cache = open_cache(cfg.data, index, group, bad_images.note) if train and cfg.augment.device else None
+    images = validation_images(cfg, index, network, bad_images, cache)
+    batches = EvaluationBatches(len(images), cfg.eval.batch_size, group.rank, group.world_size)
+    validation = evaluation_loader(cfg.data, images, batches, group.device)
     return DataPipeline(cfg, group, index, network, normalise, validation, bad_images, cache)
+
+
+def training_images(
+    cfg: Config, index: DataIndex, network: Network, bad: BadImages, cache: Cache | None
+) -> ImageDataset:
+    """Return the training split, transformed on the CPU; from ``cache`` small images, which the device transforms."""
+    size, seed = network.image_size, cfg.run.seed
+    if cache is not None:
+        return SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
+    usual = training_transform(cfg.augment, size, mean_colour(cfg.data.mean, network))
+    transform = with_own(usual, cfg.augment, size)
+    return ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
+
+
+def validation_images(
+    cfg: Config, index: DataIndex, network: Network, bad: BadImages, cache: Cache | None = None
+) -> ImageDataset:
+    """Return the validation split, transformed without random numbers."""
+    size = network.image_size
+    transform = without_draws(
+        evaluation_transform(evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network))
+    )
+    open_image = cache.reader("val") if cache else index.opener("val")
+    return ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)

@@ -10,16 +10,18 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from dist_train.config.choices import STRATEGIES
-from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.errors import CommError, ConfigError, DistTrainError
 from dist_train.system.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.distributed import DistributedConfig
 
 T = TypeVar("T")
 
@@ -113,7 +115,7 @@ class Dist:
 
 
 @contextmanager
-def joined(cfg: DistributedConfig) -> Iterator[Dist]:
+def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
     """Join the other ranks, if torchrun started any, and leave them at the end.
 
     A process group that a program has made already is used, and stays.

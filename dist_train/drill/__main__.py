@@ -4,7 +4,7 @@ import argparse
 import shutil
 import sys
 
-from dist_train.config import load_config
+from dist_train.config.load import load_config
 from dist_train.drill.faults import FAULTS, CommandStart
 from dist_train.drill.rehearsal import STEPS, Drill, table
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, DistTrainError

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.config import Config, dump_config, parse_config
+from dist_train.config.load import dump_config, parse_config
+from dist_train.config.schema import Config
 from dist_train.drill.faults import Fault, Started, Traces, strike, wait_for_end, wait_until
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.run.folder import RunDir

@@ -16,7 +16,7 @@ from torch import Tensor
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import METRICS, falls
 from dist_train.config.user_code import function_of
-from dist_train.data.index import Split
+from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.evaluation.metric_functions import Scored

@@ -13,10 +13,10 @@ def run_parser(name: str, description: str, several: bool = False) -> argparse.A
     """Return a parser with the run folder (or folders, as ``runs``) and ``--weights``."""
     parser = argparse.ArgumentParser(prog=program(name), description=description)
     if several:
-        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
+        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folder")
     else:
-        parser.add_argument("run", metavar="RUN", type=Path, help="a run folder")
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
+        parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("--weights", choices=("best", "last"), default="best", help="weights to use (best)")
     return parser
 
 

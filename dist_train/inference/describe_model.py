@@ -11,8 +11,8 @@ from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
 from dist_train.model.backbones import list_models
-from dist_train.model.build import Network
 from dist_train.model.freeze import describe
+from dist_train.model.network import Network
 from dist_train.system.terminal import report
 from dist_train.training.setup import build_network
 

@@ -16,10 +16,10 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
-from dist_train.inference.load_run import Which, load_run, run_config
+from dist_train.inference.open_run import Which, open_run, run_config
 from dist_train.inference.score import score
 from dist_train.system.files import write_json
-from dist_train.system.terminal import can_write, digits, log_to_console, print_any_name
+from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def evaluate_runs(
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
         if path:
-            can_write(option, path)  # told now, not after the work
+            check_output(option, path)  # told now, not after the work
     print_any_name()
     # How the run was trained does not matter here: one process is enough, and several may share the work.
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
@@ -99,7 +99,7 @@ def _evaluation(
     """
     cfg = run_config(path, overrides)
     with group.together():
-        run = load_run(path, which, group.device, overrides=overrides)
+        run = open_run(path, which, group.device, overrides=overrides)
     other_data = any(override.startswith("data.") for override in overrides)  # the run's own are read as it read them
     index = group.from_main(lambda: evaluation_index(cfg.data, split, run.classes, strict=other_data))
     if group.is_main:

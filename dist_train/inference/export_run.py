@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.data.augment.frame import Frame, evaluation_frame
-from dist_train.data.augment.statistics import statistics
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
-from dist_train.inference.load_run import Run, Which, load_run
+from dist_train.inference.open_run import OpenedRun, Which, open_run
 from dist_train.model.build import build_model
+from dist_train.model.network import statistics
 from dist_train.model.weights import load_weights, save_weights
 from dist_train.system.files import atomic_write, write_json
-from dist_train.system.terminal import told_as_output
+from dist_train.system.terminal import writing_output
 
 TOLERANCE = 1e-3
 """Largest difference of an output that passes, relative to the largest output; float32 gives about 1e-6."""
@@ -36,12 +36,12 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    run = load_run(path, which, "cpu")
+    run = open_run(path, which, "cpu")
     module, size = run.model, run.network.image_size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
-    with told_as_output("--out", folder):
+    with writing_output("--out", folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(run)
@@ -55,9 +55,9 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     return EXIT_DONE
 
 
-def _description(run: Run) -> dict[str, Any]:
+def _description(run: OpenedRun) -> dict[str, Any]:
     """What a program must know to use the model."""
-    mean, std = statistics(run.config.data, run.network)
+    mean, std = statistics(run.config.data.mean, run.config.data.std, run.network)
     size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
@@ -69,7 +69,7 @@ def _description(run: Run) -> dict[str, Any]:
             "name": "images",
             "shape": ["batch", 3, size, size],
             "value_range": run.rules.value_range,
-            **_geometry(evaluation_frame(run.config, run.network)),
+            **_geometry(evaluation_frame(run.config.eval.crop, run.config.augment, run.config.data.mean, run.network)),
             "interpolation": "bicubic, antialiased",
             "order": "RGB, scaled to 0..1, then (value - mean) / std",
             "mean": list(mean),
@@ -121,7 +121,7 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
         file.write(proto.SerializeToString())
 
 
-def _run_safetensors(path: Path, run: Run, images: Tensor) -> Tensor:
+def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:
     """Outputs of a model that is built anew and gets the file's weights."""
     cfg = run.config
     fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False).module.eval()

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
-from dist_train.inference.load_run import Run, Which, load_run
+from dist_train.inference.open_run import OpenedRun, Which, open_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
-from dist_train.system.terminal import can_write, print_any_name, told_as_output
+from dist_train.system.terminal import check_output, print_any_name, writing_output
 
 
 def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int) -> int:
@@ -23,7 +23,7 @@ def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path |
         ConfigError, DataError: the run has no weights, or there is not one image.
     """
     files = list(images_of(images))
-    run = load_run(path, which)
+    run = open_run(path, which)
     predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     unreadable: list[DataError] = []
     with _opened(out) as file:
@@ -43,12 +43,12 @@ def _opened(out: Path | None) -> AbstractContextManager[TextIO]:
     if out is None:
         print_any_name()
         return nullcontext(sys.stdout)
-    can_write("--out", out)
-    with told_as_output("--out", out):
+    check_output("--out", out)
+    with writing_output("--out", out):
         return open(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
 
 
-def _header(run: Run) -> list[str]:
+def _header(run: OpenedRun) -> list[str]:
     match run.config.data.task:
         case "classification":
             return ["path", "prediction", "probability", *run.classes]
@@ -58,7 +58,7 @@ def _header(run: Run) -> list[str]:
             return ["path", *run.classes]
 
 
-def _fields(run: Run, found: Prediction) -> list[Any]:
+def _fields(run: OpenedRun, found: Prediction) -> list[Any]:
     numbers = [f"{value:.6g}" for value in found.outputs.tolist()]
     match found.task:
         case "classification":

@@ -21,7 +21,7 @@ from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.walk import names_below
 from dist_train.errors import DataError
 from dist_train.learning.precision import Precision
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 Source = str | Path | Image.Image
 """An image: its file, or a PIL image of any mode and size."""
@@ -34,7 +34,10 @@ class ImageTransform:
     """
 
     def __init__(self, cfg: Config, network: Network, rules: DecodeRules) -> None:
-        self._rules, self._to_square = rules, evaluation_transform(evaluation_frame(cfg, network))
+        self._rules, self._to_square = (
+            rules,
+            evaluation_transform(evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network)),
+        )
         self._normalise = Normalise(cfg.data, network, torch.device("cpu"), channels_last=False)
 
     def __call__(self, image: Source) -> Tensor:

@@ -11,14 +11,15 @@ from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
+from dist_train.data.augment.own_transforms import own_transforms
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
-from dist_train.data.description import describe as describe_data
 from dist_train.data.index import scan
-from dist_train.data.look import describe_pixels
+from dist_train.data.report.description import describe as describe_data
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
@@ -64,6 +65,7 @@ def check(cfg: Config, world_size: int) -> None:
     plan = make_plan(cfg, len(index.train), world_size)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
+    own_transforms(cfg.augment, network.image_size)
     for line in describe_pixels(cfg, index, network):
         print(line)
     print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")

@@ -7,7 +7,8 @@ from typing import Any
 
 from dist_train.config.schema import Config
 from dist_train.data.formats.class_names import few
-from dist_train.data.index import DataIndex, evaluation_index, read_index
+from dist_train.data.formats.dataset_objects import read_index
+from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.data.pipeline import open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
@@ -16,7 +17,7 @@ from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 log = logging.getLogger(__name__)
 

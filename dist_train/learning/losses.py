@@ -38,6 +38,11 @@ class Loss(nn.Module):
     def forward(self, outputs: Any, targets: Tensor) -> Tensor:
         """Return the loss of a model's outputs, auxiliary ones as a tuple behind the main ones."""
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
+        if not isinstance(main, Tensor):
+            raise ConfigError(
+                f"`model.name`: the model returns a {type(main).__name__} in training mode, and a loss needs a tensor "
+                "[B, K], or a tuple with auxiliary outputs behind it; return that, or write an objective (`loss.objective`)"
+            )
         total: Tensor = self.criterion(main.float(), targets)
         for output in auxiliary:
             if output is not None:

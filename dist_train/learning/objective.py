@@ -7,13 +7,15 @@ are means over the batch. It may have layers of its own, which train with the mo
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from dist_train.config.sections.loss import LossConfig
 from dist_train.config.user_code import load_callable
 from dist_train.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.loss import LossConfig
 
 MakeObjective = Callable[[nn.Module], nn.Module]
 
@@ -58,7 +60,7 @@ class TrainingPass(nn.Module):
         return {name: value.float() if name == "loss" else value.detach().float() for name, value in named.items()}
 
 
-def build_objective(cfg: LossConfig, given: MakeObjective | None, model: nn.Module) -> nn.Module:
+def build_objective(cfg: "LossConfig", given: MakeObjective | None, model: nn.Module) -> nn.Module:
     """Return the user's objective around ``model``: the one given in code, else `loss.objective`.
 
     Raises:

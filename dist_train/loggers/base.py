@@ -1,4 +1,4 @@
-"""What a logger is: subclass ``Logger`` and override what you need."""
+"""The interface of a logger: subclass ``Logger`` and override the methods that you need."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,13 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Facts:
-    """Where an attempt begins, and what it runs on.
+    """The step at which an attempt begins, and facts about the run.
 
     Attributes:
-        run: the run folder. When a logger starts, its ``metrics.jsonl`` holds exactly the rows that are kept.
+        run: the run folder. When a logger starts, ``metrics.jsonl`` in it has exactly the rows that stay.
         total_steps: optimizer steps of the whole run.
-        step: the step of the checkpoint that the attempt continues from; 0 for a new run.
-        evaluated: the step of the last evaluation that the checkpoint knows of; -1 before the first.
+        step: the step of the checkpoint from which the attempt resumes; 0 for a new run.
+        evaluated: the step of the last evaluation before that checkpoint; -1 if there was none.
         details: JSON values for people: ``attempt``, ``plan``, ``dataset``, ``parameters``, ``git``, ``hosts`` ...
     """
 
@@ -35,35 +35,35 @@ class Facts:
     details: dict[str, Any] = field(default_factory=dict)
 
     def keeps(self, row: Row) -> bool:
-        """Return whether a row of an earlier attempt is part of the run.
+        """Return whether a row of an earlier attempt stays valid.
 
-        Rows beyond the checkpoint were written by an attempt that was killed before it could save. Their steps are
-        done again, so a logger takes these rows back when it starts, and gets them a second time.
+        Rows after the checkpoint come from an attempt that was killed before it could save. Their steps are trained again,
+        so a logger removes these rows in ``start``, and then gets new ones for the same steps.
         """
         return bool(row["step"] <= (self.evaluated if row["split"] == "val" else self.step))
 
 
 class Logger:
-    """Takes what a run has to tell, on rank 0, in the order of steps. Every method may be left out.
+    """Receives rows, images and files of a run, on rank 0, in the order of steps. Every method is optional.
 
-    An error in ``start`` ends the attempt. After an error in another method this logger gets nothing more until the
-    next attempt, with one warning, and training goes on.
+    An error in ``start`` ends the attempt. An error in another method gives one warning; training continues, and this logger
+    gets no more calls until the next attempt.
     """
 
     def start(self, config: Config, facts: Facts) -> None:
-        """Begin an attempt: open what is written to, and take back the rows that ``facts`` does not keep."""
+        """Begin an attempt: open the output, and remove the rows that ``facts.keeps`` rejects."""
 
     def tick(self, step: int) -> None:
-        """Note that ``step`` optimizer steps are done. Called after every step, so it must cost next to nothing."""
+        """Note that ``step`` optimizer steps are done. Called after every step, so it must be fast (microseconds)."""
 
     def row(self, row: Row) -> None:
-        """Take a row: ``step``, ``epoch``, ``split`` ("train" or "val"), and numbers by name."""
+        """Record a row: ``step``, ``epoch``, ``split`` ("train" or "val"), and numbers by name."""
 
     def image(self, name: str, step: int, image: Image) -> None:
-        """Take a picture: uint8 [H, W, 3], RGB. ``name`` is as ``val/confusion``."""
+        """Record a picture: uint8 [H, W, 3], RGB. ``name`` has the form ``val/confusion``."""
 
     def file(self, path: Path) -> None:
-        """Take a file of a run that is done: weights, predictions."""
+        """Record a file of a run that is done: weights, predictions."""
 
     def close(self, status: Status) -> None:
-        """End the attempt: "done", "stopped" or "failed". After a kill nobody calls it."""
+        """End the attempt, which is "done", "stopped" or "failed". Not called after a kill."""

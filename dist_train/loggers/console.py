@@ -1,4 +1,4 @@
-"""Rows and a progress bar on the terminal."""
+"""Print rows and a progress bar on the terminal."""
 
 import logging
 import sys
@@ -14,24 +14,22 @@ from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
-from dist_train.system.terminal import COLUMNS, digits
+from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 log = logging.getLogger("dist_train")
 
-CLOCK = "12:34:56 "
-"""What the log puts in front of a row."""
 NOTABLE_WAIT = 0.05
-"""Share of the time spent on waiting for data from which on a row says it."""
+"""A row shows the share of time spent waiting for data if it is at least this."""
 
 
 class Bar(tqdm):  # type: ignore[type-arg]
-    """A progress bar without the thread that tqdm starts beside bars, which would outlive the run."""
+    """A progress bar without tqdm's monitor thread, which would still run after the training."""
 
     monitor_interval = 0
 
 
 class ConsoleLogger(Logger):
-    """One line per row; a progress bar below them if stderr is a terminal."""
+    """Print one line per row, and a progress bar below them if stderr is a terminal."""
 
     def start(self, config: Config, facts: Facts) -> None:
         self._total, self._first, self._began = facts.total_steps, facts.step, time.monotonic()
@@ -39,7 +37,7 @@ class ConsoleLogger(Logger):
         if sys.stderr.isatty():
             bar = Bar(total=self._total, initial=self._first, unit="step", dynamic_ncols=True)
             self._bar = self._open.enter_context(bar)
-            self._open.enter_context(logging_redirect_tqdm([log]))  # log lines go above the bar
+            self._open.enter_context(logging_redirect_tqdm([log]))  # print log lines above the bar
 
     def tick(self, step: int) -> None:
         if self._bar is not None:
@@ -59,7 +57,7 @@ class ConsoleLogger(Logger):
 
 
 def describe_row(row: Row, total_steps: int, eta_s: float | None, width: int = COLUMNS - len(CLOCK)) -> str:
-    """Return a row as one line for people: as many values as fit into ``width``, the most important first.
+    """Return a row as one line of text: as many values as fit into ``width``, the most important first.
 
     >>> describe_row({"step": 3, "epoch": 0.5, "split": "val", "loss": 1.25, "top1": 50.0}, 6, None)
     'step 3/6 epoch 0.50 val   loss 1.25 top1 50'
@@ -74,7 +72,7 @@ def describe_row(row: Row, total_steps: int, eta_s: float | None, width: int = C
 
 
 def _parts(row: Row) -> Iterator[str]:
-    """Yield the values: the loss, metrics, then what is known of the machine."""
+    """Yield the values as text: loss, metrics, then values of the machine."""
     texts = {
         "lr": "lr {:.3g}",
         "grad_norm": "grad {:.3g}",
@@ -85,7 +83,7 @@ def _parts(row: Row) -> Iterator[str]:
         "skipped_steps": "skipped {}",
         "seconds": "{:.1f} s",
     }
-    # Ranks that hold up the others have a warning of their own.
+    # Slow ranks are not shown: a warning names them.
     not_shown = ("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio")
     for name, value in row.items():
         if name not in not_shown and name not in texts:

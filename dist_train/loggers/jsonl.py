@@ -10,7 +10,7 @@ from dist_train.system.files import atomic_write
 
 
 class JsonlLogger(Logger):
-    """The record of the run: a resume, ``compare`` and every other logger rely on this file."""
+    """Write the rows to the file that a resume, ``compare`` and every other logger read."""
 
     def start(self, config: Config, facts: Facts) -> None:
         path = facts.run.metrics
@@ -24,7 +24,7 @@ class JsonlLogger(Logger):
         try:
             self._file.write(json.dumps(row) + "\n")
         except OSError as error:
-            error.filename = self._file.name  # an error of an open file does not name it
+            error.filename = self._file.name  # an OSError of an open file does not contain its name
             raise
 
     def close(self, status: Status) -> None:

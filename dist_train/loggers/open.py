@@ -1,4 +1,4 @@
-"""Which loggers a run has, and all of them as one."""
+"""Choose and start the loggers of a run, and combine them into one."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -20,27 +20,27 @@ log = logging.getLogger(__name__)
 
 
 def open_loggers(cfg: Config, facts: Facts, given: Sequence[Logger] = ()) -> Logger:
-    """Start the loggers of rank 0, and return them as one.
+    """Start the loggers of rank 0. Return one logger that passes every call to all of them.
 
     Args:
-        given: loggers made in code, beside those that the config names.
+        given: loggers that the caller made, in addition to those that the config names.
 
     Raises:
-        ConfigError: ``log.loggers`` names what cannot be made, or ``log.wandb`` asks for a package that is missing.
+        ConfigError: a logger of ``log.loggers`` cannot be created, or ``log.wandb`` needs a package that is missing.
     """
     own = [*own_loggers(cfg.log), *given]
     tensorboard = [TensorBoardLogger()] if cfg.log.tensorboard else []
-    # The first one rewinds metrics.jsonl, which the others read; the last one speaks last.
+    # The first one rewinds metrics.jsonl, which the others read. The console comes last: its line follows their messages.
     loggers = Loggers(JsonlLogger(), [WandbLogger(), *tensorboard, *own, ConsoleLogger()])
     loggers.start(cfg, facts)
     return loggers
 
 
 def own_loggers(cfg: LogConfig) -> list[Logger]:
-    """Make the loggers that ``log.loggers`` names.
+    """Create the loggers that ``log.loggers`` names.
 
     Raises:
-        ConfigError: there is no such class, it does not take these options, or is not a ``Logger``.
+        ConfigError: the class does not exist, does not accept these options, or is not a ``Logger``.
     """
     made = []
     for entry in cfg.loggers:
@@ -48,7 +48,7 @@ def own_loggers(cfg: LogConfig) -> list[Logger]:
         try:
             logger = kind(**entry.options)
         except TypeError as error:
-            raise ConfigError(f"`log.loggers` ({entry.name}) does not take its `options`: {error}") from error
+            raise ConfigError(f"`log.loggers` ({entry.name}) does not accept its `options`: {error}") from error
         if not isinstance(logger, Logger):
             raise ConfigError(
                 f"`log.loggers` ({entry.name}) makes a {type(logger).__name__}; "
@@ -59,7 +59,7 @@ def own_loggers(cfg: LogConfig) -> list[Logger]:
 
 
 class Loggers(Logger):
-    """Several loggers as one. An error of ``record`` ends the run; one of the others ends that logger."""
+    """Pass every call to several loggers. An error of ``record`` ends the run; an error of another ends that logger."""
 
     def __init__(self, record: Logger, others: Sequence[Logger]) -> None:
         self._record, self._others = record, list(others)
@@ -95,6 +95,6 @@ class Loggers(Logger):
             except Exception:
                 self._others = [other for other in self._others if other is not logger]
                 log.exception(
-                    "%s failed and gets nothing more until the next start; metrics.jsonl has every row",
+                    "%s failed and gets no more rows until the next start; metrics.jsonl has every row",
                     type(logger).__name__,
                 )

@@ -1,4 +1,4 @@
-"""TensorBoard scalars under ``<split>/<name>``, and pictures."""
+"""Write scalars (``<split>/<name>``) and pictures for TensorBoard."""
 
 from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Image, Logger
@@ -7,13 +7,13 @@ from dist_train.run.result import Status
 
 
 class TensorBoardLogger(Logger):
-    """Writes event files into one folder for all attempts of the run."""
+    """Write event files into one folder for all attempts of the run."""
 
     def start(self, config: Config, facts: Facts) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # a tenth of a second, which other ranks need not spend
+        from torch.utils.tensorboard import SummaryWriter  # imports for 0.1 s, and only rank 0 needs it
 
-        # TensorBoard hides what earlier attempts wrote from `purge_step` on. The checkpoint's own step may have rows
-        # that are kept and one that is not, the evaluation's; so all of them are hidden, and the kept ones written again.
+        # TensorBoard hides the rows of earlier attempts from `purge_step` on. At the step of the checkpoint, the training
+        # row may stay while the evaluation's goes. So we hide all rows of that step, and write those that stay again.
         evaluated = facts.evaluated == facts.step
         self._writer = SummaryWriter(str(facts.run.tensorboard), purge_step=facts.step + evaluated)
         if not evaluated:

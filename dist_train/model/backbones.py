@@ -11,9 +11,9 @@ import torchvision.models as tv
 from torch import nn
 
 from dist_train.config.sections.model import ModelConfig
-from dist_train.config.user_code import load_callable
+from dist_train.config.user_code import HUBS, is_own, load_callable
 from dist_train.errors import ConfigError
-from dist_train.model.heads import last_layer
+from dist_train.model.layers import last_layer
 
 DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 """timm's and torchvision's argument for ``model.drop_path``."""
@@ -21,15 +21,13 @@ DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 GivenModel = nn.Module | Callable[[int], nn.Module]
 """A model given in code, or what makes one with so many outputs."""
 
-HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
-"""What timm takes in front of a name, for models that it fetches from elsewhere."""
-
 
 @dataclass(frozen=True)
 class Backbone:
     """A model, the paths of its heads (auxiliary ones included), and what its images must look like.
 
     Attributes:
+        new_head: the head has only its library's random init: no published weights, and none of the user's code.
         image_size: side of the input in pixels.
         mean, std: per channel, of images in [0, 1].
         crop_pct: share of the resized image that evaluation's central crop keeps.
@@ -37,6 +35,7 @@ class Backbone:
 
     module: nn.Module
     heads: tuple[str, ...]
+    new_head: bool
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -74,11 +73,6 @@ def create(
     if cfg.grad_checkpointing:
         _checkpoint_gradients(cfg, backbone.module)
     return backbone
-
-
-def is_own(name: str) -> bool:
-    """Whether a model is the user's, ``package.module:callable``."""
-    return ":" in name and not name.startswith(HUBS)
 
 
 def list_models(pattern: str) -> list[tuple[str, str]]:
@@ -140,7 +134,9 @@ def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[
         raise ConfigError(f"`model.name` ({cfg.name}) is an encoder without a classifier; choose a classifier")
     classifier = module.pretrained_cfg.get("classifier")
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier or (last_layer(module, outputs),))
-    return _described(module, heads, image_size)
+    # timm loads the published head too where it has as many outputs.
+    new_head = not overlay or module.pretrained_cfg["num_classes"] != outputs
+    return _described(module, heads, new_head, image_size)
 
 
 def _own(cfg: ModelConfig, name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
@@ -148,7 +144,7 @@ def _own(cfg: ModelConfig, name: str, module: Any, outputs: int, image_size: int
         raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {name} sets its own; set this to 0")
     if not isinstance(module, nn.Module):
         raise ConfigError(f"{name} must return a torch.nn.Module, and returned {type(module).__name__}")
-    return _described(module, _own_heads(module, outputs), image_size)
+    return _described(module, _own_heads(module, outputs), False, image_size)
 
 
 def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
@@ -160,12 +156,13 @@ def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
     return tuple(path for path, part in module.named_modules() if any(part is layer for layer in layers))
 
 
-def _described(module: nn.Module, heads: tuple[str, ...], image_size: int | None) -> Backbone:
+def _described(module: nn.Module, heads: tuple[str, ...], new_head: bool, image_size: int | None) -> Backbone:
     """With what timm knows of the model's images, or ImageNet's usual numbers."""
     data = timm.data.resolve_model_data_config(module)
     return Backbone(
         module=module,
         heads=heads,
+        new_head=new_head,
         image_size=image_size or data["input_size"][-1],
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
@@ -195,6 +192,7 @@ def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Back
     return Backbone(
         module=module,
         heads=(*auxiliary, main),
+        new_head=True,
         image_size=size,
         mean=tuple(preset.mean),
         std=tuple(preset.std),

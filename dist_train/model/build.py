@@ -1,10 +1,8 @@
 """The model: a backbone with its head, and the weights it starts from."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
@@ -13,29 +11,8 @@ from dist_train.model.backbones import GivenModel, create
 from dist_train.model.freeze import freeze
 from dist_train.model.heads import head_parameters, set_head
 from dist_train.model.initial_weights import load_initial
+from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
-
-
-@dataclass(frozen=True)
-class Network:
-    """A model and what the data must look like for it.
-
-    Attributes:
-        module: maps images [B, 3, S, S] to outputs [B, K]; with auxiliary heads, in training, to a tuple of such.
-        head: names of the parameters of the head.
-        frozen: names of the parameters that ``model.freeze`` has switched off.
-        image_size: S in pixels.
-        mean, std: per channel, of images in [0, 1].
-        crop_pct: share of the resized image that evaluation's central crop keeps.
-    """
-
-    module: nn.Module
-    head: frozenset[str]
-    frozen: frozenset[str]
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float
 
 
 def build_model(
@@ -67,7 +44,7 @@ def build_model(
             f"{str(error).splitlines()[0]}"
         ) from error
     module = backbone.module
-    set_head(module, backbone.heads, cfg.head)
+    set_head(module, backbone.heads, cfg.head, backbone.new_head)
     head = head_parameters(module, backbone.heads)
     if path and not overlay:
         load_initial(module, load_weights(path), head, str(path))

@@ -3,15 +3,18 @@
 import difflib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from timm.models import group_parameters
 from torch import nn
 
-from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 
+if TYPE_CHECKING:
+    from dist_train.config.sections.model import ModelConfig
 
-def freeze(module: nn.Module, cfg: ModelConfig, head: frozenset[str]) -> frozenset[str]:
+
+def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> frozenset[str]:
     """Switch off the gradients of every parameter that ``model.freeze`` names.
 
     Returns:

@@ -12,6 +12,7 @@ from dist_train.config.choices import HEADS
 from dist_train.config.sections.model import HeadConfig
 from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
+from dist_train.model.layers import Layer
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -40,32 +41,11 @@ class DropoutConv2d(nn.Conv2d):
         return f"{super().extra_repr()}, dropout={self.dropout}"  # type: ignore[no-untyped-call]
 
 
-Layer = nn.Linear | nn.Conv2d
-
-
-def last_layer(module: nn.Module, outputs: int) -> str:
-    """The path of the last Linear or Conv2d, for a model that does not say where its classifier is.
-
-    Raises:
-        ConfigError: it does not have ``outputs`` outputs.
-    """
-    layers: list[tuple[str, Layer]] = [
-        (path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)
-    ]
-    if not layers:
-        raise ConfigError("`model.name`: the model has no Linear or Conv2d layer, so no head was found")
-    path, layer = layers[-1]
-    width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    if width != outputs:
-        raise ConfigError(
-            f"`model.name`: the model's last layer ({path}) has {width} outputs, and the data needs {outputs}; "
-            "give the model a get_classifier() method that returns its last layer"
-        )
-    return path
-
-
-def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None:
+def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig, is_new: bool = True) -> None:
     """Make the layers at ``paths`` what ``model.head`` says.
+
+    Args:
+        is_new: the layers there have neither weights that were trained nor an init of the user's.
 
     Raises:
         ConfigError: a layer there is neither Linear nor a 1 x 1 Conv2d.
@@ -81,6 +61,8 @@ def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig) -> None
         new = function_of(HEADS, cfg.name)(layer, cfg.dropout, **HEADS.options(cfg.name, cfg))
         if new is not layer:
             module.set_submodule(path, new)
+        if cfg.init == "zeros" and (is_new or cfg.name != "linear"):
+            _start_at_zero(new)
 
 
 def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]:
@@ -90,6 +72,16 @@ def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]
         for path in paths
         for name, _ in module.get_submodule(path).named_parameters()
     )
+
+
+def _start_at_zero(head: nn.Module) -> None:
+    """Have a head give zeros: the mean of standardised targets, and the same score for each class.
+
+    The init of timm's EfficientNets makes outputs as large as 10 (benchmarks/results/head_init.md).
+    """
+    layers = [layer for layer in head.modules() if isinstance(layer, Layer)]
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
 
 
 def linear(layer: Layer, dropout: float) -> Layer:

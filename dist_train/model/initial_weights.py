@@ -1,9 +1,9 @@
-"""Initial weights from a file: matched by name and shape, and everything that does not match is told."""
+"""Initial weights from a file: matched by name and shape; the log names everything that does not match."""
 
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torchvision.models.vision_transformer as tv_vit
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
 
 
 def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str) -> None:
-    """Copy ``weights`` into ``module``; a head of another shape is left out, anything else that differs is told.
+    """Copy ``weights`` into ``module``; a head of another shape is left out, and the log names what else differs.
 
     Position embeddings of another image size are resized.
 
@@ -43,20 +43,35 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
         if name not in head
     ]
     usable = {name: tensor for name, tensor in found.items() if name in own and name not in misfits}
-    if backbone or not usable:
+    body = own.keys() - head
+    if backbone or not usable.keys() & (body or head):
         what = "; ".join(backbone[:3]) or f"its names are {', '.join(sorted(found)[:3])} ..."
         raise ConfigError(
             f"`model.weights` ({source}) does not fit the model: {len(usable)} of {len(own)} tensors match; {what}. "
             "Is it of this `model.name` and `data.image_size`?"
         )
     module.load_state_dict(usable, strict=False)
+    _report(module, usable.keys(), head, source)
+    unused = sorted(name for name in found.keys() - usable.keys() if name not in head)
+    if unused:
+        log.info("weights: in the file, not used: %s", ", ".join(unused))
+
+
+def _report(module: nn.Module, loaded: Iterable[str], head: frozenset[str], source: str) -> None:
+    """Log how many parameters were loaded, and which were not."""
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    there = set(loaded)
     # BatchNorm's step counters are missing in older files, and nothing depends on them.
-    missing = sorted(name for name in own.keys() - usable.keys() if not name.endswith("num_batches_tracked"))
-    unused = sorted(found.keys() - usable.keys())
-    log.info("weights: %d of %d tensors from %s", len(usable), len(own), source)
-    for title, names in (("not in the file, kept random", missing), ("in the file, not used", unused)):
-        if names:
-            log.info("weights: %s: %s", title, ", ".join(names))
+    tensors = {name for name in module.state_dict() if not name.endswith("num_batches_tracked")}
+    missing = sorted(tensors - there - head)
+    count = sum(size for name, size in sizes.items() if name in there)
+    what = f"weights: {count:,} of {sum(sizes.values()):,} parameters from {source}"
+    if missing:
+        log.warning("%s; not in the file, kept random: %s", what, ", ".join(missing))
+    elif head - there:
+        log.info("%s; only the head is new", what)
+    else:
+        log.info("%s; nothing is missing", what)
 
 
 def _plain_names(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

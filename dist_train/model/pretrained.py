@@ -17,8 +17,9 @@ import torch
 from huggingface_hub import constants
 
 from dist_train.config.sections.model import ModelConfig
+from dist_train.config.user_code import is_own
 from dist_train.errors import ConfigError
-from dist_train.model.backbones import is_own, timm_weights, torchvision_weights
+from dist_train.model.backbones import timm_weights, torchvision_weights
 
 PATIENCE_S = 5.0
 """How long the network may take to answer at all."""

@@ -1,4 +1,4 @@
-"""One run, one folder: every path in it."""
+"""The run folder: every path in it."""
 
 import errno
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class RunDir:
 
     @property
     def refusal(self) -> Path:
-        """Why the last start under a supervisor was turned away."""
+        """Why the last start under a supervisor was refused."""
         return self.path / "refusal.json"
 
     @property
@@ -51,7 +51,7 @@ class RunDir:
 
     @property
     def decode_rules(self) -> Path:
-        """What the run decided about its images when it began."""
+        """The rules for decoding images that the run chose when it began."""
         return self.path / "decode_rules.json"
 
     @property
@@ -72,7 +72,7 @@ class RunDir:
 
     @property
     def listing(self) -> Path:
-        """The data set as the run began with it."""
+        """The list of images and targets that the run began with."""
         return self.path / "data_index.gz"
 
     @property
@@ -87,15 +87,15 @@ class RunDir:
 PERMANENT = (
     errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
 )  # fmt: skip
-"""Errors of a file system that trying again does not cure."""
+"""Errors of a file system that another try cannot solve."""
 
 
 @contextmanager
-def told_as_config(run: RunDir) -> Iterator[None]:
-    """A run folder that cannot be made or written is a mistake in the config.
+def must_be_writable(run: RunDir) -> Iterator[None]:
+    """Turn an error of the file system in the block into a ``ConfigError``, if another try cannot solve it.
 
     Raises:
-        ConfigError: naming the folder and the reason.
+        ConfigError: with the folder and the reason.
     """
     try:
         yield
@@ -103,5 +103,6 @@ def told_as_config(run: RunDir) -> Iterator[None]:
         if error.errno not in PERMANENT:
             raise
         raise ConfigError(
-            f"`run.output_dir` ({run.path.parent}): cannot make or write {run.path}: {error.strerror}; choose another place"
+            f"`run.output_dir` ({run.path.parent}): cannot create or write {run.path}: {error.strerror}; "
+            "choose another folder"
         ) from None

@@ -1,4 +1,4 @@
-"""The state of the code that runs, as git knows it. No torch here."""
+"""The git commit of the running code, and what differs from it. Imports no torch."""
 
 import subprocess
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from dist_train.system.files import read_json
 
 CODE = Path(__file__).resolve().parents[2]
-"""The folder that holds the package: a checkout, ``site-packages``, or a job's copy of the code."""
+"""The folder that contains the package: a git checkout, ``site-packages``, or a job's copy of the code."""
 COPY_NOTE = "snapshot.json"
-"""The file beside a copy of the code that holds the state of the checkout it was copied from."""
+"""The file in a copy of the code that records the git state of the checkout at the time of the copy."""
 MOST_NAMES = 20
 LIMIT_S = 10.0
 
@@ -17,17 +17,17 @@ LIMIT_S = 10.0
 def git_state(code: Path = CODE) -> dict[str, Any] | None:
     """Return the commit of ``code`` and what differs from it; None if git does not track the code.
 
-    A copy of the code has the state of its checkout at the time of the copy.
+    For a job's copy of the code, return the state that the copy records.
 
     Returns:
-        ``commit``; ``dirty``, whether a tracked file of the repository was changed; ``untracked``, the ``count`` and
-        the first ``names`` of files and folders that git neither tracks nor ignores, None if they were too many to list.
+        ``commit``; ``dirty``: whether a tracked file of the repository has changed; ``untracked``: the ``count`` and the
+        first ``names`` of files and folders that git neither tracks nor ignores, None if git took too long to list them.
     """
     if (code / COPY_NOTE).exists():
         known = read_json(code / COPY_NOTE, default={})
         return {key: known[key] for key in ("commit", "dirty", "untracked") if key in known} or None
     if _git(code, "ls-files", "--error-unmatch", "dist_train/__init__.py") is None:
-        return None  # no git, no checkout, or a package that is installed somewhere inside another checkout
+        return None  # no git, no checkout, or the package is installed inside the checkout of another project
     changed = _git(code, "status", "--porcelain", "--untracked-files=no")
     return {
         "commit": (_git(code, "rev-parse", "HEAD") or "").strip() or None,
@@ -36,8 +36,8 @@ def git_state(code: Path = CODE) -> dict[str, Any] | None:
     }
 
 
-def changes(code: Path, *paths: str) -> str:
-    """Return the difference between the files at ``paths`` and the commit, as ``git diff`` prints it."""
+def git_diff(code: Path, *paths: str) -> str:
+    """Return the output of ``git diff`` between the commit and the files at ``paths``."""
     return _git(code, "diff", "HEAD", "--", *paths) or ""
 
 

@@ -1,4 +1,4 @@
-"""One process group at a time may work on a run: ``run.lock``, kept fresh by its owner's heartbeat."""
+"""``run.lock``: only one process group at a time works on a run. Its owner touches the file as a heartbeat."""
 
 import errno
 import json
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
 DEAD_AFTER_S = 10.0
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-"""What ``link`` says on FAT, on some network and FUSE file systems."""
+"""Errors of ``link`` on file systems without hard links: FAT, some network and FUSE file systems."""
 
 
 def _leave_at_once() -> None:
@@ -29,14 +29,14 @@ def _leave_at_once() -> None:
 
 
 class RunLock:
-    """Held by rank 0 from before the first look at checkpoints until the end of the attempt.
+    """The lock of a run. Rank 0 holds it from before it looks for checkpoints until the end of the attempt.
 
-    A lock left behind is recognised: at once on the same host (the process is gone) or if it belongs to an
-    earlier start of the same SLURM job; else by its heartbeat standing still for ``DEAD_AFTER_S``. An owner that
-    finds itself taken for dead (its machine slept, or the file system was away) leaves the run to the new one.
+    A new owner takes over the lock of a dead one: at once if the process is gone on this host, or if it belonged to an
+    earlier start of the same SLURM job; else after ``DEAD_AFTER_S`` seconds without a heartbeat. If the old owner was only
+    suspended (its machine slept, or the file system did not answer), it sees that it lost the lock, and exits.
 
     Args:
-        lost: called, in a thread of the lock's own, when the run is not ours any more: nothing may be written to it.
+        lost: called in the heartbeat thread when another process owns the run: write nothing more to its folder.
     """
 
     def __init__(self, path: Path, lost: Callable[[], object] = _leave_at_once) -> None:
@@ -50,34 +50,34 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            TakenError: somebody alive holds it.
+            TakenError: a living process holds it.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._mine, self._folder = _identity(self._path), self._path.parent.stat().st_ino
         while not self._create():
             owner = read_json(self._path, default={})
             if owner == self._mine:
-                break  # a network file system did it and lost the answer
+                break  # a network file system created it, but its answer was lost
             if not self._is_dead(owner):
                 raise TakenError(
-                    f"the run {self._path.parent} is being worked on by {_describe(owner)}; "
+                    f"{_describe(owner)} is working on the run {self._path.parent}; "
                     "wait for it, stop it, or choose another `run.name`"
                 )
             self._remove(owner)
         self._thread.start()
 
     def release(self) -> None:
-        """Give the lock up, if it is still ours; one that cannot be removed will be seen to be dead."""
+        """Remove the lock if it is still ours. If that fails, the next owner finds it without a heartbeat."""
         self._ended.set()
         self._thread.join()
         try:
             if read_json(self._path) == self._mine:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s is left behind: %s", self._path, error)
+            log.warning("cannot remove %s (%s); the next start takes it over", self._path, error)
 
     def _create(self) -> bool:
-        """Write the lock whole under a private name, then link it: of two that try at once, one succeeds."""
+        """Write the lock under a private name, then link it: if two processes try at the same time, one succeeds."""
         private = self._private()
         text = json.dumps(self._mine)
         try:
@@ -94,7 +94,7 @@ class RunLock:
         return True
 
     def _create_in_place(self, text: str) -> bool:
-        """Where there are no links. Who reads it before the text is there waits for a heartbeat."""
+        """Create the lock without hard links. A reader that comes before the text is written waits for a heartbeat."""
         try:
             with open(self._path, "x") as file:
                 file.write(text)
@@ -106,14 +106,14 @@ class RunLock:
         return self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}")
 
     def _remove(self, owner: dict[str, Any]) -> None:
-        """Remove a dead owner's lock; if somebody else has just taken it over, theirs is put back."""
+        """Remove a dead owner's lock. If another process has just taken it over, put that lock back."""
         aside = self._private()
         try:
             os.rename(self._path, aside)
         except FileNotFoundError:
             return
         if read_json(aside, default={}) == owner:
-            log.warning("the lock of %s is taken over: its owner is dead (%s)", self._path.parent, _describe(owner))
+            log.warning("taking over the lock of %s: its owner is dead (%s)", self._path.parent, _describe(owner))
             aside.unlink()
         else:
             os.rename(aside, self._path)
@@ -128,11 +128,11 @@ class RunLock:
         while time.monotonic() < deadline:
             time.sleep(HEARTBEAT_S / 2)
             if self._heartbeat() != seen:
-                return seen is None or self._heartbeat() is None  # it was released meanwhile
+                return seen is None or self._heartbeat() is None  # its owner released it meanwhile
         return True
 
     def _heartbeat(self) -> float | None:
-        """When the lock was last touched. Opening it has a network file system ask its server."""
+        """Return the time of the last heartbeat; None without a lock. Opening the file makes NFS ask its server."""
         try:
             with open(self._path) as file:
                 return os.fstat(file.fileno()).st_mtime
@@ -144,29 +144,29 @@ class RunLock:
             try:
                 lost = not self._keep()
             except (OSError, ValueError):
-                continue  # the file system will come back, or the next checkpoint will tell
+                continue  # the file system recovers, or the next checkpoint fails with a clear error
             if lost and not self._ended.is_set():
                 self._lost()
                 return
 
     def _keep(self) -> bool:
-        """Touch the lock if it is ours, make it anew if somebody has removed it; False if the run is lost."""
+        """Touch the lock if it is ours; create it again if it was removed. Return False if another process has the run."""
         try:
             owner = json.loads(self._path.read_text())
         except FileNotFoundError:
             if not self._path.parent.is_dir() or self._path.parent.stat().st_ino != self._folder:
-                log.error("the run folder %s was moved or removed; this start ends", self._path.parent)
+                log.error("the run folder %s was moved or removed; stopping", self._path.parent)
                 return False
             return self._create() or self._keep()
         if owner != self._mine:
-            log.error("%s was taken over by %s; this start ends", self._path.parent, _describe(owner))
+            log.error("%s took over %s; stopping", _describe(owner), self._path.parent)
             return False
         os.utime(self._path)
         return True
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """Who we are. ``folder`` tells a copied run folder's lock, ``processes`` a container of the same host."""
+    """Return what identifies this owner. ``folder`` detects a copied run folder, ``processes`` another container."""
     return {
         "host": socket.gethostname(),
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
@@ -181,7 +181,7 @@ def _identity(path: Path) -> dict[str, Any]:
 
 
 def _started(pid: int) -> int | None:
-    """When a process of this host started, in clock ticks since boot: pids are used again. None if it is gone."""
+    """Return when a process of this host started, in clock ticks since boot (pids are reused); None if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:

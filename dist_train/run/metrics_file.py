@@ -1,6 +1,6 @@
-"""The one reader of ``metrics.jsonl``: whole rows only, in the order of the file, in bounded memory. No torch here.
+"""The one reader of ``metrics.jsonl``: complete rows in the order of the file, in bounded memory. Imports no torch.
 
-A kill may leave half a line, and a power loss a page of zeros: the reader skips such lines, and everything else that is not a row.
+A kill may leave half a line, and a power loss a page of zeros: the reader skips whatever is not a row.
 """
 
 import json
@@ -16,16 +16,16 @@ Row = dict[str, Any]
 """``step``, ``epoch``, ``split`` and metrics by name."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes. A longer line is not a row of ours."""
+"""Bytes. A longer line is not a row."""
 TAIL = 1 << 16
-"""Bytes at the end of the file that are searched for the last row."""
+"""Bytes at the end of the file in which we search for the last row."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the rows, one at a time; none if there is no file.
 
     Raises:
-        OSError: the file is there and cannot be read.
+        OSError: the file exists but cannot be read.
     """
     return RowFollower(path).take()
 
@@ -42,12 +42,12 @@ def last_step(path: Path) -> int:
 
 
 def live_step(run: RunDir) -> int:
-    """Return the last optimizer step that the run folder knows of; a run may be ahead of its checkpoints."""
+    """Return the last optimizer step that the run folder records. It may be later than the last checkpoint."""
     return max(int(read_result(run).get("step", 0)), last_step(run.metrics))
 
 
 def parse_row(line: bytes) -> Row | None:
-    """Return the row in ``line``; None if it was cut short, is damaged, or is something else."""
+    """Return the row in ``line``; None if the line is incomplete, damaged, or something else."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -58,19 +58,19 @@ def parse_row(line: bytes) -> Row | None:
 
 
 class RowFollower:
-    """Reads on where it stopped, while another process appends."""
+    """Read new rows of a file to which another process appends."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def take(self) -> Iterator[Row]:
-        """Yield the rows that came since the last call, from the top if the file was rewound meanwhile.
+        """Yield the rows that are new since the last call; all rows if the file was truncated meanwhile.
 
-        Half a line is left for the next call.
+        Half a line at the end stays for the next call.
 
         Raises:
-            OSError: the file is there and cannot be read.
+            OSError: the file exists but cannot be read.
         """
         try:
             file = open(self._path, "rb")  # noqa: SIM115 - closed below

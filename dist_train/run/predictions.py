@@ -1,4 +1,4 @@
-"""``predictions.npz``: what the best model said of each validation image, for confusion matrices and ``compare``."""
+"""``predictions.npz``: the best model's prediction for each validation image; confusion matrices and ``compare`` use it."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ class Predictions:
 
 
 def pack_predictions(predictions: Predictions) -> bytes:
-    """The file's bytes: about 2 an image, and the compressed paths."""
+    """Return the bytes of the file: about 2 per image, and the compressed paths."""
     return pack_arrays(
         predictions.step,
         predictions.paths,
@@ -38,7 +38,7 @@ def pack_predictions(predictions: Predictions) -> bytes:
 
 
 def pack_arrays(step: int, paths: list[str], **arrays: NDArray[Any]) -> bytes:
-    """The bytes of a compressed .npz with ``step``, ``paths`` and ``arrays``, one entry an image."""
+    """Return the bytes of a compressed .npz with ``step``, ``paths`` and ``arrays``, one entry per image."""
     file = io.BytesIO()
     entries: dict[str, Any] = {"step": np.int64(step), **arrays, "paths": np.array(paths, dtype=np.str_)}
     np.savez_compressed(file, **entries)
@@ -46,7 +46,7 @@ def pack_arrays(step: int, paths: list[str], **arrays: NDArray[Any]) -> bytes:
 
 
 def load_predictions(path: Path) -> Predictions | None:
-    """Read the file; None if there is none, or it is damaged."""
+    """Return what the file contains; None if it is missing or damaged."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
             loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
@@ -58,6 +58,6 @@ def load_predictions(path: Path) -> Predictions | None:
 
 
 def confusion_KK(predictions: Predictions, classes: int) -> Ints:
-    """``[label, prediction]`` counts."""
+    """Return the number of images for each ``[label, prediction]``: int [classes, classes]."""
     flat = np.bincount(predictions.label_N.astype(np.int64) * classes + predictions.pred_N, minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int32)

@@ -1,4 +1,4 @@
-"""``config.yaml`` and ``provenance.json``: what a start ran, where, with which code."""
+"""``config.yaml`` and ``provenance.json``: the config, command, code version and hardware of each start."""
 
 import importlib.metadata
 import os
@@ -18,11 +18,11 @@ from dist_train.system.files import atomic_write, read_json, remove_leftovers, w
 
 
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], gpus: list[str] | None = None) -> int:
-    """Write ``config.yaml`` and add an entry to ``provenance.json``; remove what killed attempts left half written.
+    """Write ``config.yaml`` and add an entry to ``provenance.json``; remove partial files of killed attempts.
 
     Args:
         hosts: the host name of every rank.
-        gpus: the names of this host's GPUs, from whoever has torch.
+        gpus: the names of the GPUs of this host. The caller asks torch for them: this module does not import it.
 
     Returns:
         The number of this attempt, from 1.
@@ -74,7 +74,7 @@ def _version(package: str) -> str | None:
 
 
 def hardware() -> dict[str, Any]:
-    """Return this host's CPU model, the cores that this process may use of all, and the memory in GiB (Linux)."""
+    """Return the CPU model, the cores that this process may use, all cores, and the memory in GiB (Linux)."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
@@ -84,7 +84,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _field(table: Path, name: str) -> str | None:
-    """Return the value of the first line ``name : value``."""
+    """Return the value of the first line ``name : value``; None if there is none."""
     try:
         found = re.search(rf"^{name}\s*:\s*(.+)$", table.read_text(), re.MULTILINE)
     except OSError:

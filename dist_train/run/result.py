@@ -1,4 +1,4 @@
-"""``result.json``: how a run stands, and why a start was refused."""
+"""``result.json``: the state of a run; and the file that says why a start was refused."""
 
 import os
 import time
@@ -15,12 +15,21 @@ Status = Literal["running", "stopped", "done", "failed"]
 
 @dataclass
 class Result:
-    """``result.json``: how the run stands, for people, launchers and ``compare``.
+    """The state of a run, for people, launchers and ``compare``.
 
-    ``best`` and ``last`` are rows of validation metrics with their ``step``, of the raw weights or of their moving
-    average as ``weights`` says; ``wall_s`` is of this attempt; ``images_per_s`` is of the last one that made a step, and so is
-    ``data_wait``, the share of time spent on waiting for data, with ``advice`` where it is too much; ``error`` and
-    ``message`` say why it failed. ``folder`` is the run's, where the result was read; the file does not hold it.
+    Attributes:
+        status: of the last attempt.
+        attempt: its number, from 1.
+        step, total_steps: optimizer steps done, and of the whole run.
+        best, last: rows of validation metrics with their ``step``.
+        weights: which weights gave them: the raw ones, or their moving average.
+        wall_s: seconds of this attempt.
+        images_per_s: of the last attempt that did a step.
+        data_wait: share of that attempt's time spent waiting for data, 0 to 1.
+        advice: what to change if ``data_wait`` is high.
+        error, message: why the run failed.
+        updated: local time at which the file was written.
+        folder: the run folder; not in the file.
     """
 
     status: Status = "running"
@@ -41,42 +50,42 @@ class Result:
 
 
 def write_result(run: RunDir, result: Result) -> None:
-    """Replace ``result.json``, stamped with the current time."""
+    """Replace ``result.json`` and set ``updated``."""
     result.updated = now()
     content = {key: value for key, value in asdict(result).items() if key != "folder"}
     write_json(run.result, content, durable=result.status != "running")
 
 
 def read_result(run: RunDir) -> dict[str, Any]:
-    """The content of ``result.json``; empty if there is none yet."""
+    """Return the content of ``result.json``; empty if the file is missing."""
     result: dict[str, Any] = read_json(run.result, default={})
     return result
 
 
 def load_result(run: RunDir) -> Result:
-    """``result.json`` as a ``Result``; what another version has written into it beside is left out."""
+    """Return ``result.json`` as a ``Result``, without fields that only another version knows."""
     names = {field.name for field in fields(Result)}
     known = {key: value for key, value in read_result(run).items() if key in names}
     return Result(**known | {"folder": run.path})
 
 
 START_NAME = "DIST_TRAIN_START"
-"""The variable by which a supervisor names a start to its ranks."""
+"""The environment variable in which a supervisor passes the name of a start to its ranks."""
 
 
 def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:
-    """Tell this start's supervisor, if it has one, why it was turned away; ``result.json`` is not ours to write."""
+    """Write for the supervisor, if there is one, why this start was refused. ``result.json`` stays: the run is not ours."""
     if START_NAME in os.environ:
         start = os.environ[START_NAME]
         write_json(run.refusal, {"start": start, "status": "failed", "error": error, "message": message})
 
 
 def read_refusal(run: RunDir, start: str) -> dict[str, Any]:
-    """What a result would say of a start that was turned away; empty if it was not."""
+    """Return ``status``, ``error`` and ``message`` of a refused start; empty if it was not refused."""
     refusal: dict[str, Any] = read_json(run.refusal, default={})
     return refusal if refusal.get("start") == start else {}
 
 
 def now() -> str:
-    """Local time with its UTC offset, to the second."""
+    """Return the local time with its UTC offset, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,8 +1,8 @@
-"""The CPU cores that a rank can have for itself."""
+"""The CPU cores that one rank can use."""
 
 import os
 
 
 def cores_per_rank() -> int:
-    """Return the cores that this process may use, shared among the ranks of this node; at least one."""
+    """Return the number of cores of this process divided by the ranks of this node; at least 1."""
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

@@ -1,4 +1,4 @@
-"""Importing torch, timm and what they pull in, in a fifth less time."""
+"""Import torch, timm and their dependencies in a fifth less time."""
 
 import gc
 import sys
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """A block that imports a lot.
+    """Make the imports in the block faster.
 
-    The garbage collector would look again and again through objects of which none can go; afterwards it leaves
-    them alone, which also keeps their pages shared with forked loader processes. timm imports wandb where it finds it, for a function
-    that is not used here (the uploader has it, in a process of its own): for the length of the block there is none.
+    - The garbage collector is off: it would scan the new objects again and again, and none can be freed. After the block
+      they are frozen, so that their memory pages stay shared with forked loader processes.
+    - ``import wandb`` fails: timm imports wandb where it is installed, for a function that we do not use. (Our W&B uploader
+      is a process of its own.)
     """
     hidden = "wandb" not in sys.modules
     if hidden:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, digests, small JSON documents. No torch here."""
+"""Atomic writes, SHA-256 digests, small JSON files. Imports no torch."""
 
 import errno
 import hashlib
@@ -14,15 +14,15 @@ from typing import Any, BinaryIO, TypeVar
 T = TypeVar("T")
 
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
-"""Errors that a network file system may get over."""
+"""Errors from which a network file system may recover."""
 PAUSES_S = (1.0, 5.0, 15.0)
 
 
 def patiently(work: Callable[[], T]) -> T:
-    """Do ``work``; after a transient error wait and do it again.
+    """Call ``work``; after a transient error wait and call it again.
 
     Raises:
-        OSError: the disk does not get over it.
+        OSError: the error is permanent, or returns at every try.
     """
     for pause_s in PAUSES_S:
         try:
@@ -35,7 +35,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def fsync_dir(path: Path) -> None:
-    """Make a rename or a new entry in the directory ``path`` durable."""
+    """Make a rename or a new file in the directory ``path`` survive a power loss."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -45,13 +45,15 @@ def fsync_dir(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of ``path`` for writing; rename it into place if the block succeeds.
+    """Open a temporary file beside ``path`` for writing; rename it to ``path`` if the block succeeds.
 
-    A reader sees the old file or the new one, never a part. With ``durable`` the bytes and the name
-    are fsynced first, so that this also holds after a power loss. An error of the disk names ``path``.
+    A reader sees the old file or the new one, never a part of it. With ``durable`` the bytes and the name are fsynced, so
+    that this also holds after a power loss. An ``OSError`` names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # process ids repeat from host to host
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(4)}.tmp"
+    )  # random, because two hosts may have the same pid
     try:
         with open(temporary, "wb") as file:
             yield file
@@ -62,26 +64,26 @@ def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
         if durable:
             fsync_dir(path.parent)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None  # rather than the neighbour, or nothing
+        error.filename, error.filename2 = str(path), None  # instead of the temporary file, or of no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of ``path`` have left beside it; for the only process that writes it."""
+    """Remove the temporary files of killed writers of ``path``. Call it only from the one process that writes ``path``."""
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
-    """Write ``value`` as indented JSON, atomically."""
+    """Write ``value`` atomically as indented JSON."""
     with atomic_write(path, durable) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """The JSON document at ``path``; ``default`` if there is none, or it does not parse."""
+    """Return the JSON value in the file ``path``; ``default`` if the file is missing or does not parse."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):
@@ -89,11 +91,11 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON, in hex: equal values have equal fingerprints."""
+    """Return the SHA-256 of a value's canonical JSON, in hex: equal values have equal fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

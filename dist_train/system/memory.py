@@ -1,4 +1,4 @@
-"""How the C library keeps freed memory."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 from collections.abc import Iterator
@@ -8,20 +8,20 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Have the C library reuse the memory of large tensors on the CPU instead of returning it at once.
+    """Let glibc keep and reuse the memory of freed CPU tensors. Does nothing with another C library.
 
-    glibc maps every large block anew and the kernel clears it page by page: keeping it makes training steps of a
-    small CNN on the CPU 1.4 times as fast (benchmarks/results/cpu_malloc.md). Other C libraries are left alone.
+    By default glibc returns every large block to the kernel, which clears its pages before it hands them out again. Reuse
+    makes training steps of a small CNN on the CPU 1.4 times as fast (benchmarks/results/cpu_malloc.md).
     """
     _set({MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 * 2**20})
 
 
 @contextmanager
 def restored_malloc() -> Iterator[None]:
-    """A block after which glibc allocates as it does by default, and freed memory is back with the kernel.
+    """Restore glibc's default settings after the block, and return freed memory to the kernel.
 
-    glibc cannot be asked for its settings, and a first call of ``mallopt`` ends the automatic growth of its two
-    thresholds. So these get the values that they grow to in a process which frees blocks of 32 MiB.
+    glibc cannot report its settings, and the first call of ``mallopt`` stops the automatic growth of its two thresholds.
+    So we set them to the values that they reach in a process that frees blocks of 32 MiB.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Processes of a run (Linux): which are children of which, and how they end together. No torch."""
+"""Process trees (Linux): find children, and end them with their parent. Imports no torch."""
 
 import ctypes
 import os
@@ -11,18 +11,18 @@ from typing import NoReturn
 
 
 def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process ``number`` when the thread that started it is gone.
+    """Ask the kernel to send the signal ``number`` to this process when the thread that started it ends.
 
-    Programs that the process becomes by exec keep that.
+    The setting stays after an exec.
     """
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 def leave_at_once(code: int) -> NoReturn:
-    """Exit without what an interpreter does on its way out.
+    """Exit without the interpreter's clean-up.
 
-    After an error among ranks that is needed: taking a process group apart waits for ranks that wait for this one.
+    Needed after an error on one rank: destroying the process group would wait for ranks that wait for this one.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -30,18 +30,18 @@ def leave_at_once(code: int) -> NoReturn:
 
 
 def children(pid: int) -> list[int]:
-    """The living children of a process (zombies are not)."""
+    """Return the living children of a process, without zombies."""
     return [child for child, parent in parents().items() if parent == pid]
 
 
 def parents() -> dict[int, int]:
-    """Process -> parent, for all that run."""
+    """Return pid -> pid of the parent, for all running processes."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except OSError:  # gone meanwhile
+            except OSError:  # it has ended meanwhile
                 continue
             if state != "Z":
                 found[int(entry.name)] = int(parent)
@@ -49,7 +49,7 @@ def parents() -> dict[int, int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -57,7 +57,7 @@ def alive(pid: int) -> bool:
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:
-    """Signal processes, some of which may be gone."""
+    """Send a signal to processes; ignore those that have ended."""
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -72,17 +72,16 @@ _libc = ctypes.CDLL(None)
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, so that none can get lost."""
+    """Become the parent of every descendant whose own parent dies, so that we can still find and end it."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def start_guarded(
     command: list[str], env: dict[str, str], ignoring: Iterable[signal.Signals]
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own that is killed when this one dies.
+    """Start a process in its own session; the kernel kills it when this process dies.
 
-    It ignores the signals ``ignoring``. Python programs inherit that, so its children ignore them too, until they install
-    handlers of their own.
+    It and its children ignore the signals ``ignoring``, until they install their own handlers.
     """
     ignored = tuple(ignoring)
 
@@ -95,7 +94,7 @@ def start_guarded(
 
 
 def descendants(pid: int) -> list[int]:
-    """Everything below a process, the nearest first."""
+    """Return all descendants of a process, the nearest first."""
     parent_of = parents()
     found: list[int] = []
     level = {pid}
@@ -106,12 +105,12 @@ def descendants(pid: int) -> list[int]:
 
 
 def with_variable(name: str, value_is_stale: Callable[[str], bool]) -> list[int]:
-    """Processes of this machine whose environment at their start had ``name`` with a stale value."""
+    """Return the processes of this machine whose initial environment had ``name`` with a stale value."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
             words = entry.read_bytes().split(b"\0")
-        except OSError:  # gone, or somebody else's
+        except OSError:  # it has ended, or belongs to another user
             continue
         values = [word.partition(b"=")[2].decode() for word in words if word.startswith(name.encode() + b"=")]
         if values and value_is_stale(values[0]):
@@ -120,7 +119,7 @@ def with_variable(name: str, value_is_stale: Callable[[str], bool]) -> list[int]
 
 
 def reap() -> None:
-    """Forget adopted children that have ended. The caller must not be waiting for any other child."""
+    """Collect the exit codes of adopted children that have ended. The caller must not wait for any other child."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

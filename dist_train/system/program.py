@@ -1,4 +1,4 @@
-"""How the user called this program, for usage lines and hints."""
+"""The command by which the user started this program, for usage lines and hints."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The stop signals: ignored in the processes of a rank, and given back to a program that trains in between."""
+"""The stop signals: ignore them in loader processes, and restore their handlers after a training."""
 
 import signal
 import threading
@@ -9,29 +9,29 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 def in_main_thread() -> bool:
-    """Whether Python lets this thread set signal handlers."""
+    """Return whether Python lets this thread set signal handlers."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def restored_handlers() -> Iterator[None]:
-    """A block after which the stop signals are handled as before it. Outside the main thread nothing can change them."""
+    """Restore the handlers of the stop signals after the block. Outside the main thread no code can change them."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield
     finally:
         if in_main_thread():
             for number, handler in before.items():
-                # None: a handler that was not set from Python. It cannot be set from Python either.
+                # None: the handler was not set by Python, and Python cannot set it again.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def ignore_stop_signals() -> None:
-    """For loader processes: a signal to the whole process group must not kill them before the rank has saved."""
+    """Ignore the stop signals in a loader process: a Ctrl-C for the whole process group must not kill it before the save."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def say_nothing_of_dead_children() -> None:
-    """At exit: torch raises, in whatever runs just then, when a loader process is killed."""
+    """Ignore the death of loader processes at exit: torch's SIGCHLD handler would raise an error in the running code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

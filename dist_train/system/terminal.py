@@ -14,7 +14,10 @@ from typing import TextIO
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
 
 COLUMNS = 100
-"""The width that log lines are made for."""
+"""Largest width of a log line."""
+
+CLOCK = "12:34:56 "
+"""What the log puts in front of a row."""
 
 
 def digits(value: float) -> str:
@@ -29,18 +32,18 @@ def digits(value: float) -> str:
 
 
 def positive(text: str) -> int:
-    """A number of ranks or images on the command line."""
+    """Return the whole number above 0 in ``text``; a type for argparse."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
     return int(text)
 
 
 @contextmanager
-def told_as_output(option: str, path: Path) -> Iterator[None]:
-    """A file or folder that cannot be written is a mistake in the command.
+def writing_output(option: str, path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` in the block into a ``ConfigError``: the user chose a path that we cannot write.
 
     Raises:
-        ConfigError: naming the option, the path and the reason.
+        ConfigError: with the option, the path and the reason.
     """
     try:
         yield
@@ -48,13 +51,13 @@ def told_as_output(option: str, path: Path) -> Iterator[None]:
         raise ConfigError(f"{option} ({path}) cannot be written: {error.strerror or error}") from None
 
 
-def can_write(option: str, path: Path) -> None:
-    """Make the folder of a file that is written at the end of the work.
+def check_output(option: str, path: Path) -> None:
+    """Create the folder of an output file, and check before the work that the file can be written.
 
     Raises:
         ConfigError: the file cannot be written.
     """
-    with told_as_output(option, path):
+    with writing_output(option, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fault = errno.EISDIR if path.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
         if fault:
@@ -62,28 +65,28 @@ def can_write(option: str, path: Path) -> None:
 
 
 def print_any_name() -> None:
-    """Have stdout take names of files that are not UTF-8, as the bytes that they are."""
+    """Let stdout print file names that are not UTF-8, as their raw bytes."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def piped(command: Callable[[], int]) -> int:
-    """Run a command whose reader may leave before the end, as ``head`` does: that is no error.
+    """Run a command and accept that the reader of its output stops early, as ``head`` does.
 
     Returns:
-        The command's exit code.
+        The exit code of the command; 0 if the reader stopped.
     """
     try:
         code = command()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
         return EXIT_DONE
 
 
 def report(error: DistTrainError) -> int:
-    """Print a user's error where a user looks, once: rank 0 tells what all ranks met.
+    """Print an error on stderr. An error of all ranks is printed once, by rank 0.
 
     Returns:
         The exit code for bad config or data.
@@ -95,18 +98,18 @@ def report(error: DistTrainError) -> int:
 
 
 def line_start(stream: TextIO) -> str:
-    """Return what clears the progress bar that another process may have drawn where the next line begins."""
+    """Return the escape codes that clear a progress bar of another process from the current line."""
     return "\r\x1b[K" if stream.isatty() else ""
 
 
 def is_first_rank() -> bool:
-    """Whether this process is rank 0, as torchrun's environment tells it."""
+    """Return whether this process is rank 0, by torchrun's environment variables."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def restored_log() -> Iterator[None]:
-    """A block after which the package's log goes where it went before it."""
+    """Restore the log handlers of this package after the block."""
     root = logging.getLogger("dist_train")
     handlers, level, propagate = root.handlers, root.level, root.propagate
     try:
@@ -117,7 +120,7 @@ def restored_log() -> Iterator[None]:
 
 
 def log_to_console(rank: int) -> None:
-    """Send the log of this process to stdout."""
+    """Print the log of this process on stdout: INFO and above on rank 0, WARNING and above on the others."""
     handler = logging.StreamHandler(sys.stdout)
     prefix = "" if rank == 0 else f"[rank {rank}] "
     begin = "" if rank == 0 else line_start(sys.stdout)

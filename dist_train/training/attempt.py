@@ -13,7 +13,8 @@ from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
-from dist_train.run.folder import RunDir, told_as_config
+from dist_train.loggers.open import open_loggers
+from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
@@ -116,7 +117,7 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
 @contextmanager
 def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
     def take() -> None:
-        with told_as_config(run):
+        with must_be_writable(run):
             lock.acquire()
 
     group.from_main(take)
@@ -130,7 +131,7 @@ def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
 def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) -> Status:
     group, hosts = setup.group, hosts_of(setup.group)
     number.value = group.from_main(lambda: begin_attempt(setup.run, setup.cfg, group.world_size, hosts, gpu_names()))
-    recorder = Recorder(setup, number.value, hosts, setup.given.loggers)
+    recorder = Recorder(setup, number.value, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
         log.info("%s is finished already", setup.run.path)

@@ -9,37 +9,14 @@ import traceback
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
 from dist_train.config.schema import Config
-from dist_train.data.loader import loader_processes
+from dist_train.data.workers import loader_processes
+from dist_train.distributed.failure_kind import kind_of
 from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_refusal, write_result
 from dist_train.system.terminal import report
-
-
-def kind_of(error: BaseException) -> ErrorKind:
-    """The kind of a failure, for ``result.json``. A lost rank shows as an error of torch's or gloo's."""
-    if isinstance(error, DistTrainError):
-        return error.kind
-    if isinstance(error, torch.OutOfMemoryError):
-        return "oom"
-    lost = (
-        "Connection closed by peer",
-        "Connection reset by peer",
-        "Timed out waiting",
-        "NCCL",
-        "gloo",
-        "Broken pipe",
-        "pair closure",
-    )
-    if isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in lost)
-    ):
-        return "comm"
-    return "other"
-
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """What is recorded of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from dist_train.distributed.stragglers import CONSPICUOUS, straggler
 from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
-from dist_train.loggers.open import open_loggers
 from dist_train.model.freeze import describe
 from dist_train.model.weights import save_weights
 from dist_train.run.metrics_file import live_step
@@ -35,10 +34,10 @@ class Recorder:
     Args:
         attempt: which one of the run, from 1.
         hosts: the host name of every rank.
-        loggers: made in code, beside those of the config.
+        open_loggers: starts the loggers of rank 0, as one.
     """
 
-    def __init__(self, setup: "Setup", attempt: int, hosts: list[str], loggers: Sequence[Logger] = ()) -> None:
+    def __init__(self, setup: "Setup", attempt: int, hosts: list[str], open_loggers: Callable[[Facts], Logger]) -> None:
         self._setup, self._attempt, self._hosts = setup, attempt, hosts
         self._suspects: set[int] = set()
         self._earlier = read_result(setup.run)
@@ -46,17 +45,17 @@ class Recorder:
         self._data_wait = DataWait()
         if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the rows beyond the checkpoint are taken back
-        self._loggers = self._open(loggers)
+        self._loggers = self._open(open_loggers)
         self._write("running")
 
-    def _open(self, given: Sequence[Logger]) -> Logger:
+    def _open(self, open_loggers: Callable[[Facts], Logger]) -> Logger:
         """Start the loggers on rank 0; what is wrong with them ends all ranks."""
         setup, opened = self._setup, [Logger()]
         progress = setup.state.progress
         facts = Facts(
             setup.run, setup.plan.total_steps, progress.step, progress.evaluated, _details(setup, self._attempt)
         )
-        setup.group.from_main(lambda: opened.append(open_loggers(setup.cfg, facts, given)))
+        setup.group.from_main(lambda: opened.append(open_loggers(facts)))
         return opened[-1]
 
     def tick(self) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.rules.refusals import refused_at_the_beginning
-from dist_train.config.rules.resume_keys import changes
+from dist_train.config.rules.resume_keys import changed_keys
 from dist_train.config.schema import Config
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
-from dist_train.data.overlap import check_overlap
+from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import FROZEN
 from dist_train.run.folder import RunDir
@@ -97,7 +97,7 @@ def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
 
 
 def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    differing = changes(then, now)
+    differing = changed_keys(then, now)
     if differing:
         raise ConfigError(
             f"{path} belongs to a run with other arithmetic: {'; '.join(differing)}. "

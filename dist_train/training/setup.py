@@ -16,14 +16,16 @@ from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
 from dist_train.data.changed_files import save_listing
 from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
-from dist_train.data.index import DataIndex, read_index
+from dist_train.data.formats.dataset_objects import read_index
+from dist_train.data.index import DataIndex
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.backbones import GivenModel
-from dist_train.model.build import Network, build_model
+from dist_train.model.build import build_model
+from dist_train.model.network import Network
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
@@ -120,7 +122,7 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
         reseed(fold_in(cfg.run.seed, "init"), [group.device])
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given)
     network.module.to(group.device)
-    try_model(cfg, network, group.device, index.outputs)
+    try_model(cfg, network, group.device, index.outputs, given is not None)
     return network
 
 

@@ -16,6 +16,7 @@ from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.optimizer import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
+from dist_train.training.parts.unused import unused_in_a_step
 from dist_train.training.state import TrainState
 
 AHEAD = 64
@@ -76,6 +77,8 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
             if len(keys) > 1:
                 found = {name: value / len(keys) for name, value in found.items()}
             state.precision.backward(found["loss"])
+            if last and (unused := strategy.unused(stepper.wrapped)):
+                raise unused_in_a_step(unused, strategy.group.rank)
         parts.append({name: value.detach() for name, value in found.items()})
     extras = _added(parts)
     loss = extras.pop("loss")

@@ -1,4 +1,4 @@
-"""What was staged for a checkpoint takes its place with that one, and with no other."""
+"""A file staged for a checkpoint is published with that checkpoint and with no other."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Checkpoints are whole, verified, few; and a failing disk is told."""
+"""Checkpoints are complete, verified and limited in number; a failing disk gives a clear error."""
 
 import fcntl
 import json

@@ -1,4 +1,4 @@
-"""A table checks names, explains what it refuses, and finds the function of a row."""
+"""A table validates names, explains a refusal, and finds the function of a row."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""A function and a row add a loss, format, metric, schedule or head: the examples of docs/extending.md, trained with."""
+"""A function and one row add a loss, format, metric, schedule or head: the examples of docs/extending.md, used in training."""
 
 import importlib
 import json

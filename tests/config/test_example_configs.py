@@ -1,4 +1,4 @@
-"""The configs that we ship: each is read, is about what its header says, and opens with what a reader wants first."""
+"""The shipped configs are valid, match their headers, and begin with the command to run."""
 
 import subprocess
 import sys

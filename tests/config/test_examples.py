@@ -1,4 +1,4 @@
-"""The example configs that every installation carries."""
+"""The example configs that every installation contains."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_an_example_is_a_config_and_its_command_needs_no_clone(name: str, tmp_pa
 
 def test_an_unknown_example() -> None:
     with pytest.raises(
-        ConfigError, match=r"--example vit_head: there is no such example; did you mean vit_head_only\?"
+        ConfigError, match=r"--example vit_head: no example has this name; did you mean vit_head_only\?"
     ):
         example("vit_head")
     with pytest.raises(ConfigError, match="use one of: flowers, "):

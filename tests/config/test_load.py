@@ -32,7 +32,7 @@ def test_overrides_replace_values_of_the_file(tree: dict[str, Any], tmp_path: Pa
         ("- a\n- b", "must hold sections"),
         ("# all commented out\n", "is empty"),
         ("run:\n\tname: a", "at line 2, column 1.*indent with spaces"),
-        ("run: {name: *.bias}", r"put quotes around text that begins with \*"),
+        ("run: {name: *.bias}", r"put quotes around text that starts with \*"),
         ("run: {[a]: b}", "unhashable key"),
         ("run: &a {name: *a}", "contains itself"),
         ("[" * 3000, "nested too deeply"),

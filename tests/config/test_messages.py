@@ -56,7 +56,7 @@ from tests.support.runs import changed
         ({"optim__lr": "1e-3"}, "`optim.lr` ('1e-3') must be a valid number; write it without quotes"),
         ({"optim__lr": math.inf}, "`optim.lr` (inf) must be a finite number"),
         ({"loss__class_weights": {0: 10.0}}, "`loss.class_weights.0` (0) must be a valid string; write it in quotes"),
-        ({1: 2}, "`1` is not a key: the file has run, model"),
+        ({1: 2}, "`1` is not a key: the keys of the file are run, model"),
     ],
 )
 def test_a_wrong_key_or_value_is_explained(tree: dict[str, Any], override: dict[Any, Any], words: str) -> None:

@@ -1,4 +1,4 @@
-"""The plan: cadences and epochs from steps alone."""
+"""The plan: batches, intervals and refusals."""
 
 from dist_train.config.plan import Plan
 

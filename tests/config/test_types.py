@@ -1,4 +1,4 @@
-"""Values of special kinds: paths, walltimes, sections."""
+"""Values of special types: paths, walltimes, sections."""
 
 from typing import Any
 

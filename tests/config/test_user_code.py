@@ -1,4 +1,4 @@
-"""``package.module:name`` is found as Python finds it, or explained."""
+"""``package.module:name`` is imported, or refused with an explanation."""
 
 import sys
 from pathlib import Path
@@ -18,9 +18,9 @@ def test_a_function_and_a_class() -> None:
     ("spec", "words"),
     [
         ("math", r"`loss.name` \(math\) must be package.module:name, such as my_code.parts:loss"),
-        ("nowhere.at_all:Loss", "there is no module nowhere; start from its folder or add that to PYTHONPATH"),
+        ("nowhere.at_all:Loss", "there is no module nowhere; start from its folder, or add its folder to PYTHONPATH"),
         ("math:nothing", r"`loss.name` \(math:nothing\): math has no nothing"),
-        ("math:pi", "must be a function or a class, and is float"),
+        ("math:pi", "must be a function or a class, not float"),
     ],
 )
 def test_what_cannot_be_loaded_is_explained(spec: str, words: str) -> None:

@@ -1,4 +1,4 @@
-"""Keys by their dotted names."""
+"""Config values by dotted key."""
 
 from typing import Any
 

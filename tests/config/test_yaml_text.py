@@ -1,4 +1,4 @@
-"""YAML text means what a person reads, and survives being written and read."""
+"""YAML text has the documented meaning, and is read back after it was written."""
 
 from pathlib import Path
 from typing import Any

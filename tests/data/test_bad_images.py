@@ -1,4 +1,4 @@
-"""The limit of bad images holds over all ranks and all attempts together."""
+"""The limit of bad images counts over all ranks and all attempts."""
 
 from pathlib import Path
 from typing import Any

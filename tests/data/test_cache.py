@@ -1,4 +1,4 @@
-"""The decoded cache: built once on a node, whole or absent, checked, and exact."""
+"""The cache of decoded images: built once per node, complete or absent, verified, exact."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What is told of a data set that has changed since its run began."""
+"""Messages about a data set that has changed since its run began."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Batches by key, and what takes the place of bad images."""
+"""Batches by key, and replacements of bad images."""
 
 from pathlib import Path
 from typing import Any

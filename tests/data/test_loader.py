@@ -1,8 +1,7 @@
-"""Loaders: processes change nothing about batches, and their errors reach the user whole."""
+"""Loaders: the number of processes does not change the batches, and errors reach the user unchanged."""
 
 import json
 import multiprocessing
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,23 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from dist_train.config import Config, parse_config
 from dist_train.config.planning import make_plan
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import Cache
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.loader import (
-    MOST_WORKERS,
-    end_loaders,
-    evaluation_loader,
-    loader_processes,
-    on_device,
-    training_batches,
-)
+from dist_train.data.loader import end_loaders, evaluation_loader, on_device, training_loader
+from dist_train.data.pipeline import training_images, validation_images
+from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 from tests.support.runs import changed
 
 CPU = torch.device("cpu")
@@ -48,10 +43,17 @@ def first_batches(
 ) -> list[Any]:
     cfg, index, bad = parts(tree, **keys)
     plan = make_plan(cfg, len(index.train), 1)
-    batches = training_batches(cfg, plan, group(), index, NETWORK, bad, position, cache)
+    dataset = training_images(cfg, index, NETWORK, bad, cache)
+    sampler = StreamSampler(dataset, plan, 0, cfg.run.seed, position)
+    batches = on_device(training_loader(cfg.data, dataset, sampler, plan.micro_batch, CPU), CPU)
     found = [next(batches) for _ in range(count)]
     batches.close()  # type: ignore[attr-defined]
     return found
+
+
+def validation(cfg: Config, index: DataIndex, bad: BadImages) -> DataLoader[Any]:
+    images = validation_images(cfg, index, NETWORK, bad)
+    return evaluation_loader(cfg.data, images, EvaluationBatches(len(images), cfg.eval.batch_size, 0, 1), CPU)
 
 
 def equal(left: list[Any], right: list[Any]) -> bool:
@@ -79,7 +81,7 @@ def test_loading_leaves_the_generator_of_the_training_process_alone_with_workers
 @pytest.mark.parametrize("persistent", [True, False])
 def test_evaluation_can_be_repeated(tree: dict[str, Any], workers: int, persistent: bool) -> None:
     cfg, index, bad = parts(tree, data__workers=workers, data__persistent_workers=persistent)
-    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    loader = validation(cfg, index, bad)
     assert loader.persistent_workers == (persistent and workers > 0)
     assert loader.prefetch_factor == (4 if workers else None)
     first, second = (list(on_device(loader, CPU)) for _ in range(2))
@@ -95,7 +97,7 @@ def test_an_error_in_a_loader_process_is_one_sentence(tree: dict[str, Any], tmp_
     shutil.copytree(tree["data"]["root"], root)
     (root / "val" / "class_a" / "000.png").write_text("not found")
     cfg, index, bad = parts(tree, data__workers=workers, data__root=str(root))
-    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    loader = validation(cfg, index, bad)
     with pytest.raises(DataError, match=r"^cannot read the image .*val/class_a/000.png: cannot identify .*skip`$"):
         list(on_device(loader, CPU))
 
@@ -109,13 +111,13 @@ def test_loader_processes_tell_of_the_bad_images_they_met(tree: dict[str, Any], 
     cfg, index, bad = parts(
         tree, data__workers=2, data__root=str(root), data__bad_images="skip", data__max_bad_share=0.1
     )
-    list(on_device(evaluation_loader(cfg, group(), index, NETWORK, bad), CPU))
+    list(on_device(validation(cfg, index, bad), CPU))
     assert bad.report(group(), tmp_path / "bad.json") == 1
 
 
 def test_an_error_whose_traceback_is_kept_keeps_no_loader_process(tree: dict[str, Any]) -> None:
     cfg, index, bad = parts(tree, data__workers=2, data__persistent_workers=True)
-    loader = evaluation_loader(cfg, group(), index, NETWORK, bad)
+    loader = validation(cfg, index, bad)
     before = set(multiprocessing.active_children())
 
     def train() -> None:
@@ -138,21 +140,11 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
         "import json, sys\n"
         "from tests.data import test_loader as t\n"
         "cfg, index, bad = t.parts(json.loads(sys.argv[1]), data__workers=2)\n"
-        "from dist_train.data.loader import evaluation_loader, on_device\n"
-        "loader = t.keep = evaluation_loader(cfg, t.group(), index, t.NETWORK, bad)\n"
+        "from dist_train.data.loader import on_device\n"
+        "loader = t.keep = t.validation(cfg, index, bad)\n"
         "t.batches = on_device(loader, t.CPU)\n"
         "next(t.batches)\n"
         "print('left', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
-
-
-def test_processes_follow_the_cores_where_none_are_given(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    for given in (0, 3):
-        assert loader_processes(parse_config(changed(tree, data__workers=given)).data) == given
-    derived = parse_config(changed(tree, data__workers=None)).data
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert loader_processes(derived) == min(MOST_WORKERS, len(os.sched_getaffinity(0)))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
-    assert loader_processes(derived) == 1

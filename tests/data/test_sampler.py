@@ -1,4 +1,4 @@
-"""Which sample is read when: every property for many random plans."""
+"""The sampler: every property for many random plans."""
 
 import dataclasses
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What ranks do together, on real ranks."""
+"""Collectives on real ranks."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ import torch
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints, load
 from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.failure_kind import kind_of
 from dist_train.distributed.group import choose_strategy, joined
 from dist_train.errors import CommError, ConfigError, DataError
-from dist_train.training.failure import kind_of
 from tests.support.ranks import RankFailure, run_ranks
 from tests.support.runs import changed, rows, train
 

@@ -1,4 +1,4 @@
-"""Stops: all ranks at one step, whoever was told, whenever; and nothing is lost."""
+"""Stops: all ranks stop at the same step, whichever rank got the signal, and nothing is lost."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Who is slow, told from what each rank does alone."""
+"""Find the slow rank by the time that each rank needs alone."""
 
 import json
 import os

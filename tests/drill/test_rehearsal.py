@@ -1,4 +1,4 @@
-"""The fire drill: it finds nothing where nothing is lost, and says so where something is."""
+"""The drill reports no loss for a correct run, and a loss for a broken one."""
 
 import json
 from collections.abc import Sequence

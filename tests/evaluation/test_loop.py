@@ -1,4 +1,4 @@
-"""Evaluation is exact: every task prints the same digits at world sizes 1, 2 and 3, and best means best."""
+"""Evaluation is exact: every task gives the same digits at world sizes 1, 2 and 3."""
 
 import json
 from pathlib import Path
@@ -28,14 +28,14 @@ def _again(run: str) -> dict[str, float]:
     """Evaluate a run's best weights on the ranks that this process belongs to."""
     from dist_train.distributed.group import joined
     from dist_train.evaluation import metrics as scores
-    from dist_train.inference.evaluate_runs import score
-    from dist_train.inference.load_run import run_config
+    from dist_train.inference.evaluate_runs import _evaluation
+    from dist_train.inference.open_run import run_config
 
     computed: list[Any] = []
     real = scores._metrics
     scores._metrics = lambda *all_of_it: computed.append(all_of_it) or real(*all_of_it)  # type: ignore[func-returns-value]
     with joined(run_config(Path(run)).distributed) as group:
-        found = score(Path(run), "best", [], group, None, keep=False)
+        found = _evaluation(Path(run), "best", [], group, None, keep=False)
     assert found is not None
     assert len(computed) == group.is_main, "torchmetrics costs a second and 90 MB: for one rank, not for each"
     return found[0].scores

@@ -1,4 +1,4 @@
-"""The description of a model: its parts, its FLOPs, on lines that fit a terminal."""
+"""The description of a model: parts and FLOPs, on lines that fit a terminal."""
 
 from typing import Any
 

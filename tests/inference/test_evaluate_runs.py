@@ -1,4 +1,4 @@
-"""``python -m dist_train.evaluate``: the run's own digits, tables, pictures, ensembles."""
+"""``python -m dist_train.evaluate``: the digits of the run, tables, pictures, ensembles."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``python -m dist_train.export``: files that other programs load, and that compute the same."""
+"""``python -m dist_train.export``: other programs load the files and compute the same."""
 
 import re
 from pathlib import Path
@@ -13,6 +13,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from dist_train.data.augment.frame import Frame
 from dist_train.errors import DistTrainError
 from dist_train.export import main
 from dist_train.inference import export_run as exports
@@ -49,6 +50,21 @@ def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: 
         (found,) = session.run(None, {"images": images.numpy()})
         with torch.no_grad():
             assert np.abs(np.asarray(found) - model(images).numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (Frame("center", 224, 248), {"resize_shorter_side_to": 248, "crop_middle": 224}),
+        (Frame("squash", 224, 248), {"resize_to": [224, 224]}),
+        (
+            Frame("pad", 224, 224, (1, 2, 3)),
+            {"resize_longer_side_to": 224, "pad_to": [224, 224], "pad_colour": [1, 2, 3]},
+        ),
+    ],
+)
+def test_how_to_make_an_image_square_is_described(frame: Frame, expected: dict[str, Any]) -> None:
+    assert exports._geometry(frame) == expected
 
 
 def test_a_file_that_computes_something_else_is_an_error(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a model says of files, folders and PIL images; what an image goes through before."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from dist_train.errors import DataError
 from dist_train.inference.load_run import load_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
 from dist_train.run.predictions import load_predictions
+from tests.support.deep_images import make_deep_folder
 from tests.support.pictures import NAMES
+from tests.support.runs import changed, train
 
 
 def test_the_transform_is_what_an_evaluation_uses(path: Path, image_folder: Path) -> None:
@@ -62,7 +65,7 @@ def test_the_error_of_an_image_stands_in_its_place(path: Path, image_folder: Pat
     run = load_run(path, device="cpu")
     (tmp_path / "bad.jpg").write_text("not an image")
     good = image_folder / "val" / "class_a" / "000.png"
-    predictor = Predictor(run.config, run.network, run.classes, run.device)
+    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     images = [good, tmp_path / "bad.jpg", good, tmp_path / "bad.jpg"]
     found = list(predictor(images_of(images), batch_size=3))
     assert [isinstance(one, Prediction) for one in found] == [True, False, True, False]
@@ -73,3 +76,29 @@ def test_an_image_of_any_mode(path: Path) -> None:
     run = load_run(path, device="cpu")
     grey = Image.fromarray(np.full((40, 50), 77, np.uint8))
     assert torch.equal(run.transform(grey), run.transform(grey.convert("RGB")))
+
+
+@pytest.mark.parametrize("crop", ["squash", "pad"])
+def test_the_whole_image_is_seen_as_the_evaluation_saw_it(tree: dict[str, Any], image_folder: Path, crop: str) -> None:
+    trained = train(tree, augment={"crop": "random_resized"}, eval__crop=crop, train__epochs=1)
+    run, kept = load_run(trained, device="cpu"), load_predictions(trained / "predictions.npz")
+    assert kept is not None
+    found = [one.label for one in run.predict(image_folder / "val")]
+    assert found == [NAMES[number] for number in kept.pred_N]
+    edge = np.zeros((40, 80, 3), dtype=np.uint8)
+    edge[:, :8] = 255  # which a middle would not show
+    assert run.transform(Image.fromarray(edge)).unique().numel() > 2
+
+
+def test_deep_images_are_seen_as_training_saw_them(tree: dict[str, Any], tmp_path: Path) -> None:
+    root = make_deep_folder(tmp_path / "deep")
+    trained = train(changed(tree, data__root=str(root), train__global_batch=6), train__epochs=1)
+    run = load_run(trained, device="cpu")
+    file = root / "val" / "class_a" / "003.png"
+    with Image.open(file) as image:
+        values = np.asarray(image)
+        assert torch.equal(run.transform(image), run.transform(file))
+    in_8_bits = Image.fromarray((values // 16).astype(np.uint8))
+    assert torch.equal(run.transform(file), run.transform(in_8_bits))
+    with pytest.raises(DataError, match=r"cannot take the image .*: 16 of its 16 values are NaN"):
+        run.transform(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)))

@@ -1,4 +1,4 @@
-"""What is found before any GPU time is spent; and that the check writes nothing."""
+"""``--check`` finds errors before GPU time is spent, and writes nothing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The launcher as a user calls it."""
+"""Call the launcher as a user does."""
 
 import os
 import subprocess

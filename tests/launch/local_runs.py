@@ -1,4 +1,4 @@
-"""Runs of ``--cluster local`` with the stand-in trainer: what lies in their folder."""
+"""Runs of ``--cluster local`` with the stand-in trainer: read their folders."""
 
 import json
 import time

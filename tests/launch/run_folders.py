@@ -1,4 +1,4 @@
-"""Run folders written by the same code that the trainer uses, and ``launch/compare.py`` on them."""
+"""Write run folders by the trainer's own code, and call ``launch/compare.py`` on them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""``launch/compare.py``: the table, its order, its files, what is left out."""
+"""``launch/compare.py``: table, order, files, runs that are left out."""
 
 import csv
 import json
@@ -47,12 +47,12 @@ def test_no_torch_and_no_wandb_is_imported(tmp_path: Path) -> None:
     [
         (lambda run: run.config.unlink(), "there is no config.yaml"),
         (lambda run: run.config.write_text("a: [1"), "config.yaml cannot be read"),
-        (lambda run: run.config.write_text("words"), "config.yaml holds no sections"),
+        (lambda run: run.config.write_text("words"), "config.yaml has no sections"),
         (lambda run: run.result.write_text('{"status": "do'), "result.json cannot be read"),
-        (lambda run: run.metrics.write_bytes(b"\0\0\0\n"), "metrics.jsonl holds no row"),
-        (lambda run: run.result.write_text("[1]"), "its files do not hold what a run's do (AttributeError"),
-        (lambda run: run.provenance.write_text('{"attempts": 3}'), "its files do not hold what a run's do (TypeError"),
-        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "metrics.jsonl holds no row"),
+        (lambda run: run.metrics.write_bytes(b"\0\0\0\n"), "metrics.jsonl has no readable row"),
+        (lambda run: run.result.write_text("[1]"), "its files have unexpected content (AttributeError"),
+        (lambda run: run.provenance.write_text('{"attempts": 3}'), "its files have unexpected content (TypeError"),
+        (lambda run: run.metrics.write_text('{"split": "val", "step": 1e999}\n'), "metrics.jsonl has no readable row"),
     ],
 )
 def test_a_damaged_run_is_named_and_left_out(tmp_path: Path, damage: Any, reason: str) -> None:
@@ -68,7 +68,7 @@ def test_a_folder_of_runs_is_told_from_a_run(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "a")
     done = run_script(tmp_path / "runs")
     assert done.returncode == 1
-    assert f"it is a folder of runs: name them, as {tmp_path}/runs/*" in done.stderr
+    assert f"this folder contains runs: use {tmp_path}/runs/*" in done.stderr
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The comparison as a page and as a picture."""
+"""The comparison as an HTML page and as a picture."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""On which classes and images two runs disagree."""
+"""Classes and images on which two runs differ."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A clone, and an installed package: a copy of the two packages alone."""
+"""Paths in a clone and in an installed package."""
 
 import os
 import subprocess

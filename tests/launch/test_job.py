@@ -1,4 +1,4 @@
-"""What is submitted, checked before anything waits in a queue."""
+"""A job is checked before it is submitted."""
 
 from collections.abc import Callable
 from pathlib import Path

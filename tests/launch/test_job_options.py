@@ -1,4 +1,4 @@
-"""Every option reaches the job, and every default has one place."""
+"""Every option reaches the job, and every default is in one place."""
 
 import argparse
 import re

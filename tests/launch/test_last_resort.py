@@ -1,4 +1,4 @@
-"""The end of the batch script. That SLURM does its part is tested in ``tests/slurm``."""
+"""The end of the batch script. ``tests/slurm`` tests it on a real SLURM."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line, and the site's file under it."""
+"""The command line, and the cluster's file of defaults."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_a_site_file_gives_defaults_and_the_command_line_wins(tmp_path: Path) ->
     [
         ("gpu_per_node: 4", "`gpu_per_node` is not an option; did you mean `gpus_per_node`"),
         ("zzz: 4", "`zzz` is not an option; use one of: config, nodes, "),
-        ("[nodes]", "must hold options such as `nodes: 2`"),
+        ("[nodes]", "must contain options such as `nodes: 2`"),
         ("nodes: [", "cannot read --cluster-config"),
     ],
 )

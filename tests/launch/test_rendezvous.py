@@ -1,4 +1,4 @@
-"""Ids, ports and addresses of a task."""
+"""Ids, ports and addresses of a SLURM task."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Run folders as they are read for comparisons: live, damaged, restarted."""
+"""Run folders read for a comparison: live, damaged, restarted."""
 
 import json
 import os

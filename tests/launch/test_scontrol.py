@@ -1,4 +1,4 @@
-"""What is asked of SLURM: answers of sites that the test cluster cannot give."""
+"""Answers of SLURM that the test cluster cannot give."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command: errors before the queue, the dry run, sweeps. No SLURM is needed here."""
+"""The command: errors before the submission, dry run, sweeps. Needs no SLURM."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def test_dry_run_prints_script_command_and_plan(make_config: Callable[..., Path]
 
 def test_a_clone_takes_its_own_config_and_says_so_first(tmp_path: Path) -> None:
     done = launch("--nodes=2", "--dry-run", "--no-check")
-    assert done.stdout.splitlines()[0] == "no --config is given: taking configs/vit.yaml"
+    assert done.stdout.splitlines()[0] == "no --config given: using configs/vit.yaml"
     sweep = launch("--sweep=optim.lr=1,2", "--dry-run", "--no-check")
     assert (sweep.returncode, sweep.stdout) == (2, "")
     assert sweep.stderr == "error: --config FILE is missing: a sweep does not guess what it varies\n"

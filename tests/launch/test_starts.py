@@ -1,4 +1,4 @@
-"""What counts as progress between two starts."""
+"""Progress between two starts."""
 
 from pathlib import Path
 

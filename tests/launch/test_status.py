@@ -1,4 +1,4 @@
-"""The table of runs, from folders alone."""
+"""The table of runs, read from folders."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From options to sbatch. That real jobs run is tested in ``tests/slurm``."""
+"""From options to sbatch. ``tests/slurm`` runs real jobs."""
 
 import os
 import shlex
@@ -48,7 +48,7 @@ def test_a_refusal_of_sbatch_is_one_line(make_config: Callable[..., Path], tmp_p
         done = launch("--config", str(config), "--no-check", path=path)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
-        assert done.stderr.endswith("which --dry-run shows: sbatch: error: Invalid account or account/partition\n")
+        assert done.stderr.endswith("(--dry-run prints it): sbatch: error: Invalid account or account/partition\n")
 
 
 def test_without_submitit_the_error_says_what_to_install(make_config: Callable[..., Path]) -> None:
@@ -68,4 +68,4 @@ def test_half_a_slurm_is_none(make_config: Callable[..., Path], tmp_path: Path, 
     done = launch("--config", str(make_config()), "--no-check", path=str(tmp_path))
     missing = {"sbatch": "srun", "srun": "sbatch"}[present]
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: there is no {missing} here: use --cluster local")
+    assert done.stderr.startswith(f"error: this machine has no {missing}: use --cluster local")

@@ -1,4 +1,4 @@
-"""From a sweep's description to runs."""
+"""From the description of a sweep to its runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every way in which a start may end, and what follows."""
+"""The decision after every kind of end of a start."""
 
 import pytest
 

@@ -142,7 +142,7 @@ def test_a_folder_of_runs_is_not_taken_for_one_that_is_synced(run: RunDir, serve
     (run.path / "wandb" / "session.json").write_text("{}")
     done = sync(server, run.path.parent)
     assert done.returncode == 1
-    assert f"name them, as {run.path.parent}/*" in done.stderr
+    assert f"this folder contains runs: use {run.path.parent}/*" in done.stderr
 
 
 def test_folders_that_are_damaged_or_cannot_be_written_are_named(run: RunDir, server: WandbStub) -> None:

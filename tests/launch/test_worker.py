@@ -1,4 +1,4 @@
-"""A worker becomes the trainer, and gets a signal when its agent is gone."""
+"""A worker becomes the trainer, and gets a signal when its agent dies."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The moving average is what timm's is, buffers included."""
+"""The moving average equals timm's, buffers included."""
 
 import timm
 import torch

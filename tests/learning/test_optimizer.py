@@ -1,4 +1,4 @@
-"""Which parameters go where, and which optimizer they meet."""
+"""Parameter groups, and the optimizer that a config names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What each number format changes: dtypes, skipped steps, master weights, the switch for TF32."""
+"""Number formats: dtypes, skipped steps, master weights, TF32."""
 
 from collections.abc import Iterator
 from typing import Any

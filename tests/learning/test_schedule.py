@@ -1,4 +1,4 @@
-"""Schedules: pure functions of the step, the same as torch's where torch has them."""
+"""Schedules are pure functions of the step, and equal torch's where torch has them."""
 
 import itertools
 import math

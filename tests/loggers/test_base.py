@@ -1,4 +1,4 @@
-"""A logger of one's own in whole runs: every row once, whatever kills the run."""
+"""A user's logger in whole runs gets every row once, whatever kills the run."""
 
 import json
 import os

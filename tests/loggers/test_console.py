@@ -1,4 +1,4 @@
-"""Rows fit a terminal, and nothing lands on the progress bar."""
+"""Rows fit a terminal, and never overlap the progress bar."""
 
 import doctest
 import os
@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from dist_train.loggers import console
-from dist_train.loggers.console import CLOCK, describe_row
-from dist_train.system.terminal import COLUMNS
+from dist_train.loggers.console import describe_row
+from dist_train.system.terminal import CLOCK, COLUMNS
 from tests.support.runs import changed
 
 BAR = "10 ["

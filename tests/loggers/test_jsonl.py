@@ -1,4 +1,4 @@
-"""``metrics.jsonl`` holds each row once, after any number of restarts."""
+"""``metrics.jsonl`` has each row once, after any number of restarts."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Which loggers a run has, and what happens when one of them fails."""
+"""The loggers of a run, and a logger that fails."""
 
 import logging
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_logger_that_fails_is_left_out_with_one_warning(
         loggers.file(Path())
         loggers.close("done")
     assert broken.calls == 1
-    assert caplog.text.count("Broken failed and gets nothing more until the next start") == 1
+    assert caplog.text.count("Broken failed and gets no more rows until the next start") == 1
 
 
 def test_the_record_itself_may_not_fail() -> None:

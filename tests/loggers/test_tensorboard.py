@@ -1,4 +1,4 @@
-"""TensorBoard's event files, read back by its own reader."""
+"""TensorBoard's event files, read by TensorBoard's own reader."""
 
 from pathlib import Path
 from typing import Any

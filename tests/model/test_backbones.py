@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.backbones import list_models
-from dist_train.model.build import Network, build_model
+from dist_train.model.build import build_model
+from dist_train.model.network import Network
 
 
 def build(size: int | None = 32, outputs: int = 3, **options: Any) -> Network:

@@ -1,4 +1,4 @@
-"""A model with its head: where its first weights come from, and that it trains."""
+"""Models by name and of the user: size, head, training, evaluation, first weights."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import torchvision
 
 from dist_train.config import parse_config
 from dist_train.config.sections.model import HeadConfig, ModelConfig
-from dist_train.model.build import Network, build_model
+from dist_train.model.build import build_model
+from dist_train.model.network import Network
 from dist_train.model.weights import save_weights
 from tests.support.ranks import collect, start_ranks
 from tests.support.runs import changed, folder, rows, train

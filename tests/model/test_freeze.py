@@ -1,4 +1,4 @@
-"""What is frozen, what is not, and what frozen means."""
+"""Which parameters are frozen, and how frozen modules behave."""
 
 from typing import Any
 

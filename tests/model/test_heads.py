@@ -1,13 +1,20 @@
 """Every kind of head on every kind of classifier layer."""
 
+import math
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 from torch import nn
 
 from dist_train.config.sections.model import HeadConfig, ModelConfig
 from dist_train.errors import ConfigError
+from dist_train.model.backbones import create
 from dist_train.model.build import build_model
-from dist_train.model.heads import head_parameters, last_layer, set_head
+from dist_train.model.heads import head_parameters, set_head
+from dist_train.model.layers import last_layer
+from dist_train.model.weights import save_weights
 
 
 def plain(width: int = 8, outputs: int = 3) -> nn.Sequential:
@@ -77,6 +84,77 @@ def test_dropout_keeps_the_layer_its_weights_and_its_names() -> None:
     assert "dropout=0.5" in repr(module[3])
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "size"),
+    [
+        ("timm", "test_efficientnet", 32),
+        ("timm", "resnetv2_18", 32),  # a 1 x 1 convolution
+        ("timm", "deit_tiny_distilled_patch16_224", 32),  # two heads
+        ("torchvision", "googlenet", 64),  # auxiliary heads
+    ],
+)
+@pytest.mark.parametrize("head", [HeadConfig(), HeadConfig(dropout=0.2), HeadConfig(name="mlp", hidden=(6,))])
+def test_a_new_head_starts_at_zero(source: str, name: str, size: int, head: HeadConfig) -> None:
+    """So each class gets the same score, and the first loss is ln K."""
+    cfg = ModelConfig(source=source, name=name, pretrained=False, head=head)  # type: ignore[arg-type]
+    module = build_model(cfg, 5, size).module.train()
+    found = module(torch.randn(2, 3, size, size))
+    for outputs in found if isinstance(found, tuple) else (found,):
+        assert outputs is not None
+        assert torch.count_nonzero(outputs) == 0
+    assert nn.functional.cross_entropy(torch.zeros(2, 5), torch.tensor([0, 3])).item() == pytest.approx(math.log(5))
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_init_timm_is_the_init_of_the_library(head: str) -> None:
+    def built(init: str) -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        cfg = ModelConfig(name="test_efficientnet", pretrained=False, head=HeadConfig(name=head, init=init))  # type: ignore[arg-type]
+        return build_model(cfg, 5, 32).module.state_dict()
+
+    kept, zeroed = built("timm"), built("zeros")
+    differing = {name for name in kept if not torch.equal(kept[name], zeroed[name])}
+    last = "classifier" if head == "linear" else "classifier.2"
+    assert differing <= {f"{last}.weight", f"{last}.bias"}
+    assert f"{last}.weight" in differing
+    if head == "linear":
+        torch.manual_seed(3)
+        expected = timm.create_model("test_efficientnet", num_classes=5).state_dict()
+        assert torch.equal(kept["classifier.weight"], expected["classifier.weight"])
+
+
+def own(num_classes: int) -> nn.Module:
+    return plain(outputs=num_classes)
+
+
+def test_a_model_of_your_own_keeps_its_init_but_not_in_new_layers() -> None:
+    name = "tests.model.test_heads:own"
+    linear = build_model(ModelConfig(name=name, pretrained=False), 3, 32).module
+    mlp = build_model(ModelConfig(name=name, pretrained=False, head=HeadConfig(name="mlp")), 3, 32).module
+    assert torch.count_nonzero(linear.get_parameter("3.weight"))
+    assert not torch.count_nonzero(mlp.get_parameter("3.3.weight"))
+    assert torch.count_nonzero(mlp.get_parameter("3.0.weight"))
+
+
+@pytest.mark.parametrize(("outputs", "kept"), [(1000, True), (5, False)])
+def test_a_published_head_with_as_many_outputs_is_kept(tmp_path: Path, outputs: int, kept: bool) -> None:
+    published = timm.create_model("test_vit").state_dict()
+    save_weights(tmp_path / "w.safetensors", published)
+    overlay = {"file": str(tmp_path / "w.safetensors"), "custom_load": False, "source": ""}
+    backbone = create(ModelConfig(name="test_vit"), outputs, None, overlay)
+    assert backbone.new_head != kept
+    set_head(backbone.module, backbone.heads, HeadConfig(), backbone.new_head)
+    weight = backbone.module.get_parameter("head.weight")
+    assert torch.equal(weight, published["head.weight"]) if kept else not torch.count_nonzero(weight)
+
+
+def test_a_head_in_a_file_of_weights_is_kept(tmp_path: Path) -> None:
+    weights = timm.create_model("test_vit", num_classes=5).state_dict()
+    save_weights(tmp_path / "w.safetensors", weights)
+    cfg = ModelConfig(name="test_vit", weights=str(tmp_path / "w.safetensors"))
+    assert torch.equal(build_model(cfg, 5, None).module.get_parameter("head.weight"), weights["head.weight"])
+
+
 def test_regression_has_one_output_for_each_target() -> None:
     network = build_model(ModelConfig(name="test_resnet", pretrained=False, head=HeadConfig(name="mlp")), 2, 32)
     assert network.module(torch.zeros(3, 3, 32, 32)).shape == (3, 2)
@@ -84,15 +162,6 @@ def test_regression_has_one_output_for_each_target() -> None:
 
 def test_head_parameters_are_those_at_the_paths() -> None:
     assert head_parameters(plain(), ("3",)) == {"3.weight", "3.bias"}
-
-
-def test_a_last_layer_of_another_width_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"last layer \(3\) has 3 outputs, and the data needs 4; give the model a get_classifier"
-    ):
-        last_layer(plain(), 4)
-    with pytest.raises(ConfigError, match="no Linear or Conv2d layer"):
-        last_layer(nn.Sequential(nn.Flatten()), 4)
 
 
 def test_a_head_of_another_kind_is_refused() -> None:

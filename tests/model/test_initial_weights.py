@@ -1,4 +1,4 @@
-"""A weights file meets a model: what matches is taken, what does not is told, nothing at all is an error."""
+"""A weights file is loaded into a model: what matches is used, what does not is reported, no match is an error."""
 
 import logging
 from pathlib import Path
@@ -62,10 +62,33 @@ def test_a_head_of_another_shape_is_left_out_and_everything_unmatched_is_told(ca
         weights["conv1.weight" if "conv1.weight" in weights else "conv1.0.weight"],
     )
     assert torch.equal(target.state_dict()["fc.weight"], old_head)
-    assert "not in the file, kept random: bn1.bias, fc.bias, fc.weight" in caplog.text
-    assert "in the file, not used: ema.decay, fc.bias, fc.weight" in caplog.text
-    total = len(target.state_dict())
-    assert f"{total - 3} of {total} tensors from file.pth" in caplog.text
+    assert "not in the file, kept random: bn1.bias\n" in caplog.text
+    assert "in the file, not used: ema.decay\n" in caplog.text
+    total = sum(p.numel() for p in target.parameters())
+    there = total - sum(target.get_parameter(name).numel() for name in (*HEAD, "bn1.bias"))
+    assert f"weights: {there:,} of {total:,} parameters from file.pth" in caplog.text
+
+
+def test_counters_of_batchnorm_and_the_head_alone_are_not_missing(caplog: pytest.LogCaptureFixture) -> None:
+    weights = {name: t for name, t in resnet(outputs=5).state_dict().items() if not name.endswith("batches_tracked")}
+    target = resnet(seed=1)
+    total = sum(p.numel() for p in target.parameters())
+    head = sum(target.get_parameter(name).numel() for name in HEAD)
+    with caplog.at_level(logging.INFO):
+        load_initial(target, weights, HEAD, "file.pth")
+    assert [record.message for record in caplog.records] == [
+        f"weights: {total - head:,} of {total:,} parameters from file.pth; only the head is new"
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        load_initial(target, target.state_dict(), HEAD, "file.pth")
+    assert f"{total:,} of {total:,} parameters from file.pth; nothing is missing" in caplog.text
+
+
+def test_a_head_alone_is_no_fit() -> None:
+    weights = {name: tensor for name, tensor in resnet().state_dict().items() if name in HEAD}
+    with pytest.raises(ConfigError, match="does not fit the model"):
+        load_initial(resnet(), weights, HEAD, "x.pth")
 
 
 def test_a_file_of_another_model_is_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Published weights: from the cache, over a network that a local server plays, and without any."""
+"""Published weights from the cache, from a local server, and without a network."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""A few steps of arithmetic without any code of this repository: does this machine compute what another one did?"""
+"""A few steps of arithmetic without our code: does this machine compute the same as another one?"""
 
 import hashlib
 from typing import Any

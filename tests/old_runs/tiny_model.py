@@ -1,4 +1,4 @@
-"""A model of two thousand parameters, named in the configs as ``tests.old_runs.tiny_model:build``."""
+"""A model of two thousand parameters; configs name it ``tests.old_runs.tiny_model:build``."""
 
 from torch import nn
 

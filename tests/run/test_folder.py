@@ -1,4 +1,4 @@
-"""The names in a run folder, and what is said where it cannot be made."""
+"""Paths in a run folder, and errors if it cannot be created."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.errors import ConfigError
-from dist_train.run.folder import RunDir, told_as_config
+from dist_train.run.folder import RunDir, must_be_writable
 
 
 def test_no_two_things_share_a_name(tree: dict[str, Any]) -> None:
@@ -24,12 +24,12 @@ def test_a_folder_that_cannot_be_made_is_a_mistake_in_the_config(tmp_path: Path)
     (tmp_path / "runs").write_text("in the way")
     run = RunDir(tmp_path / "runs" / "a")
     wrong = rf"`run.output_dir` \({tmp_path}/runs\): .* Not a directory; choose another"
-    with pytest.raises(ConfigError, match=wrong), told_as_config(run):
+    with pytest.raises(ConfigError, match=wrong), must_be_writable(run):
         run.path.mkdir(parents=True)
 
 
 def test_an_error_that_may_pass_is_not(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="Stale"), told_as_config(RunDir(tmp_path)):
+    with pytest.raises(OSError, match="Stale"), must_be_writable(RunDir(tmp_path)):
         raise OSError(116, "Stale file handle")
 
 

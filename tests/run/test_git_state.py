@@ -1,4 +1,4 @@
-"""What git knows of the code, in a repository made for the test."""
+"""The git state of the code, in a repository made for the test."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.run.git_state import CODE, COPY_NOTE, MOST_NAMES, changes, git_state
+from dist_train.run.git_state import CODE, COPY_NOTE, MOST_NAMES, git_diff, git_state
 
 
 def git(folder: Path, *command: str) -> str:
@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_a_clean_checkout(checkout: Path) -> None:
     commit = git(checkout, "rev-parse", "HEAD").strip()
     assert git_state(checkout) == {"commit": commit, "dirty": False, "untracked": {"count": 0, "names": []}}
-    assert changes(checkout, "dist_train") == ""
+    assert git_diff(checkout, "dist_train") == ""
 
 
 def test_changes_and_untracked_files_are_told_apart(checkout: Path) -> None:
@@ -44,7 +44,7 @@ def test_changes_and_untracked_files_are_told_apart(checkout: Path) -> None:
     assert state is not None
     assert state["dirty"] is True
     assert state["untracked"] == {"count": 2, "names": ["data/", "my model.py"]}, "a folder is one name"
-    assert "+changed = True" in changes(checkout, "dist_train")
+    assert "+changed = True" in git_diff(checkout, "dist_train")
 
 
 def test_many_names_are_counted(checkout: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_live_owner_on_this_host_is_respected_a_dead_one_is_not(tmp_path: Path
     holder = _holder(path)
     try:
         with pytest.raises(
-            ConfigError, match=rf"is being worked on by process {holder.pid} on host .*choose another `run\.name`"
+            ConfigError, match=rf"process {holder.pid} on host .* is working on the run .*choose another `run\.name`"
         ):
             RunLock(path).acquire()
     finally:
@@ -131,7 +131,7 @@ def test_an_owner_that_was_taken_for_dead_leaves_the_run_to_the_new_one(
     os.kill(inside, signal.SIGCONT)
     assert contained.wait(10) == 1
     assert contained.stdout is not None
-    assert f"was taken over by process {os.getpid()} on host" in contained.stdout.read()
+    assert f"process {os.getpid()} on host {os.uname().nodename} took over {tmp_path}" in contained.stdout.read()
     assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
     lock.release()
 

@@ -1,4 +1,4 @@
-"""The one reader of ``metrics.jsonl``: half lines, damage, rewinding, long files."""
+"""The reader of ``metrics.jsonl``: half lines, damage, rewinding, long files."""
 
 import json
 from pathlib import Path

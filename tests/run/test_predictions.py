@@ -1,4 +1,4 @@
-"""``predictions.npz``: written by one run, read by W&B's tables and by compare."""
+"""``predictions.npz``: written by a run, read by W&B's tables and by compare."""
 
 from pathlib import Path
 

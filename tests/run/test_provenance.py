@@ -1,4 +1,4 @@
-"""What a start notes of itself."""
+"""What a start records about itself."""
 
 import json
 import os

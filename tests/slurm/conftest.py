@@ -1,4 +1,4 @@
-"""The test cluster; its absence is loud."""
+"""The test cluster; a missing one is reported clearly."""
 
 import fcntl
 import os

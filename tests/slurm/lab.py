@@ -1,4 +1,4 @@
-"""Real jobs on the test cluster, watched from outside: for the tests here and for ``benchmarks/slurm_faults.py``."""
+"""Real jobs on the test cluster, observed from outside: for the tests here and for ``benchmarks/slurm_faults.py``."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`slurm/*.sbatch` run the same supervisor. Minutes: `slow`."""
+"""`slurm/*.sbatch` run the same supervisor. They take minutes: `slow`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The commands that follow training, each in a process of its own."""
+"""The commands that follow a training, each in its own process."""
 
 import contextlib
 import io

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.index import Split
+from dist_train.data.split import Split
 
 
 def data_config(root: Path, **keys: Any) -> DataConfig:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dist_train.data.index import Split
+from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 

@@ -1,4 +1,4 @@
-"""Short runs that have much of what happens on a GPU between them, for test_gpu.py and test_fake_cuda.py."""
+"""Short runs that together use most features of a GPU, for test_gpu.py and test_fake_cuda.py."""
 
 from pathlib import Path
 from typing import Any

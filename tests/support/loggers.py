@@ -1,4 +1,4 @@
-"""Loggers of one's own, as a user would write them: named in ``log.loggers`` by tests."""
+"""Loggers as a user would write them; tests name them in ``log.loggers``."""
 
 import json
 from pathlib import Path

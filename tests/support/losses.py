@@ -1,4 +1,4 @@
-"""A batch of outputs with targets of each kind, and losses as a config names them."""
+"""A batch of outputs with targets of each kind, and losses built from a config."""
 
 from typing import Any
 

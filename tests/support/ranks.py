@@ -1,4 +1,4 @@
-"""Real ranks for tests: processes that join a process group, forked from a server that has torch imported."""
+"""Real ranks for tests: processes of one process group, forked from a server that has imported torch."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Whole runs for tests, and what they leave behind."""
+"""Whole runs for tests, and the files that they write."""
 
 import copy
 import hashlib

@@ -1,4 +1,4 @@
-"""CSV tables about the images of the ``image_folder`` fixture."""
+"""CSV tables for the images of the ``image_folder`` fixture."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the W&B tests share: a fake trainer to start and kill, and what segments and server then hold."""
+"""Shared by the W&B tests: a fake trainer to start and kill, and readers of segments and server."""
 
 import json
 import os

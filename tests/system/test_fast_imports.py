@@ -1,4 +1,4 @@
-"""Quick imports leave everything behind as it was."""
+"""Quick imports restore everything that they change."""
 
 import gc
 import importlib

@@ -1,4 +1,4 @@
-"""Who descends from whom, and who dies with whom."""
+"""Process trees, and processes that end with their parents."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""How the user called the program."""
+"""The name by which the user called the program."""
 
 import sys
 

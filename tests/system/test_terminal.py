@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import EXIT_USER, ConfigError, DataError, TooBigError
-from dist_train.system.terminal import can_write, log_to_console, positive, report, told_as_output
+from dist_train.system.terminal import check_output, log_to_console, positive, report, writing_output
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "x"])
@@ -21,16 +21,16 @@ def test_numbers_of_things_are_whole_and_above_0(text: str) -> None:
 
 
 def test_an_output_that_cannot_be_written_is_a_mistake_in_the_command(tmp_path: Path) -> None:
-    can_write("--json", tmp_path / "new" / "a.json")
+    check_output("--json", tmp_path / "new" / "a.json")
     assert (tmp_path / "new").is_dir(), "the folder is there, the file is not"
     assert not (tmp_path / "new" / "a.json").exists()
     (tmp_path / "file").touch()
     for path, words in ((tmp_path, "Is a directory"), (tmp_path / "file" / "a.json", "Not a directory|File exists")):
         with pytest.raises(ConfigError, match=rf"--json \({path}\) cannot be written: {words}"):
-            can_write("--json", path)
+            check_output("--json", path)
     with (
         pytest.raises(ConfigError, match=r"--out \(a\) cannot be written: the disk"),
-        told_as_output("--out", Path("a")),
+        writing_output("--out", Path("a")),
     ):
         raise OSError("the disk")
 

@@ -1,4 +1,4 @@
-"""One attempt: how long it may take, how it ends, and what it leaves for the next."""
+"""One attempt: time limit, endings, and the files for the next attempt."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How a failure is told, and whose ``result.json`` it is."""
+"""Messages of failures, and which start may write ``result.json``."""
 
 import os
 import signal
@@ -13,10 +13,11 @@ import yaml
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dist_train.config import parse_config
+from dist_train.distributed.failure_kind import kind_of
 from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_result
-from dist_train.training.failure import explained, kind_of, note_failure, tell_torchrun
+from dist_train.training.failure import explained, note_failure, tell_torchrun
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder

@@ -1,4 +1,4 @@
-"""What a run records of itself: columns of its rows, ``result.json``, and what it says."""
+"""What a run records: columns of its rows, ``result.json``, log lines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""All parts of a run, built in the order in which it must happen."""
+"""Setup: DataParallel, DDP's buckets, deterministic algorithms."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What counts as the best evaluation, when early stopping ends a run, and old checkpoints' progress."""
+"""The best evaluation, early stopping, and the progress in old checkpoints."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""What a step takes from its number alone, and that it leaves no gradient behind."""
+"""A step depends on its number alone, and leaves no gradient."""
 
 from typing import Any
 

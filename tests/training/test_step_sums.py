@@ -1,4 +1,4 @@
-"""Running sums over steps, and which of two scores is the better."""
+"""Running sums over steps, and the better of two scores."""
 
 import math
 

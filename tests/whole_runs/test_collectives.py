@@ -1,4 +1,4 @@
-"""Gradients meet once an optimizer step, however many micro-batches it has."""
+"""Gradients are reduced once per optimizer step, with any number of micro-batches."""
 
 from typing import Any
 

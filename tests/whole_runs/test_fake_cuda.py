@@ -122,7 +122,8 @@ def test_what_cannot_be_deterministic_is_named(short: dict[str, Any]) -> None:
 def _every_operation() -> list[str]:
     """Every operation of RandAugment both ways, each for two samples; crops and flips; in deterministic mode."""
     from dist_train.data.augment.draws import CODES, Draws
-    from dist_train.data.augment.randaugment_device import DeviceOperations, packed
+    from dist_train.data.augment.packed_draws import packed
+    from dist_train.data.augment.randaugment_device import DeviceOperations
     from tests.data.augment.test_on_cpu import augment
 
     torch.use_deterministic_algorithms(True)
@@ -178,7 +179,7 @@ def test_no_loss_waits_for_the_gpu() -> None:
 
 
 def _scores() -> list[str]:
-    from dist_train.data.index import Split
+    from dist_train.data.split import Split
     from dist_train.evaluation.metrics import SampleScores
 
     torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""A short fuzz in every run of the suite; ``python -m tests.whole_runs.fuzz --kills 200`` is the long one."""
+"""A short fuzz; ``python -m tests.whole_runs.fuzz --kills 200`` is the long one."""
 
 from pathlib import Path
 

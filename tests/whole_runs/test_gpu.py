@@ -1,4 +1,4 @@
-"""What only a GPU shows: loss scaling, no waiting, exact resumes, NCCL, compilation, SyncBN between two ranks."""
+"""What only a GPU shows: loss scaling, no host syncs, exact resumes, NCCL, compilation, SyncBN between two ranks."""
 
 import json
 import os

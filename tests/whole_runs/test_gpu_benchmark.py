@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py counts, and that a part that fails costs itself alone."""
+"""What benchmarks/gpu.py counts; a part that fails does not stop the others."""
 
 import time
 import warnings

@@ -1,4 +1,4 @@
-"""A rank that hangs: the others give up in time, show where they wait, and the run comes back."""
+"""A rank hangs: the others stop after the timeout and print where they wait; the run can resume."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Train and eval modes over a whole run: dropout, norms, drop path, and whose weights are evaluated."""
+"""Train and eval modes in a whole run: dropout, norms, drop path, and which weights are evaluated."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from dist_train.checkpoint.store import load
 from dist_train.config import Config, parse_config
 from dist_train.distributed.group import joined
 from dist_train.distributed.stop import StopRequest
+from dist_train.loggers.base import Logger
 from dist_train.model.weights import load_weights
 from dist_train.training.loop import evaluate_now
 from dist_train.training.recorder import Recorder
@@ -34,7 +35,7 @@ def modes_around_an_evaluation(cfg: Config) -> tuple[set[str], set[str], set[str
 
         before = training()
         hook = model.register_forward_pre_hook(look)
-        evaluate_now(setup, Recorder(setup, 1, ["localhost"]), StopRequest(group))
+        evaluate_now(setup, Recorder(setup, 1, ["localhost"], lambda facts: Logger()), StopRequest(group))
         hook.remove()
         setup.checkpoints.close()
         return before, set().union(*seen), training()

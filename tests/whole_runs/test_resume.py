@@ -1,4 +1,4 @@
-"""The promise: N steps straight = k steps + resume, bit for bit, at any k and world size."""
+"""The promise: N steps = k steps + resume, bit for bit, at any k and world size."""
 
 import shutil
 from typing import Any

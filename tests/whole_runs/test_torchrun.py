@@ -1,4 +1,4 @@
-"""What real torchrun does with a rank that dies, and ranks with a torchrun that dies."""
+"""Real torchrun: a rank dies, or torchrun dies."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Whole runs: what they leave behind, how they fail, how they come back."""
+"""Whole runs: their files, their failures, their resumes."""
 
 import json
 import os

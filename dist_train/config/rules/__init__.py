@@ -1,1 +1,1 @@
-"""What is said about a config: refused, advised, migrated from older versions, compared at a resume."""
+"""Rules about configs: refusals, warnings, migrations from older versions, and keys that a resume compares."""

@@ -1,4 +1,4 @@
-"""Warnings about a config that is allowed: keys without an effect, and lengths that do not fit together."""
+"""Warnings about a valid config: keys without effect, and lengths that do not fit together."""
 
 from collections.abc import Callable, Iterator
 
@@ -27,15 +27,16 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "eval.every_epochs": (lambda c: c.eval.every_steps is None, "`eval.every_steps` is null"),
     "eval.weights": (lambda c: c.train.ema is not None, "`train.ema` is set"),
 }
-"""Keys that have an effect only with another one: whether they have one, and when. Keys that only some alternatives of a
-choice read are not here: the rows of ``choices.py`` name them."""
+"""Key -> (whether the config lets it have an effect, that condition in words).
+
+Keys that only some alternatives of a choice read are not here: the rows of ``choices.py`` name them."""
 
 
 def advise(cfg: Config, plan: Plan, outputs: int) -> list[str]:
-    """Return one sentence for each; none of them ends a run.
+    """Return one warning per problem. A warning never stops a run.
 
     Args:
-        outputs: classes, or targets of a regression.
+        outputs: number of classes, or of targets in a regression.
     """
     return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan)]
 
@@ -60,7 +61,7 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
     ema, schedule, steps = cfg.train.ema, cfg.schedule, plan.total_steps
     if ema is not None and cfg.eval.weights == "ema" and 1 / (1 - ema) > steps:
         yield (
-            f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, and the run has {steps}: the averaged "
+            f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, but the run has {steps}: the averaged "
             f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
         )
     if schedule.warmup_epochs and plan.warmup_steps == steps:
@@ -69,6 +70,6 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
     if schedule.name in ("step", "multistep") and first >= plan.epoch(steps):
         key = "step_epochs" if schedule.name == "step" else "milestones"
         yield (
-            f"`schedule.{key}`: the first step would be at epoch {first:g}, and the run ends at {plan.epoch(steps):g}: the "
-            "learning rate never falls; use an earlier one"
+            f"`schedule.{key}`: the learning rate would first drop at epoch {first:g}, but the run ends at epoch "
+            f"{plan.epoch(steps):g}: it never drops; use an earlier epoch"
         )

@@ -1,9 +1,9 @@
-"""What configs and checkpoints of older versions mean today.
+"""Translate configs and checkpoints of older versions to the current keys.
 
-- A key was renamed, re-typed or removed: a row in ``MIGRATIONS``. It counts for every config that is read.
-- A key was added that changes the weights: a row in ``BEFORE``, the value that the code before it behaved as. It counts
-  for what a run has recorded (its ``config.yaml`` and checkpoints), where a missing key means older code. In a config
-  that a user writes, a missing key means today's default.
+- You rename a key, remove it or change its type: add a row to ``MIGRATIONS``. It applies to every config that is read.
+- You add a key that changes the weights: add a row to ``BEFORE`` with the value that matches the code without the key. It
+  applies to what a run has recorded (its ``config.yaml`` and checkpoints), where a missing key means older code. In a
+  config that a user writes, a missing key means the current default.
 """
 
 import copy
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dist_train.config.schema import Config
-from dist_train.config.values import every_key, set_value, value_of
+from dist_train.config.values import set_value, value_of
 from dist_train.errors import ConfigError
 
 
@@ -22,12 +21,12 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Migration:
-    """A key that older versions knew under another name, or with other values.
+    """A key that had another name or other values in older versions.
 
     Attributes:
         since: the version that changed it.
         old, new: dotted keys; ``new`` is None where the key is gone, the same as ``old`` where its type changed.
-        value: from the old value to today's. Where the name is the same, it must return today's values as they are.
+        value: converts the old value. Where the name stays the same, it must return current values unchanged.
     """
 
     since: str
@@ -38,18 +37,24 @@ class Migration:
 
 MIGRATIONS: tuple[Migration, ...] = ()
 
-BEFORE: dict[str, Any] = {"loss.objective": None, "loss.objective_options": {}, "eval.crop": "auto"}
+BEFORE: dict[str, Any] = {
+    "augment.transforms": [],
+    "eval.crop": "auto",
+    "loss.objective": None,
+    "loss.objective_options": {},
+    "model.head.init": "timm",
+}
 """Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
 
 
 def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:
-    """Return a config of any version, as nested tables, with today's keys.
+    """Return a config of any version, as nested dicts, with the current keys.
 
     Args:
-        of_a_run: a run has recorded it: keys that it lacks mean the behaviour of then.
+        of_a_run: a run has recorded this config: a missing key gets its value in ``BEFORE``.
 
     Raises:
-        ConfigError: a key is given under its old and its new name.
+        ConfigError: a key is given under both its old and its new name.
     """
     tree = copy.deepcopy(tree)
     for step in MIGRATIONS:
@@ -60,36 +65,27 @@ def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:
     return tree
 
 
-def migrated_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint keeps of its config, by dotted key, with today's keys."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        set_value(tree, key, value)
-    tree = migrated(tree, of_a_run=True)
-    return {key: value for key in dict.fromkeys([*values, *every_key(Config)]) for value in _found(tree, key)}
-
-
 def _apply(step: Migration, tree: dict[str, Any]) -> None:
-    for value in _found(tree, step.old):
+    for value in found(tree, step.old):
         _remove(tree, step.old)
         if step.new is None:
             continue
-        if _found(tree, step.new):
+        if found(tree, step.new):
             raise ConfigError(
-                f"`{step.old}` is called `{step.new}` since {step.since}, and both are given; remove `{step.old}`"
+                f"`{step.old}` is called `{step.new}` since {step.since}, but both are given; remove `{step.old}`"
             )
         set_value(tree, step.new, step.value(value))
 
 
 def _fill(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key that is missing, but for one in a section that is switched off."""
+    """Set a missing key, unless its section is switched off."""
     parent, _, _ = key.rpartition(".")
-    if not _found(tree, key) and all(isinstance(section, dict) for section in _found(tree, parent)):
+    if not found(tree, key) and all(isinstance(section, dict) for section in found(tree, parent)):
         set_value(tree, key, value)
 
 
-def _found(tree: Any, key: str) -> list[Any]:
-    """Return the value of a dotted key, if it is there."""
+def found(tree: Any, key: str) -> list[Any]:
+    """Return the value of a dotted key as a list of one; an empty list if the key is missing."""
     try:
         return [value_of(tree, key)]
     except KeyError:

@@ -1,13 +1,13 @@
-"""Which keys change the weights that a run arrives at: a resume compares those, and lets the others change.
+"""Which keys change the final weights of a run: a resume refuses a change of those, and allows one of the others.
 
-Every key stands in one of the two tables, by its full name.
+Every key stands in exactly one of the two tables, under its full name.
 """
 
 from typing import Any
 
-from dist_train.config.rules.migrations import migrated_values
+from dist_train.config.rules.migrations import found, migrated
 from dist_train.config.schema import Config
-from dist_train.config.values import value_of
+from dist_train.config.values import every_key, set_value, value_of
 
 CHANGE_THE_WEIGHTS = (
     "run.seed",
@@ -21,10 +21,11 @@ CHANGE_THE_WEIGHTS = (
     "model.head.hidden",
     "model.head.activation",
     "model.head.dropout",
+    "model.head.init",
     "model.freeze",
     "model.unfreeze_epoch",
     "model.sync_bn",
-    "model.channels_last",  # other kernels
+    "model.channels_last",  # selects other kernels
     "model.grad_checkpointing",
     "data.format",
     "data.task",
@@ -48,6 +49,7 @@ CHANGE_THE_WEIGHTS = (
     "augment.interpolation",
     "augment.hflip",
     "augment.randaugment",
+    "augment.transforms",
     "augment.erasing",
     "augment.erasing_scale",
     "augment.erasing_ratio",
@@ -99,8 +101,8 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "run.name",
     "run.output_dir",
     "run.resume",
-    "model.compile",  # other kernels, chosen by the machine; may be switched off to get a run through
-    "data.root",  # the fingerprint of the data is compared instead
+    "model.compile",  # other kernels, but so has another machine; switching it off may save a run
+    "data.root",  # a resume compares the fingerprint of the data instead
     "data.csv.suffix",  # the same
     "data.classes",  # the same
     "data.test",
@@ -110,13 +112,13 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.pin_memory",
     "data.persistent_workers",
     "data.cache",
-    "data.value_range",  # the range that follows from it is compared instead (data/decode_rules.py)
-    "data.max_pixels",  # as data.bad_images
-    "data.bad_images",  # the images are: a bad one ends a run, and its replacement follows from the seed
+    "data.value_range",  # a resume compares the range that follows from it instead (data/decode_rules.py)
+    "data.max_pixels",  # like data.bad_images
+    "data.bad_images",  # "error" changes no weights, and the replacement of a bad image follows from the seed
     "data.max_bad_share",
-    "train.epochs",  # a longer run is the same run; the schedule stretches, as the user asked
+    "train.epochs",  # users extend runs; the schedule then follows the new length
     "train.max_steps",  # the same
-    "train.micro_batch",  # as another number of ranks: the same samples in each step, other last bits
+    "train.micro_batch",  # like another number of ranks: the same samples in each step, other rounding
     "train.early_stopping",
     "train.time_limit",
     "eval.every_epochs",
@@ -135,25 +137,36 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.wandb.tags",
     "log.wandb.notes",
     "log.loggers",
-    "distributed.strategy",  # as train.micro_batch; a run may go on with torchrun after one process, or the reverse
+    "distributed.strategy",  # like train.micro_batch; a run may continue under torchrun after one process, or the reverse
     "distributed.timeout_s",
+    "distributed.unused_parameters",  # as train.micro_batch; may be allowed to get a run through
 )
 
 
 def arithmetic(cfg: Config) -> dict[str, Any]:
-    """Return the values of the keys that change the weights, by dotted key: what a checkpoint keeps of its config."""
+    """Return the keys that change the weights, with their values: the part of the config that a checkpoint records."""
     values = cfg.model_dump(mode="json")
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
 
 
-def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return one sentence for each value that differs between a checkpoint's ``arithmetic`` and today's.
+def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return one sentence per value that differs between the ``arithmetic`` of a checkpoint and of this start.
 
     Args:
-        then: as the version that wrote the checkpoint names the keys; what it did not know had its behaviour of then.
+        then: of the checkpoint, with the keys of the version that wrote it (``migrated_values`` translates them).
+        now: of this start.
     """
     then = migrated_values(then)
     keys = dict.fromkeys([*then, *now])
     return [
         f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}" for key in keys if then.get(key) != now.get(key)
     ]
+
+
+def migrated_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint keeps of its config, by dotted key, with today's keys."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        set_value(tree, key, value)
+    tree = migrated(tree, of_a_run=True)
+    return {key: value for key in dict.fromkeys([*values, *every_key(Config)]) for value in found(tree, key)}

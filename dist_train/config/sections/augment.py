@@ -1,10 +1,19 @@
 """The section `augment`: crop, flip, RandAugment, erasing, Mixup and CutMix."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dist_train.config.types import Level, NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Section, Share
+from dist_train.config.types import (
+    Level,
+    NonNegativeFloat,
+    OwnClass,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+    Share,
+)
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -15,44 +24,53 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 class RandAugmentConfig(Section):
     num_ops: PositiveInt = 2
-    """Operations applied to each image, drawn separately for each."""
+    """Number of random operations on each image."""
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     """Strength of the operations, 0 to 30."""
     interpolation: Literal["nearest", "bilinear"] = "nearest"
-    """How sheared, shifted and rotated images are sampled; bilinear is slower."""
+    """Interpolation of sheared, shifted and rotated images; bilinear is slower."""
     fill: tuple[Level, Level, Level] = (0, 0, 0)
-    """Colour of the area that a shifted or rotated image leaves empty; RGB, 0 to 255."""
+    """Colour of the area that a sheared, shifted or rotated image leaves empty; RGB, 0 to 255."""
+
+
+class TransformConfig(Section):
+    name: OwnClass
+    """`package.module:Class`; called with an image uint8 [S, S, 3] and a `numpy.random.Generator`, it returns such an image."""
+    options: dict[str, Any] = {}
+    """Arguments of the class."""
 
 
 class AugmentConfig(Section):
     device: bool = False
-    """Crop, flip and RandAugment on the device, by torchvision's functions on tensors; needs images of one size."""
+    """Run crop, flip and RandAugment on the device that trains, not in the loader; all images must have the same size."""
     crop: Literal["center", "random_resized", "squash", "pad"] = "center"
-    """center: resize the shorter side, cut the middle out. random_resized: Inception-style random crop. squash: resize the
+    """center: resize the shorter side, crop the centre. random_resized: Inception-style random crop. squash: resize the
     whole image to a square. pad: resize the longer side, and add margins of the mean colour."""
     crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
-    """Range of the share of the area that a random_resized crop keeps."""
+    """Range of the share of the image area that random_resized keeps."""
     crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
-    """Range of its width over its height."""
+    """Range of the aspect ratio (width / height) of that crop."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
-    """How training images are resized; evaluation is always bicubic."""
+    """Interpolation when training images are resized; evaluation always uses bicubic."""
     hflip: Probability = 0.5
-    """Probability of a flip, left to right."""
+    """Probability of a horizontal flip."""
     randaugment: RandAugmentConfig | None = None
-    """Off if not given; `{}` for the defaults."""
+    """Off if not given; `{}` turns it on with the defaults."""
+    transforms: tuple[TransformConfig, ...] = ()
+    """Transforms of your own for training images, on the CPU, after the others."""
     erasing: Probability = 0.0
-    """Probability that a rectangle of an image is erased."""
+    """Probability that a random rectangle of an image is erased."""
     erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
-    """Range of the rectangle's share of the image."""
+    """Range of the share of the image area that is erased."""
     erasing_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.3, 10 / 3)
-    """Range of its height over its width."""
+    """Range of the aspect ratio (height / width) of the rectangle."""
     erasing_fill: Literal["mean", "colour", "noise"] = "mean"
-    """mean: the data's mean colour. colour: one random colour. noise: a random colour at every pixel."""
+    """mean: the data's mean colour. colour: one random colour. noise: a random colour for every pixel."""
     mixup: NonNegativeFloat = 0.0
-    """Alpha of Mixup's Beta distribution; 0 is off."""
+    """Alpha of Mixup's Beta distribution; 0 turns Mixup off."""
     cutmix: NonNegativeFloat = 0.0
-    """Alpha of CutMix's Beta distribution; 0 is off."""
+    """Alpha of CutMix's Beta distribution; 0 turns CutMix off."""
     mix_prob: Probability = 1.0
-    """Probability that a batch is mixed at all."""
+    """Probability that Mixup or CutMix is applied to a batch."""
     mix_switch_prob: Probability = 0.5
-    """Probability of CutMix rather than Mixup, where both are on."""
+    """Probability of CutMix instead of Mixup, if both are on."""

@@ -5,6 +5,6 @@ from dist_train.config.types import PositiveInt, Section
 
 class CheckpointConfig(Section):
     every_steps: PositiveInt | None = None
-    """One epoch if not given."""
+    """Steps between two checkpoints; one epoch if not given."""
     keep: PositiveInt = 2
     """Number of checkpoints to keep, the newest ones."""

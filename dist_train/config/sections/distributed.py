@@ -1,6 +1,6 @@
-"""The section `distributed`: strategy and timeout."""
+"""The section `distributed`: strategy, timeout, and parameters without a gradient."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from dist_train.config.choices import STRATEGIES
 from dist_train.config.types import PositiveInt, Section
@@ -10,4 +10,6 @@ class DistributedConfig(Section):
     strategy: Annotated[str, STRATEGIES] = "auto"
     """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
     timeout_s: PositiveInt = 600
-    """Seconds that a rank may keep the others waiting; then the job ends and every rank prints its stack."""
+    """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""
+    unused_parameters: Literal["error", "allow"] = "error"
+    """What ranks do about parameters that take no part in a step's loss: stop, or look for them in each step (slower)."""

@@ -8,15 +8,15 @@ from dist_train.config.types import PositiveInt, Section
 
 class EvalConfig(Section):
     every_epochs: PositiveInt = 1
-    """Epochs between two evaluations; one is made at the end in any case."""
+    """Epochs between two evaluations; the end of the run is always evaluated."""
     every_steps: PositiveInt | None = None
-    """Wins over `every_epochs`."""
+    """Steps between two evaluations; replaces `every_epochs`."""
     batch_size: PositiveInt = 64
-    """Images in one forward pass: the same at any world size, so that the result is too."""
+    """Images in one forward pass, independent of the number of ranks; so is the result."""
     crop: Literal["auto", "center", "squash", "pad"] = "auto"
-    """How evaluation, prediction and export make an image square; auto: as `augment.crop`, and center after
+    """How evaluation, prediction and export make an image square. auto: like `augment.crop`, but center if that is
     random_resized."""
     metric: Annotated[str, METRICS] = "top1"
-    """Decides `best` and early stopping; losses and errors should fall, the others rise."""
+    """Metric that chooses `best` and drives early stopping: lower is better for losses and errors, else higher."""
     weights: Literal["ema", "raw"] = "ema"
-    """Which weights are evaluated and published as `best` and `last`, where `train.ema` is set."""
+    """Weights to evaluate and to publish as `best` and `last`, if `train.ema` is set."""

@@ -2,50 +2,44 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from dist_train.config.types import CALLABLE, PositiveInt, Section
+from dist_train.config.types import OwnClass, PositiveInt, Section
 
 
 class WandbConfig(Section):
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: off unless asked for: by a key of this section, a variable such as `WANDB_MODE`, or `wandb login`; then online
-    if the server answers, else offline."""
+    """auto: on if you ask for W&B by a key of this section, by a variable such as `WANDB_MODE`, or by `wandb login`; then
+    online if the server answers, else offline."""
     project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] | None = None
     """`WANDB_PROJECT` or `dist_train` if not given."""
     entity: str | None = None
-    """User or team that owns the project; the key's own if not given."""
+    """User or team that owns the project; the default of your API key if not given."""
     name: str | None = None
     """`run.name` if not given."""
     group: str | None = None
-    """The experiment that this run belongs to."""
+    """Group of runs (an experiment) that this run belongs to."""
     job_type: str | None = None
-    """What kind of run it is in its group."""
+    """Kind of run within its group, such as train or eval."""
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
-    """To find and filter runs by."""
+    """Labels by which W&B finds and filters runs."""
     notes: str | None = None
-    """Free text."""
-
-
-def _own_class(value: str) -> str:
-    if not CALLABLE.fullmatch(value):
-        raise ValueError(f"{value!r} must be package.module:Class, such as my_code.loggers:MyLogger")
-    return value
+    """Description of the run, free text."""
 
 
 class LoggerConfig(Section):
-    name: Annotated[str, AfterValidator(_own_class)]
+    name: OwnClass
     """`package.module:Class`, a subclass of `dist_train.loggers.base.Logger`."""
     options: dict[str, Any] = {}
-    """Arguments of the class."""
+    """Keyword arguments of the class."""
 
 
 class LogConfig(Section):
     every_steps: PositiveInt | None = None
-    """Steps between two rows of training metrics. If not given: a tenth of an epoch, at most 50."""
+    """Steps between two rows of training metrics. If not given: a tenth of an epoch, at most 50 steps."""
     tensorboard: bool = True
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
-    """Weights & Biases; any key of this section but `mode` asks for it."""
+    """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
     loggers: tuple[LoggerConfig, ...] = ()
-    """Loggers of your own, beside the others."""
+    """Your own loggers, in addition to the built-in ones."""

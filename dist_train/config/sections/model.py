@@ -24,30 +24,32 @@ class HeadConfig(Section):
     activation: Literal["relu", "gelu", "silu", "tanh"] = "gelu"
     """Activation after each hidden layer of an mlp."""
     dropout: Fraction = 0.0
-    """In front of the last layer, and of an mlp also after each hidden one."""
+    """Dropout rate before the last layer, and in an mlp also after each hidden layer."""
+    init: Literal["zeros", "timm"] = "zeros"
+    """How the last layer of a new head starts. zeros, or timm: as the model's library does. A model of your own keeps its init."""
 
 
 class ModelConfig(Section):
     source: Literal["timm", "torchvision"] = "timm"
-    """The library that `name` is from."""
+    """Library that provides the model `name`."""
     name: str
-    """A name that the source knows (--list-models), or `package.module:callable` for a model of your own."""
+    """Name in that library (`--list-models` prints them), or `package.module:callable` for your own model."""
     pretrained: bool = True
-    """Load the published weights of the model (from the hub's cache, or over the network)."""
+    """Load the published weights of the model, from the local cache or over the network."""
     weights: FilePath | None = None
-    """A .safetensors or .pth file to start from; wins over `pretrained`."""
+    """A .safetensors or .pth file to start from; replaces `pretrained`."""
     drop_path: Fraction = 0.0
-    """Stochastic depth rate, handed to the model's own constructor."""
+    """Stochastic depth rate, passed to the constructor of the model."""
     head: HeadConfig = HeadConfig()
     """The last layers, which map features to outputs."""
     freeze: Annotated[Literal["none", "backbone"] | tuple[str, ...], BeforeValidator(_freeze)] = "none"
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""
     unfreeze_epoch: PositiveInt | None = None
-    """From the end of this many epochs on, everything trains."""
+    """After this many epochs, all layers train."""
     sync_bn: bool = False
-    """BatchNorm over the images of all ranks instead of each rank's own; on GPUs and on CPUs."""
+    """Compute BatchNorm statistics over the images of all ranks instead of each rank alone; on GPUs and CPUs."""
     compile: bool = False
-    """torch.compile: a slow start, then faster steps."""
+    """Use torch.compile: a slow start, then faster steps."""
     channels_last: bool = False
     """Store images and weights channels last (NHWC): faster convolutions on GPUs."""
     grad_checkpointing: bool = False

@@ -11,22 +11,22 @@ class OptimConfig(Section):
     name: str = "sgd"
     """sgd, adam, adamw or rmsprop (torch's), or any other name that timm's create_optimizer_v2 knows."""
     lr: PositiveFloat
-    """The schedule's highest learning rate; layers may have a share of it."""
+    """Peak learning rate of the schedule; `layer_decay` and `head_lr_scale` scale it for parts of the model."""
     momentum: Fraction = 0.9
-    """For sgd, rmsprop, and those of timm that have one."""
+    """Momentum of sgd, rmsprop, and the timm optimizers that have one."""
     nesterov: bool = False
-    """For sgd."""
+    """Nesterov momentum, for sgd."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """For adam, adamw, and those of timm that have two."""
+    """Decay rates of the moments, for adam, adamw, and the timm optimizers that have two."""
     eps: PositiveFloat | None = None
-    """The optimizer's own if not given."""
+    """Small number in the denominator of the update; the optimizer's own if not given."""
     alpha: Fraction = 0.99
-    """Smoothing of rmsprop's squares."""
+    """Decay rate of the mean of squared gradients, for rmsprop."""
     weight_decay: NonNegativeFloat = 0.0
-    """L2; decoupled with adamw, and where timm's optimizer decouples it."""
+    """Weight decay: L2, or decoupled with adamw and the timm optimizers that decouple it."""
     decay_norm_and_bias: bool = True
-    """Apply weight decay to norms and biases as well, as torch's optimizers do."""
+    """Apply weight decay to norm layers and biases too, as torch's optimizers do."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate factor from each layer to the one below it (BEiT); 1 is off."""
+    """Factor on the learning rate from each layer to the layer below it, as in BEiT; 1 turns it off."""
     head_lr_scale: PositiveFloat = 1.0
     """Factor on the learning rate of the head."""

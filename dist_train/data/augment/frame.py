@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from dist_train.config.schema import Config
 from dist_train.config.sections.augment import AugmentConfig
-from dist_train.data.augment.statistics import mean_colour
 from dist_train.data.decoding.picture import Box, Colour
-from dist_train.model.build import Network
+from dist_train.model.network import Channels, Network, mean_colour
 
+EvalCrop = Literal["auto", "center", "squash", "pad"]
 BLACK: Colour = (0, 0, 0)
 
 
@@ -54,13 +53,18 @@ def training_frame(cfg: AugmentConfig, size: int, fill: Colour) -> Frame | None:
     return None if cfg.crop == "random_resized" else Frame(cfg.crop, size, size, fill)
 
 
-def evaluation_frame(cfg: Config, network: Network) -> Frame:
-    """Return how evaluation, prediction and export see an image."""
-    mode, size = cfg.eval.crop, network.image_size
+def evaluation_frame(crop: EvalCrop, augment: AugmentConfig, mean: Channels | None, network: Network) -> Frame:
+    """Return how evaluation, prediction and export see an image.
+
+    Args:
+        crop: `eval.crop`.
+        mean: `data.mean`; the model's own if None.
+    """
+    mode, size = crop, network.image_size
     if mode == "auto":
-        mode = "center" if cfg.augment.crop == "random_resized" else cfg.augment.crop
-    shorter = shorter_side(size, kept_share(cfg.augment, network.crop_pct))
-    return Frame(mode, size, shorter, mean_colour(cfg.data, network))
+        mode = "center" if augment.crop == "random_resized" else augment.crop
+    shorter = shorter_side(size, kept_share(augment, network.crop_pct))
+    return Frame(mode, size, shorter, mean_colour(mean, network))
 
 
 def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:

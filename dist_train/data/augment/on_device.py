@@ -14,10 +14,9 @@ from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.sections.loss import LossConfig
 from dist_train.data.augment.randaugment_device import DeviceOperations
-from dist_train.data.augment.statistics import mean_colour, statistics
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError
-from dist_train.model.build import Network
+from dist_train.model.network import Network, mean_colour, statistics
 from dist_train.seeding import fold_in
 
 
@@ -28,8 +27,8 @@ class Normalise:
     """
 
     def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
-        mean, std = statistics(cfg, network)
-        self.mean_colour = mean_colour(cfg, network)
+        mean, std = statistics(cfg.mean, cfg.std, network)
+        self.mean_colour = mean_colour(cfg.mean, network)
         self._mean = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
         self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
         self._format = torch.channels_last if channels_last else torch.contiguous_format

@@ -5,7 +5,7 @@ it never waits for the device.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,22 +16,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from dist_train.config.sections.augment import AugmentConfig
-from dist_train.data.augment.draws import CODES, Draws, magnitude, operation
+from dist_train.data.augment.draws import CODES, magnitude, operation
 from dist_train.data.augment.frame import BLACK, Frame, training_frame
+from dist_train.data.augment.packed_draws import BOX, FLIP, OPERATIONS
 from dist_train.data.decoding.picture import Colour
-
-BOX, FLIP, OPERATIONS = slice(0, 4), 4, slice(5, None)
-"""Columns of the tensor of draws; without a box the first four are zero."""
-
-
-def packed(draws: Iterable[Draws]) -> tuple[Tensor, Tensor]:
-    """Return draws as a tensor int64 [B, 5 + operations], and rows that pick samples, int64 [1 + operations, B].
-
-    The first row holds the samples sorted by flip, the next ones sorted by first operation, second operation, and so on.
-    Slices of the rows pick samples on the device.
-    """
-    table = torch.tensor([[*(one.box or (0, 0, 0, 0)), int(one.flip), *one.codes] for one in draws])
-    return table, table[:, FLIP:].argsort(dim=0, stable=True).T.contiguous()
 
 
 class DeviceOperations:

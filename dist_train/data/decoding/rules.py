@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dist_train.config.sections.data import MAX_PIXELS
+from dist_train.config.types import MAX_PIXELS
 from dist_train.data.decoding.value_range import Range
 
 

@@ -8,6 +8,10 @@ from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
 
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
+)  # fmt: skip
+
 
 class Images(Protocol):
     """Open an image by the name that the index gives it. Small: it travels to every rank and loader process."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dist_train.data.formats.base import Findings
+from dist_train.data.formats.base import IMAGE_SUFFIXES, Findings
 from dist_train.data.formats.class_names import few, same_names
-from dist_train.data.formats.walk import IMAGE_SUFFIXES, Surroundings, files_of, images_below, left_aside
+from dist_train.data.formats.walk import Surroundings, files_of, images_below, left_aside
 
 SPLIT_WORD = r"(?:train|training|trainval|val|valid|validation|test|testing|eval|evaluation|holdout)"
 FILLERS = ("set", "data", "dataset", "image", "images", "img", "imgs", "split")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.base import IMAGE_SUFFIXES, Entry, Findings, Listing, Only
 from dist_train.data.formats.class_folders import ClassFolder, check_classes, check_contents, note_left_aside
 from dist_train.data.formats.class_names import Labels, composed, few
 from dist_train.data.formats.images import FileImages
-from dist_train.data.formats.walk import IMAGE_SUFFIXES, existing_root, subfolders_of
+from dist_train.data.formats.walk import existing_root, subfolders_of
 from dist_train.errors import ConfigError, DataError
 
 VALIDATION_NAMES = ("val", "valid", "validation")

@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import os
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,9 +19,6 @@ from dist_train.data.decoding.deep import DeepImage, deep_image
 from dist_train.data.decoding.picture import BadImage, Decoded, Picture
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import ConfigError, DataError
-
-LONGEST_PATH = 400
-"""Characters of a path that stand in a message."""
 
 
 @dataclass(frozen=True)
@@ -191,25 +187,3 @@ def digest_of_pixels(dataset: Any) -> str:
     if data is None or not hasattr(data, "__array__"):
         return ""
     return hashlib.sha256(np.ascontiguousarray(np.asarray(data)).tobytes()).hexdigest()
-
-
-def _shown(path: str) -> str:
-    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
-
-
-def file_size(root: str, name: str) -> int:
-    """Return the number of bytes in the file of an image.
-
-    Raises:
-        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
-    """
-    path = os.path.join(root, name)
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        broken = "; it is a broken link" if os.path.islink(path) else ""
-        raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
-    return found.st_size

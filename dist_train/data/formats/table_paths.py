@@ -4,9 +4,9 @@ import os
 import unicodedata
 from pathlib import Path
 
-from dist_train.data.formats.images import file_size
+from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.formats.table_file import Row
-from dist_train.data.formats.walk import IMAGE_SUFFIXES
+from dist_train.data.formats.walk import file_size
 from dist_train.errors import DataError
 
 

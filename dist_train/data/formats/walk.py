@@ -2,18 +2,18 @@
 
 import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.images import file_size
+from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.errors import DataError
 
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
-)  # fmt: skip
+LONGEST_PATH = 400
+"""Characters of a path that stand in a message."""
 
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 """Files that Windows puts into folders of images."""
@@ -119,3 +119,25 @@ def _note_link(folder: str, around: Surroundings) -> None:
         if os.path.samefile(folder, parent):
             raise DataError(f"{folder} is a link to {parent}, in which it lies itself; remove the link")
     around.links.append((folder, os.path.realpath(folder)))
+
+
+def file_size(root: str, name: str) -> int:
+    """Return the number of bytes in the file of an image.
+
+    Raises:
+        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
+    """
+    path = os.path.join(root, name)
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        broken = "; it is a broken link" if os.path.islink(path) else ""
+        raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
+    return found.st_size
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."

@@ -3,13 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 Scalars = dict[str, Tensor]
 """What the module to train returns: ``"loss"``, and further scalars, float32 []."""
@@ -25,7 +27,7 @@ class Strategy(ABC):
     def __init__(self, group: Dist) -> None:
         self.group, self.devices = group, [group.device]
 
-    def refuse(self, cfg: Config) -> None:  # noqa: B027 - most strategies can do everything
+    def refuse(self, cfg: "Config") -> None:  # noqa: B027 - most strategies can do everything
         """Raise ConfigError if the config asks for what this strategy cannot do."""
 
     @abstractmethod
@@ -43,6 +45,10 @@ class Strategy(ABC):
         Args:
             images, targets: zeros, as training has them.
         """
+
+    def unused(self, wrapped: nn.Module) -> list[str]:
+        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name."""
+        return []
 
     def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         """Return the context for all but the last micro-batch of a step."""

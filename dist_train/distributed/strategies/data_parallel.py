@@ -1,13 +1,17 @@
 """One process on several GPUs: each computes the loss of its part of the batch, with a replica of the module."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from dist_train.config.choices import LOSSES
-from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Scalars, Strategy
 from dist_train.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 SAMPLES = "samples in this part"
 
@@ -19,7 +23,7 @@ class DataParallel(Strategy):
         super().__init__(group)
         self.devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())] or self.devices
 
-    def refuse(self, cfg: Config) -> None:
+    def refuse(self, cfg: "Config") -> None:
         reasons = {
             "`model.sync_bn` (true)": (cfg.model.sync_bn, "start with torchrun, or set it to false"),
             # Every replica would compute with the first one's weights.

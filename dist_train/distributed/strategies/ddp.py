@@ -1,6 +1,7 @@
 """One process per device, each with its own part of the batch: torch's DistributedDataParallel."""
 
 import inspect
+import re
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -15,6 +16,8 @@ _NO_BUFFER_SYNC: dict[str, Any] = {
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers": False
 }
+
+_WITHOUT_GRADIENT = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
 
 
 class Ddp(Strategy):
@@ -44,6 +47,25 @@ class Ddp(Strategy):
         """
         for _ in range(2):  # the rebuild happens in the forward pass after the first backward pass
             wrapped(images, targets)["loss"].backward()
+            if self.unused(wrapped):
+                return
+
+    def unused(self, wrapped: nn.Module) -> list[str]:
+        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name.
+
+        torch itself says so in the next forward pass. Until then the step would be taken, and perhaps saved, with
+        gradients that ranks have not exchanged.
+        """
+        ddp = cast(DistributedDataParallel, wrapped)
+        try:
+            ddp._check_reducer_finalized()  # type: ignore[no-untyped-call]  # private, and documented for this use
+        except RuntimeError as error:
+            numbers = _WITHOUT_GRADIENT.search(str(error))
+            if numbers is None:
+                raise
+            names = [name for name, p in ddp.module.named_parameters() if p.requires_grad]
+            return [names[int(number)] for number in numbers[1].split()]
+        return []
 
     def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:
         return cast(DistributedDataParallel, wrapped).no_sync()

@@ -1,4 +1,4 @@
-"""Reach W&B or fall back: which mode, and a W&B run that continues the one of this folder."""
+"""Start the W&B run of a run folder: online if the server answers, else offline."""
 
 import ssl
 import urllib.error
@@ -18,7 +18,7 @@ Mode = Literal["online", "offline"]
 
 
 def connect(run: RunDir, session: dict[str, Any]) -> Any:
-    """The W&B run, online if wanted and possible, else offline; None if wandb cannot start at all."""
+    """Return the W&B run: online if wanted and possible, else offline; None if wandb cannot start."""
     reason = None if session["mode"] == "offline" else why_not_online()
     if session["mode"] != "offline" and reason is None:
         live, reason = _try_start(run, session, "online")
@@ -35,7 +35,7 @@ def connect(run: RunDir, session: dict[str, Any]) -> Any:
 
 
 def connect_online(run: RunDir, session: dict[str, Any]) -> Any:
-    """The W&B run on the server; None, with the reason said, if that cannot be."""
+    """Return the online W&B run; None, after a message with the reason, if that is not possible."""
     reason = why_not_online()
     live = None
     if reason is None:
@@ -46,9 +46,9 @@ def connect_online(run: RunDir, session: dict[str, Any]) -> Any:
 
 
 def why_not_online() -> str | None:
-    """What keeps us from the server; None if nothing does. Quick, and never prompts.
+    """Return why the server cannot be used; None if it can. Takes ``PROBE_S`` at most, and never prompts.
 
-    A key that the server does not know shows in `wandb.init`, at once.
+    It does not check the API key: `wandb.init` refuses a wrong key at once.
     """
     url = "the server"
     try:
@@ -60,13 +60,13 @@ def why_not_online() -> str | None:
         return f"{url} answers {error.code}"
     except OSError as error:
         return f"{url} does not answer ({getattr(error, 'reason', error)})"
-    except (wandb.errors.Error, ValueError) as error:  # a key or an address that cannot be right
+    except (wandb.errors.Error, ValueError) as error:  # an API key or a URL of the wrong form
         return _one_line(error)
     return None
 
 
 def already_logged(live: Any, run: RunDir) -> dict[str, int]:
-    """The last step of each split that W&B has: the server says it, or the segments on disk do."""
+    """Return split -> last step that W&B has, from the server if online, else from the segments on disk."""
     if live.offline:
         rows = [row for segment in segments_of(run.path / "wandb", live.id) for row in history(segment)]
     else:
@@ -75,10 +75,10 @@ def already_logged(live: Any, run: RunDir) -> dict[str, int]:
 
 
 def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
-    """The last step of each split that the server has of this run, and its number of history rows.
+    """Return split -> last step that the server has of this run, and the number of its history rows.
 
     Raises:
-        wandb.errors.Error: the server did not answer the question. It may well have rows.
+        wandb.errors.Error: the server did not answer; it may or may not have rows.
     """
     path = "/".join(filter(None, (session["entity"], session["project"], session["id"])))
     try:
@@ -91,7 +91,7 @@ def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
 
 
 def _knock(url: str) -> None:
-    """See that something answers: wandb itself would wait for minutes. It also judges the certificate, by its settings."""
+    """Check that a server answers; wandb itself would wait for minutes. The certificate is left to wandb and its settings."""
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     try:
@@ -105,8 +105,8 @@ def _knock(url: str) -> None:
 def _try_start(run: RunDir, session: dict[str, Any], mode: Mode) -> tuple[Any, str | None]:
     try:
         live = _start(run, session, mode)
-    except Exception as error:  # noqa: BLE001 - wandb raises many kinds, and none may matter to the training
-        wandb.teardown()  # else the id counts as in use
+    except Exception as error:  # noqa: BLE001 - wandb raises many types, and none may stop the training
+        wandb.teardown()  # else wandb takes the id as in use
         return None, f"{mode} mode failed: {_one_line(error)}"
     write_json(session_path(run), session | {"entity": live.entity or session["entity"], "url": live.url})
     return live, None
@@ -115,20 +115,20 @@ def _try_start(run: RunDir, session: dict[str, Any], mode: Mode) -> tuple[Any, s
 def _start(run: RunDir, session: dict[str, Any], mode: Mode) -> Any:
     settings = wandb.Settings(
         init_timeout=INIT_S,
-        console="off",  # the trainer's output is not ours
+        console="off",  # do not upload the trainer's output
         silent=True,
-        disable_git=True,  # the config has the commit of the code, not of the working directory
+        disable_git=True,  # wandb would record the commit of the working directory; the config has that of the code
         save_code=False,
         x_save_requirements=False,
         x_stats_pid=session["trainer_pid"],
     )
     names = {key: session[key] for key in ("id", "project", "entity", "name", "group", "job_type", "tags", "notes")}
-    # "allow" is what makes segments of one id join, online and in `wandb sync`
+    # with "allow", segments of the same id join into one run, online and in `wandb sync`
     live = wandb.init(
         mode=mode, dir=str(run.path), resume="allow", config=session["config"], settings=settings, **names
     )
     live.define_metric(STEP)
-    live.define_metric("*", step_metric=STEP)  # W&B's own step cannot go back; ours is a value like others
+    live.define_metric("*", step_metric=STEP)  # W&B's own step cannot go back, so our step is a value like any other
     return live
 
 

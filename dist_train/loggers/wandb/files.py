@@ -1,8 +1,8 @@
-"""What W&B keeps in a run folder: the session that makes all attempts one W&B run, the lock, the segments.
+"""The W&B files in a run folder: the session (it makes all attempts one W&B run), the lock, the segments.
 
-No wandb here, except to name a record's fields. A ``run-*.wandb`` file is a LevelDB log: blocks of 32 KiB, in
-them chunks of ``crc32, length, type, data``; a record is one chunk of type 1 (full), or several of types 2, 3
-... 4 (first, middle, last), and holds a protobuf message. A file cut off by a kill is read up to the cut.
+Imports wandb only to decode records. A segment ``run-*.wandb`` is a LevelDB log: blocks of 32 KiB that contain chunks
+``crc32, length, type, data``. A record is one chunk of type 1 (full), or several of types 2, 3 ... 4 (first, middle, last);
+it is a protobuf message. If a kill cut the file off, we read the records before the cut.
 """
 
 import fcntl
@@ -30,28 +30,28 @@ _OURS = (
     *("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE"),
     *("WANDB_FORK_FROM", "WANDB_RESUME_FROM"),
 )
-"""What the run folder decides; a value from the environment would lead the client elsewhere."""
+"""Variables that would override what the run folder says."""
 
 
 def session_path(run: RunDir) -> Path:
-    """What the uploader needs to know, and the id that all attempts share."""
+    """Return the file with the W&B id of all attempts and the other settings of the uploader."""
     return run.path / "wandb" / "session.json"
 
 
 def client_env(run: RunDir) -> dict[str, str]:
-    """The environment for wandb: nothing empty (it crashes the client), all its files in the run folder."""
+    """Return the environment for wandb: no empty variables (they crash the client), all files in the run folder."""
     env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
     for key in _OURS:
         env.pop(key, None)
     session = read_json(session_path(run), default={})
-    # In a sweep's agent wandb takes these from the environment alone, or makes up others.
+    # Under a W&B sweep agent, wandb takes these only from the environment, or invents others.
     names = {"WANDB_RUN_ID": "id", "WANDB_PROJECT": "project", "WANDB_ENTITY": "entity"}
     env |= {name: session[key] for name, key in names.items() if session.get(key)}
     folder = (run.path / "wandb").resolve()
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
-        env[name] = str(folder / "local")  # else the home folder, or the working directory
-    env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # 15 s by default, all lost at a kill
-    env["WANDB_SILENT"] = "true"  # what a user should know is said by us, in one line
+        env[name] = str(folder / "local")  # the default is the home folder or the working directory
+    env["WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL"] = "1"  # by default 15 s of rows are lost at a kill
+    env["WANDB_SILENT"] = "true"  # we print one line instead
     env.setdefault("WANDB_ERROR_REPORTING", "false")
     package_root = str(Path(__file__).resolve().parents[3])
     env["PYTHONPATH"] = os.pathsep.join([package_root, *filter(None, [env.get("PYTHONPATH")])])
@@ -60,7 +60,7 @@ def client_env(run: RunDir) -> dict[str, str]:
 
 @contextmanager
 def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
-    """Hold the run's lock; False if another process has it for longer than ``wait_s``."""
+    """Hold the upload lock of the run. Yield False if another process keeps it for longer than ``wait_s``."""
     deadline = time.monotonic() + wait_s
     with open(run.path / "wandb" / "lock", "w") as file:
         while True:
@@ -77,7 +77,7 @@ def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
 
 
 def segments_of(folder: Path, run_id: str) -> list[Path]:
-    """The ``.wandb`` files of all starts of a run, online ones too, oldest first."""
+    """Return the ``.wandb`` files of all starts of a run, online and offline, oldest first."""
     found = [
         *folder.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"),
         *folder.glob(f"run-*-{run_id}/run-{run_id}.wandb"),
@@ -86,7 +86,7 @@ def segments_of(folder: Path, run_id: str) -> list[Path]:
 
 
 def raw_records(path: Path) -> Iterator[bytes]:
-    """The records' bytes, up to the first damaged one."""
+    """Yield the bytes of each record, up to the first damaged one."""
     data = path.read_bytes()
     position, record = _FILE_HEADER, b""
     while position + _CHUNK.size <= len(data):
@@ -105,18 +105,18 @@ def raw_records(path: Path) -> Iterator[bytes]:
 
 
 def records(path: Path) -> Iterator[Any]:
-    """The records as ``wandb_internal_pb2.Record`` messages."""
+    """Yield the records as ``wandb_internal_pb2.Record`` messages."""
     from wandb.proto import wandb_internal_pb2
 
     for raw in raw_records(path):
         try:
             yield wandb_internal_pb2.Record.FromString(raw)
-        except ValueError:  # protobuf's DecodeError: the end of a torn file
+        except ValueError:  # protobuf's DecodeError: the file was cut off here
             return
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """The rows that were logged in one segment; values below nested keys are left out."""
+    """Yield the rows of one segment, without values under nested keys."""
     rows = []
     for record in records(path):
         if record.WhichOneof("record_type") == "history":
@@ -126,26 +126,26 @@ def history(path: Path) -> list[dict[str, Any]]:
 
 
 def logged_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The last step of each split among W&B history rows: every split logs its own ``<split>/step``."""
+    """Return split -> last step in W&B history rows, where every split has its own ``<split>/step``."""
     steps: dict[str, int] = {}
     for row in rows:
         for key, value in row.items():
             split, _, name = key.partition("/")
-            if name == "step" and split != "best":  # best/step is in the summary, and no row
+            if name == "step" and split != "best":  # best/step is a value of the summary, not a split
                 steps[split] = max(steps.get(split, -1), int(value))
     return steps
 
 
 def how_to_sync(run: RunDir) -> str:
-    """What to do where W&B was left incomplete."""
+    """Return the sentence that tells how to complete the upload."""
     return f"`python -m dist_train wandb-sync {run.path}` uploads what is missing"
 
 
 def say(message: str) -> None:
-    """One line where the user looks."""
+    """Print one line on stderr."""
     print(f"{line_start(sys.stderr)}W&B: {message}", file=sys.stderr, flush=True)
 
 
 def quiet_logging() -> None:
-    """On a full disk wandb's own log files would fill the terminal with tracebacks."""
+    """Silence wandb's logger: on a full disk it would fill the terminal with tracebacks."""
     logging.raiseExceptions = False

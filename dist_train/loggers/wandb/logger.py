@@ -1,10 +1,10 @@
-"""The trainer's side of W&B: start the uploader process, see that it lives, end it in bounded time.
+"""The trainer's side of W&B: start the uploader process, restart it if it dies, end it within a time limit.
 
-Nothing here imports wandb, opens a socket or waits while training runs. The rows are already in ``metrics.jsonl`` when
-``row`` is called; ``dist_train.loggers.wandb.uploader`` is a process of its own that follows that file, and takes the
-best weights and the predictions from the run folder. So a server that hangs, a service that is killed or a bad key cannot
-reach the training process, and what was missed while W&B was away is made up from the file. At the end ``close`` waits
-``CLOSE_LIMITS_S`` at most.
+Nothing here imports wandb, opens a socket or waits while training runs. A separate process,
+``dist_train.loggers.wandb.uploader``, follows ``metrics.jsonl`` (which already has a row when ``row`` is called) and reads
+the best weights and the predictions from the run folder. So a server that hangs, a service that is killed or a bad API key
+cannot disturb the training, and rows that W&B missed are uploaded later from the file. At the end ``close`` waits at most
+``CLOSE_LIMITS_S``.
 """
 
 import importlib.util
@@ -27,22 +27,22 @@ from dist_train.run.result import Status
 from dist_train.system.files import read_json, write_json
 
 CLOSE_LIMITS_S: dict[Status, float] = {"done": 30.0, "failed": 15.0, "stopped": 10.0}
-"""Longest time for W&B at the end of an attempt; a preempted one has little left."""
+"""Time limit of the upload at the end of an attempt. It is short after a stop: a preempted job has little time left."""
 MAX_RESTARTS = 3
 
 
 class WandbLogger(Logger):
-    """Keeps one uploader process alive for the run; does nothing if W&B is disabled or not installed."""
+    """Keep one uploader process alive for the run. Do nothing if W&B is disabled or not installed."""
 
     def __init__(self) -> None:
         self._restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, config: Config, facts: Facts) -> None:
-        """Start uploading.
+        """Start the uploader.
 
         Raises:
-            ConfigError: ``log.wandb.mode`` is online or offline, and wandb is not installed.
+            ConfigError: ``log.wandb.mode`` is online or offline, but wandb is not installed.
         """
         self._run = facts.run
         mode = wanted_mode(config, facts.run)
@@ -53,22 +53,22 @@ class WandbLogger(Logger):
                 raise ConfigError(
                     f"`log.wandb.mode` ({mode}) needs the package wandb: pip install wandb, or use disabled"
                 )
-            say("not installed, so this run is not logged there (pip install wandb)")
+            say("the package is not installed, so this run is not logged (pip install wandb)")
             return
         try:
             write_json(session_path(self._run), _session(config, facts, mode))
             self._process = self._start_uploader()
         except OSError as error:  # a full disk, or no more processes
-            say(f"cannot start ({error}); training goes on without it")
+            say(f"cannot start ({error}); training continues without W&B")
 
     def row(self, row: Row) -> None:
-        """See that the uploader lives: it finds the row in ``metrics.jsonl``. Costs one system call, never waits."""
+        """Restart the uploader if it died. It reads the row from ``metrics.jsonl``. One system call, without waiting."""
         self._living()
 
     def close(self, status: Status) -> None:
-        """Have the rest uploaded and the W&B run marked as preempted, failed or finished.
+        """Let the uploader upload the rest and mark the W&B run as preempted, failed or finished.
 
-        A failed attempt waits for nothing: the uploader ends by itself.
+        A failed attempt does not wait: the uploader ends later on its own.
         """
         limit = CLOSE_LIMITS_S.get(status, 10.0)
         deadline = time.monotonic() + limit
@@ -81,7 +81,7 @@ class WandbLogger(Logger):
             try:
                 process.wait(max(0.1, left))
             except subprocess.TimeoutExpired:
-                process.kill()  # wandb's own service process ends when this one is gone
+                process.kill()  # then wandb's service process ends too
                 process.wait()
                 say(f"gave up after {limit:.0f} s. {how_to_sync(self._run)}")
                 return
@@ -92,11 +92,11 @@ class WandbLogger(Logger):
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env=client_env(self._run),
-            start_new_session=True,  # signals to the trainer's process group are not for W&B
+            start_new_session=True,  # a stop signal for the trainer must not reach the uploader
         )
 
     def _living(self) -> "subprocess.Popen[bytes] | None":
-        """Return the uploader, started again if it died; None if there is nothing left for it to do, or it cannot run."""
+        """Return the uploader, restarted if it died; None if it has finished or cannot run."""
         if self._process is None:
             return None
         code = self._process.poll()
@@ -114,26 +114,26 @@ class WandbLogger(Logger):
                 return self._process
             except OSError as error:  # no memory, or no more processes
                 trouble = f"the uploader cannot be started again ({error})"
-        say(f"{trouble}; training goes on without it. {how_to_sync(self._run)}")
+        say(f"{trouble}; training continues without W&B. {how_to_sync(self._run)}")
         return None
 
 
 def _send(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:
-    """Send the only message that the uploader ever gets: how the attempt ended."""
+    """Send the uploader its only message: how the attempt ended."""
     assert process.stdin is not None
-    with suppress(OSError):  # it died; the exit code will tell
-        process.stdin.write(json.dumps(message).encode() + b"\n")  # far below what a pipe holds
+    with suppress(OSError):  # it died; its exit code shows that
+        process.stdin.write(json.dumps(message).encode() + b"\n")  # much smaller than the buffer of a pipe
     _close_pipe(process)
 
 
 def _close_pipe(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
-    with suppress(OSError):  # what could not be written any more
+    with suppress(OSError):  # text that could not be written
         process.stdin.close()
 
 
 def _session(cfg: Config, facts: Facts, mode: str) -> dict[str, Any]:
-    """Return what the uploader needs to know."""
+    """Return the settings for the uploader."""
     known = read_json(session_path(facts.run), default={})
     wandb = cfg.log.wandb
     return {

@@ -1,4 +1,4 @@
-"""What a finished run adds to its W&B page: per-class table, confusion matrix, a reference to the best weights."""
+"""Add to the W&B page of a finished run: per-class table, confusion matrix, a reference to the best weights."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from dist_train.run.result import read_result
 from dist_train.system.files import read_json, write_json
 
 MAX_MATRIX_CLASSES = 50
-"""W&B draws K x K rows and cuts at 10,000; beyond this only the confusions that happened are listed."""
+"""W&B draws a K x K matrix and stops at 10,000 rows. With more classes we list only confusions that occurred."""
 MAX_CONFUSIONS = 1000
 
 
 def log_predictions(run: RunDir, live: Any) -> None:
-    """The tables, from ``predictions.npz`` and ``classes.json``: once for each step that was the best one."""
+    """Log the tables, from ``predictions.npz`` and ``classes.json``: once per best step."""
     predictions, names = load_predictions(run.predictions), read_json(run.classes)
     session = read_json(session_path(run), default={})
     place = "offline" if live.offline else "online"
@@ -40,7 +40,7 @@ def log_predictions(run: RunDir, live: Any) -> None:
 
 
 def log_best_file(run: RunDir, live: Any) -> None:
-    """The best weights as an artifact that points at the run folder: the file is hashed, not copied."""
+    """Log the best weights as an artifact that refers to the run folder. The file is hashed, not uploaded."""
     if not run.best.exists():
         return
     artifact = wandb.Artifact(f"{live.id}-best", type="model", metadata=read_result(run).get("best") or {})
@@ -59,7 +59,7 @@ def _per_class(names: list[str], predictions: Predictions) -> list[list[Any]]:
 
 
 def _confusions(names: list[str], predictions: Predictions) -> list[list[Any]]:
-    """``[label, predicted, images]`` of those that happened, most frequent first: few, where K x K would be 10^8."""
+    """Return [label, predicted, images] of the confusions that occurred, the most frequent first."""
     wrong_N = predictions.label_N != predictions.pred_N
     pairs = predictions.label_N[wrong_N].astype(np.int64) * len(names) + predictions.pred_N[wrong_N]
     found, count = np.unique(pairs, return_counts=True)

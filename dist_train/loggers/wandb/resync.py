@@ -1,8 +1,9 @@
-"""Upload what W&B's server lacks of a run that is over. Started by ``launch/wandb_sync.py``, one process a run.
+"""Upload what the W&B server lacks of a run that has ended. Started by ``launch/wandb_sync.py``, one process per run.
 
-Offline segments go first, by wandb's own ``wandb sync``, since they hold machine statistics and the real times
-too. Its exit code says little, so the server is asked after each what it has; whatever is still missing is
-logged from ``metrics.jsonl``, and the server is asked once more. Running it twice changes nothing.
+1. Upload offline segments by ``wandb sync``, because they also have machine statistics and the real times. Its exit code is
+   not reliable, so ask the server after each segment which rows it has.
+2. Log the rows that are still missing from ``metrics.jsonl``.
+3. Ask the server again. To run this twice changes nothing.
 """
 
 import os
@@ -24,7 +25,7 @@ REST_S = 300.0
 
 
 def main(argv: list[str]) -> int:
-    """Returns 0 if the server has every row, 4 if not."""
+    """Return 0 if the server has every row, else 4."""
     quiet_logging()
     run = RunDir(Path(argv[0]))
     session = read_json(session_path(run), default={})
@@ -38,13 +39,13 @@ def main(argv: list[str]) -> int:
             return EXIT_INCOMPLETE
         try:
             return resync(run, session)
-        except Exception as error:  # noqa: BLE001 - whatever wandb raises when a server or its service is gone
+        except Exception as error:  # noqa: BLE001 - wandb raises many types when a server or its service has died
             say(f"{run.path}: INCOMPLETE: {type(error).__name__}: {' '.join(str(error).split())[:300]}; run this again")
             return EXIT_INCOMPLETE
 
 
 def resync(run: RunDir, session: dict[str, Any]) -> int:
-    """Bring the server up to date, and see that it is."""
+    """Upload the missing rows, and check that the server has all of them."""
     rows = list(NewRows(run.metrics, {}).take())
     wanted = {row["split"]: row["step"] for row in rows}
 
@@ -64,12 +65,15 @@ def resync(run: RunDir, session: dict[str, Any]) -> int:
         say(f"{run.path}: complete, last steps {wanted}")
         return 0
     steps, count = on_server(session)
-    say(f"{run.path}: INCOMPLETE: the server has {count} rows to {steps or 'none'}, here are {len(rows)} to {wanted}")
+    say(
+        f"{run.path}: INCOMPLETE: the server has {count} rows, last steps {steps or 'none'}; the run has {len(rows)}, "
+        f"last steps {wanted}"
+    )
     return EXIT_INCOMPLETE
 
 
 def upload_segment(run: RunDir, segment: Path, session: dict[str, Any]) -> None:
-    """``wandb sync`` for one offline segment, if it goes on exactly where the server's history ends."""
+    """Upload one offline segment by ``wandb sync``, if it begins exactly where the server's history ends."""
     missing = next(NewRows(run.metrics, on_server(session)[0]).take(), None)
     first = next(iter(history(segment)), None)
     if missing is None or first is None or first.get(f"{missing['split']}/step") != missing["step"]:
@@ -86,7 +90,7 @@ def upload_segment(run: RunDir, segment: Path, session: dict[str, Any]) -> None:
 
 
 def log_the_rest(run: RunDir, session: dict[str, Any]) -> None:
-    """Resume the W&B run, log the rows that it lacks, and end it as the training ended."""
+    """Resume the W&B run, log the rows that it lacks, and end it with the status of the training."""
     with at_most(REST_S, run):
         live = connect_online(run, session)
         if live is None:
@@ -100,4 +104,4 @@ def log_the_rest(run: RunDir, session: dict[str, Any]) -> None:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(code)  # wandb's own exit handler would wait for a server that hangs
+    os._exit(code)  # wandb's exit handler would wait for a server that hangs

@@ -1,9 +1,9 @@
-"""A process of its own that follows ``metrics.jsonl`` and logs its rows to one W&B run. Started by ``WandbLogger``.
+"""The uploader: a separate process that follows ``metrics.jsonl`` and logs its rows to one W&B run.
 
-``python -m dist_train.loggers.wandb.uploader RUN`` runs beside the trainer. Which rows W&B already has is asked, not
-remembered: online the server's summary of the resumed run tells, offline the segments on disk. So a row is
-never logged twice and none is left out, however the trainer, this process or wandb's service ended. It may
-take any time: nobody waits for it until the end.
+``WandbLogger`` starts ``python -m dist_train.loggers.wandb.uploader RUN`` beside the trainer. We do not store which rows W&B
+already has, but ask: online the server's summary of the run, offline the segments on disk. So every row is logged exactly
+once, even if the trainer, this process or wandb's service was killed. The uploader may be slow: the trainer waits for it
+only at the end.
 """
 
 import json
@@ -32,14 +32,14 @@ LOCK_S = 60.0
 
 
 def main(argv: list[str]) -> int:
-    """Returns 0 when there is nothing left to do here, 3 to be started again."""
+    """Return 0 if the upload has ended, 3 if this process must be restarted."""
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN)  # some SLURM set-ups signal every process; the trainer says when to end
+        signal.signal(name, signal.SIG_IGN)  # some clusters signal every process; the trainer tells us when to end
     os.nice(5)
     quiet_logging()
     run = RunDir(Path(argv[0]))
     session = read_json(session_path(run))
-    with only_uploader_of(run, wait_s=LOCK_S) as alone:  # the one of the last attempt may still be finishing
+    with only_uploader_of(run, wait_s=LOCK_S) as alone:  # the uploader of the last attempt may still run
         if not alone or session is None:
             say(f"another process is uploading {run.path}" if session else f"{session_path(run)} is missing or damaged")
             return 0
@@ -47,16 +47,16 @@ def main(argv: list[str]) -> int:
             live = connect(run, session)
             if live is not None:
                 upload(run, live, session["trainer_pid"])
-        except Exception as error:  # noqa: BLE001 - whatever wandb raises when its service is gone
+        except Exception as error:  # noqa: BLE001 - wandb raises many types when its service has died
             say(f"lost wandb's service process ({type(error).__name__}: {error})")
             return EXIT_UPLOADER_LOST
     return 0
 
 
 def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
-    """Log what is missing, follow the trainer to its end, finish."""
+    """Log missing rows, follow the trainer until it ends, finish the W&B run."""
     rows = NewRows(run.metrics, already_logged(live, run))
-    log_best(run, live)  # W&B keeps its own best values for one attempt only
+    log_best(run, live)  # W&B's own best values cover one attempt only
     ending = follow(run, live, rows, trainer_pid)
     with at_most(ending["limit_s"], run):
         log_rows(run, live, rows)
@@ -65,7 +65,7 @@ def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
 
 
 def follow(run: RunDir, live: Any, rows: "NewRows", trainer_pid: int) -> dict[str, Any]:
-    """Log rows as they come, until the trainer says how it ended, or is gone without a word."""
+    """Log new rows until the trainer sends its status or dies. Return that status."""
     died = {"status": "failed", "exit_code": EXIT_FAILED, "limit_s": ORPHAN_FINISH_S}
     while True:
         if select.select([sys.stdin], [], [], POLL_S)[0]:
@@ -77,7 +77,7 @@ def follow(run: RunDir, live: Any, rows: "NewRows", trainer_pid: int) -> dict[st
 
 
 def log_rows(run: RunDir, live: Any, rows: "NewRows") -> None:
-    """Log every row that is new, keys prefixed with their split."""
+    """Log every new row; the split is the prefix of its keys."""
     validated = False
     for row in rows.take():
         split, step = row["split"], row["step"]
@@ -89,13 +89,13 @@ def log_rows(run: RunDir, live: Any, rows: "NewRows") -> None:
 
 
 def log_best(run: RunDir, live: Any) -> None:
-    """The best row so far, as the trainer chose it, into the summary: columns of W&B's run table."""
+    """Write the best row so far into the summary, whose values are columns of W&B's run table."""
     best = read_result(run).get("best") or {}
     live.summary.update({f"best/{key}": value for key, value in best.items() if isinstance(value, int | float)})
 
 
 def finish(run: RunDir, live: Any, status: str, exit_code: int) -> None:
-    """Add what only a finished run has, and end the W&B run as preempted, failed or finished."""
+    """Add tables and weights if the run is done, and end the W&B run as preempted, failed or finished."""
     if status == "done":
         log_predictions(run, live)
         log_best_file(run, live)
@@ -106,7 +106,7 @@ def finish(run: RunDir, live: Any, status: str, exit_code: int) -> None:
 
 @contextmanager
 def at_most(seconds: float, run: RunDir) -> Iterator[None]:
-    """End this process if the block takes longer: wandb's calls have no time limit that can be set late."""
+    """End this process if the block takes longer than ``seconds``: wandb's calls have no time limit that we can set."""
 
     def give_up() -> None:
         say(f"not everything was uploaded within {seconds:.0f} s. {how_to_sync(run)}")
@@ -121,14 +121,14 @@ def at_most(seconds: float, run: RunDir) -> Iterator[None]:
 
 
 class NewRows:
-    """The rows of ``metrics.jsonl`` that W&B does not have. The trainer may append meanwhile."""
+    """The rows of ``metrics.jsonl`` that W&B does not have. The trainer may append rows at the same time."""
 
     def __init__(self, path: Path, logged: dict[str, int]) -> None:
         self._rows = RowFollower(path)
         self._logged = dict(logged)
 
     def take(self) -> Iterator[Row]:
-        """Yield what came since the last call. A row at or before the last logged step of its split is a repetition."""
+        """Yield the rows that are new since the last call, and later than the last logged step of their split."""
         for row in self._rows.take():
             if row["step"] > self._logged.get(row["split"], -1):
                 self._logged[row["split"]] = row["step"]
@@ -138,4 +138,4 @@ class NewRows:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(code)  # wandb's own exit handler would wait for a server that hangs
+    os._exit(code)  # wandb's exit handler would wait for a server that hangs

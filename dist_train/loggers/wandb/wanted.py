@@ -1,4 +1,4 @@
-"""Whether a run is logged to W&B, decided without importing wandb."""
+"""Decide whether a run is logged to W&B, without importing wandb."""
 
 import configparser
 import netrc
@@ -16,14 +16,13 @@ VARIABLES = (
     *("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_NAME"),
     *("WANDB_RUN_ID", "WANDB_RUN_GROUP", "WANDB_SWEEP_ID"),
 )
-"""Variables that nobody sets who does not want W&B."""
+"""Variables that only users of W&B set."""
 
 
 def wanted_mode(cfg: Config, run: RunDir) -> str:
-    """Return ``log.wandb.mode``; ``auto`` becomes ``disabled`` where nothing asks for W&B.
+    """Return ``log.wandb.mode``, where ``auto`` becomes ``disabled`` if nothing asks for W&B.
 
-    ``auto`` follows ``WANDB_MODE`` and ``WANDB_DISABLED``, as W&B's users expect. A run that is logged there already
-    stays so.
+    ``auto`` follows ``WANDB_MODE`` and ``WANDB_DISABLED``. A run that is already logged to W&B stays logged.
     """
     mode = cfg.log.wandb.mode
     if mode != "auto":
@@ -39,7 +38,7 @@ def wanted_mode(cfg: Config, run: RunDir) -> str:
 
 
 def _logged_in() -> bool:
-    """Return whether ``wandb login`` has left a key for the server, in the netrc file."""
+    """Return whether ``wandb login`` has stored a key for the server in the netrc file."""
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     with suppress(OSError, netrc.NetrcParseError):
         return urlsplit(_server()).netloc in netrc.netrc(path).hosts
@@ -49,7 +48,7 @@ def _logged_in() -> bool:
 def _server() -> str:
     settings = configparser.ConfigParser()
     folder = os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
-    with suppress(configparser.Error, UnicodeDecodeError):  # read() passes over a file that is not there
+    with suppress(configparser.Error, UnicodeDecodeError):  # read() ignores a missing file
         settings.read(Path(folder).expanduser() / "settings")
     in_file = settings.get("default", "base_url", fallback="https://api.wandb.ai")
     return os.environ.get("WANDB_BASE_URL") or in_file

@@ -15,11 +15,13 @@ from dist_train.learning.objective import Supervised, TrainingPass, build_object
 from dist_train.learning.optimizer import build_optimizer, replace_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
-from dist_train.model.build import Network
 from dist_train.model.freeze import describe, train_mode, unfreeze
+from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.given import Given
-from dist_train.training.parts.trial import blank_batch, left_as_found, try_objective
+from dist_train.training.parts.single_values import refuse_single_values
+from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, try_training
+from dist_train.training.parts.unused import note_of_unused, unused_always, unused_in_a_step
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step_sums import StepSums
 
@@ -93,13 +95,34 @@ def train_everything(cfg: Config, plan: Plan, network: Network, outputs: int, st
 
 def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
     """Return the module to train through, ready for its first step."""
-    device, module, all_used = state.strategy.group.device, state.objective, True
-    images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
+    strategy, device = state.strategy, state.strategy.group.device
+    module = TrainingPass(state.objective, state.precision.autocast)
     train_mode(state.objective)
-    if not isinstance(state.objective, Supervised):
-        module = TrainingPass(state.objective, state.precision.autocast)
-        all_used = try_objective(module, images, targets, state.own.changing())
-    wrapped = state.strategy.wrap(module, all_used)
+    all_used = _tried(cfg, plan, network, outputs, state, module)
+    wrapped = strategy.wrap(module, all_used and cfg.distributed.unused_parameters == "error")
+    images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
     with left_as_found(module, device, state.own.changing()):
-        state.strategy.settle(wrapped, images, targets)
+        strategy.settle(wrapped, images, targets)
+    if unused := strategy.unused(wrapped):
+        raise unused_in_a_step(unused, strategy.group.rank)
     return wrapped
+
+
+def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, module: TrainingPass) -> bool:
+    """Try a step of at most two images. Return whether every parameter that trains takes part in the loss.
+
+    An objective of one's own may leave some out, such as the head, without `distributed.unused_parameters`.
+
+    Raises:
+        ConfigError: the step fails, or leaves out what it may not.
+    """
+    group = state.strategy.group
+    refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device))
+    few = blank_batch(cfg, network, outputs, min(TRIED, plan.micro_batch), group.device)
+    mine = try_training(cfg, module, *few, state.own.changing())
+    unused = list(dict.fromkeys(name for names in group.gather_objects(mine) for name in names))
+    if unused and isinstance(state.objective, Supervised) and cfg.distributed.unused_parameters == "error":
+        if plan.world_size > 1:
+            raise unused_always(unused)
+        log.warning("%s", note_of_unused(unused))
+    return not unused

@@ -1,21 +1,32 @@
 """Trial passes on blank images, before the first step: they find errors early and leave everything as it was."""
 
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from dist_train.config.schema import Config
-from dist_train.errors import ConfigError
-from dist_train.learning.objective import check_result
-from dist_train.model.backbones import is_own
-from dist_train.model.build import Network
+from dist_train.config.user_code import is_own
+from dist_train.distributed.failure_kind import kind_of
+from dist_train.errors import ConfigError, DistTrainError
+from dist_train.learning.objective import Supervised, TrainingPass, check_result
 from dist_train.model.freeze import train_mode
 from dist_train.model.input_channels import refuse_other_channels
+from dist_train.model.network import Network
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
+
+TRIED = 2
+"""Images of a trial: BatchNorm over maps of 1 x 1 cannot do with one."""
 
 
-def blank_batch(cfg: Config, network: Network, outputs: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def blank_batch(
+    cfg: "Config", network: Network, outputs: int, size: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Return zeros as a micro-batch of training has them.
 
     Args:
@@ -47,53 +58,93 @@ def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Te
         parameter.grad = None
 
 
+@contextmanager
+def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iterable[Tensor] = ()) -> Iterator[None]:
+    """Passes of few images: eager, by cuDNN's first algorithm, and everything left as found."""
+    flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
+    # A compiler would take the second batch size that it sees for one of many.
+    eager = torch.compiler.set_stance("force_eager")
+    with torch.backends.cudnn.flags(**flags), eager, left_as_found(module, device, changing):
+        yield
+
+
 @torch.no_grad()
-def try_model(cfg: Config, network: Network, device: torch.device, outputs: int) -> None:
+def try_model(cfg: "Config", network: Network, device: torch.device, outputs: int, given: bool = False) -> None:
     """Run blank images through the model, as in training and as in evaluation.
+
+    Args:
+        given: the model is given in code, not `model.name`.
 
     Raises:
         ConfigError: it cannot take images of this size, or its output has another shape than the data needs.
     """
-    module, size, name = network.module, network.image_size, cfg.model.name
-    images = torch.zeros((min(2, cfg.train.micro_batch or 2), 3, size, size), device=device)
-    # cuDNN need not look for the fastest way to take two images.
-    flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
+    module, size = network.module, network.image_size
+    name = "the model given" if given else f"`model.name` ({cfg.model.name})"
+    images = torch.zeros((TRIED, 3, size, size), device=device)
+    mode = "training"
     try:
-        with torch.backends.cudnn.flags(**flags):
-            with left_as_found(module, device):
-                train_mode(module)
-                module(images)
+        with tried(cfg, device, module):
+            train_mode(module)
+            module(images)
+            mode = "evaluation"
             found = module.eval()(images[:1])
-    except (AssertionError, RuntimeError, ValueError) as error:
-        refuse_other_channels(name, error)
-        if is_own(name) or isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error):
+    except Exception as error:
+        refuse_other_channels(cfg.model.name, error)
+        if not is_of_user_code(error):
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        if given or is_own(cfg.model.name):
+            raise ConfigError(f"{name} fails in {mode} mode on images {list(images.shape)}: {said(error)}") from error
         raise ConfigError(
-            f"`data.image_size` ({size}): {name} cannot take images of {size} x {size} px: {reason}; choose another "
-            "size, or leave it out for the model's own"
+            f"`data.image_size` ({size}): {cfg.model.name} cannot take images of {size} x {size} px: {said(error)}; "
+            "choose another size, or leave it out for the model's own"
         ) from error
     if not isinstance(found, Tensor) or found.shape != (1, outputs):
         kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise ConfigError(
-            f"`model.name` ({name}) returns {kind} for one image in eval mode, and the data needs [1, {outputs}]"
-        )
+        raise ConfigError(f"{name} returns {kind} for one image in eval mode, and the data needs [1, {outputs}]")
 
 
-def try_objective(module: nn.Module, images: Tensor, targets: Tensor, changing: Iterable[Tensor]) -> bool:
-    """Run one pass of a user's objective.
+def try_training(
+    cfg: "Config", module: TrainingPass, images: Tensor, targets: Tensor, changing: Iterable[Tensor]
+) -> list[str]:
+    """Run a forward and a backward pass.
 
     Args:
-        module: its ``TrainingPass``, in training mode.
+        module: in training mode.
+        changing: tensors besides buffers that a pass changes.
 
     Returns:
-        Whether each parameter that trains gets a gradient.
+        The names of the parameters that train and got no gradient.
 
     Raises:
-        ConfigError: it returns something else than named scalars.
+        ConfigError: a pass fails, or an objective returns something else than named scalars.
     """
-    with left_as_found(module, images.device, changing):
-        found = module(images, targets)
-        check_result(found)
-        found["loss"].backward()
-        return all(p.grad is not None for p in module.parameters() if p.requires_grad)
+    supervised = isinstance(module.objective, Supervised)
+    try:
+        with tried(cfg, images.device, module, changing):
+            found = module(images, targets)
+            if supervised and not found["loss"].requires_grad:
+                raise ConfigError("the loss has no gradient: nothing trains, or the model's forward pass detaches it")
+            check_result(found)
+            found["loss"].backward()
+            return [name for name, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    except Exception as error:
+        if not is_of_user_code(error):
+            raise
+        raise ConfigError(
+            f"the {'model' if supervised else 'objective'} fails in a training step on images {list(images.shape)} and "
+            f"targets {list(targets.shape)}: {said(error)}"
+        ) from error
+
+
+def is_of_user_code(error: Exception) -> bool:
+    """Whether an error of a pass is due to what computes, not to the machine or to other ranks."""
+    if isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error) or "allocate memory" in str(error):
+        return False
+    return kind_of(error) == "other" and not isinstance(error, DistTrainError)
+
+
+def said(error: Exception) -> str:
+    """Return an error in one line, with the line of code that raised it."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"{reason} ({Path(where.filename).name}:{where.lineno})"

@@ -1,7 +1,7 @@
 """How long training waits for data, and what to do about it."""
 
 from dist_train.config.schema import Config
-from dist_train.data.loader import loader_processes
+from dist_train.data.workers import loader_processes
 from dist_train.system.cores import cores_per_rank
 
 TOO_MUCH = 0.05

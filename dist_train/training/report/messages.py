@@ -10,10 +10,9 @@ import numpy as np
 
 from dist_train.config.plan import Plan
 from dist_train.data.index import DataIndex
-from dist_train.loggers.console import CLOCK
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
-from dist_train.system.terminal import COLUMNS, digits
+from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 WIDTH = COLUMNS - len(CLOCK)
 MOST_NAMES = 10

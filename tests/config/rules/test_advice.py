@@ -1,4 +1,4 @@
-"""Keys without an effect and lengths that do not fit are warned of, and nothing else."""
+"""Warnings: keys without effect, and lengths that do not fit together; no false alarms."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
         ({"data__csv": {"separator": ";"}}, "`data.csv` has no effect unless `data.format` is csv"),
         (
             {"optim__betas": [0.8, 0.9]},
-            "`optim.betas` has no effect unless `optim.name` is adam, adamw or another of timm's",
+            "`optim.betas` has no effect unless `optim.name` is adam, adamw or another timm optimizer",
         ),
         (
             {"schedule": {"name": "constant", "min_lr": 0.01}},
@@ -43,10 +43,13 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
             "`eval.every_epochs` has no effect unless `eval.every_steps`",
         ),
         ({"eval__metric": "top5"}, "`eval.metric` (top5) is always 100 with 3 classes; use top1"),
-        ({"train__ema": 0.999}, "`train.ema` (0.999) averages over about 1000 steps, and the run has 10"),
+        ({"train__ema": 0.999}, "`train.ema` (0.999) averages over about 1000 steps, but the run has 10"),
         ({"schedule__warmup_epochs": 2.0}, "all 10 steps of the run are warm-up"),
-        ({"schedule__name": "step"}, "the first step would be at epoch 30, and the run ends at 2"),
-        ({"schedule__name": "multistep", "schedule__milestones": [2.0]}, "the first step would be at epoch 2, and"),
+        ({"schedule__name": "step"}, "the learning rate would first drop at epoch 30, but the run ends at epoch 2"),
+        (
+            {"schedule__name": "multistep", "schedule__milestones": [2.0]},
+            "the learning rate would first drop at epoch 2, but",
+        ),
     ],
 )
 def test_what_has_no_effect_is_warned_of(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:

@@ -1,4 +1,4 @@
-"""A config or checkpoint of an older version means what it meant then."""
+"""A config or checkpoint of an older version keeps its meaning."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ import yaml
 
 from dist_train.config import load_config, parse_config
 from dist_train.config.rules import migrations
-from dist_train.config.rules.migrations import Migration, migrated, migrated_values
-from dist_train.config.rules.resume_keys import arithmetic, changes
+from dist_train.config.rules.migrations import Migration, migrated
+from dist_train.config.rules.resume_keys import arithmetic, changed_keys, migrated_values
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
@@ -65,7 +65,7 @@ def test_a_checkpoint_is_compared_under_todays_names(tree: dict[str, Any]) -> No
     then = {key: value for key, value in now.items() if key not in ("optim.lr", "augment.hflip", "optim.momentum")}
     then |= OLD | {"augment.randaugment": {**now["augment.randaugment"]}}
     del then["augment.randaugment"]["magnitude"]
-    assert changes(then, now) == [
+    assert changed_keys(then, now) == [
         "`augment.randaugment` was {'num_ops': 2, 'interpolation': 'nearest', 'fill': [0, 0, 0], 'magnitude': 3} and is "
         "now {'num_ops': 2, 'magnitude': 9, 'interpolation': 'nearest', 'fill': [0, 0, 0]}",
         "`optim.momentum` was 0.5 and is now 0.9",
@@ -75,7 +75,7 @@ def test_a_checkpoint_is_compared_under_todays_names(tree: dict[str, Any]) -> No
 @pytest.mark.usefixtures("a_later_version")
 def test_an_old_and_a_new_name_together_are_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(
-        ConfigError, match=r"`optim.speed` is called `optim.lr` since 9.0.0, and both are given; remove"
+        ConfigError, match=r"`optim.speed` is called `optim.lr` since 9.0.0, but both are given; remove"
     ):
         parse_config(changed(tree, optim__speed=0.1))
 
@@ -90,4 +90,11 @@ def test_nothing_is_changed_in_place(tree: dict[str, Any]) -> None:
 def test_what_runs_of_0_1_0_have_recorded_can_be_read(path: Path) -> None:
     cfg = load_config(path, of_a_run=True)
     values = arithmetic(cfg)
-    assert changes(migrated_values(values), values) == []
+    assert changed_keys(migrated_values(values), values) == []
+
+
+def test_a_run_from_before_the_key_keeps_the_heads_init_of_then(tree: dict[str, Any]) -> None:
+    assert parse_config(tree).model.head.init == "zeros"
+    assert parse_config(tree, of_a_run=True).model.head.init == "timm"
+    then = {key: value for key, value in arithmetic(parse_config(tree)).items() if key != "model.head.init"}
+    assert migrated_values(then)["model.head.init"] == "timm"

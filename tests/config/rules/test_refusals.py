@@ -1,4 +1,4 @@
-"""Values that are wrong together: refused always, or only where a run begins."""
+"""Values that are wrong together are refused at every start, or only when a run begins."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Every key stands in one of two tables, and a checkpoint of 0.1.0 is compared as it was."""
+"""Every key stands in one of two tables; a checkpoint of 0.1.0 is compared with its own defaults."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from dist_train.config.rules.resume_keys import (
     CHANGE_THE_WEIGHTS,
     DO_NOT_CHANGE_THE_WEIGHTS,
     arithmetic,
-    changes,
+    changed_keys,
 )
 from dist_train.config.schema import Config
 from dist_train.config.values import every_key
@@ -55,7 +55,7 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
         {"model__name": "x"},
         {"train__global_batch": 6},
     ):
-        (line,) = changes(base, arithmetic(parse_config(changed(tree, **other))))
+        (line,) = changed_keys(base, arithmetic(parse_config(changed(tree, **other))))
         assert next(iter(other)).replace("__", ".") in line
 
 
@@ -74,12 +74,12 @@ def test_what_comes_or_goes_as_a_whole_is_one_key(
 ) -> None:
     before, after = arithmetic(parse_config(changed(tree, **then))), arithmetic(parse_config(changed(tree, **now)))
     assert before.keys() == after.keys()
-    (line,) = changes(before, after)
+    (line,) = changed_keys(before, after)
     assert line.startswith(f"`{key}` was ")
 
 
 def test_a_key_that_one_side_lacks_counts_as_not_given(tree: dict[str, Any]) -> None:
     base = arithmetic(parse_config(tree))
-    assert changes(base, base | {"given.model": None}) == []
-    assert changes(base, base | {"given.model": "m:Net"}) == ["`given.model` was None and is now 'm:Net'"]
-    assert changes(base | {"given.model": "m:Net"}, base) == ["`given.model` was 'm:Net' and is now None"]
+    assert changed_keys(base, base | {"given.model": None}) == []
+    assert changed_keys(base, base | {"given.model": "m:Net"}) == ["`given.model` was None and is now 'm:Net'"]
+    assert changed_keys(base | {"given.model": "m:Net"}, base) == ["`given.model` was 'm:Net' and is now None"]

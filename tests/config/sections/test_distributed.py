@@ -1,4 +1,4 @@
-"""The section `distributed`: strategies, and a wait that ends."""
+"""The section `distributed`: strategies and the timeout."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The section `eval`: cadence and metric."""
+"""The section `eval`: intervals and metric."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The section `log`: cadence of rows, names in W&B."""
+"""The section `log`: intervals of rows, names in W&B."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The section `schedule`: what multistep and onecycle need."""
+"""The section `schedule`: rules of multistep and onecycle."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.support.runs import changed
     [
         (
             {"schedule": {"name": "multistep"}},
-            "milestones is empty: multistep needs the epochs at which to step, such as [30, 60]",
+            "milestones is empty: multistep needs the epochs at which the rate drops, such as [30, 60]",
         ),
         (
             {"schedule": {"name": "onecycle", "warmup_epochs": 2.0}},

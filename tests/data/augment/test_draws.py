@@ -1,4 +1,4 @@
-"""What is drawn: as torchvision draws it, a function of the key, in the right proportions."""
+"""Random draws follow torchvision's distributions and depend only on the key."""
 
 from collections import Counter
 from typing import Any

@@ -10,8 +10,8 @@ from timm.data import create_transform
 
 from dist_train.config import Config, parse_config
 from dist_train.data.augment.frame import Frame, evaluation_frame, kept_share, shorter_side, training_frame
-from dist_train.data.augment.statistics import mean_colour
-from dist_train.model.build import Network, build_model
+from dist_train.model.build import build_model
+from dist_train.model.network import Network, mean_colour
 from tests.data.augment.test_on_cpu import augment
 
 MODELS = timm.list_models(["vit_*", "resnet*", "efficientnet*", "convnext*", "swin*", "eva02*"], pretrained=True)
@@ -76,7 +76,9 @@ def test_evaluation_sees_images_as_training_unless_told_otherwise(
     cfg = config({"crop": training}, {"crop": evaluation})
     assert network.crop_pct < 1
     shorter = shorter_side(64, network.crop_pct) if zoomed else 64
-    assert evaluation_frame(cfg, network) == Frame(mode, 64, shorter, (128, 64, 0))  # type: ignore[arg-type]
+    assert evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network) == Frame(
+        mode, 64, shorter, (128, 64, 0)
+    )  # type: ignore[arg-type]
 
 
 def test_training_sees_random_parts_or_a_frame() -> None:
@@ -99,4 +101,4 @@ def test_sides_of_a_padded_image() -> None:
 
 
 def test_the_margin_is_what_normalisation_makes_zero(network: Network) -> None:
-    assert mean_colour(config({}, {}).data, network) == (128, 64, 0)
+    assert mean_colour(config({}, {}).data.mean, network) == (128, 64, 0)

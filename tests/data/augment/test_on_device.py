@@ -1,4 +1,4 @@
-"""What happens to a batch on the device, as a function of a key."""
+"""Augmentation of a batch on the device depends only on the key."""
 
 from typing import Any
 
@@ -10,9 +10,10 @@ from torch import nn
 from dist_train.config import Config, parse_config
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
 from dist_train.data.formats.images import FileImages
-from dist_train.data.index import DataIndex, Split
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split
 from dist_train.errors import ConfigError
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 CPU = torch.device("cpu")
 NETWORK = Network(nn.Identity(), frozenset(), frozenset(), 8, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 1.0)

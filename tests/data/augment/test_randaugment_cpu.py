@@ -1,4 +1,4 @@
-"""Each of RandAugment's operations gives what torchvision makes of the PIL image."""
+"""Each operation of RandAugment equals torchvision's on a PIL image."""
 
 from functools import lru_cache
 from typing import Any

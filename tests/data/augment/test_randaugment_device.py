@@ -1,4 +1,4 @@
-"""The device path gives each sample what torchvision v2 makes of it with the same draws, bit for bit."""
+"""RandAugment on the device equals torchvision v2 with the same draws, bit for bit."""
 
 from typing import Any
 
@@ -10,7 +10,8 @@ from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.data.augment.draws import CODES, Drawer, Draws
 from dist_train.data.augment.on_cpu import training_transform
-from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants, packed
+from dist_train.data.augment.packed_draws import packed
+from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants
 from dist_train.data.decoding.picture import Decoded
 from tests.data.augment.test_on_cpu import PHOTO, augment
 

@@ -1,4 +1,4 @@
-"""The fast way to decode gives Pillow's pixels, and leaves to Pillow what it is not sure of."""
+"""The fast JPEG decoder gives Pillow's pixels, and leaves unusual files to Pillow."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A part decoded alone is the part of the whole: in every kind of file, wherever it lies."""
+"""A part of a JPEG that is decoded alone equals that part of the whole image."""
 
 import io
 from pathlib import Path

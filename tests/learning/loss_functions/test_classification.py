@@ -1,4 +1,4 @@
-"""Losses of one class for each image, against their definitions."""
+"""Losses for one class per image, against their definitions."""
 
 import pytest
 import torch

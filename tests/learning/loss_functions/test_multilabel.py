@@ -1,4 +1,4 @@
-"""Losses with one decision for each class: against timm, torch and torchvision, and over ranks."""
+"""Losses with one decision per class, against timm, torch and torchvision, and over ranks."""
 
 from contextlib import nullcontext
 from typing import Any

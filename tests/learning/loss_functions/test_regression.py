@@ -1,4 +1,4 @@
-"""Losses of numbers, against torch, and what they refuse."""
+"""Regression losses against torch, and their errors."""
 
 import pytest
 import torch.nn.functional as F

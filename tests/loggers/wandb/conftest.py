@@ -1,4 +1,4 @@
-"""A run folder without credentials, and a server that speaks W&B's protocol."""
+"""A run folder without credentials, and a server with W&B's protocol."""
 
 from collections.abc import Iterator
 from pathlib import Path

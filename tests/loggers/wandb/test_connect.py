@@ -1,4 +1,4 @@
-"""What keeps a run from the server: it is logged offline, with the reason."""
+"""If the server cannot be used, the run is logged offline, with the reason."""
 
 import shutil
 import subprocess

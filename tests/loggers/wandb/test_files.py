@@ -1,4 +1,4 @@
-"""What W&B keeps in a run folder, read without wandb."""
+"""The W&B files in a run folder, read without wandb."""
 
 import os
 import struct

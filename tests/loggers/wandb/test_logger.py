@@ -1,4 +1,4 @@
-"""The trainer's side: when the uploader is started, that it is kept alive, and how long its end may take."""
+"""The trainer's side: the uploader is started, restarted, and ended within a time limit."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_a_killed_uploader_is_replaced_and_given_up_after_a_few_times(run: RunDi
         for pid in processes_of(run):
             os.kill(pid, signal.SIGKILL)
     _, seen = finish(trainer)
-    assert "died 4 times; training goes on without it" in seen
+    assert "died 4 times; training continues without W&B" in seen
 
 
 def test_a_failing_attempt_waits_for_nothing_and_its_rows_arrive(run: RunDir, server: WandbStub) -> None:

@@ -1,4 +1,4 @@
-"""What an upload of a finished run refuses; ``tests/launch/test_wandb_sync.py`` has the uploads themselves."""
+"""Uploads that are refused; ``tests/launch/test_wandb_sync.py`` tests the uploads themselves."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The real client behind the uploader: every row once, whoever is killed or stopped."""
+"""The uploader with the real client: every row once, whichever process is killed or stopped."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""W&B is used where somebody asks for it, not wherever its package is installed."""
+"""W&B is used if the user asks for it, not if its package is installed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Waiting for data is measured, and told once, with what to change."""
+"""The time spent waiting for data is measured, and reported once with advice."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What a person reads at the start, the end and a stop: by its text."""
+"""The messages at the start, at the end and at a stop."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.planning import make_plan
-from dist_train.data.index import Split
+from dist_train.data.split import Split
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
 from dist_train.training.report.messages import (

@@ -1,4 +1,4 @@
-"""Pauses are not counted as time of steps."""
+"""Pauses do not count as time of steps."""
 
 import time
 

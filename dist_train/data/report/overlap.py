@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dist_train.config import Config
+from dist_train.config.schema import Config
 from dist_train.data.formats.images import FileImages
-from dist_train.data.index import DataIndex, Split
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split
 from dist_train.errors import DataError
 
 MOST_IMAGES = 20_000

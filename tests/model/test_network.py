@@ -5,8 +5,8 @@ import torch
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.augment.on_device import Normalise
-from dist_train.data.augment.statistics import mean_colour, statistics
 from dist_train.model.build import build_model
+from dist_train.model.network import mean_colour, statistics
 
 
 def test_the_mean_colour_becomes_zero() -> None:
@@ -20,11 +20,11 @@ def test_the_mean_colour_becomes_zero() -> None:
     cfg = parse_config(tree)
     network = build_model(cfg.model, 3, 32, load=False)
     own = DataConfig(root=".", mean=(0.1, 0.2, 0.9), std=(0.5, 0.25, 1.0))
-    assert statistics(cfg.data, network) == (network.mean, network.std)
-    assert statistics(own, network) == ((0.1, 0.2, 0.9), (0.5, 0.25, 1.0))
+    assert statistics(cfg.data.mean, cfg.data.std, network) == (network.mean, network.std)
+    assert statistics(own.mean, own.std, network) == ((0.1, 0.2, 0.9), (0.5, 0.25, 1.0))
     for data in (cfg.data, own):
         normalise = Normalise(data, network, torch.device("cpu"), channels_last=False)
-        assert normalise.mean_colour == mean_colour(data, network)
+        assert normalise.mean_colour == mean_colour(data.mean, network)
         pixels = torch.tensor(normalise.mean_colour, dtype=torch.uint8).expand(1, 4, 4, 3)
-        std = torch.tensor(statistics(data, network)[1]).view(1, 3, 1, 1)
+        std = torch.tensor(statistics(data.mean, data.std, network)[1]).view(1, 3, 1, 1)
         assert (normalise(pixels).abs() <= 0.51 / 255 / std).all()

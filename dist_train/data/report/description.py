@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dist_train.data.index import DataIndex
-from dist_train.data.notes import class_counts
+from dist_train.data.report.notes import class_counts
 
 MOST_CLASSES = 12
 """Of more classes, the smallest and the largest are shown."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dist_train.data.index import scan
-from dist_train.data.notes import class_counts
+from dist_train.data.report.notes import class_counts
 from tests.support.data_roots import data_config
 from tests.support.photo_tables import GOOD, paths, written
 

@@ -11,9 +11,9 @@ import pytest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import parse_config
 from dist_train.config.rules.resume_keys import arithmetic
-from dist_train.data import overlap
 from dist_train.data.index import scan
-from dist_train.data.overlap import Overlap, check_overlap, describe, find_overlap
+from dist_train.data.report import overlap
+from dist_train.data.report.overlap import Overlap, check_overlap, describe, find_overlap
 from dist_train.errors import DataError
 from dist_train.run.folder import RunDir
 from dist_train.training.resume import find_checkpoint

@@ -9,7 +9,7 @@ from dist_train.data.augment.frame import Frame, evaluation_frame, training_fram
 from dist_train.data.decode_rules import describe_rules
 from dist_train.data.decoding.picture import BadImage, Picture
 from dist_train.data.index import DataIndex
-from dist_train.model.build import Network
+from dist_train.model.network import Network
 
 OPENED, DECODED = 64, 8
 """Images whose sizes are read, and how many are decoded."""
@@ -26,7 +26,13 @@ def describe_pixels(cfg: Config, index: DataIndex, network: Network) -> list[str
     pictures = list(_opened(index, names))
     lines = [describe_rules(index.images.rules)]
     if pictures:
-        lines.append(_shape(cfg, evaluation_frame(cfg, network), [picture.size for picture in pictures]))
+        lines.append(
+            _shape(
+                cfg,
+                evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network),
+                [picture.size for picture in pictures],
+            )
+        )
     return [*lines, *_left_out(index, names), *_of_one_colour(pictures[:: max(1, len(pictures) // DECODED)])]
 
 

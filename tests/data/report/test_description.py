@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dist_train.data.description import describe
 from dist_train.data.index import scan
+from dist_train.data.report.description import describe
 from tests.support.data_roots import data_config, picture
 from tests.support.photo_tables import GOOD, paths, written
 

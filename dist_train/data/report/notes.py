@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.config.sections.data import DataConfig
+from dist_train.config.choice_table import Task
 from dist_train.data.formats.class_names import NAMED, PERHAPS_MISSING, alike_names, few
 
 MANY_CLASSES = 0.5
@@ -15,15 +15,18 @@ MANY_CLASSES = 0.5
 LABEL_SEPARATORS = ("|", ",", ";", "/", " ")
 
 
-def notes_on(cfg: DataConfig, classes: Sequence[str], train: NDArray[Any], val: NDArray[Any]) -> list[str]:
+def notes_on(
+    task: Task, label_separator: str | None, classes: Sequence[str], train: NDArray[Any], val: NDArray[Any]
+) -> list[str]:
     """Return one sentence for each thing that looks wrong and may be right.
 
     Args:
+        label_separator: in the column of a table that holds all labels of an image; None where there is none.
         train, val: all targets: int64 [N]; float [N, K] for multilabel; float64 [N, K] for regression, as they are read.
     """
-    if cfg.task == "regression":
+    if task == "regression":
         return list(_numbers(classes, train))
-    return [*_names(classes), *_labels(cfg, classes), *_counts(classes, train, val)]
+    return [*_names(classes), *_labels(label_separator, classes), *_counts(classes, train, val)]
 
 
 def _names(classes: Sequence[str]) -> Iterator[str]:
@@ -35,15 +38,15 @@ def _names(classes: Sequence[str]) -> Iterator[str]:
         yield f"a class is called {few(missing)}; if that stands for a missing label, remove these images"
 
 
-def _labels(cfg: DataConfig, classes: Sequence[str]) -> Iterator[str]:
-    if cfg.task != "multilabel" or cfg.format != "csv" or len(cfg.csv.targets) > 1:
+def _labels(separator: str | None, classes: Sequence[str]) -> Iterator[str]:
+    if separator is None:
         return
     for sign in LABEL_SEPARATORS:
         joined = [name for name in classes if sign in name]
         if joined and 2 * len(joined) > len(classes):
             yield (
                 f"most labels hold {sign!r} ({few(joined)}); if it separates labels, set `data.csv.label_separator` "
-                f"(now {cfg.csv.label_separator!r})"
+                f"(now {separator!r})"
             )
             return
 

@@ -1,0 +1,30 @@
+"""One split of a data set: names, targets and sizes of its images, in arrays that loader processes share."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SplitName = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their targets, in the order of the names.
+
+    ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
+    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes.
+    """
+
+    paths: NDArray[np.bytes_]
+    labels: NDArray[Any]
+    sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Return the name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""
+        return os.fsdecode(self.paths[index])

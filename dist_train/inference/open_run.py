@@ -1,0 +1,123 @@
+"""Open a run folder: its config and its model with its weights.
+
+``open_run`` is the one place where the code that a run's config names is imported for inference.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from dist_train.config.load import load_config
+from dist_train.config.schema import Config
+from dist_train.data.decode_rules import rules_of
+from dist_train.data.decoding.rules import DecodeRules
+from dist_train.errors import ConfigError
+from dist_train.model.backbones import GivenModel
+from dist_train.model.build import build_model
+from dist_train.model.network import Network
+from dist_train.model.weights import load_weights
+from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, load_result
+from dist_train.seeding import restored_generators
+from dist_train.system.files import read_json
+
+Which = Literal["best", "last"]
+
+
+class OpenedRun:
+    """A run and its model, for commands.
+
+    Attributes:
+        folder: the paths in the run folder.
+        config: the run's.
+        classes: names of the model's outputs.
+        network: the model and what it wants of images.
+        device: where the model is.
+    """
+
+    def __init__(self, folder: RunDir, cfg: Config, classes: list[str], network: Network, device: torch.device) -> None:
+        self.folder, self.config, self.classes = folder, cfg, classes
+        self.network, self.device = network, device
+
+    @property
+    def model(self) -> nn.Module:
+        """Maps images, float32 [B, 3, S, S] on ``device``, to logits (or numbers) [B, K]. In eval mode."""
+        return self.network.module
+
+    @cached_property
+    def rules(self) -> DecodeRules:
+        """How training decoded its images; evaluation and prediction do the same."""
+        return rules_of(self.config.data, self.folder)
+
+    @property
+    def result(self) -> Result:
+        """How the run stands now."""
+        return load_result(self.folder)
+
+
+def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the config that a run folder keeps, with ``key.path=value`` replaced.
+
+    Raises:
+        ConfigError: it is no run folder, or an override is wrong.
+    """
+    if not RunDir(path).config.is_file():
+        raise ConfigError(f"{path} is no run folder: it has no {RunDir(path).config.name}")
+    try:
+        cfg = load_config(RunDir(path).config, of_a_run=True)
+    except ConfigError as error:
+        raise ConfigError(f"{RunDir(path).config} is none that this version writes: {error}") from None
+    return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
+
+
+def open_run(
+    path: str | Path,
+    weights: Which = "best",
+    device: torch.device | str | None = None,
+    model: GivenModel | None = None,
+    overrides: Sequence[str] = (),
+) -> OpenedRun:
+    """Build the model of a run and give it the run's weights.
+
+    Args:
+        weights: "best" appear with the first evaluation of a run, "last" at its end.
+        device: the first GPU if None, or the CPU where there is no GPU.
+        model: a module, or a callable that makes one from K, for a run that was trained with a model given in code.
+        overrides: ``key.path=value``, over the run's config.
+
+    Raises:
+        ConfigError: it is no run folder, or has no such weights, or they do not fit.
+    """
+    folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
+    file = folder.best if weights == "best" else folder.last
+    classes = read_json(folder.classes)
+    if not file.is_file() or not classes:
+        raise ConfigError(
+            f"{path} has no {file.name if classes else folder.classes.name}: best weights appear with the first "
+            "evaluation of a run, the last ones at its end"
+        )
+    _same_model(folder, model)
+    with restored_generators():
+        network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
+    try:
+        network.module.load_state_dict(load_weights(file))
+    except RuntimeError as error:
+        raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network.module.to(place).eval()
+    return OpenedRun(folder, cfg, classes, network, place)
+
+
+def _same_model(folder: RunDir, model: GivenModel | None) -> None:
+    """A model that was given in code stands in the manifests of the run's checkpoints, not in its config."""
+    for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
+        name = read_json(path, default={}).get("config", {}).get("given.model")
+        if name is not None and model is None:
+            raise ConfigError(
+                f"{folder.path} was trained with a model given in code ({name}): give it again, "
+                f'dist_train.load_run("{folder.path}", model=...)'
+            )

@@ -1,0 +1,56 @@
+"""BatchNorm needs two values per channel: one image per rank is too little where the map has shrunk to 1 x 1."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dist_train.config.plan import Plan
+from dist_train.config.schema import Config
+from dist_train.errors import ConfigError
+from dist_train.training.parts.trial import TRIED, tried
+from dist_train.training.parts.unused import plain_name
+
+
+def refuse_single_values(cfg: Config, plan: Plan, module: nn.Module, images: Tensor, targets: Tensor) -> None:
+    """Check that no BatchNorm of ``module``, a ``TrainingPass`` in training mode, gets one value per channel.
+
+    Args:
+        images, targets: of ``TRIED`` images, from which the numbers for a micro-batch follow.
+
+    Raises:
+        ConfigError: one does.
+    """
+    together = plan.micro_batch * (plan.world_size if cfg.model.sync_bn else 1)
+    if together > 1:
+        return
+    found = _values_per_channel(cfg, module, images, targets)
+    layer = next((name for name, values in found.items() if values == TRIED), None)
+    if layer is not None:
+        sync = " or set model.sync_bn=true," if plan.world_size > 1 else ""
+        raise ConfigError(
+            f"`train.micro_batch` ({plan.micro_batch}): the BatchNorm {layer} would get one value per channel, since its "
+            f"map is 1 x 1 and each rank has one image at a time; use 2 or more (`train.global_batch` is "
+            f"{plan.global_batch} on {plan.world_size} rank(s)),{sync} or a larger `data.image_size`"
+        )
+
+
+@torch.no_grad()
+def _values_per_channel(cfg: Config, module: nn.Module, images: Tensor, targets: Tensor) -> dict[str, int]:
+    """Return the number of values per channel, N x H x W, that each BatchNorm normalises by its batch, in a pass."""
+    found: dict[str, int] = {}
+
+    def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if layer.training:
+            found[name] = inputs[0].numel() // inputs[0].shape[1]
+
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
+    hooks = [layer.register_forward_pre_hook(partial(note, plain_name(name))) for name, layer in layers]
+    try:
+        with tried(cfg, images.device, module):
+            module(images, targets)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
