@@ -172,7 +172,7 @@ def test_another_teacher_is_refused_by_name(
     shutil.copy(other / "last.safetensors", distilling["loss"]["objective_options"]["weights"])
     message = fails(changed(distilling, run__name="student"), capsys)
     assert "`objective.teacher` was " in message
-    assert "belongs to a run with other arithmetic" in message
+    assert "belongs to a run with other values of keys that change the weights" in message
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -1,4 +1,4 @@
-"""Trial passes on blank images, before the first step: they find errors early and leave everything as it was."""
+"""Trial passes on blank images before the first step. They find errors early and change nothing."""
 
 import traceback
 from collections.abc import Iterable, Iterator
@@ -30,14 +30,14 @@ def blank_batch(
     """Return zeros as a micro-batch of training has them.
 
     Args:
-        outputs: K, the columns of the model's output.
+        outputs: K, the number of columns of the model's output.
         size: B, the number of images.
 
     Returns:
         Images float32 [B, 3, S, S], targets int64 [B] for class labels, else float32 [B, K].
     """
     images = torch.zeros((size, 3, network.image_size, network.image_size), device=device)
-    if cfg.model.channels_last:  # another layout would be compiled, and its convolutions tried, for this alone
+    if cfg.model.channels_last:  # else torch would compile and tune convolutions for a layout that is used only here
         images = images.contiguous(memory_format=torch.channels_last)
     if cfg.data.task == "classification" and not cfg.augment.mixup and not cfg.augment.cutmix:
         return images, torch.zeros(size, dtype=torch.int64, device=device)
@@ -46,7 +46,10 @@ def blank_batch(
 
 @contextmanager
 def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Tensor] = ()) -> Iterator[None]:
-    """Undo what passes through ``module`` change: buffers, gradients, random generators, and ``changing``."""
+    """Restore, after the block, what passes through ``module`` change: buffers, random generators and ``changing``.
+
+    Gradients are set to None.
+    """
     tensors = [*module.buffers(), *changing]
     before = [tensor.clone() for tensor in tensors]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -76,7 +79,7 @@ def try_model(cfg: "Config", network: Network, device: torch.device, outputs: in
         given: the model is given in code, not `model.name`.
 
     Raises:
-        ConfigError: it cannot take images of this size, or its output has another shape than the data needs.
+        ConfigError: the model cannot process images of this size, or its output does not have the shape [B, outputs].
     """
     module, size = network.module, network.image_size
     name = "the model given" if given else f"`model.name` ({cfg.model.name})"

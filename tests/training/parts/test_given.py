@@ -182,5 +182,5 @@ def test_another_object_is_refused_by_name(
 
 def test_other_data_is_refused_by_its_fingerprint(tree: dict[str, Any]) -> None:
     _saved(built(tree, data=(Squares(48), Squares(8))))
-    with pytest.raises(DataError, match="is not what the run began with"):
+    with pytest.raises(DataError, match="has changed since the run started"):
         built(tree, data=(Squares(56), Squares(8)))
