@@ -1,4 +1,4 @@
-"""What the commands on trained runs share: their first arguments, and how an error ends them. No torch here."""
+"""Shared by the commands on trained runs: their first arguments, and how they report errors. Without torch."""
 
 import argparse
 from collections.abc import Callable
@@ -16,12 +16,12 @@ def run_parser(name: str, description: str, several: bool = False) -> argparse.A
         parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="a run folder")
     else:
         parser.add_argument("run", metavar="RUN", type=Path, help="a run folder")
-    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which of its weights (best)")
+    parser.add_argument("--weights", choices=("best", "last"), default="best", help="which weights of the run (best)")
     return parser
 
 
 def reported(command: Callable[[], int]) -> int:
-    """Run a command; print a user's error, and bear a reader that leaves early, as ``head`` does.
+    """Run a command. Print a user error, and end quietly if the reader of a pipe ends early, as ``head`` does.
 
     Returns:
         The exit code.
