@@ -54,7 +54,7 @@ def test_what_cannot_be_predicted(path: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text("not an image")
     with pytest.raises(DataError, match=r"cannot read the image .*bad\.jpg"):
         run.predict(tmp_path / "bad.jpg")
-    with pytest.raises(DataError, match="the file or folder .* does not exist"):
+    with pytest.raises(DataError, match=r"the file or folder .* does not exist"):
         run.predict([tmp_path / "nothing"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="folders hold no images"):
