@@ -49,8 +49,8 @@ class Loss(nn.Module):
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         if not isinstance(main, Tensor):
             raise ConfigError(
-                f"`model.name`: the model returns a {type(main).__name__} in training mode, and a loss needs a tensor "
-                "[B, K], or a tuple with auxiliary outputs behind it; return that, or write an objective (`loss.objective`)"
+                f"`model.name`: the model returns a {type(main).__name__} in training mode, but a loss needs a tensor "
+                "[B, K], or a tuple of it and auxiliary outputs; return that, or write an objective (`loss.objective`)"
             )
         total: Tensor = self.criterion(main.float(), targets)
         for output in auxiliary:

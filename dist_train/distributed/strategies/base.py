@@ -47,7 +47,7 @@ class Strategy(ABC):
         """
 
     def unused(self, wrapped: nn.Module) -> list[str]:
-        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name."""
+        """Return the names of the parameters that got no gradient in the last backward pass, if other ranks wait for it."""
         return []
 
     def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:

@@ -51,10 +51,10 @@ class Ddp(Strategy):
                 return
 
     def unused(self, wrapped: nn.Module) -> list[str]:
-        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name.
+        """Return the names of the parameters that got no gradient in the last backward pass, so that other ranks wait.
 
-        torch itself says so in the next forward pass. Until then the step would be taken, and perhaps saved, with
-        gradients that ranks have not exchanged.
+        torch itself raises an error only in the next forward pass. Before that, the step would update the weights, and
+        perhaps save them, with gradients that were not averaged over ranks.
         """
         ddp = cast(DistributedDataParallel, wrapped)
         try:

@@ -109,12 +109,12 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
 
 
 def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, module: TrainingPass) -> bool:
-    """Try a step of at most two images. Return whether every parameter that trains takes part in the loss.
+    """Try a step with at most two images. Return whether the loss depends on every trainable parameter.
 
-    An objective of one's own may leave some out, such as the head, without `distributed.unused_parameters`.
+    A user's objective may leave parameters unused, such as the head, even if `distributed.unused_parameters` is error.
 
     Raises:
-        ConfigError: the step fails, or leaves out what it may not.
+        ConfigError: the step fails, or leaves parameters unused that must not be.
     """
     group = state.strategy.group
     refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device))
