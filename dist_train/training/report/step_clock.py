@@ -30,7 +30,7 @@ class StepClock:
         """Return the time since the last lap, and start a new one.
 
         Args:
-            waited_s: seconds spent on waiting for data since the clock started.
+            waited_s: seconds spent waiting for data since the clock started.
         """
         now = time.monotonic()
         lap = Lap(step - self._lap_step, now - self._lap_began, waited_s - self._lap_waited)
