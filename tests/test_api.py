@@ -163,7 +163,7 @@ def test_an_error_of_one_rank_reaches_all_of_them(tree: dict[str, Any]) -> None:
     first, second = run_ranks(2, _with_faulty_model, tree)
     assert second == ("KeyError", repr("a mistake of the program's own"), False)
     assert first[0] == CommError.__name__
-    assert "rank 0 lost another rank" in first[1]
+    assert "rank 0 lost the connection to another rank" in first[1]
     assert not first[2]
 
 

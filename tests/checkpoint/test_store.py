@@ -117,7 +117,7 @@ def test_what_cannot_be_read_now_is_not_given_up(checkpoints: Checkpoints, tmp_p
     path = tmp_path / "checkpoints" if unreadable == "." else tmp_path / "checkpoints" / "step_00000002" / unreadable
     path.rename(tmp_path / "kept")
     path.symlink_to(path)
-    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; mend the disk"):
+    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; fix the disk"):
         checkpoints.newest()
     path.unlink()
     (tmp_path / "kept").rename(path)
@@ -145,7 +145,7 @@ def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> No
     assert found is not None
     manifest = json.loads((found[0] / "manifest.json").read_text())
     (found[0] / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(ConfigError, match="has format 99, and this version reads 1"):
+    with pytest.raises(ConfigError, match="has format 99, but this version reads 1"):
         checkpoints.newest()
     assert found[0].is_dir()
 
