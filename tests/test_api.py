@@ -18,7 +18,7 @@ from dist_train.config import parse_config
 from dist_train.errors import CommError, ConfigError, DataError, DistTrainError, NonFiniteError
 from dist_train.run.result import Result
 from tests.support.process_snapshot import changes, snapshot
-from tests.support.ranks import run_ranks
+from tests.support.ranks import free_port, run_ranks
 from tests.support.runs import changed, folder, rows, state_digest, train
 
 QUICK = """
@@ -125,19 +125,19 @@ def test_it_computes_what_the_command_does(tree: dict[str, Any]) -> None:
     assert state_digest(command.with_name("program")) == state_digest(command)
 
 
-def _twice(tree: dict[str, Any]) -> list[Any]:
+def _twice(tree: dict[str, Any], port: str) -> list[Any]:
     """A refused run and a good one, in a process group of the program's own and in none."""
     torch.distributed.init_process_group("gloo")
     found: list[Any] = [_outcome(changed(tree, run__name="first")), torch.distributed.is_initialized()]
     torch.distributed.destroy_process_group()
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    os.environ["MASTER_PORT"] = port  # a program's own group has closed its store on the other one
     found += [_outcome(changed(tree, run__name="bad", model__name="nothing"))[0], torch.distributed.is_initialized()]
     return [*found, _outcome(changed(tree, run__name="second")), torch.distributed.is_initialized()]
 
 
 def test_a_process_group_stays_if_it_was_there_before(tree: dict[str, Any]) -> None:
     expected = [("done", ""), True, "ConfigError", False, ("done", ""), False]
-    assert run_ranks(2, _twice, changed(tree, train__max_steps=2)) == [expected] * 2
+    assert run_ranks(2, _twice, changed(tree, train__max_steps=2), str(free_port())) == [expected] * 2
 
 
 class Faulty(nn.Module):

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -157,19 +158,29 @@ _meetings = itertools.count()
 
 
 def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
-    """Return the arguments of ``init_process_group`` with which ranks on one node find each other.
+    """Return the arguments of ``init_process_group`` with which ranks find each other.
 
-    They use the store of torchrun's agent, with a key prefix for each restart and each training of a program. The agent
-    uses one store for all restarts: without the prefix, restarted ranks (``--max-restarts``) read the addresses of dead
-    ranks and fail. On several nodes, each agent counts restarts on its own, so a prefix cannot work there: torchrun
+    They use one store for the whole process, with a key prefix for each restart and each training of a program. The agent
+    of torchrun uses one store for all restarts: without the prefix, restarted ranks (``--max-restarts``) read the addresses
+    of dead ranks and fail. On several nodes, each agent counts restarts on its own, so a prefix cannot work there: torchrun
     needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which our launcher sets.
     """
     here = os.environ
-    if here.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or here.get("GROUP_WORLD_SIZE") != "1":
-        return {}
-    store = dist.TCPStore(here["MASTER_ADDR"], int(here["MASTER_PORT"]), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
-    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
+    if not {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"} <= here.keys():
+        return {}  # torch says best what is missing
+    lent = here.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = _store(here["MASTER_ADDR"], int(here["MASTER_PORT"]), not lent and here["RANK"] == "0", timeout)
+    restart = here["TORCHELASTIC_RESTART_COUNT"] if lent and here.get("GROUP_WORLD_SIZE") == "1" else "any"
+    own = dist.PrefixStore(f"restart {restart}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
+
+
+@lru_cache(maxsize=1)
+def _store(address: str, port: int, serves: bool, timeout: datetime.timedelta) -> Any:
+    """Return the store, which stays until the process ends: an early rank of the next training needs its server."""
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=serves, timeout=timeout, wait_for_workers=False, multi_tenant=True
+    )
 
 
 def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:
