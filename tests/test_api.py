@@ -1,5 +1,6 @@
 """The Python API: objects in, a result out, errors raised, and the process left as it was."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -165,6 +166,29 @@ def test_an_error_of_one_rank_reaches_all_of_them(tree: dict[str, Any]) -> None:
     assert first[0] == CommError.__name__
     assert "rank 0 lost the connection to another rank" in first[1]
     assert not first[2]
+
+
+def _with_a_killed_loader(tree: dict[str, Any]) -> list[Any]:
+    def kill_one() -> None:
+        while not (loaders := multiprocessing.active_children()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(loaders[0].pid or 0, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_one)
+    before = snapshot()
+    killing.start()
+    kind, message = _outcome(tree)
+    killing.join()
+    return [kind, message, changes(before, snapshot())]
+
+
+def test_a_killed_loader_process_is_one_error(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__epochs=500, data__workers=2, checkpoint__every_steps=1)
+    ((kind, message, differences),) = run_ranks(1, _with_a_killed_loader, tree)
+    assert kind == "DistTrainError"
+    assert "lower `data.workers` (2) or `data.prefetch`" in message
+    assert differences == {}
 
 
 def _in_a_thread(tree: dict[str, Any]) -> list[Any]:

@@ -124,14 +124,14 @@ class Checkpoints:
                 f"earlier checkpoints in {self._folder} are intact: fix the disk and start the same command again"
             )
 
-    def abandon(self, limit_s: float) -> None:
-        """After an error elsewhere: wait up to ``limit_s`` seconds for the current write, then kill the writer.
-
-        Raises nothing.
-        """
+    def finish(self, limit_s: float) -> None:
+        """After an error elsewhere: wait up to ``limit_s`` seconds for the current write."""
         if self._in_flight:
             self._answer_is_there(limit_s)
-            self._in_flight = ""
+
+    def abandon(self) -> None:
+        """Kill the writer and free its memory. After ``close`` it has no effect; it raises nothing."""
+        self._in_flight = ""
         if self._writer is not None:
             self._writer.kill()
         self.close()

@@ -69,7 +69,6 @@ def train(cfg: Config, given: Given) -> Result:
     """
     number = Number()
     with ExitStack() as parts:
-        parts.callback(end_loaders)
         try:
             group = parts.enter_context(joined(cfg.distributed))
             attempt(cfg, group, number, parts, given)
@@ -81,6 +80,9 @@ def train(cfg: Config, given: Given) -> Result:
             known = for_program(record_failure(cfg, error, number.value))
             if not isinstance(known, DistTrainError):
                 raise
+        finally:
+            # First: while a dead loader process is on torch's list, torch raises when any other child ends.
+            end_loaders()
     # Raised here without the old traceback, which would keep the training's open files and GPU memory alive.
     known.__cause__ = known.__context__ = None
     raise known.with_traceback(None)
@@ -107,11 +109,12 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)
+        parts.callback(setup.checkpoints.abandon)
         try:
             return _train(setup, number, parts, stop)
-        except BaseException as error:
+        except Exception:
             # A state copied before the error is valid: give the writer time to finish it.
-            setup.checkpoints.abandon(LAST_WRITE_S if isinstance(error, Exception) else 0.0)
+            setup.checkpoints.finish(LAST_WRITE_S)
             raise
 
 

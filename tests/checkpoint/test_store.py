@@ -270,11 +270,12 @@ def test_after_an_error_elsewhere_the_write_in_flight_gets_its_time_and_nothing_
     checkpoints.save(_state(1), _manifest(1))
     assert checkpoints._writer is not None
     pid = checkpoints._writer.pid
-    checkpoints.abandon(20.0)
+    checkpoints.finish(20.0)
+    checkpoints.abandon()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
     assert not alive(pid)
     assert set(os.listdir("/proc/self/fd")) == opened
-    checkpoints.abandon(20.0)
+    checkpoints.abandon()
 
 
 def test_a_write_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -285,7 +286,8 @@ def test_a_write_that_hangs_is_given_up(tmp_path: Path) -> None:
     os.kill(checkpoints._writer.pid, signal.SIGSTOP)
     checkpoints.save(_state(2), _manifest(2))
     pid, began = checkpoints._writer.pid, time.monotonic()
-    checkpoints.abandon(0.5)
+    checkpoints.finish(0.5)
+    checkpoints.abandon()
     assert time.monotonic() - began < 5
     assert not alive(pid)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_00000001"]
