@@ -145,8 +145,8 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
         small_folder(folder / "images", images=max(512, 4 * job.batch), classes=job.classes)
         for number, chosen in enumerate(SIDES):
             who, _, precision, compiles = chosen
-            if number == 2:  # the two that most is said of are there
-                # As the side that the pipelines are compared with.
+            if number == 2:  # after the two most important sides
+                # The whole pipelines use the same compilation as the side that they are compared with.
                 compiled = "images_per_s" in sides.get("ours, amp_bf16, compiled", {})
                 pipeline = partial(measure_real, job, folder, "amp_bf16", compiled, **RECIPE)
                 part(found, "real", PART_S, pipeline)
@@ -155,7 +155,7 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
             part(sides, label, PART_S if compiles else PART_S / 3, partial(a_side, *chosen))
         part(found, "augment", PART_S / 3, partial(augment_ms, job, folder))
         part(found, "augment.device", PART_S / 3, partial(augment_ms, job, folder, device=True))
-        free()  # the last one's loader processes, before its files go
+        free()  # end the last loader processes before their files are deleted
     return found
 
 

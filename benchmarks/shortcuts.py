@@ -71,7 +71,7 @@ def of_steps(name: str, pairs: int = 2000) -> list[str]:
     for number in range(pairs // BLOCK):
         for side in (0, 1) if number % 2 else (1, 0):
             block = [step(all_public if side else frozenset()) for _ in range(BLOCK + 1)]
-            figures[side] += block[1:]  # the first finds the other side's code in the caches
+            figures[side] += block[1:]  # skip the first step: the caches still have the code of the other side
     whole = statistics.median(times["whole"] for times in figures[1])
     lines = []
     for part in (*PARTS, "whole"):

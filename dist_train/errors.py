@@ -1,4 +1,4 @@
-"""The errors a user may meet, each with the kind that ``result.json`` records and a launcher acts on."""
+"""The errors that a user may see. ``result.json`` records the kind of each, and a launcher decides by it."""
 
 from typing import Literal
 
@@ -7,15 +7,15 @@ ErrorKind = Literal["config", "data", "oom", "nonfinite", "comm", "other"]
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER = 2
-"""The config, the data or the command is wrong: trying again cannot help."""
+"""The config, the data or the command is wrong: a restart cannot help."""
 EXIT_UPLOADER_LOST = 3
-"""The W&B uploader lost its service process: start it again."""
+"""The W&B uploader lost its service process: restart the uploader."""
 EXIT_INCOMPLETE = 4
-"""The W&B uploader gave up in time, and said what is missing."""
+"""The W&B uploader reached its time limit and logged what is not uploaded yet."""
 EXIT_STOPPED = 75
-"""The run is saved, and the same command continues it (BSD's EX_TEMPFAIL). Under torchrun such a rank exits 0."""
+"""The run stopped and is saved; the same command continues it (BSD's EX_TEMPFAIL). Under torchrun the rank exits 0."""
 EXIT_AGAIN = 76
-"""A supervisor without SLURM asks its launcher for another start."""
+"""A supervisor without SLURM asks its launcher to start it again."""
 
 
 def exit_code_of(status: str) -> int:
@@ -24,35 +24,35 @@ def exit_code_of(status: str) -> int:
 
 
 class DistTrainError(Exception):
-    """An error whose message is enough: it is printed once, by rank 0, without a traceback."""
+    """An error whose message is enough for the user. Rank 0 prints it once, without a traceback."""
 
     kind: ErrorKind = "other"
     of_one_rank = False
-    """Met by one rank only, which then has to tell it, whichever it is."""
+    """True if only one rank has this error: that rank prints it, even if it is not rank 0."""
     of_this_start = False
-    """Turns this start away; the run itself has not failed, and its ``result.json`` stays as it is."""
+    """True if only this start is refused. The run itself has not failed, and its ``result.json`` does not change."""
 
 
 class ConfigError(DistTrainError):
-    """The configuration, or a file it names, is wrong. Trying again cannot help."""
+    """The config, or a file that it names, is wrong. A restart cannot help."""
 
     kind: ErrorKind = "config"
 
 
 class TakenError(ConfigError):
-    """Somebody alive works on this run: nothing in its folder is ours to write."""
+    """Another live process trains this run: this start must not write to the run folder."""
 
     of_this_start = True
 
 
 class DataError(DistTrainError):
-    """The data set is missing, malformed, or not the one the run began with."""
+    """The data set is missing, malformed, or differs from the one that the run started with."""
 
     kind: ErrorKind = "data"
 
 
 class TooBigError(DistTrainError):
-    """A step needs more memory than there is. Trying again cannot help."""
+    """Out of memory: a step needs more than the device has. A restart cannot help."""
 
     kind: ErrorKind = "oom"
     of_one_rank = True
@@ -65,6 +65,6 @@ class NonFiniteError(DistTrainError):
 
 
 class CommError(DistTrainError):
-    """Another rank was lost. Trying again may well help."""
+    """The connection to another rank was lost. A restart often helps."""
 
     kind: ErrorKind = "comm"

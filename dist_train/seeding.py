@@ -1,4 +1,4 @@
-"""Random seeds as pure functions of what they belong to, and the generators they go into."""
+"""Random seeds as pure functions of keys (epoch, step, rank, ...), and the global random generators."""
 
 import hashlib
 import random
@@ -10,7 +10,7 @@ import torch
 
 
 def fold_in(seed: int, *keys: int | str) -> int:
-    """A 63-bit seed for the random numbers that belong to ``keys``; like ``jax.random.fold_in``.
+    """Return a 63-bit seed derived from ``seed`` and ``keys``, as ``jax.random.fold_in`` does.
 
     >>> fold_in(0, "epoch", 3) == fold_in(0, "epoch", 3) != fold_in(0, "epoch", 4)
     True
@@ -20,11 +20,11 @@ def fold_in(seed: int, *keys: int | str) -> int:
 
 
 def reseed(key: int, devices: Sequence[torch.device]) -> None:
-    """Seed the generators that dropout and drop path draw from: the CPU's, and those of the devices that compute.
+    """Seed the generators that dropout and drop path use: those of the CPU and of ``devices``.
 
-    Several devices of one process get a seed each.
+    If there are several devices, each gets its own seed.
     """
-    # `torch.manual_seed` takes 5 % of a step of 6 ms longer (benchmarks/results/shortcuts.md).
+    # `torch.manual_seed` would add 5 % to a step of 6 ms (benchmarks/results/shortcuts.md).
     torch.default_generator.manual_seed(key)
     if len(devices) > 1:
         for device in devices:
@@ -36,9 +36,9 @@ def reseed(key: int, devices: Sequence[torch.device]) -> None:
 
 @contextmanager
 def restored_generators() -> Iterator[None]:
-    """A block after which the global generators of Python, NumPy and torch go on as before it.
+    """Restore the global random generators of Python, NumPy and torch after the block.
 
-    Those of GPUs too, if the program has used a GPU before.
+    This includes the generators of GPUs if the program has already used a GPU.
     """
     python, numpy = random.getstate(), np.random.get_state()
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]

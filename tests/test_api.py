@@ -1,5 +1,6 @@
 """The Python API: objects in, a result out, errors raised, and the process left as it was."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from dist_train.config import parse_config
 from dist_train.errors import CommError, ConfigError, DataError, DistTrainError, NonFiniteError
 from dist_train.run.result import Result
 from tests.support.process_snapshot import changes, snapshot
-from tests.support.ranks import run_ranks
+from tests.support.ranks import free_port, run_ranks
 from tests.support.runs import changed, folder, rows, state_digest, train
 
 QUICK = """
@@ -125,19 +126,19 @@ def test_it_computes_what_the_command_does(tree: dict[str, Any]) -> None:
     assert state_digest(command.with_name("program")) == state_digest(command)
 
 
-def _twice(tree: dict[str, Any]) -> list[Any]:
+def _twice(tree: dict[str, Any], port: str) -> list[Any]:
     """A refused run and a good one, in a process group of the program's own and in none."""
     torch.distributed.init_process_group("gloo")
     found: list[Any] = [_outcome(changed(tree, run__name="first")), torch.distributed.is_initialized()]
     torch.distributed.destroy_process_group()
-    os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
+    os.environ["MASTER_PORT"] = port  # a program's own group has closed its store on the other one
     found += [_outcome(changed(tree, run__name="bad", model__name="nothing"))[0], torch.distributed.is_initialized()]
     return [*found, _outcome(changed(tree, run__name="second")), torch.distributed.is_initialized()]
 
 
 def test_a_process_group_stays_if_it_was_there_before(tree: dict[str, Any]) -> None:
     expected = [("done", ""), True, "ConfigError", False, ("done", ""), False]
-    assert run_ranks(2, _twice, changed(tree, train__max_steps=2)) == [expected] * 2
+    assert run_ranks(2, _twice, changed(tree, train__max_steps=2), str(free_port())) == [expected] * 2
 
 
 class Faulty(nn.Module):
@@ -163,8 +164,31 @@ def test_an_error_of_one_rank_reaches_all_of_them(tree: dict[str, Any]) -> None:
     first, second = run_ranks(2, _with_faulty_model, tree)
     assert second == ("KeyError", repr("a mistake of the program's own"), False)
     assert first[0] == CommError.__name__
-    assert "rank 0 lost another rank" in first[1]
+    assert "rank 0 lost the connection to another rank" in first[1]
     assert not first[2]
+
+
+def _with_a_killed_loader(tree: dict[str, Any]) -> list[Any]:
+    def kill_one() -> None:
+        while not (loaders := multiprocessing.active_children()):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(loaders[0].pid or 0, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_one)
+    before = snapshot()
+    killing.start()
+    kind, message = _outcome(tree)
+    killing.join()
+    return [kind, message, changes(before, snapshot())]
+
+
+def test_a_killed_loader_process_is_one_error(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__epochs=500, data__workers=2, checkpoint__every_steps=1)
+    ((kind, message, differences),) = run_ranks(1, _with_a_killed_loader, tree)
+    assert kind == "DistTrainError"
+    assert "lower `data.workers` (2) or `data.prefetch`" in message
+    assert differences == {}
 
 
 def _in_a_thread(tree: dict[str, Any]) -> list[Any]:

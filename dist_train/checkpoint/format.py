@@ -1,7 +1,7 @@
-"""Nested states as safetensors: where each tensor goes, and an outline that puts everything back together.
+"""Nested states as safetensors files: the layout of the tensors, and an outline to rebuild the nesting.
 
-The format is the public one (8 bytes of header length, a JSON header, the tensors without gaps), so a checkpoint
-opens with any safetensors reader and never executes code. Values that are no tensors are in the header's metadata.
+The format is the public one (8 bytes with the header's length, a JSON header, the tensors without gaps), so any
+safetensors reader opens a checkpoint, and reading executes no code. All other values are in the header's metadata.
 """
 
 import json
@@ -23,7 +23,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """The file that a state becomes: its header, and each tensor with its offset behind the header."""
+    """The file to write for a state: its header, and each tensor with its byte offset after the header."""
 
     header: bytes
     tensors: list[tuple[int, Tensor]]
@@ -31,12 +31,12 @@ class Layout:
 
 
 def lay_out(state: Any) -> Layout:
-    """Plan the file for nested dicts, lists and tuples of tensors and plain values. Copies no tensor."""
+    """Return the layout of the file for nested dicts, lists and tuples of tensors and plain values. Copies no tensor."""
     tensors: dict[str, Tensor] = {}
     outline = _outline(state, "state", tensors)
     header: dict[str, Any] = {"__metadata__": {"outline": json.dumps(outline)}}
     placed, end = [], 0
-    # Wide types first: then every tensor is aligned without a gap, which the format does not allow.
+    # Wide dtypes first: then every tensor is aligned. The format does not allow gaps for alignment.
     for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].itemsize):
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
@@ -49,21 +49,21 @@ def lay_out(state: Any) -> Layout:
 
 
 def excerpt(layout: Layout, part: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """The file of the tensors in one part of a state, under their names there: ``"model"`` gives the model's weights.
+    """Return the file that holds one part of a state only: ``"model"`` gives the weights of the model.
 
     Returns:
-        Its header, and the stretches (from, to) of the whole file's payload that follow it.
+        The file's header, and the byte ranges (from, to) of the whole state's payload that follow the header.
     """
     prefix, end = f"state.{part}.", 0
     header: dict[str, Any] = {}
-    stretches = []
+    ranges = []
     for name, entry in json.loads(layout.header[8:]).items():
         if name.startswith(prefix):
             begin, stop = entry["data_offsets"]
             header[name.removeprefix(prefix)] = entry | {"data_offsets": [end, end + stop - begin]}
-            stretches.append((begin, stop))
+            ranges.append((begin, stop))
             end += stop - begin
-    return _encoded(header), stretches
+    return _encoded(header), ranges
 
 
 def _encoded(header: dict[str, Any]) -> bytes:
@@ -73,7 +73,7 @@ def _encoded(header: dict[str, Any]) -> bytes:
 
 
 def copy_into(memory: Any, layout: Layout) -> None:
-    """Copy the tensors to their places in a writable buffer; waits for the GPU, if there is one, once."""
+    """Copy the tensors to their offsets in a writable buffer. Waits for the GPU once, if tensors are on one."""
     for offset, tensor in layout.tensors:
         if tensor.nbytes:
             count = math.prod(tensor.shape)
@@ -84,12 +84,12 @@ def copy_into(memory: Any, layout: Layout) -> None:
 
 
 def put_together(outline: str, tensors: dict[str, Tensor]) -> Any:
-    """The state that ``lay_out`` was given."""
+    """Return the state that ``lay_out`` received."""
     return _fill(json.loads(outline), tensors)
 
 
 def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON that keeps what JSON loses: whole-number keys, tuples, tensors (by name)."""
+    """Return JSON that preserves integer keys, tuples, and tensors (as their names), which plain JSON would lose."""
     if isinstance(value, Tensor):
         tensors[name] = value
         return {"tensor": name}
@@ -117,6 +117,6 @@ def _fill(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """The outline in the metadata and the tensors, on the CPU, of a checkpoint."""
+    """Return the outline from the metadata, and the tensors on the CPU, of a checkpoint."""
     with safetensors.safe_open(path, framework="pt") as file:
-        return file.metadata()["outline"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
+        return file.metadata()["outline"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

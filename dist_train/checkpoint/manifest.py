@@ -1,4 +1,4 @@
-"""What a checkpoint is, and what its writer is told. No torch, so that the writer starts in a moment."""
+"""The manifest of a checkpoint, and the job for the writer process. Without torch, so that the writer starts quickly."""
 
 import json
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint is, readable without opening it.
+    """The facts about a checkpoint, readable without opening ``state.safetensors``.
 
     Attributes:
-        evaluated: saved after the evaluation of its step, where one was due.
-        config: what of the config decides the run's arithmetic, by dotted key.
-        bytes, sha256: of ``state.safetensors``.
+        evaluated: whether it was saved after the evaluation of its step.
+        config: the config values that change the weights, by dotted key.
+        bytes, sha256: size and SHA-256 of ``state.safetensors``.
     """
 
     step: int
@@ -35,24 +35,26 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The folder's name. One saved before the evaluation of its step sorts before the one saved after it."""
+        """Return the folder's name. The checkpoint saved after a step's evaluation sorts after the one saved before it."""
         return f"step_{self.step:08d}" + ("-evaluated" if self.evaluated else "")
 
 
 @dataclass(frozen=True)
-class Companion:
-    """A file that belongs to a checkpoint: ``head``, and then these stretches (from, to) of its payload, in bytes."""
+class ExtraFile:
+    """A file to publish with a checkpoint: ``head``, then these byte ranges (from, to) of the checkpoint's payload."""
 
     path: Path
     head: bytes
-    stretches: list[tuple[int, int]]
+    ranges: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to write: ``header`` and then the first ``payload_bytes`` of the shared memory.
+    """One checkpoint to write: ``header``, then the first ``payload_bytes`` of the shared memory.
 
-    ``rows`` is the file that a run goes on writing after this checkpoint: what it holds so far must be as durable.
+    Attributes:
+        rows: ``metrics.jsonl``; the writer flushes it to disk too, so that no row before the checkpoint can get lost.
+        keep: how many checkpoints to keep.
     """
 
     folder: Path
@@ -61,4 +63,4 @@ class Job:
     keep: int
     header: bytes
     payload_bytes: int
-    companions: list[Companion]
+    extra_files: list[ExtraFile]

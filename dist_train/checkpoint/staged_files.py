@@ -1,7 +1,7 @@
-"""Files of a run that belong to a checkpoint: they appear under their names when it is on disk, not before.
+"""Files published together with a checkpoint: they get their final names only after the checkpoint is on disk.
 
-Else a kill between the two would leave the best weights of steps that the next attempt does not know of, and may not
-make again. They are written beside their place first, as ``.NAME.CHECKPOINT.staged``. No torch: the writer uses it.
+Otherwise a kill between the two writes could leave best weights of a step that is after the newest checkpoint. Each file
+is first written as ``.NAME.CHECKPOINT.staged`` in the same folder. Without torch: the writer imports this module.
 """
 
 import os
@@ -12,7 +12,7 @@ from dist_train.system.files import fsync_dir
 
 
 def stage(path: Path, checkpoint: str, content: Iterable[bytes | memoryview]) -> None:
-    """Write what ``path`` becomes with ``checkpoint``, durably."""
+    """Write the staged file for ``path`` and ``checkpoint``, and flush it to disk."""
     with open(path.with_name(f".{path.name}.{checkpoint}.staged"), "wb") as file:
         for piece in content:
             file.write(piece)
@@ -22,7 +22,7 @@ def stage(path: Path, checkpoint: str, content: Iterable[bytes | memoryview]) ->
 
 
 def publish(folder: Path, checkpoint: str | None) -> None:
-    """Give what was staged for ``checkpoint`` its name; remove what was staged for others, which never came about."""
+    """Rename the files staged for ``checkpoint`` to their final names. Remove those of checkpoints that were not saved."""
     for staged in list(folder.glob(".*.staged")):
         name, _, owner = staged.name.removeprefix(".").removesuffix(".staged").rpartition(".")
         if owner == checkpoint:

@@ -1,7 +1,7 @@
-"""Checkpoints: written in the background, whole; verified when read; a few kept.
+"""Checkpoints: written in the background, atomically; verified when read; the newest few are kept.
 
-``checkpoints/step_00000123/`` holds ``state.safetensors`` and ``manifest.json``, which says how long ``state.safetensors`` is and
-what its SHA-256 is. The folder appears under its name by one rename, when both are on disk.
+``checkpoints/step_00000123/`` holds ``state.safetensors`` and ``manifest.json``, which records the size and the SHA-256 of
+``state.safetensors``. One rename gives the folder its name, after both files are on disk.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.checkpoint.format import copy_into, excerpt, lay_out, put_together, read_safetensors
-from dist_train.checkpoint.manifest import FORMAT, MANIFEST, STATE, Companion, Job, Manifest
+from dist_train.checkpoint.manifest import FORMAT, MANIFEST, STATE, ExtraFile, Job, Manifest
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.system.files import patiently, sha256_of
 from dist_train.system.signals import ignore_stop_signals
@@ -28,26 +28,29 @@ from dist_train.system.signals import ignore_stop_signals
 log = logging.getLogger(__name__)
 
 
-Beside = dict[Path, bytes | str]
-"""Files that belong to a checkpoint: their bytes, or which part of the state they hold as weights, ``"model"`` or ``"ema"``."""
+ExtraFiles = dict[Path, bytes | str]
+"""Files to publish with a checkpoint: their bytes, or the part of the state that they hold, ``"model"`` or ``"ema"``."""
 
 
 class SaveError(DistTrainError):
-    """A checkpoint could not be written. Earlier ones are intact."""
+    """A checkpoint could not be written. Earlier checkpoints are intact."""
 
 
 class ReadError(DistTrainError):
-    """A checkpoint may be whole, but the disk does not let us see."""
+    """A checkpoint cannot be read because the disk fails; it may be valid."""
 
 
 class Checkpoints:
-    """The checkpoints of one run; for rank 0 alone.
+    """The checkpoints of one run. For rank 0 only.
 
-    ``save`` returns when the state is copied; the write itself goes on in a process of its own. There is at most
-    one write in flight, and ``wait`` ends it. ``write_s`` is how long the last one took, from ``save`` on.
+    ``save`` returns as soon as the state is copied; a separate process writes it to disk. There is at most one write at
+    a time, and ``wait`` waits for it.
 
     Args:
-        rows: ``metrics.jsonl``, which must outlive a power loss as far as a checkpoint goes.
+        rows: ``metrics.jsonl``; after a power loss it must hold all rows up to the newest checkpoint.
+
+    Attributes:
+        write_s: the duration of the last write in seconds, from the call of ``save``.
     """
 
     def __init__(self, folder: Path, keep: int, rows: Path | None = None) -> None:
@@ -59,14 +62,14 @@ class Checkpoints:
         self._began = 0.0
         self.write_s = 0.0
 
-    def save(self, state: dict[str, Any], manifest: Manifest, beside: Beside | None = None) -> None:
-        """Copy ``state`` and start writing it.
+    def save(self, state: dict[str, Any], manifest: Manifest, extra_files: ExtraFiles | None = None) -> None:
+        """Copy ``state`` and start to write it.
 
         Args:
-            beside: files that take their place when the checkpoint is on disk.
+            extra_files: files that get their final names when the checkpoint is on disk.
 
         Raises:
-            SaveError: the write before this one failed.
+            SaveError: the previous write failed.
         """
         self.wait()
         self._began = time.monotonic()
@@ -74,11 +77,11 @@ class Checkpoints:
         copy_into(self._shared_memory(layout.payload_bytes), layout)
         writer = self._running_writer()
         assert writer.stdin is not None
-        companions = [
-            Companion(path, content, []) if isinstance(content, bytes) else Companion(path, *excerpt(layout, content))
-            for path, content in (beside or {}).items()
+        files = [
+            ExtraFile(path, content, []) if isinstance(content, bytes) else ExtraFile(path, *excerpt(layout, content))
+            for path, content in (extra_files or {}).items()
         ]
-        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, companions)
+        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, files)
         try:
             pickle.dump(job, writer.stdin)
             writer.stdin.flush()
@@ -88,23 +91,23 @@ class Checkpoints:
 
     @property
     def busy(self) -> bool:
-        """Whether a write is in flight, as far as ``poll`` knows."""
+        """Return whether a write was still running at the last ``poll``."""
         return bool(self._in_flight)
 
     def poll(self) -> None:
-        """Look, without waiting, whether the write in flight is done.
+        """Check, without waiting, whether the current write is done.
 
         Raises:
-            SaveError: it failed.
+            SaveError: the write failed.
         """
         if self._in_flight and self._answer_is_there():
             self.wait()
 
     def wait(self) -> None:
-        """Wait for the write in flight.
+        """Wait for the current write, if there is one.
 
         Raises:
-            SaveError: it failed.
+            SaveError: the write failed.
         """
         if not self._in_flight:
             return
@@ -118,20 +121,23 @@ class Checkpoints:
         if answer.strip():
             raise SaveError(
                 f"checkpoint {name} could not be written: {answer.decode().strip()}; "
-                f"earlier checkpoints in {self._folder} are intact: mend the disk and start the same command again"
+                f"earlier checkpoints in {self._folder} are intact: fix the disk and start the same command again"
             )
 
-    def abandon(self, limit_s: float) -> None:
-        """After an error elsewhere: give the write in flight ``limit_s`` seconds, then end the writer. Raises nothing."""
+    def finish(self, limit_s: float) -> None:
+        """After an error elsewhere: wait up to ``limit_s`` seconds for the current write."""
         if self._in_flight:
             self._answer_is_there(limit_s)
-            self._in_flight = ""
+
+    def abandon(self) -> None:
+        """Kill the writer and free its memory. After ``close`` it has no effect; it raises nothing."""
+        self._in_flight = ""
         if self._writer is not None:
             self._writer.kill()
         self.close()
 
     def close(self) -> None:
-        """Wait for the write in flight, end the writer, free the memory. A second call does nothing.
+        """Wait for the current write, end the writer, free the memory. A second call does nothing.
 
         Raises:
             SaveError: the last write failed.
@@ -143,15 +149,20 @@ class Checkpoints:
             if writer is not None:
                 _end(writer)
             if self._memory is not None:
-                self._memory = None  # not closed: an error's traceback may hold tensors that lie in it
+                self._memory = None  # not closed: an error's traceback may hold tensors in this memory
                 os.close(self._memory_fd)
 
     def newest(self, only_look: bool = False) -> tuple[Path, Manifest] | None:
-        """The newest checkpoint that verifies; damaged ones are told and, unless we ``only_look``, set aside.
+        """Return the newest valid checkpoint; None if there is none.
+
+        Damaged ones on the way are logged and renamed to ``damaged-NAME``.
+
+        Args:
+            only_look: do not rename damaged ones.
 
         Raises:
-            ConfigError: it was written by a version of this program that we cannot read.
-            ReadError: the disk fails. That is no damage: what cannot be read now is not given up.
+            ConfigError: the checkpoint has a format that this version cannot read.
+            ReadError: the disk fails. Such a checkpoint does not count as damaged, since it may be readable later.
         """
         try:
             for path in reversed(patiently(partial(_stored, self._folder))):
@@ -163,8 +174,8 @@ class Checkpoints:
                     _set_aside(path)
         except OSError as error:
             raise ReadError(
-                f"{error.filename} cannot be read: {error.strerror}; mend the disk and start the same command again, or "
-                "move this checkpoint away: then the one before it is used"
+                f"{error.filename} cannot be read: {error.strerror}; fix the disk and start the same command again, or "
+                "move this checkpoint out of the folder to use the previous one"
             ) from None
         return None
 
@@ -183,7 +194,7 @@ class Checkpoints:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[self._memory_fd],
-                preexec_fn=ignore_stop_signals,  # from its first moment on, not only once it has imported torch
+                preexec_fn=ignore_stop_signals,  # from its very start: a signal may come while Python still starts
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
             )
         return self._writer
@@ -197,8 +208,8 @@ class Checkpoints:
 def _end(writer: "subprocess.Popen[bytes]") -> None:
     assert writer.stdin is not None
     assert writer.stdout is not None
-    # Closing the pipe would not end it: loader processes forked meanwhile hold the pipe open as well.
-    with contextlib.suppress(BrokenPipeError):  # it died: ``wait`` has told
+    # Closing the pipe is not enough: loader processes forked since then also hold it open.
+    with contextlib.suppress(BrokenPipeError):  # the writer died; ``wait`` has already reported that
         pickle.dump(None, writer.stdin)
         writer.stdin.flush()
     with contextlib.suppress(BrokenPipeError):
@@ -208,12 +219,12 @@ def _end(writer: "subprocess.Popen[bytes]") -> None:
 
 
 def load(path: Path) -> Any:
-    """The state in a checkpoint folder, on the CPU."""
+    """Return the state in a checkpoint folder, on the CPU."""
     return put_together(*read_safetensors(path / STATE))
 
 
 def _stored(folder: Path) -> list[Path]:
-    """The checkpoints, oldest first. ``glob`` would find none in a folder that cannot be read."""
+    """Return the checkpoint folders, oldest first. Not with ``glob``, which hides that a folder cannot be read."""
     try:
         return sorted(folder / name for name in os.listdir(folder) if name.startswith("step_"))
     except (FileNotFoundError, NotADirectoryError):
@@ -224,14 +235,14 @@ def _set_aside(path: Path) -> None:
     aside = path.with_name(f"damaged-{path.name}")
     shutil.rmtree(aside, ignore_errors=True)
     path.rename(aside)
-    log.warning("checkpoint %s is set aside as %s", path.name, aside.name)
+    log.warning("checkpoint %s is renamed to %s", path.name, aside.name)
 
 
 def _look(path: Path) -> Manifest | str:
-    """A checkpoint's manifest, or why it cannot be used.
+    """Return a checkpoint's manifest, or the reason why it is damaged.
 
     Raises:
-        OSError: the disk does not let us see.
+        OSError: the disk fails.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -241,7 +252,7 @@ def _look(path: Path) -> Manifest | str:
         return "its manifest is missing or unreadable"
     if manifest["format"] != FORMAT:
         raise ConfigError(
-            f"{path} has format {manifest['format']}, and this version reads {FORMAT}; use the version that wrote it"
+            f"{path} has format {manifest['format']}, but this version reads {FORMAT}; use the version that wrote it"
         )
     state = path / STATE
     try:
@@ -249,7 +260,7 @@ def _look(path: Path) -> Manifest | str:
     except FileNotFoundError:
         size = -1
     if size != manifest["bytes"]:
-        return f"{STATE} has {size} bytes, the manifest says {manifest['bytes']}"
+        return f"{STATE} has {size} bytes, but the manifest says {manifest['bytes']}"
     if sha256_of(state) != manifest["sha256"]:
-        return f"the SHA-256 of {STATE} is not the manifest's"
+        return f"the SHA-256 of {STATE} differs from the manifest"
     return Manifest(**manifest)

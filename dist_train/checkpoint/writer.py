@@ -1,8 +1,8 @@
-"""A process that writes checkpoints while training goes on: ``python -m dist_train.checkpoint.writer FD``.
+"""A process that writes checkpoints while training continues: ``python -m dist_train.checkpoint.writer FD``.
 
-The trainer copies its tensors into memory that both processes see (a memfd, which no size limit of /dev/shm
-touches) and sends a job over a pipe; the answer comes back when the checkpoint is on disk. A process is used rather
-than a thread because a thread would hold the trainer's interpreter lock. It imports no torch: it moves bytes.
+The trainer copies its tensors into shared memory (a memfd, because /dev/shm has a size limit) and sends a job over a
+pipe; the writer answers when the checkpoint is on disk. This is a process, not a thread, because a thread would hold the
+trainer's interpreter lock (GIL). It copies only bytes, so it does not import torch.
 """
 
 import json
@@ -28,31 +28,31 @@ CHUNK = 16 * 2**20
 
 
 def carry_out(job: Job, payload: memoryview) -> None:
-    """Write a checkpoint, and the files that belong to it.
+    """Write a checkpoint and its extra files.
 
     Raises:
-        OSError: the disk does not take it. Earlier checkpoints and their files are as they were.
+        OSError: the disk fails. Earlier checkpoints and their files are unchanged.
     """
     if job.rows is not None:
         patiently(partial(_make_durable, job.rows))
-    for file in job.companions:
-        content = [memoryview(file.head), *(payload[begin:end] for begin, end in file.stretches)]
+    for file in job.extra_files:
+        content = [memoryview(file.head), *(payload[begin:end] for begin, end in file.ranges)]
         patiently(partial(stage, file.path, job.manifest.name, content))
     write_checkpoint(job.folder, job.manifest, job.keep, [memoryview(job.header), payload])
-    for place in {file.path.parent for file in job.companions}:
-        patiently(partial(publish, place, job.manifest.name))
+    for folder in {file.path.parent for file in job.extra_files}:
+        patiently(partial(publish, folder, job.manifest.name))
 
 
 def write_checkpoint(folder: Path, manifest: Manifest, keep: int, content: list[memoryview]) -> None:
-    """Write one checkpoint durably under its name, then remove the oldest beyond ``keep``.
+    """Write one checkpoint and flush it to disk, then remove the oldest ones so that ``keep`` remain.
 
-    Transient errors are retried; what was half written is removed.
+    Retries after transient errors; removes a half-written folder.
 
     Args:
         content: the bytes of ``state.safetensors``, in pieces.
 
     Raises:
-        OSError: the disk does not take it. Earlier checkpoints are as they were.
+        OSError: the disk fails. Earlier checkpoints are unchanged.
     """
     patiently(lambda: _write_once(folder, manifest, content))
     for old in sorted(folder.glob("step_*"))[:-keep]:
@@ -63,7 +63,7 @@ def _write_once(folder: Path, manifest: Manifest, content: list[memoryview]) -> 
     target = folder / manifest.name
     if target.exists():
         return
-    folder.mkdir(exist_ok=True)  # not its parents: a run folder that has vanished is an error
+    folder.mkdir(exist_ok=True)  # without parents: if the run folder has disappeared, that is an error
     for leftover in folder.glob(".step_*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder / f".{target.name}.tmp"
@@ -88,7 +88,7 @@ def _write_once(folder: Path, manifest: Manifest, content: list[memoryview]) -> 
 
 
 def _make_durable(path: Path) -> None:
-    """Have on disk what another process has written to a file, if there is one."""
+    """Flush to disk what another process has written to ``path``, if the file exists."""
     with suppress(FileNotFoundError), open(path, "rb") as file:
         os.fsync(file.fileno())
 
@@ -105,11 +105,11 @@ def _sync(file: Any) -> None:
 
 
 def main(memory_fd: int) -> None:
-    """Serve jobs from stdin until ``None`` comes; answer each on stdout with an empty line or the error.
+    """Read jobs from stdin until ``None``; answer each on stdout with an empty line, or with the error.
 
     The trainer starts this process with the stop signals ignored.
     """
-    die_with_parent()  # a writer without its trainer writes nothing
+    die_with_parent()  # a writer must not write after its trainer has died
     while True:
         try:
             job: Job | None = pickle.load(sys.stdin.buffer)

@@ -1,4 +1,4 @@
-"""What kind of failure an error is. Only errors of torch and gloo tell that another rank is gone."""
+"""Classify failures. A lost rank shows only in errors of torch and gloo."""
 
 import torch
 import torch.distributed as dist
@@ -7,12 +7,12 @@ from dist_train.errors import DistTrainError, ErrorKind
 
 
 def kind_of(error: BaseException) -> ErrorKind:
-    """The kind of a failure, for ``result.json``. A lost rank shows as an error of torch's or gloo's."""
+    """Return the kind of a failure, for ``result.json``. torch and gloo raise many different errors for a lost rank."""
     if isinstance(error, DistTrainError):
         return error.kind
     if isinstance(error, torch.OutOfMemoryError):
         return "oom"
-    lost = (
+    signs_of_lost_rank = (
         "Connection closed by peer",
         "Connection reset by peer",
         "Timed out waiting",
@@ -22,7 +22,7 @@ def kind_of(error: BaseException) -> ErrorKind:
         "pair closure",
     )
     if isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error) for sign in lost)
+        isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs_of_lost_rank)
     ):
         return "comm"
     return "other"

@@ -1,6 +1,6 @@
-"""Who I am among the ranks, and the few things ranks do together. The only owner of ``torch.distributed``.
+"""This process among the ranks, and the collectives. No other module calls collectives of ``torch.distributed``.
 
-The same code runs at world size 1, where every collective is the identity.
+The same code runs at world size 1, where every collective returns its input.
 """
 
 import datetime
@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -28,10 +29,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Dist:
-    """This process among ``world_size`` others.
+    """This process among ``world_size`` ranks.
 
-    ``device`` is bound to this rank alone. ``control`` is a gloo group for what lives on the CPU (objects,
-    the stop flag), so that it never waits for the GPU. ``strategy`` is the name of what trains on these ranks.
+    Attributes:
+        device: the device of this rank.
+        strategy: the name of the strategy, a row of ``config.choices.STRATEGIES``.
+        control: a gloo group for objects and flags on the CPU, so that these never wait for the GPU.
     """
 
     rank: int
@@ -43,11 +46,11 @@ class Dist:
 
     @classmethod
     def alone(cls, device: torch.device | str = "cpu", strategy: str = "none") -> "Dist":
-        """Return the world of one process."""
+        """Return a world of one process."""
         return cls(0, 0, 1, torch.device(device), strategy)
 
     def __deepcopy__(self, memo: object) -> "Dist":
-        return self  # so that a model whose layers know their ranks can be copied, as the EMA does
+        return self  # sync_bn layers hold a Dist, and the EMA copies the model: a process group cannot be copied
 
     @property
     def is_main(self) -> bool:
@@ -60,7 +63,7 @@ class Dist:
         return tensor
 
     def stack(self, tensor: Tensor) -> Tensor:
-        """Every rank's ``tensor`` of shape S, as one of shape [world_size, *S], on every rank."""
+        """Return the tensors [*S] of all ranks as one tensor [world_size, *S], on every rank."""
         if self.world_size == 1:
             return tensor[None].clone()
         out = tensor.new_empty((self.world_size, *tensor.shape))
@@ -68,13 +71,13 @@ class Dist:
         return out
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Give every rank the buffers of rank 0: BatchNorm's running statistics differ between ranks."""
+        """Broadcast the buffers of rank 0 to all ranks: BatchNorm's running statistics differ between ranks."""
         if self.world_size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
 
     def gather_objects(self, value: T) -> list[T]:
-        """Every rank's ``value``, in the order of ranks, on every rank."""
+        """Return the values of all ranks, in the order of ranks, on every rank."""
         if self.world_size == 1:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -82,7 +85,7 @@ class Dist:
         return values
 
     def from_main(self, work: Callable[[], T]) -> T:
-        """Do ``work`` on rank 0 and give its result, or its error, to every rank."""
+        """Call ``work`` on rank 0; return its result, or raise its ``DistTrainError``, on every rank."""
         outcome: list[Any] = [None, None]
         if self.is_main:
             try:
@@ -97,7 +100,7 @@ class Dist:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A block without collectives, after which all ranks go on or all raise the first rank's user error."""
+        """Run a block without collectives; if it raises ``DistTrainError`` on some ranks, all raise the first of them."""
         mine: DistTrainError | None = None
         try:
             yield
@@ -108,7 +111,7 @@ class Dist:
             raise first
 
     def post_max(self, flag: Tensor) -> dist.Work | None:
-        """Start taking the maximum of a CPU tensor over all ranks, in place; wait on what is returned."""
+        """Start the maximum of a CPU tensor over all ranks, in place. Wait for the returned work before reading it."""
         if self.world_size == 1:
             return None
         return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
@@ -116,13 +119,13 @@ class Dist:
 
 @contextmanager
 def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
-    """Join the other ranks, if torchrun started any, and leave them at the end.
+    """Join the other ranks, if torchrun started several, and leave them after the block.
 
-    A process group that a program has made already is used, and stays.
+    If the program already has a process group, use it and do not destroy it.
 
     Raises:
         ConfigError: the strategy does not fit how the process was started.
-        CommError: the other ranks did not turn up in time.
+        CommError: the other ranks did not join in time.
     """
     ours = not dist.is_initialized()
     world_size = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
@@ -138,7 +141,7 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
         if ours:
             dist.init_process_group(
                 backend="nccl" if device.type == "cuda" else "gloo",
-                # Later than the control group, whose error can be told; NCCL aborts the process.
+                # Later than the control group, whose timeout raises an error; NCCL's timeout aborts the process.
                 timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
                 device_id=device if device.type == "cuda" else None,
                 **_meeting_place(timeout),
@@ -146,35 +149,45 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError) as error:
-        raise CommError(f"rank {os.environ.get('RANK')} could not join the others: {error}") from error
+        raise CommError(f"rank {os.environ.get('RANK')} could not join the other ranks: {error}") from error
     yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
-    dist.destroy_process_group(None if ours else control)  # not after an error: a missing rank would be waited for
+    dist.destroy_process_group(None if ours else control)  # not after an error: it would wait for a lost rank
 
 
 _meetings = itertools.count()
 
 
 def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
-    """Where ranks of one node find each other: in the store of torchrun's agent, under keys of this meeting's own.
+    """Return the arguments of ``init_process_group`` with which ranks find each other.
 
-    The agent lends one store to all its restarts. Without such keys, ranks restarted in the job (``--max-restarts``)
-    read the addresses of the dead there and give up. The agents of several nodes count restarts each for itself, so
-    there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 must be set for torchrun, as our launcher does. A program may train
-    several times in one start.
+    They use one store for the whole process, with a key prefix for each restart and each training of a program. The agent
+    of torchrun uses one store for all restarts: without the prefix, restarted ranks (``--max-restarts``) read the addresses
+    of dead ranks and fail. On several nodes, each agent counts restarts on its own, so a prefix cannot work there: torchrun
+    needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which our launcher sets.
     """
     here = os.environ
-    if here.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or here.get("GROUP_WORLD_SIZE") != "1":
-        return {}
-    store = dist.TCPStore(here["MASTER_ADDR"], int(here["MASTER_PORT"]), is_master=False, timeout=timeout)  # type: ignore[attr-defined]
-    own = dist.PrefixStore(f"restart {here['TORCHELASTIC_RESTART_COUNT']}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
+    if not {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"} <= here.keys():
+        return {}  # torch says best what is missing
+    lent = here.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = _store(here["MASTER_ADDR"], int(here["MASTER_PORT"]), not lent and here["RANK"] == "0", timeout)
+    restart = here["TORCHELASTIC_RESTART_COUNT"] if lent and here.get("GROUP_WORLD_SIZE") == "1" else "any"
+    own = dist.PrefixStore(f"restart {restart}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
 
 
+@lru_cache(maxsize=1)
+def _store(address: str, port: int, serves: bool, timeout: datetime.timedelta) -> Any:
+    """Return the store, which stays until the process ends: an early rank of the next training needs its server."""
+    return dist.TCPStore(  # type: ignore[attr-defined]
+        address, port, is_master=serves, timeout=timeout, wait_for_workers=False, multi_tenant=True
+    )
+
+
 def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:
-    """The strategy that ``distributed.strategy`` means for a process that sees ``gpus`` devices.
+    """Return the strategy for ``distributed.strategy=wanted`` in a process that sees ``gpus`` GPUs.
 
     Raises:
-        ConfigError: the wanted one is impossible.
+        ConfigError: the wanted strategy does not work with this start or these GPUs.
     """
     under_torchrun, key = "RANK" in os.environ, f"`distributed.strategy` ({wanted})"
     if wanted == "auto":
@@ -189,40 +202,40 @@ def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:
     if row.ranks and not under_torchrun:
         raise ConfigError(f"{key} needs torchrun: torchrun --nproc_per_node=N -m dist_train ...")
     if gpus < row.gpus:
-        raise ConfigError(f"{key} needs at least {row.gpus} GPUs, and this process sees {gpus}; use auto")
+        raise ConfigError(f"{key} needs at least {row.gpus} GPUs, but this process sees {gpus}; use auto")
     return wanted
 
 
 def _device(local_rank: int) -> torch.device:
-    """The device of this rank, bound before anything touches a GPU."""
+    """Return the device of this rank. If it is a GPU, make it the current one before any other CUDA call."""
     gpus = torch.cuda.device_count()
     if gpus == 0:
         keep_freed_memory()
         return torch.device("cpu")
     if local_rank >= gpus:
-        error = ConfigError(f"local rank {local_rank} has no GPU: this node shows {gpus}; use --nproc_per_node={gpus}")
-        error.of_one_rank = local_rank == gpus  # rank 0 has one and waits; of the others the first tells
+        error = ConfigError(f"local rank {local_rank} has no GPU: this node has {gpus}; use --nproc_per_node={gpus}")
+        error.of_one_rank = local_rank == gpus  # rank 0 has a GPU and waits, so the first rank without one prints this
         raise error
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 
 
 def hosts_of(group: Dist) -> list[str]:
-    """The host name of every rank, in the order of ranks."""
+    """Return the host name of every rank, in the order of ranks."""
     return group.gather_objects(socket.gethostname())
 
 
 def gpu_names() -> list[str]:
-    """The names of the GPUs that this process sees."""
+    """Return the names of the GPUs that this process sees."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 @contextmanager
 def left_group() -> Iterator[None]:
-    """A block that leaves no process group behind but one that was there before, and the current GPU as it was.
+    """Restore the current GPU after the block; after an error, also destroy a process group that the block made.
 
-    ``joined`` alone leaves its group after an error, for a command that ends then at once: taking a group apart waits
-    for what ranks have begun together, and NCCL would wait for ranks that are lost, if it were not aborted first.
+    ``joined`` does not destroy its group after an error, because a command exits at once anyway, and destroying a group
+    waits for collectives in progress. NCCL would wait for lost ranks, so it is aborted first.
     """
     ours = not dist.is_initialized()
     gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Stops that all ranks make at the same step. The only owner of ``signal``.
+"""Stop all ranks at the same step, after a signal or at the time limit.
 
-A handler only sets a flag. Each step posts the flag to the other ranks on a CPU group and reads the answer to
-the step before, so a signal to a single rank stops every rank at one step, within two steps, and nobody waits.
+A signal handler only sets a flag. Each step sends the flag to the other ranks through a CPU group and reads the result
+of the step before. So a signal to one rank stops all ranks at the same step, within two steps, without waiting.
 """
 
 import signal
@@ -17,14 +17,14 @@ from dist_train.system.signals import STOP_SIGNALS, in_main_thread
 
 
 class StopRequest:
-    """Listens for stop signals while its ``with`` block runs, and for the end of the time allowed.
+    """Watches for stop signals and for the time limit while its ``with`` block runs.
 
-    In a thread other than the main one it hears no signals: Python sets and calls handlers in the main thread only.
+    Signals work in the main thread only, because Python runs signal handlers only there.
 
     Args:
         group: the ranks that must agree.
-        seconds: time allowed from now on; None is without end.
-        timeout_s: after this long without a call of ``agreed`` the stacks of this rank are printed.
+        seconds: the time limit from now; None means no limit.
+        timeout_s: print the stacks of this rank after this many seconds without a call of ``agreed``.
     """
 
     def __init__(self, group: Dist, seconds: float | None = None, timeout_s: float = 600) -> None:
@@ -34,8 +34,8 @@ class StopRequest:
         self._error: DistTrainError | None = None
         self._group = group
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._reserve_s = self._pace_s = 0.0
-        self._asked: float | None = None
+        self._reserve_s = self._longest_step_s = 0.0
+        self._last_call: float | None = None
         self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
 
     def __enter__(self) -> "StopRequest":
@@ -47,30 +47,30 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop watching the time. Signals go on to be noted, so that a late one does not kill an orderly end."""
+        """Stop the watchdog. The signal handlers stay, so that a late signal does not kill a run that is ending."""
         if self._stacks is not None:
             self._stacks.close()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.reason == "SIGINT":
-            raise KeyboardInterrupt  # the second Ctrl-C means now
+            raise KeyboardInterrupt  # the second Ctrl-C stops at once
         self.reason = signal.Signals(number).name
 
     def reserve(self, seconds: float) -> None:
-        """Keep at least this much of the time allowed for what a stop has to do: finish a step, save."""
+        """Reserve at least this many seconds before the time limit for the final save."""
         self._reserve_s = max(self._reserve_s, seconds)
 
     def fail(self, error: DistTrainError) -> None:
-        """Have the next call of ``agreed`` raise ``error`` on this rank; for other threads."""
+        """Make the next call of ``agreed`` raise ``error`` on this rank. For use by other threads."""
         self._error = error
 
     def agreed(self) -> bool:
-        """Whether all ranks stop here. Every rank calls this once a step, and gets the same answer."""
+        """Return whether all ranks stop here. Every rank must call this once per step, and gets the same answer."""
         if self._error is not None:
             raise self._error
         if self._stacks is not None:
             self._stacks.beat()
-        if self._deadline is not None and self._measured(time.monotonic()) > self._deadline:
+        if self._deadline is not None and self._stop_would_end(time.monotonic()) > self._deadline:
             self.reason = self.reason or "time limit"
         if self._group.world_size == 1:
             return bool(self.reason)
@@ -83,12 +83,13 @@ class StopRequest:
         assert work is not None
         work.wait()
         if stopping.item():
-            self.reason = self.reason or "another rank was told to stop"
+            self.reason = self.reason or "another rank received a stop signal"
         return bool(stopping.item())
 
-    def _measured(self, now: float) -> float:
-        """When a stop decided ``now`` would be over: the ranks agree within two steps, and then save."""
-        if self._asked is not None:
-            self._pace_s = max(now - self._asked, 0.9 * self._pace_s)  # forgets a slow start
-        self._asked = now
-        return now + 3 * self._pace_s + self._reserve_s
+    def _stop_would_end(self, now: float) -> float:
+        """Return the time at which a stop that starts ``now`` ends: the ranks agree within two steps, then save."""
+        if self._last_call is not None:
+            # The factor lets the estimate decay after a slow first step.
+            self._longest_step_s = max(now - self._last_call, 0.9 * self._longest_step_s)
+        self._last_call = now
+        return now + 3 * self._longest_step_s + self._reserve_s

@@ -1,4 +1,4 @@
-"""How fast each rank works by itself, so that a straggler can be named: the others only wait for it."""
+"""Measure the speed of each rank alone, to find a straggler: the time of a whole step is the same on all ranks."""
 
 import time
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from statistics import median
 import torch
 
 CONSPICUOUS = 1.5
-"""A rank whose forward passes take this many times as long as the others' is worth a line in the log."""
+"""A rank whose forward passes take this many times as long as those of the other ranks is named in the log."""
 
 
 class ForwardClock:
     """Adds up the time of this rank's forward passes.
 
-    No collective runs in them, so no other rank can hold them up. On a GPU, events are recorded, and read
-    later: measuring never waits. A rank without others is not measured.
+    A forward pass contains no collective, so other ranks cannot slow it down. On a GPU it records events and reads them
+    later, so measuring never waits. At world size 1 it measures nothing.
     """
 
     def __init__(self, device: torch.device, world_size: int) -> None:
@@ -25,7 +25,7 @@ class ForwardClock:
         self._seconds = 0.0
 
     def running(self) -> AbstractContextManager[None]:
-        """Measure the block."""
+        """Return a context that measures its block."""
         return nullcontext() if self._alone else self._measured()
 
     @contextmanager
@@ -42,7 +42,7 @@ class ForwardClock:
         self._events.append((start, end))
 
     def take(self) -> float:
-        """Seconds since the last call. Waits for the device."""
+        """Return the seconds of all blocks since the last call. Waits for the device."""
         seconds = self._seconds
         for start, end in self._events:
             end.synchronize()
@@ -52,11 +52,12 @@ class ForwardClock:
 
 
 def straggler(waited_W: list[float], forward_W: list[float], elapsed: float) -> dict[str, float]:
-    """The columns of a log row that name the slowest of several ranks.
+    """Return the columns of a log row that name the slowest of several ranks.
 
     Args:
-        waited_W, forward_W: seconds that each rank spent on waiting for data and on forward passes.
-        elapsed: seconds that all of it took.
+        waited_W: seconds that each of the W ranks waited for data.
+        forward_W: seconds that each rank spent in forward passes.
+        elapsed: wall time of these steps in seconds.
 
     >>> straggler([0.0, 1.0, 0.0], [2.0, 6.0, 2.0], 10.0)
     {'data_wait_max': 0.1, 'slowest_rank': 1, 'slowest_ratio': 3.0}

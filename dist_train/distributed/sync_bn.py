@@ -1,7 +1,7 @@
 """BatchNorm over the images of all ranks, on CPUs and on GPUs.
 
-torch's SyncBatchNorm is for GPUs only, and has the host wait for the GPU in each forward pass of each layer, to learn
-whether some rank had no images. Here every rank has as many.
+torch's SyncBatchNorm runs on GPUs only, and in each layer the host waits for the GPU to learn whether some rank has no
+images. Here every rank has the same number of images.
 """
 
 from typing import Any, Protocol, cast
@@ -16,7 +16,7 @@ from dist_train.errors import ConfigError
 
 
 class Ranks(Protocol):
-    """What synchronised BatchNorm needs of a group of ranks, each with as many images."""
+    """What synchronised BatchNorm needs from a group of ranks. Each rank has the same number of images."""
 
     @property
     def world_size(self) -> int: ...
@@ -25,25 +25,26 @@ class Ranks(Protocol):
 
 
 def synchronise(model: nn.Module, ranks: Ranks) -> None:
-    """Have the BatchNorms of ``model`` normalise over all ranks' images while they train.
+    """Make the BatchNorm layers of ``model`` normalise over the images of all ranks in training mode.
 
     Raises:
-        ConfigError: a layer is another class derived from BatchNorm.
+        ConfigError: a layer has an unknown class derived from BatchNorm.
     """
     for name, layer in model.named_modules():
         if not isinstance(layer, _BatchNorm):
             continue
         if type(layer) not in _SYNCHRONISED:
             raise ConfigError(
-                f"`model.sync_bn` (true) does not know what to do with {name}, a {type(layer).__name__}; set it to false"
+                f"`model.sync_bn` (true) does not support the layer {name}, a {type(layer).__name__}; "
+                "set model.sync_bn=false"
             )
-        # Another class for the same object: parameters, buffers and names stay what they are.
+        # Change the class, not the object: parameters, buffers and names stay the same.
         layer.__class__ = _SYNCHRONISED[type(layer)]
         cast(_Synchronised, layer).ranks = ranks
 
 
 class _Synchronised(_BatchNorm):
-    """BatchNorm with statistics over all ranks in training mode, as torch's SyncBatchNorm computes them."""
+    """BatchNorm whose statistics in training mode are over all ranks, as in torch's SyncBatchNorm."""
 
     ranks: Ranks
 
@@ -55,14 +56,14 @@ class _Synchronised(_BatchNorm):
         return cast(Tensor, self.act(self.drop(out))) if isinstance(self, BatchNormAct2d) else out
 
     def _momentum(self) -> float:
-        """The weight of this batch in the running statistics."""
+        """Return the weight of this batch in the running statistics."""
         if self.num_batches_tracked is None:
             return 0.0
         self.num_batches_tracked.add_(1)
         return 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
 
     def _on_cpu(self, images: Tensor, momentum: float) -> Tensor:
-        # Biased variances; [W, 2, C] from as many images each.
+        # Means and biased variances, [W, 2, C]; each rank has the same number of images.
         every = self.ranks.stack(torch.stack(torch.batch_norm_update_stats(images.detach(), None, None, 0.0)))
         mean = every[:, 0].mean(0)
         var = (every[:, 1] + (every[:, 0] - mean).square()).mean(0)
@@ -79,7 +80,7 @@ class _Synchronised(_BatchNorm):
 
 
 class _Normalise(Function):
-    """Normalise with given statistics; the gradient knows that these depend on the images of every rank."""
+    """Normalise with given statistics; the gradient includes their dependence on the images of every rank."""
 
     @staticmethod
     def forward(
@@ -101,11 +102,11 @@ class _Normalise(Function):
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, mean, var = ctx.saved_tensors
-        # As if the statistics were constants: this rank's gradients of images, weight and bias.
+        # First with the statistics as constants: this rank's gradients of images, weight and bias.
         grad, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad_out, images, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
-        # Then what flows through mean and variance: the means over all ranks of dy and of dy * normalised.
+        # Then the gradient through mean and variance: the means over all ranks of dy and of dy * normalised.
         sums = ctx.ranks.sum(torch.stack((grad_bias, grad_weight))) / ctx.count
         invstd = (var + ctx.eps).rsqrt()
         scale = invstd if weight is None else invstd * weight
@@ -118,7 +119,7 @@ class _Normalise(Function):
 
 
 class _NormaliseOnGpu(Function):
-    """All of it by the kernels that torch's SyncBatchNorm uses, which take half-precision images as they are."""
+    """The same with the kernels of torch's SyncBatchNorm, which accept half-precision images."""
 
     @staticmethod
     def forward(
@@ -148,7 +149,7 @@ class _NormaliseOnGpu(Function):
         images, weight, mean, invstd, counts = ctx.saved_tensors
         grad_out = grad_out.contiguous(memory_format=_layout(images))
         affine = weight is not None
-        # Sums over this rank's images of dy and of dy * (x - mean), and its gradients of weight and bias.
+        # Sums of dy and of dy * (x - mean) over this rank's images, and this rank's gradients of weight and bias.
         sum_dy, sum_dy_xmu, grad_weight, grad_bias = torch.batch_norm_backward_reduce(
             grad_out, images, mean, invstd, weight, True, affine, affine
         )
@@ -158,7 +159,7 @@ class _NormaliseOnGpu(Function):
 
 
 def _layout(images: Tensor) -> torch.memory_format:
-    """The one of the two that the kernels know."""
+    """Return the memory layout for the kernels: channels-last if ``images`` has it, else contiguous."""
     channels_last = images.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if channels_last else torch.contiguous_format
 

@@ -1,4 +1,4 @@
-"""Print this rank's stacks when it makes no progress."""
+"""Print the stacks of this rank when it makes no progress."""
 
 import faulthandler
 import sys
@@ -8,9 +8,9 @@ from typing import TextIO
 
 
 class StackDump:
-    """Prints this rank's Python stacks to stderr when ``beat`` has not been called for ``timeout_s`` seconds.
+    """Prints the Python stacks of this rank to stderr when ``beat`` was not called for ``timeout_s`` seconds.
 
-    Every rank that waits in vain does so, which shows who waits where, and for whom.
+    Each rank that hangs does this, so the log shows where each rank waits.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -19,20 +19,20 @@ class StackDump:
         self._armed = -float("inf")
 
     def beat(self) -> None:
-        """A sign of life. Arms the timer again at most ten times in its length: that costs a thread each time."""
+        """Report progress. Restarts the timer at most ten times per ``timeout_s``, since each restart creates a thread."""
         now = time.monotonic()
         if self._file is not None and now - self._armed > self._timeout_s / 10:
             faulthandler.dump_traceback_later(self._timeout_s, repeat=False, file=self._file)
             self._armed = now
 
     def close(self) -> None:
-        """Disarm the timer: the process has one in all, so one that somebody else has armed ends too."""
+        """Stop the timer. A process has only one such timer, so this also stops one that other code started."""
         if self._armed > 0:
             faulthandler.cancel_dump_traceback_later()
 
 
 def _stderr() -> TextIO | None:
-    """Return a stderr that is a file, which a notebook's is not; None if there is none."""
+    """Return a stderr that is a real file; in a notebook ``sys.stderr`` is not one. Return None if there is none."""
     for stream in (sys.stderr, sys.__stderr__):
         with suppress(AttributeError, OSError):
             stream.fileno()  # type: ignore[union-attr]

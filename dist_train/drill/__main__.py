@@ -1,4 +1,4 @@
-"""``python -m dist_train.drill --config FILE``: rehearse the ways in which a run can die, before the long one."""
+"""``python -m dist_train.drill --config FILE``: test that a run survives stops, kills and damage, before the long run."""
 
 import argparse
 import shutil
@@ -13,26 +13,29 @@ from dist_train.system.terminal import positive, report
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("drill"),
-        description=f"Rehearse the ways in which a run can die, on this machine and with your config: runs of {STEPS} steps "
-        "are stopped, killed or damaged, and started again; each must end with the weights of an undisturbed one.",
-        epilog="Writes to <run.output_dir>/drill-<run.name>, and removes that if all went well. "
-        "Exit codes: 0 nothing was lost, 1 something was, 2 bad config or data.",
+        description="Test, on this machine and with your config, that a run survives failures: short runs of "
+        f"{STEPS} steps are stopped, killed or damaged, then started again. Each must end with the same weights as an "
+        "uninterrupted run.",
+        epilog="Writes to <run.output_dir>/drill-<run.name>, and removes this folder if all runs survived. "
+        "Exit codes: 0 nothing was lost, 1 something was lost, 2 bad config or data.",
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="replace a value of the file")
     parser.add_argument(
         "--ranks", type=positive, default=1, metavar="N", help="ranks on this machine, under torchrun (1)"
     )
-    parser.add_argument("--limit", type=float, default=900, metavar="S", help="longest that one start may take (900)")
-    parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
+    parser.add_argument(
+        "--limit", type=float, default=900, metavar="S", help="time limit of each start in seconds (900)"
+    )
+    parser.add_argument("--keep", action="store_true", help="never remove the folder")
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Drill, and print a table.
+    """Run the drill and print a table.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""Ways for a run to die, and what its folder shows of it: shared by the fire drill and the fuzz. No torch."""
+"""Faults that end a run, and what its folder shows of them. The drill and the fuzz test share this file. No torch."""
 
 import contextlib
 import os
@@ -21,13 +21,13 @@ from dist_train.system.processes import alive, children, die_with_parent, send
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to die: who gets which signal, and when.
+    """One fault: which processes get which signal, and when.
 
     Attributes:
         target: "agent" is torchrun itself, without its ranks.
-        moment: "step": between two checkpoints. "save": while the writer is at work. "evaluation": during one.
-        damage: the newest checkpoint is spoilt before the next start.
-        needs_ranks: with fewer it is another of the list, or nothing.
+        moment: "step": between two checkpoints. "save": while a checkpoint is written. "evaluation": during one.
+        damage: whether to damage the newest checkpoint before the next start.
+        needs_ranks: the least number of ranks; with fewer, the fault equals another one or does nothing.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Fault:
 
     @property
     def graceful(self) -> bool:
-        """Whether the run has a chance to save. A torchrun that is killed is a stop signal to its ranks."""
+        """Return whether the run can save before it ends. If torchrun is killed, its ranks get a stop signal."""
         return self.number != signal.SIGKILL or self.target == "agent"
 
 
@@ -58,25 +58,25 @@ FAULTS = (
 
 
 class Started(Protocol):
-    """A start of a run: its processes."""
+    """The processes of one start of a run."""
 
     agent: int | None
-    """torchrun's, if there is one."""
+    """The process id of torchrun, if it is used."""
 
     def ranks(self) -> list[int]:
-        """Process ids in the order of ranks, of those that have been seen alive."""
+        """Return the process ids of all ranks seen so far, in the order of ranks."""
         ...
 
     def running(self) -> bool:
-        """Whether any of its processes is left."""
+        """Return whether any process of the start is still alive."""
         ...
 
 
 class CommandStart:
-    """``python -m dist_train``, under torchrun for more than one rank; the output goes to a file.
+    """Starts ``python -m dist_train``, under torchrun if there are several ranks; its output goes to a file.
 
     Args:
-        options: more of torchrun's.
+        options: more options for torchrun.
     """
 
     def __init__(self, arguments: Sequence[str], ranks: int, log: Path, options: Sequence[str] = ()) -> None:
@@ -84,14 +84,14 @@ class CommandStart:
         command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
         env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         if ranks > 1:
-            env.setdefault("OMP_NUM_THREADS", "1")  # as torchrun would, but without its banner
+            env.setdefault("OMP_NUM_THREADS", "1")  # torchrun would set the same, but print a warning
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 command,
                 env=env,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; they end with us
+                start_new_session=True,  # Ctrl-C goes to the drill only; the processes end with the drill
                 preexec_fn=die_with_parent,
             )
         self.agent = self.process.pid if ranks > 1 else None
@@ -110,7 +110,7 @@ class CommandStart:
 
 
 def _rank_of(pid: int) -> int | None:
-    """The rank of a process, as torchrun told it; None for a process that is none."""
+    """Return the RANK in the environment of a process; None if it has none, so is not a rank."""
     try:
         words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -119,7 +119,7 @@ def _rank_of(pid: int) -> int | None:
 
 
 def strike(fault: Fault, started: Started, rank: int) -> None:
-    """Send the fault's signal; ``rank`` is which one, where one is meant."""
+    """Send the fault's signal to its target; ``rank`` selects the rank for the target "one rank"."""
     ranks = started.ranks()
     agent = [] if started.agent is None else [started.agent]
     match fault.target:
@@ -134,29 +134,29 @@ def strike(fault: Fault, started: Started, rank: int) -> None:
 
 
 def wait_until(condition: Callable[[], bool], started: Started, limit_s: float, pause_s: float = 0.001) -> bool:
-    """Look often whether ``condition`` holds.
+    """Wait until ``condition`` is true; check it every ``pause_s`` seconds.
 
     Returns:
-        Whether it came to hold; False if the processes ended before.
+        True if it became true; False if the processes ended first.
 
     Raises:
-        TimeoutError: neither happened in time.
+        TimeoutError: neither happened within ``limit_s`` seconds.
     """
     deadline = time.monotonic() + limit_s
     while not condition():
         if not started.running():
             return condition()
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nothing happened for {limit_s:.0f} s")
+            raise TimeoutError(f"the run made no progress for {limit_s:.0f} s")
         time.sleep(pause_s)
     return True
 
 
 def wait_for_end(started: Started, limit_s: float) -> float:
-    """Wait until all processes are gone; after ``limit_s`` kill them.
+    """Wait until all processes have ended; kill them after ``limit_s`` seconds.
 
     Returns:
-        Seconds that it took.
+        The seconds until all had ended.
     """
     began = time.monotonic()
     while started.running():
@@ -170,20 +170,20 @@ def wait_for_end(started: Started, limit_s: float) -> float:
 
 @dataclass(frozen=True)
 class Traces:
-    """What a run folder shows from outside, while the run goes or after it died."""
+    """What a run folder shows to another process, while the run is alive or after it ended."""
 
     run: RunDir
 
     def rows(self) -> list[tuple[int, str, float]]:
-        """Step, split and loss of every row of ``metrics.jsonl``."""
+        """Return step, split and loss of every row of ``metrics.jsonl``."""
         return [(row["step"], row["split"], row["loss"]) for row in read_rows(self.run.metrics)]
 
     def reached(self) -> int:
-        """The last step that was logged."""
+        """Return the last logged step; 0 if there is none."""
         return max((step for step, _, _ in self.rows()), default=0)
 
     def evaluating(self, every: int) -> bool:
-        """Whether the last that was heard is a step after which an evaluation is due."""
+        """Return whether the last row is a training step after which an evaluation is due."""
         rows = self.rows()
         return bool(rows) and rows[-1][0] % every == 0 and rows[-1][1] == "train"
 
@@ -191,30 +191,30 @@ class Traces:
         return sorted(path.name for path in self.run.checkpoints.glob(pattern))
 
     def saved(self) -> list[int]:
-        """The steps of the checkpoints, oldest first."""
+        """Return the steps of the checkpoints, oldest first."""
         return [int(name[5:13]) for name in self._names()]
 
     def flights(self) -> frozenset[int]:
-        """Which checkpoints are being written, or were when their writer died."""
+        """Return the inodes of unfinished checkpoints: they are being written, or their writer died."""
         found = set()
         for path in self.run.checkpoints.glob(".step_*.tmp"):
-            with contextlib.suppress(FileNotFoundError):  # it is in its place now
+            with contextlib.suppress(FileNotFoundError):  # it has just been renamed, so it is finished
                 found.add(path.stat().st_ino)
         return frozenset(found)
 
     def in_flight(self, stale: frozenset[int] = frozenset()) -> bool:
-        """Whether there is one beside those that an earlier start left behind."""
+        """Return whether a checkpoint is being written; ``stale`` holds those that an earlier start left."""
         return bool(self.flights() - stale)
 
     def number(self) -> int | None:
-        """Which file ``metrics.jsonl`` is: a start replaces it, as the last thing before its first step."""
+        """Return the inode of ``metrics.jsonl``: each start replaces the file just before its first step."""
         try:
             return self.run.metrics.stat().st_ino
         except FileNotFoundError:
             return None
 
     def digest(self) -> str:
-        """SHA-256 of the newest checkpoint's content: weights, optimizer, EMA, scaler, progress."""
+        """Return the SHA-256 of the newest checkpoint: weights, optimizer, EMA, loss scale and progress."""
         names = self._names()
         manifest = read_json(self.run.checkpoints / names[-1] / MANIFEST, default={}) if names else {}
         return str(manifest.get("sha256", "none"))
@@ -223,7 +223,7 @@ class Traces:
         return str(read_result(self.run).get("status", "none"))
 
     def damage(self, share: float, cut: bool) -> None:
-        """Spoil the newest checkpoint at ``share`` of its length: cut it there, or flip a bit."""
+        """Damage the newest checkpoint at ``share`` (0 to 1) of its length: truncate it there, or flip one bit."""
         state = self.run.checkpoints / self._names()[-1] / STATE
         place = int(share * (state.stat().st_size - 1))
         if cut:
@@ -236,10 +236,10 @@ class Traces:
             file.write(bytes([byte ^ 1]))
 
     def loss(self, fault: Fault, save_every: int) -> tuple[int, int]:
-        """Steps that the next start does again after ``fault``, and how many of them are allowed.
+        """Return how many steps the next start repeats after ``fault``, and the allowed maximum.
 
-        None after a stop. After a kill ``save_every``, and as many again if a checkpoint was in flight (the loop
-        goes on while it is written), and as many again if the newest is spoilt.
+        The maximum is 0 after a stop and ``save_every`` after a kill. A checkpoint that was being written adds another
+        ``save_every``, since training continues during the write; so does a damaged newest checkpoint.
         """
         saved = self.saved()[: -1 if fault.damage else None]
         lost = max(0, self.reached() - (saved[-1] if saved else 0))

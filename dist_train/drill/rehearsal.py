@@ -1,4 +1,4 @@
-"""Short runs of a config that are stopped, killed or damaged, started again and compared."""
+"""Short runs of a config: they are stopped, killed or damaged, then started again and compared."""
 
 import contextlib
 import re
@@ -27,29 +27,30 @@ VALIDATION_IMAGES = 256
 STRAIGHT, AGAIN = "straight", "straight-again"
 
 
-NOISE_FACTOR = 10  # times what two undisturbed runs differ by: what a GPU's sums in another order come to
+# On a GPU, sums in another order may change the weights: allow this many times the difference of two uninterrupted runs.
+NOISE_FACTOR = 10
 
 
-TRIES = 3  # a quick machine may be done before the fault hits it
+TRIES = 3  # on a fast machine a run may end before the fault
 
 
 Start = Callable[[Sequence[str], int, Path], Started]
-"""Arguments of ``python -m dist_train``, number of ranks, log file."""
+"""Starts a run. It takes the arguments of ``python -m dist_train``, the number of ranks and the log file."""
 
 
 class DrillError(DistTrainError):
-    """The drill itself could not go on: not a fault that it made."""
+    """The drill cannot continue, for another reason than the faults that it causes."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one fault.
+    """The outcome of one fault.
 
     Attributes:
-        ended_s: from the signal until the last process was gone.
-        restart_s: from the second start until its first step was done.
-        lost: steps that had to be done again.
-        trouble: what went wrong; empty if nothing was lost.
+        ended_s: seconds from the signal until the last process ended.
+        restart_s: seconds from the second start until the end of its first step.
+        lost: the number of repeated steps.
+        trouble: what went wrong; empty if the run survived.
     """
 
     fault: Fault
@@ -60,7 +61,7 @@ class Outcome:
 
 
 def drill_config(cfg: Config, folder: Path) -> Config:
-    """The user's run, cut short: few steps, many checkpoints, a small validation set."""
+    """Return the user's config with few steps, many checkpoints and a small validation set."""
     tree = cfg.model_dump(mode="json")
     tree["run"] |= {"output_dir": str(folder), "name": STRAIGHT, "resume": "auto", "deterministic": True}
     tree["train"] |= {"max_steps": STEPS, "epochs": max(cfg.train.epochs, STEPS), "time_limit": None}
@@ -73,7 +74,7 @@ def drill_config(cfg: Config, folder: Path) -> Config:
 
 
 class Drill:
-    """One undisturbed run, and one disturbed run for each fault."""
+    """One uninterrupted run, and one interrupted run for each fault."""
 
     def __init__(self, cfg: Config, ranks: int, limit_s: float, start: Start) -> None:
         self.folder = Path(cfg.run.output_dir) / f"drill-{cfg.run.name}"
@@ -81,7 +82,7 @@ class Drill:
         if self.config.exists():  # left by an earlier drill
             shutil.rmtree(self.folder)
         elif self.folder.exists():
-            raise ConfigError(f"{self.folder} exists and is no drill's; choose another `run.name`")
+            raise ConfigError(f"{self.folder} exists but was not made by a drill; choose another `run.name`")
         with atomic_write(self.config) as file:
             file.write(dump_config(drill_config(cfg, self.folder)).encode())
         self.ranks, self._limit_s, self._start = ranks, limit_s, start
@@ -89,16 +90,16 @@ class Drill:
 
     @property
     def noise(self) -> float | None:
-        """By how much two undisturbed runs differ, where that had to be asked."""
+        """Return the difference of the weights of two uninterrupted runs; None if it was not measured."""
         return self._noise
 
     def __call__(self, faults: Sequence[Fault]) -> list[Outcome]:
-        """Run them all.
+        """Run all faults.
 
         Raises:
-            DrillError: a run fails without our doing.
+            DrillError: a run fails without a fault.
         """
-        self._say(f"an undisturbed run of {STEPS} steps with {self.ranks} rank(s), in {self.folder}")
+        self._say(f"an uninterrupted run of {STEPS} steps with {self.ranks} rank(s), in {self.folder}")
         self._undisturbed(STRAIGHT)
         outcomes = []
         for number, fault in enumerate(faults, 1):
@@ -120,7 +121,7 @@ class Drill:
         return self.folder / f"{name}.log"
 
     def _undisturbed(self, name: str) -> None:
-        """Start a run and let it end."""
+        """Start a run and wait for its end."""
         wait_for_end(self._go(name), self._limit_s)
         self._check(name, self._traces(name))
 
@@ -136,10 +137,10 @@ class Drill:
             if hit and traces.status() != "done":
                 return self._comeback(fault, name, ended_s)
             self._check(name, traces)
-        return Outcome(fault, 0.0, 0.0, 0, f"not tried: the run was done before it could be hit, {TRIES} times")
+        return Outcome(fault, 0.0, 0.0, 0, f"not tried: {TRIES} times the run ended before the fault could happen")
 
     def _await_moment(self, fault: Fault, traces: Traces, started: Started) -> bool:
-        """Wait for the moment of the fault; False if the run is over before."""
+        """Wait for the moment of the fault. Return False if the run ends first."""
         needed = 2 if fault.damage else 1
         moments: dict[str, Callable[[], bool]] = {
             "step": lambda: traces.reached() >= STRIKE_AT and not traces.in_flight(),
@@ -154,7 +155,7 @@ class Drill:
             raise DrillError(f"{error}; see {self._log(traces.run.path.name)}, or raise --limit") from None
 
     def _comeback(self, fault: Fault, name: str, ended_s: float) -> Outcome:
-        """Start the run again and compare what it ends with."""
+        """Start the run again, and compare its end with the uninterrupted run."""
         traces = self._traces(name)
         stopped = traces.status() == "stopped"
         lost, allowed = traces.loss(fault, SAVE_EVERY)
@@ -171,43 +172,43 @@ class Drill:
         if fault.graceful and not stopped:
             trouble = trouble or "it did not save before it ended"
         if lost > allowed:
-            trouble = trouble or f"{lost} steps were lost, {allowed} at most were expected"
+            trouble = trouble or f"{lost} steps were lost; at most {allowed} may be"
         if fault.damage and not list(traces.run.checkpoints.glob("damaged-*")):
-            trouble = trouble or "the damage was not noticed"
+            trouble = trouble or "the damaged checkpoint was not detected"
         return Outcome(fault, ended_s, restart_s, lost, trouble)
 
     def _difference(self, name: str) -> str:
-        """What distinguishes a run that came back from the undisturbed one; empty if nothing does."""
+        """Return how the resumed run differs from the uninterrupted one; empty if they are equal."""
         ours, straight = self._traces(name), self._traces(STRAIGHT)
         if ours.status() != "done":
-            return f"it did not come back: see {self._log(name)}"
+            return f"the run did not finish after its restart: see {self._log(name)}"
         if [row[:2] for row in ours.rows()] != [row[:2] for row in straight.rows()]:
             return "metrics.jsonl has other steps"
         if ours.digest() == straight.digest():
             return ""
         distance = weight_distance(ours.run, straight.run)
         if self._noise is None:
-            self._say("the weights differ; a second undisturbed run tells whether this machine repeats itself")
+            self._say("the weights differ; a second uninterrupted run shows whether this machine is deterministic")
             self._undisturbed(AGAIN)
             self._noise = weight_distance(self._traces(AGAIN).run, straight.run)
         if distance <= NOISE_FACTOR * self._noise:
             return ""
         return (
-            f"other weights: by {distance:.1e} of the largest, where two undisturbed runs differ by {self._noise:.1e}"
+            f"the weights differ by {distance:.1e} of the largest weight, two uninterrupted runs by {self._noise:.1e}"
         )
 
     def _check(self, name: str, traces: Traces) -> None:
-        """A run that ended by itself must have ended well."""
+        """Raise DrillError unless the run, which got no fault, has finished."""
         if traces.status() != "done":
             log = self._log(name)
             lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-            # torchrun has much to say of an exit code, after the run itself has said why.
-            told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            raise DrillError("\n".join([f"a run that nobody had disturbed failed, see {log}:", *(told or lines[-15:])]))
+            # Prefer the run's own error lines: torchrun prints a long report after them.
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            raise DrillError("\n".join([f"a run failed without a fault, see {log}:", *(errors or lines[-15:])]))
 
 
 def weight_distance(run: RunDir, other: RunDir) -> float:
-    """The largest difference of two runs' last weights, as a share of the largest weight."""
+    """Return the largest difference between the last weights of two runs, as a share of the largest weight."""
     from dist_train.model.weights import load_weights  # imports torch
 
     ours, theirs = load_weights(run.last), load_weights(other.last)
@@ -217,7 +218,7 @@ def weight_distance(run: RunDir, other: RunDir) -> float:
 
 
 def table(outcomes: Sequence[Outcome], noise: float | None) -> str:
-    """One line for each fault."""
+    """Return a table with one line per fault."""
     width = max(len(outcome.fault.name) for outcome in outcomes)
     same = "equal" if noise is None else f"equal within {noise:.0e}"
     lines = [f"{'fault':<{width}}  signal -> ended  start -> next step  steps lost  weights"]
@@ -227,4 +228,4 @@ def table(outcomes: Sequence[Outcome], noise: float | None) -> str:
             f"{outcome.lost:10}  {outcome.trouble or same}"
         )
     good = sum(not outcome.trouble for outcome in outcomes)
-    return "\n".join([*lines, f"{good} of {len(outcomes)} survived with nothing lost"])
+    return "\n".join([*lines, f"the run survived {good} of {len(outcomes)} faults without a loss"])

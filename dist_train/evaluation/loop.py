@@ -1,4 +1,4 @@
-"""Exact evaluation: every sample once, none padded, the same digits at any world size."""
+"""Exact evaluation: every sample is scored once, without padding; the result is bit-identical at any world size."""
 
 import torch
 from torch import nn
@@ -25,16 +25,16 @@ def evaluate(
     stop: StopRequest,
     keep: bool = False,
 ) -> Evaluation | None:
-    """Score ``model``, in eval mode, on all validation samples; every rank works on its own batches.
+    """Score ``model``, in eval mode, on all validation samples. Every rank must call it; each scores its own batches.
 
-    Buffers must be the same on all ranks. The result is exact: batches are the same at any world size, and
-    scores are put together in the order of the data set.
+    The buffers of the model must be the same on all ranks. The result is exact: the batches are the same at any world
+    size, and the scores are combined in the order of the data set.
 
     Args:
-        keep: keep all probabilities of a classification.
+        keep: keep the probabilities of all classes, for a classification task.
 
     Returns:
-        The outcome, the same on every rank; None if the ranks agreed to stop on the way.
+        The result, the same on every rank; None if the ranks agreed to stop during the evaluation.
     """
     model.eval()
     length = len(index.val)

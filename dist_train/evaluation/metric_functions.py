@@ -1,7 +1,7 @@
-"""One function for each metric, and for each metric of single classes or outputs. ``config/choices.py`` lists them.
+"""One function for each metric, and for each metric per class or output. ``config/choices.py`` lists them.
 
-A metric takes all samples of a split and returns a float; shares are in percent. By torchmetrics, which takes a second to
-import and so is imported where it is used.
+A metric takes all samples of a split and returns a float; shares are in percent. torchmetrics computes them. It takes one
+second to import, so it is imported inside the functions.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Scored:
     """The N samples of a split that could be read, in data-set order.
 
     Attributes:
-        losses: the plain loss of each [N]: cross-entropy, binary cross-entropy or squared error.
-        in_top1, in_top5: 1 where the label is the most likely class, or among the five most likely [N]; else 0. Empty
-            but for classification.
+        losses: float64 [N], the loss of each sample: cross-entropy, binary cross-entropy or squared error.
+        in_top1: float64 [N], 1 if the label is the most likely class, else 0. Empty unless the task is classification.
+        in_top5: the same for the five most likely classes.
         labels: int64 [N], or float32 [N, K] for multilabel and regression.
-        classes: the most likely class int64 [N]; None but for classification.
-        outputs: probabilities, or the numbers of a regression, float32 [N, K]; None for classification unless kept.
+        classes: int64 [N], the most likely class of each sample; None unless the task is classification.
+        outputs: float32 [N, K], probabilities or regression outputs; for classification None unless they were kept.
     """
 
     losses: Floats
@@ -42,17 +42,17 @@ def loss(found: Scored) -> float:
 
 
 def top1(found: Scored) -> float:
-    """Return the share of samples whose most likely class is right."""
+    """Return the percentage of samples whose most likely class is the label."""
     return 100 * float(found.in_top1.mean())
 
 
 def top5(found: Scored) -> float:
-    """Return the share of samples whose class is among the five most likely."""
+    """Return the percentage of samples whose label is among the five most likely classes."""
     return 100 * float(found.in_top5.mean())
 
 
 def macro_f1(found: Scored) -> float:
-    """Return the mean F1 over classes that appear among labels or predictions."""
+    """Return the mean F1, in percent, over the classes that occur among labels or predictions."""
     if found.classes is None:
         return _percent(f1_of_labels(_outputs(found), found.labels))
     count = int(max(found.classes.max(), found.labels.max())) + 1
@@ -60,7 +60,7 @@ def macro_f1(found: Scored) -> float:
 
 
 def mean_average_precision(found: Scored) -> float:
-    """Return the mean average precision over classes with a positive."""
+    """Return the mean average precision, in percent, over the classes with at least one positive sample."""
     return _percent(average_precisions(_outputs(found), found.labels))
 
 
@@ -70,7 +70,7 @@ def mae(found: Scored) -> float:
 
 
 def rmse(found: Scored) -> float:
-    """Return the root of the mean squared error of each output, averaged over outputs."""
+    """Return the root mean squared error of each output, averaged over outputs."""
     return float(root_squared_errors(_outputs(found), found.labels).mean())
 
 
@@ -85,12 +85,12 @@ def _outputs(found: Scored) -> Tensor:
 
 
 def _percent(values: Tensor) -> float:
-    """Return 100 times the mean of those that are defined; NaN if none is."""
+    """Return 100 times the mean of the values that are not NaN; NaN if all are NaN."""
     return 100 * float(values.double().nanmean())
 
 
 def f1_of_classes(classes_N: Tensor, labels_N: Tensor, count: int) -> Tensor:
-    """Return F1 of each class [K]; NaN for a class that is neither among the labels nor among the predictions."""
+    """Return the F1 of each class, [K]; NaN for a class that occurs neither in labels nor in predictions."""
     from torchmetrics.functional.classification import multiclass_f1_score
 
     values: Tensor = multiclass_f1_score(classes_N, labels_N, num_classes=max(2, count), average=None)[:count]
@@ -99,7 +99,7 @@ def f1_of_classes(classes_N: Tensor, labels_N: Tensor, count: int) -> Tensor:
 
 
 def average_precisions(outputs_NK: Tensor, labels_NK: Tensor) -> Tensor:
-    """Return the average precision of each class [K]; NaN for a class without a positive."""
+    """Return the average precision of each class, [K]; NaN for a class without a positive sample."""
     from torchmetrics.functional.classification import binary_average_precision
 
     positive = labels_NK.any(0)
@@ -112,17 +112,17 @@ def average_precisions(outputs_NK: Tensor, labels_NK: Tensor) -> Tensor:
 
 
 def f1_of_labels(outputs_NK: Tensor, labels_NK: Tensor) -> Tensor:
-    """Return F1 of each class [K] at a probability of 0.5; NaN for a class neither among labels nor predictions."""
+    """Return the F1 of each class, [K], at a threshold of 0.5; NaN if a class occurs in neither labels nor predictions."""
     from torchmetrics.functional.classification import multilabel_f1_score
 
-    # With one class torchmetrics wants another shape of the same thing; a second, empty column avoids the case.
+    # For one class torchmetrics expects other shapes; an empty second column avoids that special case.
     wide = [F.pad(values, (0, 1)) for values in (outputs_NK, labels_NK)]
     values: Tensor = multilabel_f1_score(wide[0], wide[1].long(), num_labels=wide[0].shape[1], average=None)[:-1]
     return torch.where((outputs_NK > 0.5).any(0) | labels_NK.any(0), values, torch.nan)
 
 
 def absolute_errors(outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
-    """Return the mean absolute error of each output [K]."""
+    """Return the mean absolute error of each output, [K]."""
     from torchmetrics.functional.regression import mean_absolute_error
 
     return torch.as_tensor(
@@ -131,7 +131,7 @@ def absolute_errors(outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
 
 
 def root_squared_errors(outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
-    """Return the root of the mean squared error of each output [K]."""
+    """Return the root mean squared error of each output, [K]."""
     from torchmetrics.functional.regression import mean_squared_error
 
     return torch.as_tensor(
@@ -140,7 +140,7 @@ def root_squared_errors(outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
 
 
 def r2_scores(outputs_NK: Tensor, targets_NK: Tensor) -> Tensor:
-    """Return the coefficient of determination of each output [K]; NaN for a single sample."""
+    """Return the coefficient of determination of each output, [K]; NaN if there is only one sample."""
     from torchmetrics.functional.regression import r2_score
 
     if len(outputs_NK) < 2:

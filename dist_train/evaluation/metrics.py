@@ -1,7 +1,7 @@
-"""What an evaluation finds: one row for each validation sample, and metrics over all rows by torchmetrics.
+"""The result of an evaluation: one row per validation sample, and metrics over all rows.
 
-Rows are put together in data-set order and metrics are computed from all of them by rank 0, so that they are the same at
-any world size, to the last digit, and one process of a node has to load torchmetrics. Shares are in percent.
+Rank 0 combines the rows of all ranks in data-set order and computes the metrics from them. So the metrics are
+bit-identical at any world size, and only one process imports torchmetrics. Shares are in percent.
 """
 
 import math
@@ -23,26 +23,29 @@ from dist_train.evaluation.metric_functions import Scored
 
 
 def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
-    """Whether ``new`` beats ``old``: losses and errors should fall, the others rise. Anything beats NaN."""
+    """Return whether ``new`` is better than ``old`` by more than ``by``.
+
+    For losses and errors lower is better, for other metrics higher. Every number is better than NaN.
+    """
     if math.isnan(old):
         return not math.isnan(new)
     return new < old - by if falls(metric) else new > old + by
 
 
 COUNTED, LOSS, TOP1, TOP5, CLASS = range(5)
-"""Columns of a row. Multilabel and regression have the first two, and an output for each class or number instead."""
+"""Columns of a row. Multilabel and regression use only the first two, since they keep all outputs instead."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome for the ``N`` samples that could be read, in data-set order.
+    """The result for the N samples that could be read, in data-set order.
 
     Attributes:
-        scores: metrics by name, those of ``config.choices.METRICS`` that are for the task.
-        counted: whether each sample of the split could be read.
-        labels: int64 [N] or float32 [N, K].
-        classes: the most likely class int64 [N]; None but for classification.
-        outputs: probabilities, or the numbers of a regression, float32 [N, K]; None for classification unless kept.
+        scores: metrics by name: all rows of ``config.choices.METRICS`` for the task.
+        counted: bool, one value per sample of the split: whether it could be read.
+        labels: int64 [N], or float32 [N, K] for multilabel and regression.
+        classes: int64 [N], the most likely class of each sample; None unless the task is classification.
+        outputs: float32 [N, K], probabilities or regression outputs; for classification None unless they were kept.
     """
 
     task: Task
@@ -54,12 +57,13 @@ class Evaluation:
 
 
 class SampleScores:
-    """The rows that this rank has scored; zeros in the places of other ranks.
+    """The rows that this rank has scored; the rows of other ranks are zeros.
 
-    Samples whose index is ``len(split)`` (bad images, see ``ImageDataset``) are scored into a place of no return.
+    Unreadable images have the index ``len(split)`` (see ``ImageDataset``). Their scores go to an extra last row, which is
+    discarded.
 
     Args:
-        keep: keep all probabilities of a classification, for ensembles.
+        keep: keep the probabilities of all classes, for ensembles of classifiers.
     """
 
     def __init__(self, split: Split, task: Task, outputs: int, device: torch.device, keep: bool = False) -> None:
@@ -71,7 +75,7 @@ class SampleScores:
             self._outputs = torch.zeros((len(split) + 1, outputs), dtype=torch.float32, device=device)
 
     def add(self, logits_BK: Tensor, labels: Tensor, indices_B: Tensor) -> None:
-        """Score a batch with the plain loss of its task: cross-entropy, binary cross-entropy or squared error."""
+        """Score a batch. The loss depends on the task: cross-entropy, binary cross-entropy or squared error."""
         logits_BK = logits_BK.float()
         if self._task == "classification":
             ranked = logits_BK.topk(min(5, logits_BK.shape[1])).indices
@@ -90,10 +94,10 @@ class SampleScores:
             self._outputs[indices_B] = outputs
 
     def read(self, group: Dist) -> Evaluation:
-        """The outcome over all samples of all ranks; every rank must call it.
+        """Return the result over the samples of all ranks. Every rank must call it.
 
         Raises:
-            DataError: not one image could be read.
+            DataError: no image could be read.
         """
         rows = group.sum(self._rows[:-1].contiguous()).cpu()
         counted = rows[:, COUNTED] > 0

@@ -1,4 +1,4 @@
-"""An evaluation in detail: predictions on disk, the table of classes, the confusion matrix and its picture."""
+"""An evaluation in detail: the file of predictions, the table of classes, the confusion matrix and its picture."""
 
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ from dist_train.evaluation.metrics import Evaluation
 from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
 
 PICTURED = 500
-"""Classes at most of which ``confusion_image`` makes a picture."""
+"""With more classes than this, no confusion image is logged."""
 
 Table = list[dict[str, Any]]
-"""One row a class or output: ``class``, numbers by name."""
+"""One row per class or output: its name under ``class``, and its metrics by name."""
 
 
 def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
-    """``predictions.npz``: what the model said of each validation image that could be read, in data-set order.
+    """Return the content of ``predictions.npz``: a prediction for each readable validation image, in data-set order.
 
-    Classification: ``pred`` and ``label``, class numbers. Multilabel and regression: ``outputs`` and ``targets``,
-    both [N, K].
+    Classification has ``pred`` and ``label``, class numbers int32 [N]. Multilabel and regression have ``outputs`` and
+    ``targets``, float32 [N, K].
     """
     paths = [index.val.name(int(place)) for place in np.flatnonzero(outcome.counted)]
     if outcome.classes is not None:
@@ -41,7 +41,7 @@ def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
 
 
 def class_table(outcome: Evaluation, names: list[str]) -> Table:
-    """The metrics of each class or output. Shares are in percent, NaN where they are not defined."""
+    """Return the metrics of each class or output. Shares are in percent; undefined values are NaN."""
     if outcome.task == "classification":
         return _of_classes(outcome, names)
     assert outcome.outputs is not None
@@ -82,7 +82,7 @@ def _classes(outcome: Evaluation) -> torch.Tensor:
 
 
 def confusion(outcome: Evaluation, count: int) -> NDArray[np.int64]:
-    """Images of each class (rows) that were taken for each class (columns)."""
+    """Return the confusion matrix, int64 [K, K]: the number of images by label (row) and predicted class (column)."""
     from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second to import
 
     matrix = multiclass_confusion_matrix(_classes(outcome), outcome.labels, num_classes=max(2, count))
@@ -91,9 +91,10 @@ def confusion(outcome: Evaluation, count: int) -> NDArray[np.int64]:
 
 
 def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray[np.uint8]:
-    """The confusion matrix as pixels, uint8 [H, W, 3] of about ``side`` pixels: row = label, column = prediction.
+    """Return the confusion matrix as an image, uint8 [H, W, 3], H and W near ``side``: row = label, column = prediction.
 
-    White is none of a class's images, dark all of them. Made for every evaluation, so it needs no matplotlib.
+    A white cell means no image of the class, a dark cell all of them. This runs at every evaluation, so it works without
+    matplotlib.
     """
     pairs = outcome.labels.numpy() * count + _classes(outcome).numpy()
     matrix = np.bincount(pairs, minlength=count * count).reshape(count, count)
@@ -104,11 +105,11 @@ def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], title: str) -> None:
-    """The confusion matrix as a picture, each row in percent of its class; names and figures where they can be read."""
-    from matplotlib.figure import Figure  # for this picture only
+    """Draw the confusion matrix, each row in percent of its class. Names and numbers are drawn only if there is room."""
+    from matplotlib.figure import Figure  # slow to import, and used only here
 
     count = len(names)
-    names = [name.encode(errors="backslashreplace").decode() for name in names]  # bytes that are no UTF-8
+    names = [name.encode(errors="backslashreplace").decode() for name in names]  # bytes that are not UTF-8
     shares = 100 * matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     side = min(16.0, 4 + 0.3 * count)
     figure = Figure(figsize=(side, side * 0.9), layout="constrained")
@@ -117,7 +118,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
     axes.set(xlabel="predicted", ylabel="label")
     axes.set_title(title, parse_math=False)
     if count <= 40:
-        # Names of folders may hold bytes that are no UTF-8, and dollar signs that are no formulas.
+        # Folder names may hold bytes that are not UTF-8, and dollar signs that do not start a formula.
         words = [name.encode(errors="surrogateescape").decode(errors="replace") for name in names]
         axes.set_xticks(range(count), words, rotation=90, parse_math=False)
         axes.set_yticks(range(count), words, parse_math=False)
@@ -131,7 +132,7 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
 
 
 def describe_table(table: Table, limit: int = 20) -> str:
-    """The table for a terminal, the worst first; the rest is counted."""
+    """Return the table as text with the ``limit`` worst classes, the worst first, and the number of other classes."""
     key = "rmse" if "rmse" in table[0] else "ap" if "ap" in table[0] else "f1"
     defined = [row for row in table if not np.isnan(row[key])]
     worst = sorted(defined, key=lambda row: row[key], reverse=key == "rmse")

@@ -1,4 +1,4 @@
-"""What the commands on trained runs share: their first arguments, and how an error ends them. No torch here."""
+"""Shared by the commands on trained runs: their first arguments, and how they report errors. Without torch."""
 
 import argparse
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def run_parser(name: str, description: str, several: bool = False) -> argparse.A
 
 
 def reported(command: Callable[[], int]) -> int:
-    """Run a command; print a user's error, and bear a reader that leaves early, as ``head`` does.
+    """Run a command. Print a user error, and end quietly if the reader of a pipe ends early, as ``head`` does.
 
     Returns:
         The exit code.

@@ -1,4 +1,4 @@
-"""What a model is made of, what of it trains, and what it costs; and the names of all models."""
+"""Describe a model: its parts, its trainable parameters, its FLOPs. List the names of all models."""
 
 import sys
 
@@ -17,7 +17,7 @@ from dist_train.system.terminal import report
 from dist_train.training.setup import build_network
 
 COLUMNS = 100
-"""No line of the description is longer."""
+"""The longest line of the description."""
 
 
 def print_model(cfg: Config) -> int:
@@ -31,7 +31,7 @@ def print_model(cfg: Config) -> int:
 
 
 def print_names(pattern: str) -> int:
-    """Print every classifier whose name matches. Return the exit code: that of a user's error if there is none."""
+    """Print every classifier whose name matches. Return the exit code, ``EXIT_USER`` if no name matches."""
     names = list_models(pattern)
     for source, name in names:
         print(f"{source:12}{name}")
@@ -41,7 +41,7 @@ def print_names(pattern: str) -> int:
 
 
 def describe_network(cfg: Config, network: Network) -> str:
-    """Return totals, a table of the model's parts, and all modules."""
+    """Return the description: totals, a table of the model's parts, and all modules."""
     module, size = network.module, network.image_size
     head = sum(module.get_parameter(name).numel() for name in network.head)
     lines = [
@@ -69,12 +69,12 @@ def _table_of_parts(module: nn.Module) -> list[str]:
 
 
 def _fit(line: str) -> str:
-    """Cut what is too long for a terminal."""
+    """Cut a line that is too long for a terminal."""
     return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 3]}..."
 
 
 def flops(module: nn.Module, image_size: int) -> int:
-    """Floating-point operations of one image's forward pass in eval mode, as torch counts them."""
+    """Return the floating-point operations of the forward pass of one image in eval mode, as torch counts them."""
     device = next(module.parameters()).device
     module.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -83,7 +83,7 @@ def flops(module: nn.Module, image_size: int) -> int:
 
 
 def _without_numbers(cfg: Config) -> Network:
-    """The model on the meta device, which has shapes only: the largest take no time. A few need real numbers."""
+    """Build the model on the meta device, without memory for its weights. A few models need the CPU instead."""
     index = scan(cfg.data)
     for device in ("meta", "cpu"):
         try:

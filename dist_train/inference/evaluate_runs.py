@@ -1,4 +1,4 @@
-"""What ``python -m dist_train.evaluate`` does: each run's evaluation, and that of all together."""
+"""The command ``python -m dist_train.evaluate``: evaluate each run, and the ensemble of all."""
 
 import importlib.util
 import logging
@@ -34,17 +34,17 @@ def evaluate_runs(
     picture: Path | None,
     split: Held = "val",
 ) -> int:
-    """Evaluate runs one after the other, and their ensemble if they are several; rank 0 prints and writes.
+    """Evaluate each run, then the ensemble if there are several. Rank 0 prints the results and writes the files.
 
     Args:
-        overrides: ``key.path=value``, over every run's own config: for data that has moved, or other data.
+        overrides: ``key.path=value``, which replace values of each run's config: for data that has moved, or other data.
         split: the validation or the test set.
 
     Returns:
         The exit code.
 
     Raises:
-        ConfigError, DataError: weights or data are not what a run's config describes.
+        ConfigError, DataError: weights or data do not fit a run's config.
     """
     outcomes: list[tuple[str, Evaluation]] = []
     first: DataIndex | None = None
@@ -53,9 +53,9 @@ def evaluate_runs(
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
         if path:
-            check_output(option, path)  # told now, not after the work
+            check_output(option, path)  # fail now, not after the evaluation
     print_any_name()
-    # How the run was trained does not matter here: one process is enough, and several may share the work.
+    # The strategy of the training does not matter here: one process is enough, and several share the work.
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
@@ -69,13 +69,13 @@ def evaluate_runs(
         if len(runs) > 1:
             outcomes.append((f"ensemble of {len(runs)}", ensemble([outcome for _, outcome in outcomes], first)))
         if group.is_main:
-            _tell(outcomes, first, json_file, picture)
+            _report(outcomes, first, json_file, picture)
     return EXIT_DONE
 
 
 def _can_draw(picture: Path, task: Task) -> None:
     if task != "classification":
-        raise ConfigError(f"--picture draws a confusion matrix, and a {task} task has none")
+        raise ConfigError(f"--picture draws a confusion matrix, which a {task} task does not have; remove --picture")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--picture needs matplotlib: pip install matplotlib")
     if picture.suffix not in PICTURES:
@@ -91,22 +91,24 @@ def _evaluation(
     keep: bool,
     split: Held = "val",
 ) -> tuple[Evaluation, DataIndex] | None:
-    """Return one run's evaluation, and its data set; None if a signal stopped it.
+    """Return the evaluation of one run and its data set; None if a signal stopped it.
 
     Args:
-        expected: the data set that it must have been validated on; None for any.
-        keep: keep all probabilities of a classification.
+        expected: the data set that the run must have; None allows any.
+        keep: keep the probabilities of all classes, for a classification task.
     """
     cfg = run_config(path, overrides)
     with group.together():
         run = open_run(path, which, group.device, overrides=overrides)
-    other_data = any(override.startswith("data.") for override in overrides)  # the run's own are read as it read them
+    other_data = any(
+        override.startswith("data.") for override in overrides
+    )  # read the run's own data as the run read it
     index = group.from_main(lambda: evaluation_index(cfg.data, split, run.classes, strict=other_data))
     if group.is_main:
         for note in (*index.refused, *index.notes):
             log.warning("%s", note)
     if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
-        raise ConfigError(f"{path} was trained or validated on other data than the first run; evaluate it by itself")
+        raise ConfigError(f"{path} has other training or validation data than the first run; evaluate it separately")
     index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
         outcome = score(cfg, run.network, index, group, stop, keep)
@@ -114,7 +116,7 @@ def _evaluation(
 
 
 def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
-    """The evaluation of the mean probability (or number) of several models."""
+    """Return the evaluation of the mean outputs (probabilities or numbers) of several models."""
     kept = [outcome.outputs for outcome in outcomes if outcome.outputs is not None]
     assert len(kept) == len(outcomes)
     mean = torch.stack(kept).double().mean(0).float()
@@ -127,16 +129,16 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
     return scores.read(Dist.alone())
 
 
-def _tell(
+def _report(
     outcomes: list[tuple[str, Evaluation]], index: DataIndex, json_file: Path | None, picture: Path | None
 ) -> None:
-    """Scores, one line per run, in full digits in the JSON file only; then the last one's classes."""
+    """Print the scores, one line per run, and the classes of the last one. The JSON file has all digits."""
     for name, outcome in outcomes:
         scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
         print(scores if len(outcomes) == 1 else f"{name}: {scores}")
     left_out = len(index.val) - int(outcomes[0][1].counted.sum())
     if left_out:
-        print(f"{left_out} of {len(index.val)} images cannot be read and are left out")
+        print(f"{left_out} of {len(index.val)} images cannot be read and are skipped")
     name, outcome = outcomes[-1]
     if len(index.classes) > 1:
         print(f"\n{name}\n{describe_table(class_table(outcome, index.classes))}")

@@ -1,4 +1,4 @@
-"""What ``python -m dist_train.export`` does: files that other programs load, and proof that they compute the same."""
+"""The command ``python -m dist_train.export``: write files for other programs, and check that they compute the same."""
 
 import importlib.util
 import json
@@ -20,18 +20,18 @@ from dist_train.system.files import atomic_write, write_json
 from dist_train.system.terminal import writing_output
 
 TOLERANCE = 1e-3
-"""Largest difference of an output that passes, relative to the largest output; float32 gives about 1e-6."""
+"""The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
 
 
 def export_run(path: Path, which: Which, folder: Path) -> int:
-    """Write both files and the description, and compare.
+    """Write the model as .safetensors, as .onnx and its description, and compare the outputs of both files.
 
     Returns:
         The exit code.
 
     Raises:
         ConfigError: the run has no weights, or ONNX is not installed.
-        DistTrainError: a file computes something else.
+        DistTrainError: the outputs of a file differ from those of the model.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
@@ -48,7 +48,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     write_json(folder / "model.json", description)
     _write_onnx(folder / "model.onnx", module, images, description)
     _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
-    # Other images and another batch size than those that the graph was made from.
+    # Other images and another batch size than for the export.
     more = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         _compare(folder / "model.onnx", module(more), _run_onnx(folder / "model.onnx", more))
@@ -56,7 +56,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
 
 
 def _description(run: OpenedRun) -> dict[str, Any]:
-    """What a program must know to use the model."""
+    """Return what a program needs to know to use the model."""
     mean, std = statistics(run.config.data.mean, run.config.data.std, run.network)
     size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
@@ -99,7 +99,7 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            warnings.simplefilter("ignore")  # the exporter warns about its own internals
             program = torch.onnx.export(
                 module,
                 (images,),
@@ -112,7 +112,7 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
     except torch.onnx.OnnxExporterError as error:
         reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), "no reason given")
         raise DistTrainError(
-            f"{path}: torch cannot express this model as ONNX: {reason.strip()}; the other files beside it are whole"
+            f"{path}: torch cannot export this model to ONNX: {reason.strip()}; the other files in this folder are complete"
         ) from error
     assert program is not None
     proto = program.model_proto
@@ -122,7 +122,7 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
 
 
 def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:
-    """Outputs of a model that is built anew and gets the file's weights."""
+    """Return the outputs of a newly built model with the weights of the file."""
     cfg = run.config
     fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False).module.eval()
     fresh.load_state_dict(load_weights(path))
@@ -143,7 +143,10 @@ def _compare(path: Path, expected: Tensor, found: Tensor) -> None:
     difference = float((expected - found).abs().max())
     largest = float(expected.abs().max())
     print(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, outputs differ by at most {difference:.2g} (they go up to {largest:.3g})"
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, outputs differ by at most {difference:.2g} (the largest output is {largest:.3g})"
     )
     if not difference <= TOLERANCE * max(1.0, largest):
-        raise DistTrainError(f"{path} does not compute what the model does: outputs differ by {difference:.2g}")
+        raise DistTrainError(
+            f"{path} does not compute the same as the model: outputs differ by {difference:.2g}, and at most "
+            f"{TOLERANCE:g} of the largest output is allowed; do not use this file"
+        )

@@ -1,4 +1,4 @@
-"""A run for programs: predict images and evaluate data with its model."""
+"""A trained run in a Python program: predict images and evaluate data with its model."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -20,34 +20,34 @@ from dist_train.seeding import restored_generators
 
 
 class Run(OpenedRun):
-    """A run and its model, for programs; see ``OpenedRun`` for its attributes."""
+    """A run and its model, for Python programs; see ``OpenedRun`` for its attributes."""
 
     @cached_property
     def transform(self) -> ImageTransform:
-        """Maps a file or a PIL image to the model's input, float32 [3, S, S] on the CPU, as an evaluation does."""
+        """Return the evaluation's transform: from a file or a PIL image to the model's input, float32 [3, S, S] on the CPU."""
         return ImageTransform(self.config, self.network, self.rules)
 
     def predict(self, images: Source | Iterable[Source], batch_size: int = 32) -> list[Prediction]:
-        """Predict files, PIL images, and the images of folders, in the given order.
+        """Predict files, PIL images, and all images in folders, in the given order.
 
         Raises:
-            DataError: one cannot be read.
+            DataError: an image cannot be read.
         """
         with restored_algorithms():
             predictor = Predictor(self.config, self.network, self.classes, self.device, self.rules)
             return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
-        """Evaluate in this process: the digits of ``python -m dist_train.evaluate``.
+        """Evaluate in this process. The result equals that of ``python -m dist_train.evaluate``.
 
         Args:
-            data: see ``index_of``; None for the run's own validation set.
+            data: see ``index_of``; None means the run's own validation set.
 
         Returns:
-            Metrics by name; shares in percent.
+            Metrics by name; shares are in percent.
 
         Raises:
-            ConfigError, DataError: the data is not there, or has other classes.
+            ConfigError, DataError: the data is missing, or has other classes.
         """
         index = index_of(self.config, self.classes, data).with_rules(self.rules)
         check_classes(self.classes, index, str(self.folder.path))
@@ -57,7 +57,7 @@ class Run(OpenedRun):
                 found = score(self.config, self.network, index, group, StopRequest(group))
         finally:
             end_loaders()
-        assert found is not None  # nobody asks this one to stop
+        assert found is not None  # this StopRequest never stops, since it watches no signals and no time
         return found.scores
 
 
@@ -68,16 +68,17 @@ def load_run(
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
 ) -> Run:
-    """Build the model of a run and give it the run's weights.
+    """Build the model of a run and load the run's weights.
 
     Args:
-        weights: "best" appear with the first evaluation of a run, "last" at its end.
-        device: the first GPU if None, or the CPU where there is no GPU.
-        model: a module, or a callable that makes one from K, for a run that was trained with a model given in code.
-        overrides: ``key.path=value``, over the run's config.
+        weights: "best" exist after the first evaluation of a run, "last" after its end.
+        device: None means the first GPU, or the CPU if there is no GPU.
+        model: needed if the run was trained with a model from Python code: a module, or a callable that takes K and
+            returns one.
+        overrides: ``key.path=value``, which replace values of the run's config.
 
     Raises:
-        ConfigError: it is no run folder, or has no such weights, or they do not fit.
+        ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
     """
     run = open_run(path, weights, device, model, overrides)
     return Run(run.folder, run.config, run.classes, run.network, run.device)

@@ -1,6 +1,6 @@
 """Open a run folder: its config and its model with its weights.
 
-``open_run`` is the one place where the code that a run's config names is imported for inference.
+For inference, only ``open_run`` imports the user code that a run's config names.
 """
 
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ class OpenedRun:
     """A run and its model, for commands.
 
     Attributes:
-        folder: the paths in the run folder.
-        config: the run's.
-        classes: names of the model's outputs.
-        network: the model and what it wants of images.
-        device: where the model is.
+        folder: the paths of the run folder.
+        config: the config of the run.
+        classes: the names of the model's outputs.
+        network: the model and the images that it expects.
+        device: the device of the model.
     """
 
     def __init__(self, folder: RunDir, cfg: Config, classes: list[str], network: Network, device: torch.device) -> None:
@@ -45,32 +45,35 @@ class OpenedRun:
 
     @property
     def model(self) -> nn.Module:
-        """Maps images, float32 [B, 3, S, S] on ``device``, to logits (or numbers) [B, K]. In eval mode."""
+        """Return the model, in eval mode. It maps images float32 [B, 3, S, S] on ``device`` to logits or numbers [B, K]."""
         return self.network.module
 
     @cached_property
     def rules(self) -> DecodeRules:
-        """How training decoded its images; evaluation and prediction do the same."""
+        """Return how training decoded its images; evaluation and prediction decode in the same way."""
         return rules_of(self.config.data, self.folder)
 
     @property
     def result(self) -> Result:
-        """How the run stands now."""
+        """Return the current content of ``result.json``."""
         return load_result(self.folder)
 
 
 def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read the config that a run folder keeps, with ``key.path=value`` replaced.
+    """Read the config in a run folder.
+
+    Args:
+        overrides: ``key.path=value``, which replace values of the config.
 
     Raises:
-        ConfigError: it is no run folder, or an override is wrong.
+        ConfigError: the path is not a run folder, or an override is wrong.
     """
     if not RunDir(path).config.is_file():
-        raise ConfigError(f"{path} is no run folder: it has no {RunDir(path).config.name}")
+        raise ConfigError(f"{path} is not a run folder: it has no {RunDir(path).config.name}; give the folder of a run")
     try:
         cfg = load_config(RunDir(path).config, of_a_run=True)
     except ConfigError as error:
-        raise ConfigError(f"{RunDir(path).config} is none that this version writes: {error}") from None
+        raise ConfigError(f"this version cannot read {RunDir(path).config}: {error}") from None
     return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
 
 
@@ -81,24 +84,25 @@ def open_run(
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
 ) -> OpenedRun:
-    """Build the model of a run and give it the run's weights.
+    """Build the model of a run and load the run's weights.
 
     Args:
-        weights: "best" appear with the first evaluation of a run, "last" at its end.
-        device: the first GPU if None, or the CPU where there is no GPU.
-        model: a module, or a callable that makes one from K, for a run that was trained with a model given in code.
-        overrides: ``key.path=value``, over the run's config.
+        weights: "best" exist after the first evaluation of a run, "last" after its end.
+        device: None means the first GPU, or the CPU if there is no GPU.
+        model: needed if the run was trained with a model from Python code: a module, or a callable that takes K and
+            returns one.
+        overrides: ``key.path=value``, which replace values of the run's config.
 
     Raises:
-        ConfigError: it is no run folder, or has no such weights, or they do not fit.
+        ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
     """
     folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
     file = folder.best if weights == "best" else folder.last
     classes = read_json(folder.classes)
     if not file.is_file() or not classes:
         raise ConfigError(
-            f"{path} has no {file.name if classes else folder.classes.name}: best weights appear with the first "
-            "evaluation of a run, the last ones at its end"
+            f"{path} has no {file.name if classes else folder.classes.name}: the best weights exist after the first "
+            "evaluation of a run, the last weights after its end; train the run further"
         )
     _same_model(folder, model)
     with restored_generators():
@@ -113,11 +117,14 @@ def open_run(
 
 
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:
-    """A model that was given in code stands in the manifests of the run's checkpoints, not in its config."""
+    """Raise ConfigError if the run was trained with a model from Python code and none is given.
+
+    The name of such a model is in the manifests of the run's checkpoints, not in its config.
+    """
     for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
         name = read_json(path, default={}).get("config", {}).get("given.model")
         if name is not None and model is None:
             raise ConfigError(
-                f"{folder.path} was trained with a model given in code ({name}): give it again, "
+                f"{folder.path} was trained with a model from Python code ({name}): pass it again, "
                 f'dist_train.load_run("{folder.path}", model=...)'
             )

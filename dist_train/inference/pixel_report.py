@@ -1,4 +1,4 @@
-"""What ``--check`` says about pixels, by a sample of the training images."""
+"""What ``--check`` prints about pixels, from a sample of the training images."""
 
 import contextlib
 from collections import Counter
@@ -12,16 +12,16 @@ from dist_train.data.index import DataIndex
 from dist_train.model.network import Network
 
 OPENED, DECODED = 64, 8
-"""Images whose sizes are read, and how many are decoded."""
+"""The number of images whose sizes are read, and of those that are decoded."""
 
-EFFECT = {"several pages or frames": "only the first is read", "transparency": "it is laid on white"}
+EFFECT = {"several pages or frames": "only the first is read", "transparency": "they are put on a white background"}
 
 ONE_COLOUR = 2.0
-"""Standard deviation of values 0 to 255 below which an image shows nothing."""
+"""An image whose pixels (0 to 255) have a smaller standard deviation than this counts as one colour."""
 
 
 def describe_pixels(cfg: Config, index: DataIndex, network: Network) -> list[str]:
-    """Return lines about the range of values, about the shape of the images, and about images that show nothing."""
+    """Return lines about the range of pixel values, the shape of the images, and images of one colour."""
     names = _sample(index)
     pictures = list(_opened(index, names))
     lines = [describe_rules(index.images.rules)]
@@ -51,7 +51,7 @@ def _opened(index: DataIndex, names: list[str]) -> Iterator[Picture]:
 def _left_out(index: DataIndex, names: list[str]) -> Iterator[str]:
     counts = Counter(kind for name in names for kind in index.images.left_out(name))
     for kind, count in counts.items():
-        yield f"note: {count} of {len(names)} training images looked at have {kind}: {EFFECT[kind]}"
+        yield f"note: {count} of {len(names)} sampled training images have {kind}: {EFFECT[kind]}"
 
 
 def _shape(cfg: Config, frame: Frame, sizes: list[tuple[int, int]]) -> str:
@@ -81,6 +81,6 @@ def _of_one_colour(pictures: list[Picture]) -> Iterator[str]:
             means.append(float(pixels.mean()))
     if spreads and max(spreads) < ONE_COLOUR:
         yield (
-            f"note: the {len(spreads)} training images decoded are of almost one colour each, with a mean of "
-            f"{sum(means) / len(means):.0f} of 255; see whether the files are right, and whether `data.value_range` is"
+            f"note: each of the {len(spreads)} decoded training images has almost a single colour (mean "
+            f"{sum(means) / len(means):.0f} of 255); check the files and `data.value_range`"
         )

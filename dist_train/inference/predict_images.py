@@ -1,4 +1,4 @@
-"""What ``python -m dist_train.predict`` does: images to lines of CSV."""
+"""The command ``python -m dist_train.predict``: predict images and write CSV."""
 
 import csv
 import sys
@@ -17,10 +17,10 @@ def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path |
     """Predict files and folders, in the given order, and write CSV.
 
     Returns:
-        The exit code: 2 if some could not be read.
+        The exit code: 2 if an image could not be read.
 
     Raises:
-        ConfigError, DataError: the run has no weights, or there is not one image.
+        ConfigError, DataError: the run has no weights, or there are no images.
     """
     files = list(images_of(images))
     run = open_run(path, which)

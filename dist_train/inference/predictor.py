@@ -1,4 +1,4 @@
-"""What a model says of images: files, folders or PIL images in, probabilities or numbers out."""
+"""Predict with a model: files, folders or PIL images in, probabilities or numbers out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +24,13 @@ from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 
 Source = str | Path | Image.Image
-"""An image: its file, or a PIL image of any mode and size."""
+"""An image: a file, or a PIL image of any mode and size."""
 
 
 class ImageTransform:
-    """What an evaluation does to an image before the model sees it.
+    """The transform of an evaluation: from an image to the input of the model.
 
-    Decode it, make it square as ``eval.crop`` says (bicubic, antialiased), scale to 0..1, normalise.
+    It decodes the image, makes it square as ``eval.crop`` says (bicubic, antialiased), scales it to 0..1, normalises it.
     """
 
     def __init__(self, cfg: Config, network: Network, rules: DecodeRules) -> None:
@@ -55,16 +55,16 @@ class ImageTransform:
         try:
             return self._to_square(to_rgb(image, self._rules))
         except ValueError as error:
-            raise BadImage(f"cannot take the image {image}: {error}") from None
+            raise BadImage(f"cannot use the image {image}: {error}") from None
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image.
+    """The prediction for one image.
 
     Attributes:
-        image: as it was given; of a folder's images their files.
-        outputs: probability of each class, or the numbers of a regression; float32 [K].
+        image: the image as it was given; for an image in a folder, its file.
+        outputs: float32 [K], the probability of each class, or the regression outputs.
     """
 
     image: Source
@@ -74,22 +74,22 @@ class Prediction:
 
     @property
     def scores(self) -> dict[str, float]:
-        """The outputs by the name of their class, or of their number."""
+        """Return the outputs by the name of their class or regression target."""
         return dict(zip(self.classes, self.outputs.tolist(), strict=True))
 
     def top(self, count: int = 5) -> list[tuple[str, float]]:
-        """Return the most likely classes with their probabilities, the most likely first."""
+        """Return the ``count`` most likely classes with their probabilities, the most likely first."""
         found = self.outputs.topk(min(count, len(self.classes)))
         return [(self.classes[place], value) for place, value in zip(found.indices, found.values.tolist(), strict=True)]
 
     @property
     def label(self) -> str:
-        """The most likely class."""
+        """Return the most likely class."""
         return self.classes[int(self.outputs.argmax())]
 
     @property
     def labels(self) -> list[str]:
-        """The classes of a multilabel task whose probability is above 0.5."""
+        """Return the classes of a multilabel task whose probability is above 0.5."""
         return [name for name, value in zip(self.classes, self.outputs.tolist(), strict=True) if value > 0.5]
 
 
@@ -105,7 +105,7 @@ class Predictor:
         self._precision = Precision(cfg.train, device)
 
     def __call__(self, images: Iterable[Source], batch_size: int) -> Iterator[Prediction | DataError]:
-        """Predict images in their order; in the place of one that cannot be read stands the error."""
+        """Predict images in their order. For an image that cannot be read, yield the error instead."""
         rest = iter(images)
         while batch := list(islice(rest, batch_size)):
             read = [self._read(image) for image in batch]
@@ -124,25 +124,25 @@ class Predictor:
 
     @torch.no_grad()
     def _outputs(self, pixels: list[RGB]) -> Tensor:
-        """Probabilities, or the numbers of a regression, float32 [B, K] on the CPU."""
+        """Return probabilities or regression outputs, float32 [B, K] on the CPU."""
         if not pixels:
             return torch.zeros((0, len(self._classes)))
         with self._precision.autocast():
             logits = self._module(self._normalise(torch.from_numpy(np.stack(pixels)).to(self._device)))
-        return _meaning(self._task, logits.float()).cpu()
+        return _activated(self._task, logits.float()).cpu()
 
 
-def _meaning(task: Task, logits_BK: Tensor) -> Tensor:
+def _activated(task: Task, logits_BK: Tensor) -> Tensor:
     if task == "classification":
         return logits_BK.softmax(1)
     return logits_BK.sigmoid() if task == "multilabel" else logits_BK
 
 
 def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:
-    """Yield images in the given order, of folders every image below them, sorted.
+    """Yield images in the given order; for a folder, yield every image below it, sorted.
 
     Raises:
-        DataError: there is no such file or folder, or not one image.
+        DataError: a file or folder does not exist, or there are no images.
     """
     found = False
     for image in [images] if isinstance(images, Source) else images:
@@ -150,10 +150,10 @@ def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:
             found = True
             yield one
     if not found:
-        raise DataError("the folders hold no images")
+        raise DataError("the given folders hold no images; give image files or folders with images")
 
 
 def _files(path: Path) -> Iterator[Path]:
     if not path.exists():
-        raise DataError(f"there is no file or folder {path}")
+        raise DataError(f"the file or folder {path} does not exist")
     return (path / name for name in names_below(path, path)) if path.is_dir() else iter([path])

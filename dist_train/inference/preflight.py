@@ -1,4 +1,4 @@
-"""Try everything that can go wrong before the first step, without taking one: the command ``check``."""
+"""The command ``check``: find everything that can fail before the first step, without training."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ from dist_train.training.setup import build_network
 
 
 def check_and_print(cfg: Config, world_size: int) -> int:
-    """Check a config as it would run on ``world_size`` ranks, and print the plan. Return the exit code."""
+    """Check a config for a run on ``world_size`` ranks, and print the plan. Return the exit code."""
     log_to_console(0)
     try:
         check(cfg, world_size)
@@ -42,10 +42,10 @@ def check_and_print(cfg: Config, world_size: int) -> int:
 
 
 def check(cfg: Config, world_size: int) -> None:
-    """Build all parts but those that train.
+    """Build all parts of a run, and print what they are.
 
     Raises:
-        DistTrainError: the first thing that is wrong.
+        DistTrainError: the first error that was found.
     """
     alone = Dist.alone()
     if world_size == 1:
@@ -73,7 +73,7 @@ def check(cfg: Config, world_size: int) -> None:
     for line in advise(cfg, plan, index.outputs):
         print(f"note: {line}")
     print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
-    needed = _bytes(state.state_dict(alone)) * 3  # about: the optimizer's moments appear with the first step
+    needed = _bytes(state.state_dict(alone)) * 3  # an estimate: optimizers create their moments in the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
 
 
@@ -95,5 +95,5 @@ def _disk_space(path: Path, needed: int) -> None:
     if free < needed:
         raise ConfigError(
             f"`run.output_dir`: {path} has {free / 1e9:.1f} GB free, and the checkpoints of this run need about "
-            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another place"
+            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another folder"
         )

@@ -1,4 +1,4 @@
-"""Score a model on a validation set: the code of ``Run.evaluate`` and of ``python -m dist_train.evaluate``."""
+"""Score a model on a validation set. ``Run.evaluate`` and ``python -m dist_train.evaluate`` share this code."""
 
 import logging
 from dataclasses import replace
@@ -28,11 +28,11 @@ def score(
     """Evaluate a model on the validation images of ``index``. Every rank must call it.
 
     Args:
-        network: in eval mode, on the device of ``group``.
-        keep: keep all probabilities of a classification.
+        network: the model in eval mode, on the device of ``group``.
+        keep: keep the probabilities of all classes, for a classification task.
 
     Returns:
-        The outcome, the same on every rank and at any world size; None if the ranks agreed to stop.
+        The result, the same on every rank and at any world size; None if the ranks agreed to stop.
     """
     set_algorithms(cfg, group.device)
     data = open_data(cfg, group, index, network, train=False)
@@ -41,10 +41,10 @@ def score(
 
 
 def check_classes(classes: list[str], index: DataIndex, what: str) -> None:
-    """Check that a data set has the classes that a run has learnt.
+    """Check that a data set has the classes of a run.
 
     Raises:
-        ConfigError: it has others; the message names those that differ.
+        ConfigError: the classes differ; the message names the differences.
     """
     if classes != index.classes:
         more, fewer = (
@@ -52,20 +52,20 @@ def check_classes(classes: list[str], index: DataIndex, what: str) -> None:
         )
         differences = [f"{kind} {few(names)}" for kind, names in (("it has", more), ("it lacks", fewer)) if names]
         raise ConfigError(
-            f"{what} learnt other classes than the data has: {'; '.join(differences) or 'they are in another order'}"
+            f"the data has other classes than {what}: {'; '.join(differences) or 'they are in another order'}"
         )
 
 
 def index_of(cfg: Config, classes: list[str], data: Any = None) -> DataIndex:
-    """Scan what a run shall be evaluated on.
+    """Scan the data to evaluate a run on.
 
     Args:
-        classes: those that the run has learnt. Images of other classes in a folder are left out, with a warning.
-        data: None for the run's own validation set; a folder with a folder of images for each class; a folder laid
-            out as ``data.format`` says; or a data set with ``len()``, ``[i]`` and ``targets``.
+        classes: the classes of the run. Images of other classes in a folder are skipped, with a warning.
+        data: None for the run's own validation set; a folder with one sub-folder of images per class; a folder in the
+            layout of ``data.format``; or a data set with ``len()``, ``[i]`` and ``targets``.
 
     Raises:
-        ConfigError, DataError: it is not there, or not laid out like that.
+        ConfigError, DataError: the data does not exist, or has another layout.
     """
     whole = {"val_fraction": None, "max_val_images": None}
     if not (data is None or isinstance(data, str | Path)):

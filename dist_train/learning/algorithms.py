@@ -1,4 +1,4 @@
-"""Which algorithms torch computes with: deterministic or fast. They are chosen for the whole process."""
+"""Choose torch's algorithms: deterministic or fast. The choice is for the whole process."""
 
 import os
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def set_algorithms(cfg: Config, device: torch.device) -> None:
-    """Choose between fast and bit-exact algorithms, before the first matrix product."""
+    """Choose deterministic or fast algorithms. Call this before the first matrix product on a GPU."""
     if cfg.run.deterministic and device.type == "cuda":
-        # cuBLAS chooses its algorithm by the workspace it gets; without this torch refuses matrix products.
+        # cuBLAS is deterministic only with a fixed workspace; without this variable torch refuses matrix products.
         os.environ.setdefault(WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
@@ -23,7 +23,7 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
 
 @contextmanager
 def restored_algorithms() -> Iterator[None]:
-    """A block after which torch's deterministic, cuDNN and TF32 settings, and cuBLAS' variable, are as before it."""
+    """Restore torch's deterministic, cuDNN and TF32 settings, and cuBLAS's variable, after the block."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
@@ -39,7 +39,7 @@ def restored_algorithms() -> Iterator[None]:
 
 @contextmanager
 def _restored_tf32() -> Iterator[None]:
-    """torch has an old and a new way to say it, and refuses to read the old one where somebody has used the new."""
+    """Restore both the old and the new TF32 settings of torch: it cannot read the old ones after the new ones are set."""
     new_ways = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)  # type: ignore[attr-defined]
     new = [place.fp32_precision for place in new_ways]
     old: dict[Any, bool] = {}

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Cell = tuple[dict[str, Any], str]
-"""Where a module keeps a tensor. The tensor itself may be replaced; its place stays."""
+"""A module's dict and a key in it. A tensor may be replaced by another, but its key stays the same."""
 
 
 class Ema:
-    """The average of all float parameters and buffers; other buffers are the model's newest.
+    """The moving average of all float parameters and buffers; other buffers are copied. Step 1 copies everything.
 
-    One foreach call a step, from a list of places that is made once: walking the modules at every step would cost
-    more than the arithmetic of a small model. The first step takes the model as it is.
+    Each step makes one foreach call over a list of cells that is built once: walking over the modules at every step would
+    take longer than the arithmetic of a small model.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -28,7 +28,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the model after ``step`` steps (from 1)."""
+        """Update the average with the model after optimizer step ``step`` (from 1)."""
         if self._averaged:
             average, newest = zip(*((_tensor(mine), _tensor(theirs)) for mine, theirs in self._averaged), strict=True)
             take = self._first if step == 1 else self._later
@@ -42,10 +42,10 @@ def _averaging(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], in
 
 
 def _cells(model: nn.Module) -> list[Cell]:
-    """The places of all parameters and buffers; a tensor that is used in several counts once."""
+    """Return the cells of all parameters and buffers; a shared tensor counts once."""
     seen: set[int] = set()
     cells = []
-    # The dicts themselves: `getattr` would take 1.8 to 2.1 % of a step of 6 ms longer (benchmarks/results/shortcuts.md).
+    # Private dicts, because `getattr` would add 1.8 to 2.1 % to a step of 6 ms (benchmarks/results/shortcuts.md).
     for module in model.modules():
         for place in (module._parameters, module._buffers):
             for name, tensor in place.items():

@@ -1,8 +1,12 @@
-"""The training criterion that a config names: outputs [B, K] and targets to a scalar, the mean over the micro-batch.
+"""The loss that a config names: it maps outputs [B, K] and targets to a scalar, the mean over the micro-batch.
 
-Targets are class labels (int64 [B]), soft or several labels (float [B, K]), or regression targets (float [B, T]).
-The mean over equal micro-batches and ranks is the mean over the global batch. ``config/choices.py`` lists the losses,
-``loss_functions/`` has one function for each.
+Targets are class labels (int64 [B]), soft labels or multiple labels (float [B, K]), or regression targets (float [B, T]).
+All micro-batches and ranks have the same number of images, so the mean of their losses is the mean over the global batch.
+``config/choices.py`` lists the losses; ``loss_functions/`` has one function for each.
+
+A suffix of a tensor's name gives its shape, in all modules: B images of a batch, C channels, H height, W width, S side of
+a square image, K classes or outputs, T regression targets, N samples of a split. ``logits_BK`` is [B, K]. For values of
+several ranks, W is the number of ranks.
 """
 
 import difflib
@@ -25,9 +29,9 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 
 
 class Loss(nn.Module):
-    """A criterion with auxiliary heads and the L1 penalty on what trains in ``model``.
+    """A criterion on the outputs of all heads, and the L1 penalty on the trainable parameters of ``model``.
 
-    A module, so that DataParallel's replicas have its tensors on their own device.
+    This is a module so that DataParallel copies its tensors to the device of each replica.
     """
 
     def __init__(self, cfg: LossConfig, criterion: nn.Module, model: nn.Module) -> None:
@@ -36,12 +40,17 @@ class Loss(nn.Module):
         self.criterion, self.model = criterion, model
 
     def forward(self, outputs: Any, targets: Tensor) -> Tensor:
-        """Return the loss of a model's outputs, auxiliary ones as a tuple behind the main ones."""
+        """Return the loss, a scalar.
+
+        Args:
+            outputs: [B, K], or a tuple of the main outputs and the auxiliary ones (None for a head without outputs).
+            targets: see the module's docstring.
+        """
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         if not isinstance(main, Tensor):
             raise ConfigError(
-                f"`model.name`: the model returns a {type(main).__name__} in training mode, and a loss needs a tensor "
-                "[B, K], or a tuple with auxiliary outputs behind it; return that, or write an objective (`loss.objective`)"
+                f"`model.name`: the model returns a {type(main).__name__} in training mode, but a loss needs a tensor "
+                "[B, K], or a tuple of it and auxiliary outputs; return that, or write an objective (`loss.objective`)"
             )
         total: Tensor = self.criterion(main.float(), targets)
         for output in auxiliary:
@@ -56,18 +65,18 @@ def build_loss(
     """Return the loss of a model's outputs and targets.
 
     Args:
-        module: the model, whose parameters the L1 penalty is on.
-        given: a criterion given in code, in place of `loss.name`.
+        module: the model, for the L1 penalty.
+        given: a criterion passed from Python code, which replaces `loss.name`.
 
     Raises:
-        ConfigError: an option names no class, or the user's own cannot be built.
+        ConfigError: `loss.class_weights` has an unknown class, or the user's criterion cannot be built.
     """
     criterion = _criterion(cfg, classes, group) if given is None else _Own("the loss given", given)
     return Loss(cfg, criterion.to(group.device), module)
 
 
 def l1_norm(module: nn.Module) -> Tensor:
-    """Return the sum of the absolute values of all parameters that train."""
+    """Return the sum of the absolute values of all trainable parameters, a scalar."""
     return torch.stack([p.abs().sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
@@ -84,7 +93,7 @@ def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> nn.Module:
 
 
 class _Listed(nn.Module):
-    """A function of ``config/choices.py`` with its options."""
+    """A loss function from ``config/choices.py`` with its options."""
 
     def __init__(self, function: Criterion, options: dict[str, Any], class_weights: Tensor | None) -> None:
         super().__init__()
@@ -98,19 +107,22 @@ class _Listed(nn.Module):
 
 
 class _Own(nn.Module):
-    """The user's criterion; what it returns is checked."""
+    """The user's criterion; its result is checked."""
 
     def __init__(self, name: str, criterion: Criterion) -> None:
         super().__init__()
         self._name, self.criterion = name, criterion
         if any(p.requires_grad for p in self.parameters()):
-            raise ConfigError(f"{name} has parameters to train; use buffers, or an objective (`loss.objective`)")
+            raise ConfigError(
+                f"{name} has trainable parameters, which a loss must not have; use buffers, or an objective "
+                "(`loss.objective`)"
+            )
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         value: Any = self.criterion(outputs, targets)
         if not isinstance(value, Tensor) or value.ndim:
             found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ConfigError(f"{self._name} must return one number, the mean over the batch, and returned {found}")
+            raise ConfigError(f"{self._name} must return one number, the mean over the batch, but returned {found}")
         return value
 
 
@@ -119,7 +131,7 @@ def _class_weights(cfg: LossConfig, classes: list[str]) -> Tensor | None:
         if name not in classes:
             near = difflib.get_close_matches(name, classes, n=3) or classes[:3]
             raise ConfigError(
-                f"`loss.class_weights` ({name}) names no class of the data; there are {', '.join(near)}, ..."
+                f"`loss.class_weights` ({name}) is not a class of the data; use one of its classes: {', '.join(near)}, ..."
             )
     if not cfg.class_weights:
         return None
@@ -127,12 +139,12 @@ def _class_weights(cfg: LossConfig, classes: list[str]) -> Tensor | None:
 
 
 def _built(found: Callable[..., Any], cfg: LossConfig) -> Criterion:
-    """Return the user's class, called with ``loss.options``, or a function that takes outputs and targets."""
+    """Return an object of the user's class, or the user's function, with ``loss.options`` as its arguments."""
     try:
         if inspect.isclass(found):
             made: Any = found(**cfg.options)
             return made  # type: ignore[no-any-return]
-        with suppress(ValueError):  # a function of C has no signature
+        with suppress(ValueError):  # a function written in C may have no signature
             inspect.signature(found).bind(None, None, **cfg.options)
         return functools.partial(found, **cfg.options)
     except TypeError as error:

@@ -1,8 +1,8 @@
-"""What training minimises: a module around the model that maps images and targets to a loss.
+"""The training objective: a module around the model that maps images and targets to a loss.
 
-An objective is an ``nn.Module`` that keeps the model as a sub-module. ``forward(images, targets)`` returns the loss, a
+An objective is an ``nn.Module`` that holds the model as a sub-module. ``forward(images, targets)`` returns the loss, a
 scalar, or ``{"loss": loss, name: scalar, ...}``: the other scalars become columns of the training row. Loss and scalars
-are means over the batch. It may have layers of its own, which train with the model, and frozen parts, such as a teacher.
+are means over the batch. An objective may add layers, which train with the model, and frozen parts, such as a teacher.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ COLUMNS = (
     "step", "epoch", "split", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "data_wait_max", "slowest_rank",
     "slowest_ratio", "gpu_mem_gb", "loss_scale", "skipped_steps",
 )  # fmt: skip
-"""Columns of a training row that are not the objective's."""
+"""The names that a training row already uses; an objective cannot use them for its scalars."""
 
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-"""Enters the number format of a forward pass."""
+"""Returns the autocast context of a forward pass."""
 
 
 class Supervised(nn.Module):
-    """The usual objective: a loss of the model's outputs, in float32 whatever the forward pass computes in."""
+    """The usual objective: a loss of the model's outputs. The loss is computed in float32, whatever the precision."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Any, Tensor], Tensor], autocast: Autocast) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Supervised(nn.Module):
 
 
 class TrainingPass(nn.Module):
-    """A user's objective as a strategy wraps it: under autocast, its results as named float32 scalars.
+    """A user's objective as a strategy wraps it: it runs under autocast and returns named float32 scalars.
 
-    Autocast is entered in here since DataParallel calls replicas in threads of their own.
+    Autocast is entered in here because it is per thread, and DataParallel runs each replica in another thread.
     """
 
     def __init__(self, objective: nn.Module, autocast: Autocast) -> None:
@@ -61,10 +61,10 @@ class TrainingPass(nn.Module):
 
 
 def build_objective(cfg: "LossConfig", given: MakeObjective | None, model: nn.Module) -> nn.Module:
-    """Return the user's objective around ``model``: the one given in code, else `loss.objective`.
+    """Return the user's objective around ``model``: ``given`` if not None, else `loss.objective`.
 
     Raises:
-        ConfigError: it cannot be built, or is not a module that keeps the model.
+        ConfigError: the objective cannot be built, or is not a module that holds the model.
     """
     name = str(cfg.objective) if given is None else getattr(given, "__qualname__", type(given).__name__)
     make = load_callable(name, "loss.objective") if given is None else given
@@ -73,11 +73,11 @@ def build_objective(cfg: "LossConfig", given: MakeObjective | None, model: nn.Mo
     except TypeError as error:
         raise ConfigError(f"`loss.objective_options` ({cfg.objective_options}) do not fit {name}: {error}") from error
     if not isinstance(objective, nn.Module):
-        raise ConfigError(f"`loss.objective` ({name}) must be a torch.nn.Module, and is {type(objective).__name__}")
+        raise ConfigError(f"`loss.objective` ({name}) must be a torch.nn.Module, but is {type(objective).__name__}")
     if not any(part is model for part in objective.modules()):
         raise ConfigError(
-            f"`loss.objective` ({name}) must keep the model as a sub-module, or ranks would not exchange its gradients: "
-            "`self.model = model`"
+            f"`loss.objective` ({name}) must hold the model as a sub-module, else its gradients are not averaged over "
+            "ranks: add `self.model = model`"
         )
     return objective
 
@@ -86,7 +86,7 @@ def check_result(found: dict[str, Tensor]) -> None:
     """Check what an objective returned.
 
     Raises:
-        ConfigError: it has no loss, or a value is not a scalar, or a name is taken.
+        ConfigError: there is no loss, a value is not a scalar, or a name is already used.
     """
     if "loss" not in found or not found["loss"].requires_grad:
         raise ConfigError("`loss.objective` must return a loss with a gradient, or a dict with one as `loss`")
@@ -96,4 +96,6 @@ def check_result(found: dict[str, Tensor]) -> None:
                 f"`loss.objective` must return scalars, means over the batch; {key} has shape {list(value.shape)}"
             )
         if key in COLUMNS and key != "loss":
-            raise ConfigError(f"`loss.objective` returns {key}, a column that each row has; use another name")
+            raise ConfigError(
+                f"`loss.objective` returns {key}, but every row already has this column; use another name"
+            )

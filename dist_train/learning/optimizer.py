@@ -20,19 +20,20 @@ from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
 
 FUSED_ON = ("cpu", "cuda")
-"""Devices on which torch's SGD, Adam and AdamW update all parameters in one kernel."""
+"""Devices on which torch has fused SGD, Adam and AdamW: one kernel updates many parameters."""
 
 
 def build_optimizer(
     cfg: OptimConfig, module: nn.Module, head: frozenset[str], own: Sequence[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The optimizer over all that can train; each group carries its ``lr_scale``.
+    """Return the optimizer over all trainable parameters. Each parameter group has an ``lr_scale``.
 
     Args:
-        own: parameters of the objective, which train at the rate of the head.
+        head: names of the parameters of the head.
+        own: parameters of the objective, which have the learning rate of the head.
 
     Raises:
-        ConfigError: no such optimizer, or it or the model refuses an option.
+        ConfigError: the optimizer is unknown, or the optimizer or the model does not support an option.
     """
     groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
     options = OPTIMIZERS.options(cfg.name, cfg)
@@ -51,10 +52,10 @@ Groups = list[dict[str, Any]]
 
 
 def sgd(groups: Groups, **options: Any) -> torch.optim.Optimizer:
-    """Return torch's SGD, its momentum zero from the start, which makes the same first step.
+    """Return torch's SGD. With momentum, the fused version gets momentum buffers of zeros, which give the same first step.
 
-    The fused one makes its buffers in the first step and leaves them as they came from the allocator if the loss scaler has
-    that step skipped; and it does not take buffers that only some parameters have, as after ``model.unfreeze_epoch``.
+    Otherwise fused SGD allocates the buffers in the first step and leaves them uninitialised if the loss scaler skips that
+    step. It also fails if only some parameters have buffers, as after ``model.unfreeze_epoch``.
     """
     optimizer = torch.optim.SGD(groups, fused=_can_fuse(groups), **options)
     if _can_fuse(groups) and options["momentum"]:
@@ -80,7 +81,7 @@ def rmsprop(groups: Groups, **options: Any) -> torch.optim.Optimizer:
 
 
 def of_timm(groups: Groups, *, name: str, **options: Any) -> torch.optim.Optimizer:
-    """Return any of timm's, with those of our options that it knows."""
+    """Return the timm optimizer ``name``, with those of ``options`` that it supports."""
     info = get_optimizer_info(name)
     if not (info.has_betas and info.num_betas == 2):
         del options["betas"]
@@ -92,41 +93,49 @@ def _can_fuse(groups: Groups) -> bool:
 
 
 def _name_of_timm(name: str) -> str:
-    """Return the name that timm knows.
+    """Return timm's name of an optimizer.
 
     Raises:
-        ConfigError: it knows none, or this trainer cannot drive that optimizer.
+        ConfigError: timm has no such optimizer, or this trainer does not support it.
     """
     base = name.lower().removeprefix("lookahead_")
     if base != name.lower():
         raise ConfigError(
-            f"`optim.name` ({name}): lookahead keeps a copy of the weights that no checkpoint holds; use {base}"
+            f"`optim.name` ({name}): lookahead keeps a copy of the weights that checkpoints cannot save; use {base}"
         )
     known = list_optimizers()
     if base not in known:
         ours = list(OPTIMIZERS.rows)
         near = difflib.get_close_matches(base, [*known, *ours], n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise ConfigError(f"`optim.name` ({name}) is neither {', '.join(ours)} nor one of timm's: {hint}")
+        hint = f"did you mean {' or '.join(near)}?" if near else f"timm has {', '.join(known)}"
+        raise ConfigError(
+            f"`optim.name` ({name}) is unknown: it is neither {', '.join(ours)} nor an optimizer of timm; {hint}"
+        )
     if get_optimizer_info(base).second_order:
-        raise ConfigError(f"`optim.name` ({name}) needs second derivatives, which this trainer does not compute")
+        raise ConfigError(
+            f"`optim.name` ({name}) needs second derivatives, which this trainer does not compute; use another optimizer"
+        )
     return base
 
 
 def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
-    """Groups of trainable parameters with their ``weight_decay`` and ``lr_scale``.
+    """Return groups of trainable parameters with their ``weight_decay`` and ``lr_scale``.
 
-    Layers and their order are timm's (``group_matcher``); the scale of layer i of L is
-    ``layer_decay ** (L - i)`` as in BEiT, and ``head_lr_scale`` more for the head.
+    timm's ``group_matcher`` gives the layers and their order. The scale of layer i of L is ``layer_decay ** (L - i)``, as
+    in BEiT (Bao et al., 2022); for the head it is multiplied by ``head_lr_scale``.
+
+    Args:
+        head: names of the parameters of the head.
 
     Raises:
-        ConfigError: layer-wise decay of a model that does not know its layers.
+        ConfigError: ``optim.layer_decay`` is below 1, but the model has no ``group_matcher``.
     """
     exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
     if cfg.layer_decay < 1:
         if not hasattr(module, "group_matcher"):
             raise ConfigError(
-                f"`optim.layer_decay` ({cfg.layer_decay}) needs a timm model, which knows the order of its layers; set it to 1"
+                f"`optim.layer_decay` ({cfg.layer_decay}) needs a timm model, which defines the order of its layers; set "
+                "optim.layer_decay=1"
             )
         groups = param_groups_layer_decay(
             module,
@@ -143,7 +152,7 @@ def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> l
 
 
 def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Return groups of the objective's own parameters: matrices, and what may be exempt from decay."""
+    """Return groups of the objective's parameters: those with weight decay, and those exempt from it (norms, biases)."""
     decayed = [p for p in own if p.ndim > 1 or cfg.decay_norm_and_bias]
     others = [p for p in own if p.ndim <= 1 and not cfg.decay_norm_and_bias]
     groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -163,7 +172,7 @@ def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Paramet
 
 
 def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """``new``, with what ``old`` remembers of the parameters that both hold."""
+    """Return ``new`` with the state that ``old`` has for its parameters."""
     for parameter, moments in old.state.items():
         new.state[parameter] = moments
     return new
@@ -172,8 +181,8 @@ def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) ->
 def match_layouts(optimizer: torch.optim.Optimizer) -> None:
     """Give each loaded moment the memory layout of its parameter.
 
-    A checkpoint holds tensors in the usual layout. Fused optimizers go through parameter and moments in the order of
-    memory: with a channels-last parameter they would take each moment for that of another weight.
+    A checkpoint holds contiguous tensors. Fused optimizers read parameters and moments in memory order: for a
+    channels-last parameter they would use the moment of another weight.
     """
     for parameter, moments in optimizer.state.items():
         for name, moment in moments.items():
@@ -182,6 +191,6 @@ def match_layouts(optimizer: torch.optim.Optimizer) -> None:
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give each group its share of the learning rate ``lr``."""
+    """Set the learning rate of each group to ``lr`` times its ``lr_scale``."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]

@@ -1,7 +1,7 @@
-"""What an objective holds besides the model: what trains or changes, which is state, and frozen parts, which are not.
+"""The parts of an objective outside the model: parts that train or change, which are state, and frozen parts.
 
-A frozen part is a sub-module with parameters none of which trains, such as a teacher: a checkpoint holds its SHA-256.
-An objective that changes such a part itself (a momentum teacher) lists its name in an attribute ``changing``.
+A frozen part is a sub-module that has parameters but trains none of them, such as a teacher. A checkpoint holds only its
+SHA-256. An objective that changes such a part itself (a momentum teacher) lists its name in an attribute ``changing``.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 from dist_train.errors import ConfigError
 
 FROZEN = "objective."
-"""In front of the path of a frozen part, where a checkpoint records its SHA-256."""
+"""The prefix of a frozen part's path, in the key under which a checkpoint records its SHA-256."""
 
 
 class OwnParts:
@@ -39,20 +39,20 @@ class OwnParts:
                 yield from self._frozen(f"{path}.", part)
 
     def training(self) -> list[nn.Parameter]:
-        """Return the parameters that the optimizer must hold besides those of the model."""
+        """Return the trainable parameters outside the model."""
         parts = [part for part in self._objective.modules() if part not in self._excluded]
         known = {parameter for part in self._model for parameter in part.parameters(recurse=False)}
         every = [parameter for part in parts for parameter in part.parameters(recurse=False)]
         return [parameter for parameter in dict.fromkeys(every) if parameter.requires_grad and parameter not in known]
 
     def changing(self) -> list[Tensor]:
-        """Return the tensors of the state that change without a gradient."""
+        """Return the tensors of the state that change but have no gradient, such as buffers."""
         state = self._objective.state_dict(keep_vars=True)
         tensors = [value for name, value in state.items() if self._owner(name) not in self._excluded]
         return [tensor for tensor in tensors if isinstance(tensor, Tensor) and not tensor.requires_grad]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what trains or changes, by its name in the objective."""
+        """Return the tensors that train or change, by their names in the objective."""
         state = self._objective.state_dict()
         return {name: value for name, value in state.items() if self._owner(name) not in self._excluded}
 
@@ -60,7 +60,7 @@ class OwnParts:
         """Load what ``state_dict`` returned, in place.
 
         Raises:
-            ConfigError: the objective has other parts than the saved one.
+            ConfigError: the saved state has other names than this objective.
         """
         differing = state.keys() ^ self.state_dict().keys()
         if differing:
@@ -74,23 +74,23 @@ class OwnParts:
         return self._objective.get_submodule(name.rpartition(".")[0])
 
     def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of each frozen part's weights, by the name that a resume compares."""
+        """Return the SHA-256 of each frozen part's weights. A resume compares them by these keys."""
         return {f"{FROZEN}{path}": _sha256(part.state_dict()) for path, part in self.frozen.items()}
 
     def check_frozen(self) -> None:
         """Check that no frozen part has changed since the start.
 
         Raises:
-            ConfigError: one has; a checkpoint would not hold the change.
+            ConfigError: a part has changed; a checkpoint would lose the change.
         """
         if not torch.equal(self._frozen_norm(), self._norm):
             raise ConfigError(
-                f"`loss.objective`: {', '.join(self.frozen)} changes while training, though none of its parameters trains; "
-                "list its name in the objective's attribute `changing`, so that checkpoints hold it"
+                f"`loss.objective`: {', '.join(self.frozen)} changes while training, although none of its parameters is "
+                "trainable; add its name to the objective's attribute `changing`, so that checkpoints hold it"
             )
 
     def _frozen_norm(self) -> Tensor:
-        # A norm, not a hash: that would copy the weights to the host at each save.
+        # A norm, because a hash would copy the weights to the host at each save.
         return get_total_norm([p for part in self.frozen.values() for p in part.parameters()]).nan_to_num()
 
 

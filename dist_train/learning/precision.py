@@ -1,4 +1,4 @@
-"""Number formats: autocast, loss scaling and the guarded optimizer step as one object."""
+"""Precision: autocast, loss scaling, and the optimizer step that can skip non-finite gradients."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch.func import functional_call
 from dist_train.config.sections.train import TrainConfig
 
 Clip = Callable[[list[Tensor], float], Tensor]
-"""Scales gradients to at most a total norm, and returns the norm before."""
+"""Scales gradients so that their total norm is at most a limit, and returns the norm before."""
 
 AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
 
@@ -21,11 +21,15 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Precision:
-    """How forward, backward and optimizer step handle numbers.
+    """The precision of the forward pass, the backward pass and the optimizer step.
 
-    A gradient that is not finite is left out of the weights in two cases, without asking the GPU: with fp16,
-    where it is how the loss scale is found, and with ``train.nonfinite: skip``, where the scaler's own check is
-    used at a constant scale of 1.
+    A step with a non-finite gradient is skipped in two cases, without waiting for the GPU: with fp16, where the loss
+    scaler needs this to find its scale; and with ``train.nonfinite: skip``, which uses the scaler at a constant scale
+    of 1.
+
+    Attributes:
+        scales: whether the loss is scaled (fp16).
+        skips: whether steps with a non-finite gradient are skipped.
     """
 
     def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
@@ -40,25 +44,25 @@ class Precision:
         torch.backends.cudnn.allow_tf32 = cfg.tf32
 
     def to_train(self, model: nn.Module) -> nn.Module:
-        """Return ``model`` itself, or for pure fp16 its forward pass in half precision."""
+        """Return ``model``; for ``train.precision=fp16``, a module that runs it in half precision."""
         return HalfForward(model) if self._pure else model
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context for a forward pass."""
+        """Return the context for a forward pass."""
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, scaled if need be."""
+        """Add the gradients of ``loss``, times the loss scale if there is one."""
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, clip: Clip) -> Tensor:
-        """Clip, and update the weights.
+        """Clip the gradients and update the weights.
 
         Args:
-            clip: the strategy's.
+            clip: ``Strategy.clip``.
 
         Returns:
-            The norm of the whole gradient before clipping, on the device.
+            The total gradient norm before clipping, float32 [] on the device.
         """
         if self.skips:
             self.scaler.unscale_(optimizer)
@@ -79,11 +83,11 @@ class Precision:
 
 
 class HalfForward(nn.Module):
-    """``module`` computed in half precision, from parameters that stay float32 and are the master weights.
+    """Runs ``module`` in half precision. Its parameters stay float32: they are the master weights.
 
-    Every forward pass rounds a copy of the weights to fp16; their gradients come back through the rounding as
-    float32. So optimizer, EMA, checkpoints and the gradients that ranks exchange are as in fp32. BatchNorms keep
-    their float32 parameters and statistics, which torch's kernels take beside half-precision images.
+    Every forward pass rounds a copy of the weights to fp16; the backward pass converts their gradients to float32. So the
+    optimizer, the EMA, checkpoints and the gradients exchanged between ranks are float32. BatchNorms keep float32
+    parameters and statistics, which torch's kernels accept together with half-precision images.
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """The learning rate as a function of the step: one function for each ``schedule.name``.
 
-Each takes the moment and the keys that its row in ``config/choices.py`` names, and returns a factor on ``optim.lr``.
+Each function takes a ``Moment`` and the keys that its row in ``config/choices.py`` lists. It returns a factor for
+``optim.lr``.
 """
 
 import math
@@ -14,11 +15,11 @@ from dist_train.config.user_code import function_of
 
 @dataclass(frozen=True)
 class Moment:
-    """A step, the first is 0, and how far the run is then.
+    """A step of the run (the first is 0) and its position in the run.
 
     Attributes:
         epoch: epochs since the start of the run.
-        done: share of the steps after the warm-up that are behind, 0 to 1.
+        done: the share of the steps after the warm-up that are done, 0 to 1.
     """
 
     step: int
@@ -43,40 +44,41 @@ def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -
 
 
 def constant(_now: Moment) -> float:
-    """Return 1 throughout."""
+    """Return 1 at every step."""
     return 1.0
 
 
 def cosine(now: Moment, *, min_lr: float) -> float:
-    """Return half a cosine from 1 to ``min_lr`` at the end of the run (Loshchilov & Hutter, 2017)."""
+    """Decay as half a cosine, from 1 to ``min_lr`` at the end of the run (Loshchilov & Hutter, 2017)."""
     return min_lr + (1 - min_lr) * 0.5 * (1 + math.cos(math.pi * now.done))
 
 
 def linear(now: Moment, *, min_lr: float) -> float:
-    """Return a straight line from 1 to ``min_lr`` at the end of the run."""
+    """Decay linearly, from 1 to ``min_lr`` at the end of the run."""
     return min_lr + (1 - min_lr) * (1 - now.done)
 
 
 def step(now: Moment, *, gamma: float, step_epochs: float, min_lr: float) -> float:
-    """Return ``gamma`` to the power of the whole ``step_epochs`` since the start of the run."""
-    steps = math.floor(now.epoch / step_epochs + 1e-9)  # 0.3 // 0.1 is 2
+    """Multiply by ``gamma`` once every ``step_epochs`` epochs; never go below ``min_lr``."""
+    steps = math.floor(now.epoch / step_epochs + 1e-9)  # because 0.3 // 0.1 is 2
     return max(min_lr, math.pow(gamma, steps))
 
 
 def multistep(now: Moment, *, gamma: float, milestones: tuple[float, ...], min_lr: float) -> float:
-    """Return ``gamma`` to the power of the milestones, in epochs, that are behind."""
+    """Multiply by ``gamma`` at each of the ``milestones`` (in epochs); never go below ``min_lr``."""
     return max(min_lr, math.pow(gamma, sum(now.epoch >= milestone for milestone in milestones)))
 
 
 def exponential(now: Moment, *, gamma: float, min_lr: float) -> float:
-    """Return ``gamma`` to the power of the epochs since the start of the run."""
+    """Return ``gamma`` to the power of the epochs since the start of the run; never go below ``min_lr``."""
     return max(min_lr, math.pow(gamma, now.epoch))
 
 
 def onecycle(now: Moment, *, pct_start: float, min_lr: float) -> float:
-    """Return Smith & Topin's (2018) single cycle, with torch's constants, in cosine pieces.
+    """Rise and fall once (Smith & Topin, 2018), along cosines and with the constants of torch's ``OneCycleLR``.
 
-    It rises from 1/25 to 1 in the share ``pct_start`` of the steps, then falls to 1/25 of 1e-4.
+    The factor rises from 1/25 to 1 in the first ``pct_start`` (a share) of the steps, then falls to 1/25 * 1e-4; it is
+    never below ``min_lr``.
     """
     top = pct_start * now.total_steps - 1
     start, end = 1 / 25, 1 / 25 * 1e-4

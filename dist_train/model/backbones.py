@@ -16,21 +16,22 @@ from dist_train.errors import ConfigError
 from dist_train.model.layers import last_layer
 
 DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
-"""timm's and torchvision's argument for ``model.drop_path``."""
+"""The arguments of timm and torchvision for ``model.drop_path``."""
 
 GivenModel = nn.Module | Callable[[int], nn.Module]
-"""A model given in code, or what makes one with so many outputs."""
+"""A model passed from Python code, or a callable that takes the number of outputs and returns one."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model, the paths of its heads (auxiliary ones included), and what its images must look like.
+    """A model, and the images that it expects.
 
     Attributes:
+        heads: the paths of its heads, auxiliary ones included.
         new_head: the head has only its library's random init: no published weights, and none of the user's code.
-        image_size: side of the input in pixels.
-        mean, std: per channel, of images in [0, 1].
-        crop_pct: share of the resized image that evaluation's central crop keeps.
+        image_size: the side of the input in pixels.
+        mean, std: per channel, for images in [0, 1].
+        crop_pct: the share of the resized image that the center crop of an evaluation keeps.
     """
 
     module: nn.Module
@@ -52,13 +53,13 @@ def create(
     """Build ``model.name``.
 
     Args:
-        outputs: width of the head.
-        image_size: side of the input in pixels; the model's own if None.
-        overlay: where timm finds published weights, as ``pretrained.timm_overlay`` says; None for random ones.
-        given: a model, or a callable that makes one, in place of ``model.name``.
+        outputs: the number of outputs of the head.
+        image_size: the side of the input in pixels; None means the model's own.
+        overlay: the result of ``pretrained.timm_overlay``, for published weights; None means random weights.
+        given: a model, or a callable that returns one, in place of ``model.name``.
 
     Raises:
-        ConfigError: there is no such model, it refuses an option, or its head cannot be found.
+        ConfigError: the model is unknown, does not support an option, or has no recognisable head.
     """
     if given is not None:
         module = given if isinstance(given, nn.Module) else given(outputs)
@@ -76,17 +77,17 @@ def create(
 
 
 def list_models(pattern: str) -> list[tuple[str, str]]:
-    """(source, name) of every classifier whose name contains ``pattern``, or matches it if it has wildcards."""
+    """Return (source, name) of every classifier whose name contains ``pattern``, or matches it if it has wildcards."""
     wanted = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"
     ours = [("timm", name) for name in timm.list_models(wanted) if not name.endswith("_enc")]
     return ours + [("torchvision", name) for name in tv.list_models(module=tv, include=wanted)]
 
 
 def torchvision_weights(name: str) -> Any:
-    """The published weights of a torchvision model: ``NAME`` means its default ones, ``NAME.TAG`` others.
+    """Return the published weights of a torchvision model: ``NAME`` for the default ones, ``NAME.TAG`` for others.
 
     Raises:
-        ConfigError: there is no such model or tag.
+        ConfigError: the model or the tag is unknown.
     """
     name, _, tag = name.partition(".")
     if name not in tv.list_models(module=tv):
@@ -94,21 +95,22 @@ def torchvision_weights(name: str) -> Any:
     published = tv.get_model_weights(name)
     if tag and tag not in published.__members__:
         raise ConfigError(
-            f"`model.name` ({name}.{tag}): torchvision has {', '.join(each.name for each in published)} of {name}"
+            f"`model.name` ({name}.{tag}): {name} has no weights {tag}; torchvision has "
+            f"{', '.join(each.name for each in published)}"
         )
     return published[tag or "DEFAULT"]
 
 
 def timm_weights(name: str) -> Any:
-    """What timm knows of the published weights of a model: ``NAME`` means its default ones, ``NAME.TAG`` others.
+    """Return timm's record of the published weights of a model: ``NAME`` for the default ones, ``NAME.TAG`` for others.
 
     Raises:
-        ConfigError: there is no such model or tag.
+        ConfigError: the model or the tag is unknown.
     """
     if name.startswith(HUBS):
         raise ConfigError(
-            f"`model.name` ({name}): models of a hub are not known by address; take timm's name of the model, and its "
-            "weights as a file with `model.weights`"
+            f"`model.name` ({name}): hub addresses are not supported; use timm's name of the model, and its weights as a "
+            "file with `model.weights`"
         )
     if not timm.is_model(name):
         raise _unknown(name, timm.list_models(), f"timm {timm.__version__}")
@@ -117,7 +119,7 @@ def timm_weights(name: str) -> Any:
     except RuntimeError:
         stem = name.split(".")[0]
         known = ", ".join(timm.list_pretrained(f"{stem}.*")) or f"no published weights; use {stem}"
-        raise ConfigError(f"`model.name` ({name}): timm {timm.__version__} has {known}") from None
+        raise ConfigError(f"`model.name` ({name}) is unknown: timm {timm.__version__} has {known}") from None
 
 
 def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
@@ -141,14 +143,16 @@ def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[
 
 def _own(cfg: ModelConfig, name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
     if cfg.drop_path:
-        raise ConfigError(f"`model.drop_path` ({cfg.drop_path}): {name} sets its own; set this to 0")
+        raise ConfigError(
+            f"`model.drop_path` ({cfg.drop_path}) has no effect on {name}, which is your own code; set model.drop_path=0"
+        )
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"{name} must return a torch.nn.Module, and returned {type(module).__name__}")
+        raise ConfigError(f"{name} must return a torch.nn.Module, but returned {type(module).__name__}")
     return _described(module, _own_heads(module, outputs), False, image_size)
 
 
 def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
-    """What ``get_classifier()`` returns, if the model has it, else the last layer."""
+    """Return the paths of the layers that ``get_classifier()`` returns, or of the last layer if there is no such method."""
     if not hasattr(module, "get_classifier"):
         return (last_layer(module, outputs),)
     found = module.get_classifier()  # type: ignore[operator]
@@ -157,7 +161,7 @@ def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
 
 
 def _described(module: nn.Module, heads: tuple[str, ...], new_head: bool, image_size: int | None) -> Backbone:
-    """With what timm knows of the model's images, or ImageNet's usual numbers."""
+    """Return the model with timm's data about its images, or with the usual values of ImageNet."""
     data = timm.data.resolve_model_data_config(module)
     return Backbone(
         module=module,
@@ -185,7 +189,7 @@ def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Back
         options |= {"init_weights": True, "aux_logits": True}
     module = _call(tv.get_model_builder(name), cfg, **options)
     if hasattr(module, "transform_input"):
-        # Published weights want it. It must not depend on where the weights come from: a run's own come from a file.
+        # Published weights need it. Set it always, because the weights of a trained run come from a file.
         module.transform_input = True
     auxiliary = {"googlenet": ("aux1.fc2", "aux2.fc2"), "inception_v3": ("AuxLogits.fc",)}.get(name, ())
     main = last_layer(module, outputs)
@@ -218,15 +222,15 @@ def _checkpoint_gradients(cfg: ModelConfig, module: nn.Module) -> None:
         module.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError):
         raise ConfigError(
-            f"`model.grad_checkpointing` (true): {cfg.name} has no gradient checkpointing; set it to false, "
-            "or use a smaller `train.micro_batch` to save memory"
+            f"`model.grad_checkpointing` (true): {cfg.name} has no gradient checkpointing; set it to false, and lower "
+            "`train.micro_batch` to save memory"
         ) from None
 
 
 def _unknown(name: str, known: list[str], source: str) -> ConfigError:
     stem = name.split(".")[0]
     near = difflib.get_close_matches(stem, known, n=3) or [other for other in known if stem[:8] in other][:3]
-    hint = f"; close to it: {', '.join(near)}" if near else ""
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
     if source == "torchvision" and timm.is_model(name):
         hint = "; timm has it: set `model.source` to timm"
     elif source != "torchvision" and stem in tv.list_models(module=tv):

@@ -1,4 +1,4 @@
-"""The model: a backbone with its head, and the weights it starts from."""
+"""Build the model: a backbone with its head and its initial weights."""
 
 from pathlib import Path
 
@@ -18,18 +18,18 @@ from dist_train.model.weights import load_weights
 def build_model(
     cfg: ModelConfig, outputs: int, image_size: int | None, load: bool = True, given: GivenModel | None = None
 ) -> Network:
-    """Build the model and freeze what does not train; with its initial weights unless ``load`` is false.
+    """Build the model, load its initial weights, and freeze the parameters that ``model.freeze`` names.
 
-    A checkpoint of the run wins over everything, and then ``load`` is false. Otherwise weights come from
-    ``model.weights`` if given, else from ``model.pretrained``, else they are random.
+    Initial weights come from ``model.weights`` if it is set, else from ``model.pretrained``, else they are random.
 
     Args:
-        outputs: width of the head: classes, labels or regression targets.
-        image_size: side of the input in pixels; the model's own if None.
-        given: a model given in code, in place of ``model.name``; it has its weights already.
+        outputs: the number of outputs of the head: classes, labels or regression targets.
+        image_size: the side of the input in pixels; None means the model's own.
+        load: load initial weights. False if a checkpoint or the weights of a run will replace them.
+        given: a model passed from Python code, in place of ``model.name``; it already has its weights.
 
     Raises:
-        ConfigError: no such model, or it refuses an option, or the weights are missing or do not fit.
+        ConfigError: the model is unknown or does not support an option, or the weights are missing or do not fit.
     """
     wants_published = load and cfg.pretrained and cfg.weights is None and given is None
     path, source = pretrained.obtain(cfg) if wants_published else (None, None)

@@ -1,4 +1,4 @@
-"""What is not trained, how it behaves while the rest is, and when it joins in. The head always trains."""
+"""Freeze and unfreeze parameters, and the training mode of a partly frozen model. The head always trains."""
 
 import difflib
 from collections.abc import Iterator
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> frozenset[str]:
-    """Switch off the gradients of every parameter that ``model.freeze`` names.
+    """Turn off the gradients of every parameter that ``model.freeze`` names, except those of the head.
+
+    Args:
+        head: the names of the parameters of the head.
 
     Returns:
-        The names of what was switched off; ``unfreeze`` takes them back.
+        The names of the frozen parameters, for ``unfreeze``.
 
     Raises:
-        ConfigError: a pattern matches nothing.
+        ConfigError: a pattern matches no parameter.
     """
     if cfg.freeze == "none":
         return frozenset()
@@ -36,16 +39,16 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
 
 
 def unfreeze(module: nn.Module, names: frozenset[str]) -> None:
-    """Switch on the gradients of what ``freeze`` switched off."""
+    """Turn on the gradients of the parameters that ``freeze`` returned."""
     for name in names:
         module.get_parameter(name).requires_grad_(True)
 
 
 def train_mode(module: nn.Module) -> None:
-    """Like ``module.train()``, but every part with nothing left to train stays in eval mode.
+    """Call ``module.train()``, but keep every fully frozen part in eval mode.
 
-    Otherwise frozen BatchNorms would go on to change their running statistics, and so the function that the
-    frozen weights compute.
+    Otherwise frozen BatchNorms would continue to update their running statistics, and the outputs of the frozen part
+    would change.
     """
     module.train()
     for part in module.modules():
@@ -55,14 +58,14 @@ def train_mode(module: nn.Module) -> None:
 
 
 def describe(module: nn.Module) -> str:
-    """Trainable and total parameters, as a person reads them."""
+    """Return the number of trainable and of all parameters as text."""
     total = sum(p.numel() for p in module.parameters())
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return f"{trainable:,} of {total:,} parameters train"
 
 
 def _matching(module: nn.Module, pattern: str, head: frozenset[str]) -> set[str]:
-    """Names of the parameters outside the head that ``pattern`` means."""
+    """Return the names of the parameters that match ``pattern``; at least one is outside the head."""
     kind, colon, value = pattern.partition(":")
     if kind == "type" and colon:
         found = {name for name, part in _with_names(module) if value in (cls.__name__ for cls in type(part).__mro__)}
@@ -75,20 +78,20 @@ def _matching(module: nn.Module, pattern: str, head: frozenset[str]) -> set[str]
     if found - head:
         return found
     if found:
-        raise ConfigError(f"`model.freeze` ({pattern}) matches the head alone, which always trains; leave it out")
+        raise ConfigError(f"`model.freeze` ({pattern}) matches only the head, which always trains; remove this pattern")
     near = difflib.get_close_matches(value if colon else pattern, known, n=3) or sorted(known, key=len)[:8]
     raise ConfigError(f"`model.freeze` ({pattern}) matches nothing in this model, which has {', '.join(near)}, ...")
 
 
 def _with_names(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Every parameter's name with each module that it lies in."""
+    """Yield the name of every parameter with each module that contains it."""
     for path, part in module.named_modules():
         if path:
             yield from ((f"{path}.{name}", part) for name, _ in part.named_parameters())
 
 
 def _paths(name: str) -> list[str]:
-    """A parameter's name and the names of all modules around it.
+    """Return the name of a parameter and the names of all modules that contain it, the outermost first.
 
     >>> _paths("layer1.0.weight")
     ['layer1', 'layer1.0', 'layer1.0.weight']
@@ -98,27 +101,27 @@ def _paths(name: str) -> list[str]:
 
 
 def _all_but_last(module: nn.Module, pattern: str, value: str, head: frozenset[str]) -> set[str]:
-    """Every parameter in front of the last N blocks."""
+    """Return the names of all parameters before the last ``value`` blocks."""
     layers = _layers(module)
     blocks = [i for i, names in enumerate(layers) if _is_block(module, names, head)]
     if not value.isdigit() or not 0 < int(value) < len(blocks):
         raise ConfigError(
-            f"`model.freeze` ({pattern}) must leave 1 to {len(blocks) - 1} blocks of this model, which has {len(blocks)}: "
-            "all_but_last:N"
+            f"`model.freeze` ({pattern}): this model has {len(blocks)} blocks, so use all_but_last:N with N from 1 to "
+            f"{len(blocks) - 1}"
         )
     return {name for names in layers[: blocks[-int(value)]] for name in names}
 
 
 def _is_block(module: nn.Module, names: list[str], head: frozenset[str]) -> bool:
-    """Norms and biases alone are no block, nor is what the head belongs to."""
+    """Return whether a layer counts as a block: it has a weight matrix or kernel, and no parameter of the head."""
     return not head & set(names) and any(module.get_parameter(name).ndim > 1 for name in names)
 
 
 def _layers(module: nn.Module) -> list[list[str]]:
-    """Names of parameters, layer by layer from the input on.
+    """Return the names of the parameters of each layer, from the input to the output.
 
-    For timm's models as timm groups them (the layers of ``optim.layer_decay``), for others by their structure: a
-    layer is an item of the model's lists of modules (nn.Sequential, nn.ModuleList).
+    timm's models use timm's own groups (the layers of ``optim.layer_decay``). In other models a layer is an item of a
+    list of modules (nn.Sequential, nn.ModuleList).
     """
     if hasattr(module, "group_matcher"):
         groups = group_parameters(module, module.group_matcher(coarse=False))  # type: ignore[operator]
@@ -131,7 +134,7 @@ def _layers(module: nn.Module) -> list[list[str]]:
 
 
 def _parts(prefix: str, module: nn.Module, total: int) -> Iterator[tuple[str, nn.Module]]:
-    """The parts of a model in order. A plain list counts as its items, and so does what holds most of the model."""
+    """Yield the parts of a model in order. Replace a list of modules, or a part with most parameters, by its children."""
     inside_list = type(module) in (nn.Sequential, nn.ModuleList)
     for name, child in module.named_children():
         path = f"{prefix}{name}"

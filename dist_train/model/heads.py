@@ -1,6 +1,6 @@
-"""The head: the last layers, which map a backbone's features to outputs. Found by path, replaced in place.
+"""The head: the last layer (or layers), which maps the features of a backbone to outputs. It is replaced in place.
 
-A regression head is a linear or an mlp head with one output for each target.
+A regression head is a linear or an mlp head with one output per target.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 class DropoutLinear(nn.Linear):
-    """A linear layer that drops out its input: the same parameter names as without dropout."""
+    """A linear layer with dropout on its input. Its parameters have the same names as those of nn.Linear."""
 
     dropout = 0.0
 
@@ -30,7 +30,7 @@ class DropoutLinear(nn.Linear):
 
 
 class DropoutConv2d(nn.Conv2d):
-    """A convolution that drops out its input: the same parameter names as without dropout."""
+    """A convolution with dropout on its input. Its parameters have the same names as those of nn.Conv2d."""
 
     dropout = 0.0
 
@@ -42,20 +42,20 @@ class DropoutConv2d(nn.Conv2d):
 
 
 def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig, is_new: bool = True) -> None:
-    """Make the layers at ``paths`` what ``model.head`` says.
+    """Replace the layers at ``paths`` by the head that ``model.head`` describes.
 
     Args:
         is_new: the layers there have neither weights that were trained nor an init of the user's.
 
     Raises:
-        ConfigError: a layer there is neither Linear nor a 1 x 1 Conv2d.
+        ConfigError: a layer is neither Linear nor a 1 x 1 Conv2d.
     """
     for path in paths:
         layer = module.get_submodule(path)
         pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride == (1, 1)
         if not isinstance(layer, nn.Linear) and not pointwise:
             raise ConfigError(
-                f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are known"
+                f"`model.name`: the head at {path} is a {type(layer).__name__}; only Linear and 1 x 1 Conv2d are supported"
             )
         assert isinstance(layer, Layer)
         new = function_of(HEADS, cfg.name)(layer, cfg.dropout, **HEADS.options(cfg.name, cfg))
@@ -66,7 +66,7 @@ def set_head(module: nn.Module, paths: tuple[str, ...], cfg: HeadConfig, is_new:
 
 
 def head_parameters(module: nn.Module, paths: tuple[str, ...]) -> frozenset[str]:
-    """Names of the parameters of the layers at ``paths``."""
+    """Return the names of the parameters of the layers at ``paths``."""
     return frozenset(
         f"{path}.{name}" if path else name
         for path in paths
@@ -85,12 +85,12 @@ def _start_at_zero(head: nn.Module) -> None:
 
 
 def linear(layer: Layer, dropout: float) -> Layer:
-    """Return the layer that is there, with its weights, behind a dropout where that is wanted."""
+    """Return ``layer`` with its weights, and with dropout on its input if ``dropout`` is not 0."""
     return _with_dropout(layer, dropout) if dropout else layer
 
 
 def mlp(layer: Layer, dropout: float, *, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
-    """Return hidden layers, each with activation and dropout behind it, and a last layer like the one that is there."""
+    """Return hidden layers, each followed by activation and dropout, and a last layer of the kind of ``layer``."""
     parts: list[nn.Module] = []
     width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
@@ -108,7 +108,7 @@ def _layer(like: Layer, width: int, outputs: int) -> Layer:
 
 
 def _with_dropout(layer: Layer, dropout: float) -> Layer:
-    """The same layer with its own weights, behind a dropout."""
+    """Return a layer with the same weights as ``layer``, and dropout on its input."""
     bias = layer.bias is not None
     new: DropoutLinear | DropoutConv2d
     if isinstance(layer, nn.Linear):

@@ -14,23 +14,23 @@ from dist_train.errors import ConfigError
 log = logging.getLogger(__name__)
 
 PREFIXES = ("module.", "model.", "_orig_mod.")
-"""What DDP, Lightning and torch.compile put in front of the names."""
+"""The prefixes that DDP, Lightning and torch.compile add to parameter names."""
 
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
-"""torchvision publishes its DenseNets with names of its own past: ``norm.1`` for ``norm1``."""
+"""torchvision's published DenseNets still have old parameter names: ``norm.1`` instead of ``norm1``."""
 
 
 def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str) -> None:
-    """Copy ``weights`` into ``module``; a head of another shape is left out, and the log names what else differs.
+    """Copy ``weights`` into ``module``. A head of another shape is skipped; the log names all other differences.
 
-    Position embeddings of another image size are resized.
+    Position embeddings for another image size are resized.
 
     Args:
-        head: names of the head's parameters.
-        source: the file, for messages.
+        head: the names of the parameters of the head.
+        source: the file name, for messages.
 
     Raises:
-        ConfigError: nothing matched, or a tensor of the backbone has another shape.
+        ConfigError: no tensor matched, or a tensor of the backbone has another shape.
     """
     own = module.state_dict()
     found = _plain_names(weights, own)
@@ -38,7 +38,7 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
         found = _adapted(module, found)
     misfits = [name for name in found.keys() & own.keys() if found[name].shape != own[name].shape]
     backbone = [
-        f"{name} is {tuple(found[name].shape)}, the model's {tuple(own[name].shape)}"
+        f"{name} is {tuple(found[name].shape)} in the file, {tuple(own[name].shape)} in the model"
         for name in sorted(misfits)
         if name not in head
     ]
@@ -48,7 +48,7 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
         what = "; ".join(backbone[:3]) or f"its names are {', '.join(sorted(found)[:3])} ..."
         raise ConfigError(
             f"`model.weights` ({source}) does not fit the model: {len(usable)} of {len(own)} tensors match; {what}. "
-            "Is it of this `model.name` and `data.image_size`?"
+            "Check that the file is for this `model.name` and `data.image_size`"
         )
     module.load_state_dict(usable, strict=False)
     _report(module, usable.keys(), head, source)
@@ -58,10 +58,10 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
 
 
 def _report(module: nn.Module, loaded: Iterable[str], head: frozenset[str], source: str) -> None:
-    """Log how many parameters were loaded, and which were not."""
+    """Log how many parameters were loaded, and which are missing in the file."""
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     there = set(loaded)
-    # BatchNorm's step counters are missing in older files, and nothing depends on them.
+    # Older files lack BatchNorm's step counters, which have no effect on the outputs.
     tensors = {name for name in module.state_dict() if not name.endswith("num_batches_tracked")}
     missing = sorted(tensors - there - head)
     count = sum(size for name, size in sizes.items() if name in there)
@@ -75,7 +75,7 @@ def _report(module: nn.Module, loaded: Iterable[str], head: frozenset[str], sour
 
 
 def _plain_names(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the prefixes, except where the model's own names begin with one."""
+    """Remove the prefixes from the names, but keep a prefix with which names of the model itself start."""
     plain = dict(weights)
     for prefix in PREFIXES * 2:
         if not any(name.startswith(prefix) for name in own):
@@ -84,7 +84,7 @@ def _plain_names(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
 
 
 def _adapted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Let the library that made the model rename older names and resize position embeddings."""
+    """Rename old names and resize position embeddings, with the code of the library that the model is from."""
     if isinstance(module, tv_vit.VisionTransformer):
         return _torchvision_vit(module, weights)
     if isinstance(module, DenseNet):
@@ -96,7 +96,7 @@ def _adapted(module: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]
     try:
         return dict(adapt(dict(weights), module))
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        log.info("weights: timm could not adapt the file to the model (%s); taken as it is", error)
+        log.info("weights: timm could not adapt the file to the model (%s); the file is used unchanged", error)
         return weights
 
 

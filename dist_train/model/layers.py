@@ -1,4 +1,4 @@
-"""The layers that can be a classifier, and the last one of a model."""
+"""The layers that can be a classifier, and how to find the last one of a model."""
 
 from torch import nn
 
@@ -8,10 +8,10 @@ Layer = nn.Linear | nn.Conv2d
 
 
 def last_layer(module: nn.Module, outputs: int) -> str:
-    """The path of the last Linear or Conv2d, for a model that does not say where its classifier is.
+    """Return the path of the last Linear or Conv2d, for a model without ``get_classifier``.
 
     Raises:
-        ConfigError: it does not have ``outputs`` outputs.
+        ConfigError: there is no such layer, or it does not have ``outputs`` outputs.
     """
     layers: list[tuple[str, Layer]] = [
         (path, layer) for path, layer in module.named_modules() if isinstance(layer, Layer)
@@ -22,7 +22,7 @@ def last_layer(module: nn.Module, outputs: int) -> str:
     width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     if width != outputs:
         raise ConfigError(
-            f"`model.name`: the model's last layer ({path}) has {width} outputs, and the data needs {outputs}; "
+            f"`model.name`: the model's last layer ({path}) has {width} outputs, but the data needs {outputs}; "
             "give the model a get_classifier() method that returns its last layer"
         )
     return path

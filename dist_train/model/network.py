@@ -1,4 +1,4 @@
-"""What the other rooms know of a model: the module, its head, and the images that it takes."""
+"""What other packages need to know about a model: the module, its head, and the images that it expects."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,16 @@ Channels = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Network:
-    """A model and what the data must look like for it.
+    """A model and the images that it expects.
 
     Attributes:
-        module: maps images [B, 3, S, S] to outputs [B, K]; with auxiliary heads, in training, to a tuple of such.
-        head: names of the parameters of the head.
-        frozen: names of the parameters that ``model.freeze`` has switched off.
+        module: maps images float32 [B, 3, S, S] to outputs [B, K]; in training mode, with auxiliary heads, to a tuple of
+            outputs.
+        head: the names of the parameters of the head.
+        frozen: the names of the parameters that ``model.freeze`` has frozen.
         image_size: S in pixels.
-        mean, std: per channel, of images in [0, 1].
-        crop_pct: share of the resized image that evaluation's central crop keeps.
+        mean, std: per channel, for images in [0, 1].
+        crop_pct: the share of the resized image that the center crop of an evaluation keeps.
     """
 
     module: nn.Module
@@ -30,15 +31,15 @@ class Network:
 
 
 def statistics(mean: Channels | None, std: Channels | None, network: Network) -> tuple[Channels, Channels]:
-    """Return mean and standard deviation of each channel, of images in [0, 1].
+    """Return mean and standard deviation of each channel, for images in [0, 1].
 
     Args:
-        mean, std: `data.mean` and `data.std`; the model's own if None.
+        mean, std: `data.mean` and `data.std`; None means the model's own.
     """
     return mean or network.mean, std or network.std
 
 
 def mean_colour(mean: Channels | None, network: Network) -> tuple[int, int, int]:
-    """Return the mean as RGB: of all colours, it is the closest to zero after normalisation."""
+    """Return the mean as RGB, 0 to 255. It is the colour that normalisation maps closest to zero."""
     red, green, blue = (round(255 * value) for value in mean or network.mean)
     return red, green, blue

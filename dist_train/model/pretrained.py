@@ -1,6 +1,6 @@
-"""Published weights: which file they are, where it is kept on this machine, and how it gets there.
+"""Published weights: which file they are in, where this machine caches it, and how to download it.
 
-Without network nothing is tried for long: a missing file is an error that says how to fetch it.
+Without network, a missing file quickly leads to an error that says how to fetch it.
 """
 
 import socket
@@ -22,17 +22,18 @@ from dist_train.errors import ConfigError
 from dist_train.model.backbones import timm_weights, torchvision_weights
 
 PATIENCE_S = 5.0
-"""How long the network may take to answer at all."""
+"""How many seconds to wait for a first answer from the network."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The weights of a model where they are published.
+    """The place where the weights of a model are published.
 
     Attributes:
-        repo: the repository on the Hugging Face hub; empty if the weights have a plain address.
-        files: names in the repository, the best first; or the one address.
-        custom: whether the file has a format of its own that only the model's own loader reads.
+        repo: the repository on the Hugging Face hub; empty if the weights have a plain URL.
+        revision: the revision in the repository; None means the newest.
+        files: possible file names in the repository, the preferred first; or the one URL.
+        custom: whether only the model's own loader can read the format of the file.
     """
 
     repo: str
@@ -42,11 +43,11 @@ class Published:
 
     @property
     def cache(self) -> Path:
-        """The folder that keeps such files."""
+        """Return the folder that caches such files."""
         return Path(constants.HF_HUB_CACHE) if self.repo else Path(torch.hub.get_dir()) / "checkpoints"
 
     def cached(self) -> Path | None:
-        """The file on this machine, if it is there."""
+        """Return the cached file, or None."""
         if not self.repo:
             path = self.cache / Path(urlsplit(self.files[0]).path).name
             return path if path.is_file() else None
@@ -63,15 +64,15 @@ class Published:
 
 
 def published(cfg: ModelConfig) -> Published:
-    """Where the weights of ``model.name`` are published.
+    """Return where the weights of ``model.name`` are published.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are no published weights.
     """
     if is_own(cfg.name):
         raise ConfigError(
-            f"`model.pretrained` (true): {cfg.name} is your own, with no published weights; set it to false, "
-            "and `model.weights=FILE` if you have some"
+            f"`model.pretrained` (true): {cfg.name} is your own model and has no published weights; set it to false, "
+            "or set `model.weights=FILE` if you have a file"
         )
     if cfg.source == "torchvision":
         return Published("", None, (torchvision_weights(cfg.name).url,))
@@ -90,10 +91,10 @@ def published(cfg: ModelConfig) -> Published:
 
 
 def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
-    """The file with the published weights: from the cache, else over the network.
+    """Return the file with the published weights, from the cache or over the network, and where it is published.
 
     Raises:
-        ConfigError: it is not in the cache, and the network does not answer or does not have it.
+        ConfigError: the file is not in the cache, and the download fails.
     """
     source = published(cfg)
     path = source.cached()
@@ -106,10 +107,10 @@ def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
 
 
 def download(cfg: ModelConfig, source: Published) -> Path:
-    """Fetch the file into the cache.
+    """Download the file into the cache, and return its path.
 
     Raises:
-        ConfigError: that failed.
+        ConfigError: the download failed.
     """
     fault: Exception | None = None
     for name in source.files:
@@ -121,14 +122,14 @@ def download(cfg: ModelConfig, source: Published) -> Path:
             torch.hub.download_url_to_file(name, str(path), progress=False)
             return path
         except huggingface_hub.errors.EntryNotFoundError as error:
-            fault = fault or error  # this repository may have the next name
+            fault = fault or error  # the repository may have the next file name
         except OSError as error:
             raise ConfigError(_missing(cfg, source, str(error).splitlines()[0])) from None
     raise ConfigError(_missing(cfg, source, str(fault).splitlines()[0]))
 
 
 def timm_overlay(path: Path, source: Published) -> dict[str, Any]:
-    """What makes timm read ``path`` instead of asking the network."""
+    """Return the options that make timm read ``path`` instead of the network."""
     return {"file": str(path), "custom_load": source.custom, "source": ""}
 
 
@@ -136,14 +137,14 @@ def _missing(cfg: ModelConfig, source: Published, reason: str) -> str:
     setting = "HF_HOME" if source.repo else "TORCH_HOME"
     return (
         f"`model.pretrained` (true): the weights of {cfg.name} are not on this machine ({reason}). "
-        f"Missing: {source}; looked in {source.cache} ({setting} moves it). "
-        "Where there is network run `python -m dist_train.fetch --config FILE`; "
+        f"Missing: {source}; searched in {source.cache} (the environment variable {setting} changes this folder). "
+        "Run `python -m dist_train.fetch --config FILE` on a machine with network; "
         "or set `model.weights=FILE`, or `model.pretrained=false` for random weights"
     )
 
 
 def _why_offline(source: Published) -> str:
-    """A reason not to try the network; empty if it answers."""
+    """Return why the network cannot be used; empty if it answers."""
     if source.repo and constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     address = urlsplit(constants.ENDPOINT if source.repo else source.files[0])
@@ -157,17 +158,17 @@ def _why_offline(source: Published) -> str:
 
 
 def _answers(host: str, port: int) -> bool:
-    """Whether something listens there. In a thread, for a name server that is out of reach can take minutes."""
+    """Return whether the host accepts connections. Uses a thread, since an unreachable name server can take minutes."""
     answered = threading.Event()
 
-    def knock() -> None:
+    def connect() -> None:
         try:
             socket.create_connection((host, port), timeout=PATIENCE_S).close()
             answered.set()
         except OSError:
             pass
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     return answered.is_set()

@@ -13,7 +13,7 @@ from dist_train.model.pickled_tensors import NotLoadedError, load_tensors
 from dist_train.system.files import atomic_write
 
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
-"""The keys under which training programs keep the weights, the first found counts."""
+"""The keys under which training programs store the weights; the first one found is used."""
 
 NO_WEIGHTS = {
     b"version https://git-lfs": "is a git-lfs pointer, not the weights; fetch them with `git lfs pull`",
@@ -22,7 +22,7 @@ NO_WEIGHTS = {
     b"\x89HDF": "is an HDF5 file (Keras), which is not read; save the weights with PyTorch",
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
 }
-"""What a file that holds no weights begins with -> what it is, and what to do."""
+"""The first bytes of a file without weights -> what the file is, and what to do."""
 
 
 def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
@@ -33,10 +33,13 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from .safetensors, or from a .pth that holds one, bare or under a usual key.
+    """Read a state dict from a .safetensors file, or from a .pth file that holds it directly or under a usual key.
 
-    The content decides which of the two a file is, not its name. Objects of other classes beside the tensors are left
-    out; nothing in the file is executed.
+    The content of the file decides the format, not its name. Other objects than tensors are skipped; nothing in the file
+    is executed.
+
+    Returns:
+        Tensors on the CPU, by name.
 
     Raises:
         ConfigError: the file is missing or unreadable, or holds no state dict.
@@ -57,7 +60,7 @@ def _start(path: Path) -> bytes:
     """Return the first bytes of a file that may hold weights.
 
     Raises:
-        ConfigError: there is no such file, or its first bytes say that it holds none.
+        ConfigError: the file does not exist, or its first bytes show that it holds no weights.
     """
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "does not exist"
@@ -76,12 +79,12 @@ def _start(path: Path) -> bytes:
 
 
 def _is_safetensors(start: bytes) -> bool:
-    """Whether a file begins with the length of a JSON header and the header."""
+    """Return whether a file starts like .safetensors: the length of the JSON header, then the header."""
     return start[8:9] == b"{" and start[4:8] == bytes(4)
 
 
 def _state_dict(content: Any) -> dict[Any, Any]:
-    """Return the state dict in a file's content: the content itself, or what it holds under a usual key."""
+    """Return the state dict in a file's content: under a usual key, or the content itself."""
     if not isinstance(content, dict):
         return {}
     return next((content[key] for key in STATE_DICTS if isinstance(content.get(key), dict)), content)
@@ -109,23 +112,23 @@ def _unreadable(path: Path, start: bytes, error: NotLoadedError) -> ConfigError:
     if cut_off or any(word in str(error) for word in ("zip archive", "EOF", "corrupted", "incomplete")):
         reason = str(error).partition(". ")[0]
         return ConfigError(f"the weights file {path} is damaged or incomplete ({reason}); fetch it again")
-    blame = f"{', '.join(error.classes[:5])} stands in the way" if error.classes else str(error)
+    blame = f"it holds objects of {', '.join(error.classes[:5])}" if error.classes else str(error)
     return ConfigError(f"the weights file {path} cannot be read safely as tensors: {blame}; {_convert(path)}")
 
 
 def _no_tensors(path: Path, content: Any, left_out: list[str]) -> ConfigError:
     if left_out:
         return ConfigError(
-            f"the weights file {path} holds no tensors under names, but objects of {', '.join(left_out[:5])}; "
+            f"the weights file {path} holds no named tensors, but objects of {', '.join(left_out[:5])}; "
             f"{_convert(path)}"
         )
     if not isinstance(content, dict):
-        return ConfigError(f"the weights file {path} holds a {type(content).__name__}, and no tensors under names")
-    return ConfigError(f"the weights file {path} holds no tensors under names; it has {list(content)[:5]}")
+        return ConfigError(f"the weights file {path} holds a {type(content).__name__}, not named tensors")
+    return ConfigError(f"the weights file {path} holds no named tensors; it has the keys {list(content)[:5]}")
 
 
 def _convert(path: Path) -> str:
-    """Say how to make a plain file of one that holds other objects."""
+    """Return the command that converts a file with other objects into a file of tensors."""
     return (
         "if you trust the file, convert it once where its classes are installed: "
         f"python -c \"import torch; x = torch.load('{path}', 'cpu', weights_only=False); "

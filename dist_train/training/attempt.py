@@ -1,4 +1,4 @@
-"""One attempt at a run, as a command and inside a program: lock, build, train, report how it ended."""
+"""One attempt at a run, as a command or inside a program: lock, build, train, report the result."""
 
 import os
 import time
@@ -19,21 +19,21 @@ from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.terminal import log_to_console
-from dist_train.training.failure import fail, for_program, noted
+from dist_train.training.failure import fail, for_program, record_failure
 from dist_train.training.loop import finished, fit, log
 from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 
 LAST_WRITE_S = 20.0
-"""How long a run that fails waits for the checkpoint in flight. torchrun leaves a rank 30 s after another has died."""
+"""How long a failing run waits for a checkpoint that is being written. torchrun kills a rank 30 s after another died."""
 
 NOTHING_GIVEN = Given()
 
 
 @dataclass
 class Number:
-    """Which attempt this is; None until it has begun."""
+    """The number of this attempt; None until the attempt has started."""
 
     value: int | None = None
 
@@ -42,63 +42,66 @@ def main(cfg: Config) -> int:
     """Train, as a command.
 
     Returns:
-        The exit code. A stopped run exits 0 under torchrun, which would restart a worker that leaves with
-        anything else; ``result.json`` tells.
+        The exit code. A stopped run exits 0 under torchrun, because torchrun restarts a worker with any other
+        exit code; ``result.json`` holds the status.
     """
-    number, parts = Number(), ExitStack()  # not closed after an error: the process leaves at once
+    number, parts = Number(), ExitStack()  # not closed after an error: the process exits at once
     try:
         group = parts.enter_context(joined(cfg.distributed))
         status = attempt(cfg, group, number, parts)
         parts.close()
     except KeyboardInterrupt:
         return fail(cfg, _interrupted(), number.value)
-    except Exception as error:  # noqa: BLE001 - every failure is told in result.json
+    except Exception as error:  # noqa: BLE001 - result.json records every failure
         return fail(cfg, error, number.value)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
 
 
 def train(cfg: Config, given: Given) -> Result:
-    """Train inside a program that goes on afterwards: nothing is left open, after an error too.
+    """Train inside a program that continues afterwards. Everything is closed at the end, also after an error.
 
     Returns:
-        How the attempt ended, the same on every rank.
+        The result of the attempt, the same on every rank.
 
     Raises:
-        DistTrainError: what a user can mend, or a lost rank. Other errors come through as they are.
+        DistTrainError: an error that the user can fix, or a lost rank. Other errors are raised unchanged.
     """
     number = Number()
     with ExitStack() as parts:
-        parts.callback(end_loaders)
         try:
             group = parts.enter_context(joined(cfg.distributed))
             attempt(cfg, group, number, parts, given)
             return group.from_main(partial(load_result, RunDir.of(cfg.run)))
         except KeyboardInterrupt:
-            noted(cfg, _interrupted(), number.value)
+            record_failure(cfg, _interrupted(), number.value)
             raise
         except Exception as error:
-            known = for_program(noted(cfg, error, number.value))
+            known = for_program(record_failure(cfg, error, number.value))
             if not isinstance(known, DistTrainError):
                 raise
-    # Raised from here, and alone: a traceback through the training would hold its files and its memory on the GPU.
+        finally:
+            # First: while a dead loader process is on torch's list, torch raises when any other child ends.
+            end_loaders()
+    # Raised here without the old traceback, which would keep the training's open files and GPU memory alive.
     known.__cause__ = known.__context__ = None
     raise known.with_traceback(None)
 
 
 def _interrupted() -> DistTrainError:
     return DistTrainError(
-        "interrupted twice: left at once, without saving; the same command goes on from what is saved"
+        "interrupted twice: exited at once, without saving; the same command continues from the last checkpoint"
     )
 
 
 def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: Given | None = None) -> Status:
-    """One attempt at a run: lock it, build, resume, train, tell how it ended.
+    """Make one attempt at a run: lock it, build, resume, train, report the result.
 
     Args:
-        number: gets the number of this attempt when it has begun.
-        parts: gets what must be closed after it.
-        given: objects of the program that this is part of; None in a command, which ends at once if it loses its run.
+        number: receives the number of this attempt when the attempt starts.
+        parts: receives everything that must be closed after the attempt.
+        given: objects from the calling program; None in a command. A command exits at once if another process takes
+            over its run.
     """
     log_to_console(group.rank)
     stop = parts.enter_context(StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s))
@@ -106,11 +109,12 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)
+        parts.callback(setup.checkpoints.abandon)
         try:
             return _train(setup, number, parts, stop)
-        except BaseException as error:
-            # The state that was saved before an error is sound: it gets the time to reach the disk.
-            setup.checkpoints.abandon(LAST_WRITE_S if isinstance(error, Exception) else 0.0)
+        except Exception:
+            # A state copied before the error is valid: give the writer time to finish it.
+            setup.checkpoints.finish(LAST_WRITE_S)
             raise
 
 
@@ -134,7 +138,7 @@ def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) ->
     recorder = Recorder(setup, number.value, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
-        log.info("%s is finished already", setup.run.path)
+        log.info("%s is already finished", setup.run.path)
     try:
         status = fit(setup, recorder, stop)
         setup.checkpoints.close()
@@ -147,17 +151,17 @@ def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) ->
 
 def _lost(run: RunDir) -> TakenError:
     return TakenError(
-        f"another start has taken the run {run.path} over, or its folder was moved or removed; this start ends"
+        f"another start has taken over the run {run.path}, or its folder was moved or removed; this start ends"
     )
 
 
 def seconds_allowed(cfg: Config, now: float) -> float | None:
-    """Time until ``train.time_limit``, or until SLURM ends the job, whichever comes first.
+    """Return the seconds until ``train.time_limit`` or until SLURM ends the job, whichever comes first.
 
     Args:
-        now: seconds since the epoch.
+        now: the Unix time in seconds.
     """
     limits = [seconds_of(cfg.train.time_limit)] if cfg.train.time_limit else []
-    if "SLURM_JOB_END_TIME" in os.environ:  # set by SLURM from 23.02 on, and by our launcher
+    if "SLURM_JOB_END_TIME" in os.environ:  # set by SLURM 23.02 and later, and by our launcher
         limits.append(int(float(os.environ["SLURM_JOB_END_TIME"]) - now))
     return min(limits) if limits else None

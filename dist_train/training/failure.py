@@ -1,4 +1,4 @@
-"""Report a start that fails: a sentence for what a user can fix, a traceback for the rest, the cause in ``result.json``."""
+"""Report a failed start: one sentence if the user can fix it, else a traceback; ``result.json`` records the cause."""
 
 import json
 import logging
@@ -21,33 +21,33 @@ from dist_train.system.terminal import report
 log = logging.getLogger(__name__)
 
 
-def noted(cfg: Config, error: Exception, attempt: int | None) -> Exception:
-    """Write the cause of a failure to ``result.json``, where that is ours to write.
+def record_failure(cfg: Config, error: Exception, attempt: int | None) -> Exception:
+    """Write the cause of a failure to ``result.json``, if this process may write it (see ``write_failure``).
 
     Args:
-        attempt: which one of the run it was; None if it had not begun.
+        attempt: the number of the attempt; None if it had not started.
 
     Returns:
-        The error, or in its place a user's error that says what to do.
+        The error, or a user error in its place that says what to do.
     """
     error = explained(error, cfg)
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
         kind = kind_of(error)
         tell_torchrun(kind, str(error))
-        note_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
-    except OSError as trouble:
-        log.error("the failure could not be noted: %s", trouble)
+        write_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
+    except OSError as write_error:
+        log.error("cannot write the failure to result.json: %s", write_error)
     return error
 
 
 def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
-    """Tell of a failure, on the terminal and in ``result.json``; see ``noted``.
+    """Report a failure on the terminal and in ``result.json``; see ``record_failure``.
 
     Returns:
         The exit code.
     """
-    error = noted(cfg, error, attempt)
+    error = record_failure(cfg, error, attempt)
     kind = kind_of(error)
     if isinstance(error, DistTrainError) and kind != "comm":
         report(error)
@@ -59,14 +59,14 @@ def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
 
 
 def for_program(error: Exception) -> Exception:
-    """The error that a program gets to see: a lost rank shows as an error of torch's or gloo's."""
+    """Return the error to raise in the calling program: a ``CommError`` in place of torch's or gloo's error."""
     if isinstance(error, DistTrainError) or kind_of(error) != "comm":
         return error
     return CommError(_lost_rank(error))
 
 
 def _lost_rank(error: Exception) -> str:
-    return f"rank {_rank()} lost another rank: {str(error).splitlines()[0]}"
+    return f"rank {_rank()} lost the connection to another rank: {str(error).splitlines()[0]}"
 
 
 def _rank() -> int:
@@ -74,26 +74,27 @@ def _rank() -> int:
 
 
 def tell_torchrun(kind: ErrorKind, message: str) -> None:
-    """Give torchrun, if it started this rank, the sentence with which its own report ends; else that is a link.
+    """Write the message for torchrun's own report, if torchrun started this rank. Without it the report ends in a link.
 
-    torchrun calls the earliest failure the cause, by its whole second. A rank that merely lost another comes after it.
+    torchrun reports the earliest failure as the root cause, to the second. A rank that only lost its connection writes
+    a later time, so that it is not reported as the cause.
     """
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
         second = int(time.time()) + (kind == "comm")
-        told = {"message": message, "extraInfo": {"timestamp": str(second)}}
-        Path(path).write_text(json.dumps({"message": told}))
+        failure = {"message": message, "extraInfo": {"timestamp": str(second)}}
+        Path(path).write_text(json.dumps({"message": failure}))
 
 
-def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
-    """Write the cause to ``result.json``, if that is ours to write.
+def write_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
+    """Write the cause to ``result.json``, with three exceptions.
 
-    It is not where this start alone was turned away, or the run is done: then nothing of the run has failed; nor where a
-    later attempt is at work, while this rank has waited for a lost node. And a rank that merely lost another does
-    not write over that rank's report.
+    If only this start was refused, or the run is done, the run has not failed: a refusal is recorded instead. If a later
+    attempt has started (this rank waited for a lost node), nothing is written. A rank that only lost its connection does
+    not overwrite the cause that another rank reported.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file cannot be written.
     """
     known = read_result(run)
     if attempt is not None and known.get("attempt", 0) > attempt:
@@ -108,7 +109,7 @@ def note_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool
 
 
 def explained(error: Exception, cfg: Config) -> Exception:
-    """``error``, or in its place a user's error that says what to do."""
+    """Return ``error``, or a user error in its place that says what to do."""
     return _disk(error, RunDir.of(cfg.run)) or _memory(error, cfg) or _loader(error, cfg) or _randomness(error) or error
 
 
@@ -119,8 +120,8 @@ def _disk(error: Exception, run: RunDir) -> Exception | None:
     if not (path.is_relative_to(run.path) or run.path.is_relative_to(path)):
         return None
     return _of_this_rank(
-        f"{path}: {error.strerror}; what the run has saved is intact: mend the disk, or choose another "
-        "`run.output_dir`, and start the same command again"
+        f"{path}: {error.strerror}; the saved checkpoints are intact: fix the disk and start the same command again, "
+        "or choose another `run.output_dir`"
     )
 
 
@@ -130,26 +131,27 @@ def _memory(error: Exception, cfg: Config) -> Exception | None:
         return None
     images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
     return TooBigError(
-        f"`train.micro_batch` ({images}) is too much for the memory: lower it (the batch of a step stays, by accumulation), "
-        "or use `model.grad_checkpointing`, `train.precision=amp_bf16` or a smaller `data.image_size`; in an evaluation it "
-        f"is `eval.batch_size` ({cfg.eval.batch_size}). torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
+        f"out of memory with train.micro_batch={images}: lower it (gradient accumulation keeps the global batch), or use "
+        "model.grad_checkpointing=true, train.precision=amp_bf16 or a smaller data.image_size; if this happened in an "
+        f"evaluation, lower eval.batch_size (now {cfg.eval.batch_size}). "
+        f"torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
     )
 
 
 def _loader(error: Exception, cfg: Config) -> Exception | None:
-    """torch raises this from wherever the training process is when it learns of the death."""
-    told = re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error))
-    if not told and not _while_handing_over(error):
+    """torch raises this at any line of the training process: a signal handler notices that the loader died."""
+    died = re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error))
+    if not died and not _while_sending(error):
         return None
     return _of_this_rank(
-        "a loader process was killed, mostly by the kernel or SLURM for want of memory: lower `data.workers` "
-        f"({loader_processes(cfg.data)}) or `data.prefetch` ({cfg.data.prefetch}), or ask for more memory; the same command goes on from "
-        f"what is saved. torch says: {_first_line(str(error))}"
+        "a loader process was killed. The usual cause is that the host or the SLURM job ran out of memory: lower "
+        f"`data.workers` ({loader_processes(cfg.data)}) or `data.prefetch` ({cfg.data.prefetch}), or request more memory; "
+        f"the same command continues from the last checkpoint. torch says: {_first_line(str(error))}"
     )
 
 
-def _while_handing_over(error: Exception) -> bool:
-    """Whether a loader process went away while it passed on the file descriptors of a batch."""
+def _while_sending(error: Exception) -> bool:
+    """Return whether a loader process died while it sent the file descriptors of a batch."""
     frames = traceback.extract_tb(error.__traceback__)
     return isinstance(error, ConnectionError | EOFError) and any(
         Path(frame.filename).name == "resource_sharer.py" for frame in frames
@@ -161,8 +163,8 @@ def _randomness(error: Exception) -> Exception | None:
     if not refused:
         return None
     return ConfigError(
-        f"`run.deterministic` (true) is impossible with this model on a GPU: torch's {operator} has no deterministic "
-        "form; set it to false, or choose another model"
+        f"`run.deterministic` (true) does not work with this model on a GPU: torch has no deterministic implementation "
+        f"of {operator}; set run.deterministic=false, or choose another model"
     )
 
 

@@ -1,4 +1,4 @@
-"""The guard against NaN: a run whose steps are not finite ends before it saves anything of them."""
+"""The guard against NaN: if steps are not finite, the run ends before it saves their state."""
 
 from typing import TYPE_CHECKING
 
@@ -9,28 +9,29 @@ if TYPE_CHECKING:
     from dist_train.training.setup import Setup
 
 LONGEST_BAD_STREAK = 25
-"""Steps in a row that may be skipped; fp16 needs about 16 to find its loss scale."""
+"""How many steps in a row may be skipped; fp16 needs about 16 to find its loss scale."""
 
 
 def finite_means(setup: "Setup") -> StepMeans:
-    """Return the means since the last row. Waits for the device; every rank must call it.
+    """Return the means over the steps since the last row. Waits for the device; every rank must call it.
 
     Raises:
-        NonFiniteError: a step was not finite and none may be skipped, or too many in a row were.
+        NonFiniteError: a step was not finite and skipping is off, or too many steps in a row were not finite.
     """
     step = setup.state.progress.step
     means = setup.state.sums.read(setup.group)
     if means.longest_streak > LONGEST_BAD_STREAK or (means.bad_steps and not setup.state.precision.skips):
         raise NonFiniteError(
-            f"the loss or its gradient was not finite in {means.bad_steps} of the steps {step - means.steps + 1} to {step} "
-            f"(learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the others {means.grad_norm:.3g}); "
-            "lower `optim.lr`, set `train.clip_grad`, lengthen `schedule.warmup_epochs`, or use amp_bf16 for amp_fp16"
+            f"the loss or its gradient was NaN or infinite in {means.bad_steps} of the steps {step - means.steps + 1} to "
+            f"{step} (learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the finite steps "
+            f"{means.grad_norm:.3g}); lower `optim.lr`, set `train.clip_grad`, raise `schedule.warmup_epochs`, or use "
+            "train.precision=amp_bf16 instead of amp_fp16"
         )
     return means
 
 
 def take_means(setup: "Setup") -> StepMeans:
-    """Return the means since the last row, as ``finite_means`` does, count the skipped steps, and begin a new row."""
+    """Return what ``finite_means`` returns, add the skipped steps to the progress, and start a new row."""
     means = finite_means(setup)
     setup.state.progress.skipped += means.bad_steps
     setup.state.sums.clear()

@@ -1,4 +1,4 @@
-"""Training: ``fit`` is the only loop."""
+"""The training loop: ``fit``, its evaluations and its saves."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch.nn.utils import get_total_norm
 
 from dist_train.checkpoint.manifest import Manifest
-from dist_train.checkpoint.store import Beside
+from dist_train.checkpoint.store import ExtraFiles
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 
 
 def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
-    """The only training loop: from the state's step to the end of the plan, or to an agreed stop."""
+    """Train from the state's step to the end of the plan, or until all ranks agree to stop."""
     plan, progress = setup.plan, setup.state.progress
-    # A run stopped at a step whose evaluation was due comes back to it first.
+    # If the run stopped before the evaluation of this step, that evaluation comes first.
     pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
     over = finished(setup)
     while pending or not over:
@@ -43,7 +43,7 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             if plan.due(progress.step, plan.log_every_steps):
                 recorder.log_steps(take_means(setup))
         stopping = stop.agreed()
-        best: Beside | None = None
+        best: ExtraFiles | None = None
         if plan.due(progress.step, plan.eval_every_steps) and not stopping:
             best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
@@ -61,11 +61,12 @@ def finished(setup: "Setup") -> bool:
     return progress.step >= setup.plan.total_steps or progress.out_of_patience(setup.cfg.train.early_stopping)
 
 
-def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple[Beside | None, bool]:
-    """Evaluate and note the result.
+def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple[ExtraFiles | None, bool]:
+    """Evaluate and record the result.
 
     Returns:
-        What is published if it is the best so far, and whether the ranks agreed to stop on the way, without a result.
+        The files to publish if the result is the best so far, else None; and whether the ranks agreed to stop during
+        the evaluation, which then has no result.
     """
     began = time.monotonic()
     state = setup.state
@@ -87,8 +88,8 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     return _published(setup, found) if is_best else None, False
 
 
-def _published(setup: "Setup", found: Evaluation) -> Beside:
-    """What rank 0 publishes with the checkpoint of this step."""
+def _published(setup: "Setup", found: Evaluation) -> ExtraFiles:
+    """Return the files that rank 0 publishes together with the checkpoint of this step."""
     if not setup.group.is_main:
         return {}
     return {
@@ -97,22 +98,23 @@ def _published(setup: "Setup", found: Evaluation) -> Beside:
     }
 
 
-def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, beside: Beside | None) -> None:
-    """Begin to save a checkpoint, and the files ``beside`` it. Every rank must call it; rank 0 copies the state, its
-    writer does the rest.
+def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files: ExtraFiles | None) -> None:
+    """Start to save a checkpoint together with ``extra_files``. Every rank must call it.
+
+    Rank 0 copies the state; its writer process writes the files while training continues.
 
     Raises:
         NonFiniteError: the state is not finite. Such a state is never saved.
-        SaveError: the checkpoint before this one could not be written.
+        SaveError: the previous checkpoint could not be written.
     """
     began = time.monotonic()
     finite_means(setup)
-    bad = setup.data.bad_images.report(setup.group, setup.run.bad_images)
-    if bad and setup.group.is_main:
-        log.warning("%d images cannot be read and are skipped: see %s", bad, setup.run.bad_images)
+    unreadable = setup.data.bad_images.report(setup.group, setup.run.bad_images)
+    if unreadable and setup.group.is_main:
+        log.warning("%d images cannot be read and are skipped: see %s", unreadable, setup.run.bad_images)
     progress = setup.state.progress
     if not get_total_norm(list(setup.state.model.parameters())).isfinite():
-        raise NonFiniteError(f"the weights are not finite after step {progress.step}; lower `optim.lr`")
+        raise NonFiniteError(f"the weights are NaN or infinite after step {progress.step}; lower `optim.lr`")
     setup.state.own.check_frozen()
     setup.state.share_buffers(setup.group)
     state = setup.state.state_dict(setup.group)
@@ -124,6 +126,6 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, beside: Besi
         config=setup.compared,
     )
     if setup.group.is_main:
-        setup.checkpoints.save(state, manifest, beside)
+        setup.checkpoints.save(state, manifest, extra_files)
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
     recorder.paused(time.monotonic() - began)

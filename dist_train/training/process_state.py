@@ -1,4 +1,4 @@
-"""Training inside a program of somebody else's, which goes on afterwards as if there had been none."""
+"""Restore the state of the process after a training inside another program."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,10 +15,11 @@ from dist_train.system.terminal import restored_log
 
 @contextmanager
 def restored_process() -> Iterator[None]:
-    """A block after which the process is as it was, after an error too.
+    """Restore the state of the process after the block, also after an error.
 
-    Restored are the handlers of the stop signals, the log, the C library's malloc, torch's algorithms and the
-    variable of cuBLAS, the random generators, OpenCV's threads, the process group and the current GPU.
+    This covers the handlers of the stop signals, the log, the C library's malloc settings, torch's deterministic
+    algorithms, the environment variable of cuBLAS, the random generators, OpenCV's threads, the process group and the
+    current GPU.
     """
     with ExitStack() as restored:
         restored.callback(cv2.setNumThreads, cv2.getNumThreads())

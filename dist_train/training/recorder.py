@@ -1,4 +1,4 @@
-"""What is recorded of a run while it goes: rows at log lines and evaluations, and ``result.json``."""
+"""Record a running attempt: rows of metrics at log lines and evaluations, and ``result.json``."""
 
 import logging
 from collections.abc import Callable
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """The record of one attempt. Ranks other than 0 take part in the arithmetic and write nothing.
+    """Record one attempt. Other ranks than 0 take part in the collectives but write nothing.
 
     Args:
-        attempt: which one of the run, from 1.
+        attempt: the number of the attempt, from 1.
         hosts: the host name of every rank.
-        open_loggers: starts the loggers of rank 0, as one.
+        open_loggers: starts all loggers of rank 0 and returns one logger for them.
     """
 
     def __init__(self, setup: "Setup", attempt: int, hosts: list[str], open_loggers: Callable[[Facts], Logger]) -> None:
@@ -44,12 +44,12 @@ class Recorder:
         self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
         if setup.group.is_main:
-            log.info(_beginning(setup, hosts))  # before the rows beyond the checkpoint are taken back
+            log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         self._loggers = self._open(open_loggers)
         self._write("running")
 
     def _open(self, open_loggers: Callable[[Facts], Logger]) -> Logger:
-        """Start the loggers on rank 0; what is wrong with them ends all ranks."""
+        """Start the loggers on rank 0; if one fails, all ranks raise its error."""
         setup, opened = self._setup, [Logger()]
         progress = setup.state.progress
         facts = Facts(
@@ -59,11 +59,11 @@ class Recorder:
         return opened[-1]
 
     def tick(self) -> None:
-        """Note one more step."""
+        """Tell the loggers that a step is done."""
         self._loggers.tick(self._setup.state.progress.step)
 
     def log_steps(self, means: StepMeans) -> None:
-        """Record a row of the steps since the last one. Every rank must call it."""
+        """Record one row for the steps since the last row. Every rank must call it."""
         setup, state = self._setup, self._setup.state
         row: dict[str, Any] = {
             "loss": means.loss,
@@ -95,12 +95,12 @@ class Recorder:
         return row
 
     def _stragglers(self, lap: Lap) -> dict[str, float]:
-        """The columns on the slowest rank, where there are several. Every rank must call it."""
+        """Return the columns about the slowest rank; none if there is only one rank. Every rank must call it."""
         group, forward = self._setup.group, self._setup.stepper.forward.take()
         if group.world_size == 1:
             return {}
-        pace_W2 = group.stack(torch.tensor([lap.waited_s, forward], device=group.device)).tolist()
-        columns = straggler([row[0] for row in pace_W2], [row[1] for row in pace_W2], lap.elapsed_s)
+        seconds_W2 = group.stack(torch.tensor([lap.waited_s, forward], device=group.device)).tolist()
+        columns = straggler([row[0] for row in seconds_W2], [row[1] for row in seconds_W2], lap.elapsed_s)
         rank, ratio = int(columns["slowest_rank"]), columns["slowest_ratio"]
         if group.is_main and ratio > CONSPICUOUS and rank not in self._suspects:
             self._suspects.add(rank)
@@ -108,7 +108,7 @@ class Recorder:
         return columns
 
     def log_evaluation(self, found: Evaluation, seconds: float) -> None:
-        """Record a row of validation scores, and what they make of ``result.json``."""
+        """Record a row of validation scores, and update ``result.json``."""
         self._row("val", {**found.scores, "seconds": seconds})
         classes = self._setup.index.outputs
         if self._setup.group.is_main and found.task == "classification" and classes <= PICTURED:
@@ -121,16 +121,16 @@ class Recorder:
         self._loggers.row({"step": step, "epoch": round(self._setup.plan.epoch(step), 4), "split": split, **values})
 
     def paused(self, seconds: float) -> None:
-        """Take time that was not spent on steps out of images/s."""
+        """Exclude from images/s a time that was not spent on steps."""
         self._clock.pause(seconds)
 
     def _result(self, status: Status) -> Result:
         setup, progress = self._setup, self._setup.state.progress
-        pace: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
-        speed = self._clock.steps_per_s(progress.step)
-        if speed is not None:
-            pace = {
-                "images_per_s": speed * setup.plan.global_batch,
+        speed: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
+        steps_per_s = self._clock.steps_per_s(progress.step)
+        if steps_per_s is not None:
+            speed = {
+                "images_per_s": steps_per_s * setup.plan.global_batch,
                 "data_wait": self._data_wait.share,
                 "advice": self._data_wait.advice,
             }
@@ -143,11 +143,11 @@ class Recorder:
             last=progress.last,
             weights="raw" if setup.state.evaluated_part == "model" else "ema",
             wall_s=round(self._clock.wall_s(), 3),
-            **pace,
+            **speed,
         )
 
     def _write(self, status: Status) -> None:
-        """Bring ``result.json`` up to date; the cause of a failure that this rank is yet to meet stays there."""
+        """Update ``result.json``, but keep a failure of this attempt that another rank has already written."""
         if not self._setup.group.is_main:
             return
         known = read_result(self._setup.run)
@@ -156,10 +156,10 @@ class Recorder:
             write_result(self._setup.run, self._result(status))
 
     def close(self, status: Status, reason: str) -> None:
-        """End an attempt that is done or stopped: last weights, ``result.json``, loggers, a word to the user.
+        """End an attempt that is done or stopped: write last weights and ``result.json``, close loggers, print a summary.
 
         Args:
-            reason: why it stopped.
+            reason: why the attempt stopped.
         """
         setup = self._setup
         if not setup.group.is_main:
@@ -183,7 +183,7 @@ class Recorder:
 
     def abandon(self) -> None:
         """Close the loggers of an attempt that fails. After ``close`` it does nothing."""
-        with suppress(OSError):  # a full disk, again: it does not hide the cause
+        with suppress(OSError):  # if the disk is still full, this second error must not hide the first
             self._close_loggers("failed")
 
     def _close_loggers(self, status: Status) -> None:
@@ -201,7 +201,7 @@ def _beginning(setup: "Setup", hosts: list[str]) -> str:
 
 
 def _details(setup: "Setup", attempt: int) -> dict[str, Any]:
-    """What identifies a run beside its config, and what this attempt runs on."""
+    """Return the facts about a run that its config does not hold, and the hardware and software of this attempt."""
     parameters = list(setup.state.model.parameters())
     provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]
     return {

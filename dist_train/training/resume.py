@@ -1,4 +1,4 @@
-"""Which checkpoint a start continues from, and whether it may."""
+"""Find the checkpoint that a start continues from, and check that it may continue."""
 
 import logging
 from pathlib import Path
@@ -23,14 +23,15 @@ log = logging.getLogger(__name__)
 def find_checkpoint(
     cfg: Config, checkpoints: Checkpoints, index: DataIndex, compared: dict[str, Any], only_look: bool = False
 ) -> Path | None:
-    """Return the newest valid checkpoint's folder, or None, as ``run.resume`` allows. For rank 0.
+    """Return the folder of the newest valid checkpoint, or None for a new run. For rank 0.
 
     Args:
-        compared: what must be the same as when the run began, by key.
-        only_look: leave damaged ones where they are.
+        compared: the values, by key, that must be the same as when the run started.
+        only_look: do not move damaged checkpoints aside.
 
     Raises:
-        ConfigError, DataError: the run may not go on like this; it is left as it is.
+        ConfigError, DataError: the run must not continue with this config or data, or ``run.resume`` forbids it. Nothing
+            is changed.
     """
     found = checkpoints.newest(only_look)
     try:
@@ -47,19 +48,21 @@ def find_checkpoint(
 def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
     if cfg.run.resume == "must":
         raise ConfigError(
-            f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use auto to begin at step 0"
+            f"`run.resume` (must): {run.checkpoints} holds no valid checkpoint; use run.resume=auto to start at step 0"
         )
     if refused := refused_at_the_beginning(cfg):
         raise ConfigError("\n".join(refused))
     if index.refused:
         raise DataError("\n".join(index.refused))
     known = read_result(run)
-    # A run killed before its first checkpoint is neither; one whose only checkpoint was damaged comes back by itself.
+    # A run that was killed before its first checkpoint is neither stopped nor done: it starts again at step 0. So does a
+    # stopped run whose only checkpoint is damaged.
     removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
     if removed or known.get("status") == "done":
         raise ConfigError(
-            f"{run.path} is {known['status']} at step {known['step']}, and {run.checkpoints} holds no valid checkpoint: to "
-            "begin anew would overwrite its results; restore a checkpoint, remove the run, or choose another `run.name`"
+            f"{run.path} is {known['status']} at step {known['step']}, but {run.checkpoints} holds no valid checkpoint: "
+            "starting again at step 0 would overwrite its results; restore a checkpoint, remove the run folder, or choose "
+            "another `run.name`"
         )
     if overlap := check_overlap(cfg, index):
         log.warning("%s", overlap)
@@ -68,27 +71,28 @@ def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
 def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Path, manifest: Manifest) -> None:
     if cfg.run.resume == "never":
         raise ConfigError(
-            f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run, or use auto to continue it"
+            f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run folder, or use "
+            "run.resume=auto to continue it"
         )
     for refused in (*refused_at_the_beginning(cfg), *index.refused):
-        log.warning("%s; the run began before this rule, and goes on", refused)
+        log.warning("%s; the run started before this rule existed, so it continues", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
     _same_arithmetic(known, compared, path)
     _same_data(manifest, index, RunDir.of(cfg.run))
 
 
 def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
-    """Compare the frozen parts of the objective with those that a checkpoint was made with; for rank 0.
+    """Compare the frozen parts of the objective with those that the checkpoint recorded. For rank 0.
 
     Args:
-        compared: as for ``find_checkpoint``, and the SHA-256 of each frozen part (``OwnParts.hashes``).
+        compared: as in ``find_checkpoint``, and the SHA-256 of each frozen part (``OwnParts.hashes``).
 
     Raises:
-        ConfigError: there is another part, or one has other weights.
+        ConfigError: a frozen part was added or removed, or has other weights.
     """
     manifest = Manifest.read(path)
     if "loss.objective" not in manifest.config:
-        return  # 0.1.0 recorded none
+        return  # version 0.1.0 did not record frozen parts
     try:
         _same_arithmetic(manifest.config, compared, path)
     except ConfigError as error:
@@ -100,15 +104,15 @@ def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path) -> N
     differing = changed_keys(then, now)
     if differing:
         raise ConfigError(
-            f"{path} belongs to a run with other arithmetic: {'; '.join(differing)}. "
-            "Restore these values, or give the new run another `run.name`"
+            f"{path} belongs to a run with other values of keys that change the weights: {'; '.join(differing)}. "
+            "Restore these values, or choose another `run.name` for a new run"
         )
 
 
 def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
     if manifest.data_fingerprint != index.fingerprint:
         raise DataError(
-            f"`data.root` ({index.root}) is not what the run began with: {changes_since(run.listing, index)} "
-            f"(fingerprint {index.fingerprint[:12]}, the checkpoint's is {manifest.data_fingerprint[:12]}); "
-            "restore the folder, or begin a new run under another `run.name`"
+            f"`data.root` ({index.root}) has changed since the run started: {changes_since(run.listing, index)} "
+            f"(fingerprint {index.fingerprint[:12]}, in the checkpoint {manifest.data_fingerprint[:12]}); "
+            "restore the data, or choose another `run.name` for a new run"
         )

@@ -1,4 +1,4 @@
-"""From a config and a group of ranks to everything that training needs, in the order in which it must happen."""
+"""Build everything that training needs from a config and a group of ranks, in the order that it requires."""
 
 import logging
 from dataclasses import dataclass
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Setup:
-    """All parts of a run, built and, where there was a checkpoint, restored.
+    """All parts of a run, built, and restored if there is a checkpoint.
 
     Attributes:
-        compared: what must be the same in each start of the run, by key.
+        compared: the values, by key, that must be the same in each start of the run.
     """
 
     cfg: Config
@@ -65,10 +65,10 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     """Build the parts of a run and restore its newest checkpoint.
 
     Args:
-        given: objects in place of what the config names.
+        given: objects passed from Python code, which replace those that the config names.
 
     Raises:
-        ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong; on all ranks alike.
+        ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong. All ranks raise it.
     """
     run = RunDir.of(cfg.run)
     strategy = build_strategy(group)
@@ -80,7 +80,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
     index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
     set_algorithms(cfg, group.device)
-    # Only rank 0 reads initial weights: DDP hands its weights to all ranks, and a checkpoint replaces them.
+    # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them anyway.
     network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
     wrapped, state = build_state(cfg, plan, strategy, network, index.classes, given)
     compared |= group.from_main(lambda: state.own.hashes())
@@ -107,16 +107,19 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
 
 
 def build_strategy(group: Dist) -> Strategy:
-    """Return what trains on these ranks."""
+    """Return the strategy that the group was joined with."""
     strategy: Strategy = function_of(STRATEGIES, group.strategy)(group)
     return strategy
 
 
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given: GivenModel | None = None) -> Network:
-    """The model on this rank's device, frozen as the config says, and tried on blank images.
+    """Build the model on this rank's device, freeze what the config says, and try it on blank images.
+
+    Args:
+        load: read the initial weights.
 
     Raises:
-        ConfigError: it cannot be built, or cannot take images of this size.
+        ConfigError: the model cannot be built, or cannot process images of this size.
     """
     with group.together():
         reseed(fold_in(cfg.run.seed, "init"), [group.device])
@@ -127,10 +130,10 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
 
 
 def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:
-    """Write what a run folder has from the start; for rank 0."""
+    """Write the files that a run folder has from the start. For rank 0."""
     write_json(run.classes, index.classes)
     if saved is None:
-        run.bad_images.unlink(missing_ok=True)  # of a run that never saved: its images may be whole now
+        run.bad_images.unlink(missing_ok=True)  # from a start that saved nothing: these images may be readable now
         record_rules(run, index.images.rules)
     publish(run.path, None if saved is None else saved.name)
     if saved is None or not run.listing.exists():

@@ -1,4 +1,4 @@
-"""The only thing that training changes, and the only thing that a checkpoint holds."""
+"""The training state: the only object that training changes, and all that a checkpoint holds."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -19,15 +19,17 @@ from dist_train.training.step_sums import StepSums
 
 @dataclass
 class Progress:
-    """What cannot be derived from the step, beside it.
+    """The step, and what cannot be derived from it.
 
     Attributes:
-        step: optimizer steps done.
+        step: the number of optimizer steps done.
         evaluated: the step of the last evaluation; -1 before the first.
-        best: the best validation row so far, with its step.
-        to_beat: the last score that was better than the one before it by ``train.early_stopping.min_delta``.
-        evaluations_without_gain: since then; early stopping counts them.
-        skipped: steps left out because the gradient was not finite.
+        best: the validation scores of the best evaluation, and its step.
+        last: the validation scores of the last evaluation, and its step.
+        to_beat: the score that early stopping compares with: the last one that was an improvement of more than
+            ``train.early_stopping.min_delta``.
+        evaluations_without_gain: the number of evaluations since that improvement.
+        skipped: the number of steps that did not update the weights because the gradient was not finite.
     """
 
     step: int = 0
@@ -39,10 +41,10 @@ class Progress:
     skipped: int = 0
 
     def note(self, scores: dict[str, float], metric: str, stopping: EarlyStoppingConfig | None) -> bool:
-        """Take in the evaluation of this step, judged by ``metric``.
+        """Record the evaluation of this step, and compare its ``metric`` with the earlier ones.
 
         Returns:
-            Whether it is the best so far.
+            Whether this evaluation is the best so far.
         """
         score, min_delta = scores[metric], stopping.min_delta if stopping else 0.0
         self.evaluated = self.step
@@ -57,17 +59,18 @@ class Progress:
         return is_best
 
     def out_of_patience(self, stopping: EarlyStoppingConfig | None) -> bool:
-        """Return whether early stopping ends the run here."""
+        """Return whether early stopping ends the run at this step."""
         return stopping is not None and self.evaluations_without_gain >= stopping.patience
 
 
 @dataclass
 class TrainState:
-    """Model, objective, optimizer, EMA, loss scale, progress. ``model`` is the bare module, never its wrapper.
+    """Model, objective, optimizer, EMA, loss scale and progress.
 
-    ``own`` is what the objective holds besides the model.
-
-    ``evaluated_model`` is what is evaluated and published: the model or its EMA, as ``eval.weights`` says.
+    Attributes:
+        model: the model itself, never a wrapper such as DDP.
+        own: the parts of the objective outside the model.
+        evaluated_model: the module that is evaluated and published: the model or its EMA, as ``eval.weights`` says.
     """
 
     model: nn.Module
@@ -83,17 +86,17 @@ class TrainState:
 
     @property
     def evaluated_part(self) -> Literal["model", "ema"]:
-        """Where ``state_dict`` has the weights of ``evaluated_model``."""
+        """Return the key of ``state_dict`` under which the weights of ``evaluated_model`` are."""
         return "model" if self.evaluated_model is self.model else "ema"
 
     def share_buffers(self, group: Dist) -> None:
-        """Give all ranks rank 0's buffers; every rank must call it."""
+        """Broadcast the buffers of rank 0 to all ranks. Every rank must call it."""
         group.broadcast_buffers(self.objective)
         if self.ema is not None:
             group.broadcast_buffers(self.ema.module)
 
     def state_dict(self, group: Dist) -> dict[str, Any]:
-        """All of it; every rank must call this, since the running sums of every rank go in."""
+        """Return the whole state, with the running sums of every rank. Every rank must call it."""
         own = self.own.state_dict()
         extras = self.sums.extra_values()
         return {
@@ -108,9 +111,9 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any], group: Dist) -> None:
-        """Take over a saved state, in place.
+        """Load a saved state, in place.
 
-        Running sums return to the ranks they came from; on another world size all ranks take their mean.
+        Each rank loads its own running sums; if the world size has changed, every rank loads their mean.
         """
         self.strategy.load_state_dict(self.model, state["model"])
         if "objective" in state:
@@ -126,8 +129,9 @@ class TrainState:
 
 
 def _my_sums(saved: Tensor, group: Dist) -> Tensor:
-    """This rank's row of the saved sums [W, ...].
+    """Return this rank's row of the saved sums [W, ...].
 
-    With another world size every rank takes the mean of all rows: ``StepSums.read`` averages over ranks.
+    If the world size has changed, return the mean of all rows: ``StepSums.read`` averages over ranks, so this keeps
+    the result.
     """
     return saved[group.rank] if len(saved) == group.world_size else saved.mean(0)

@@ -20,15 +20,16 @@ from dist_train.training.parts.unused import unused_in_a_step
 from dist_train.training.state import TrainState
 
 AHEAD = 64
-"""Steps whose numbers are worked out together: one step's alone take five times as long, all caches being cold."""
+"""How many steps' numbers are computed at once: one step at a time takes five times as long, with cold CPU caches."""
 
 
 @dataclass
 class Stepper:
-    """What a step needs besides the state. ``waited_s`` adds up the time spent on data.
+    """What a step needs besides the state.
 
     Attributes:
-        wrapped: takes images and targets, returns the loss and the objective's further scalars.
+        wrapped: the module to train through: takes images and targets, returns the loss and other named scalars.
+        waited_s: the total time that steps have waited for data, in seconds.
     """
 
     cfg: Config
@@ -42,11 +43,11 @@ class Stepper:
     _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
 
     def lr(self, step: int) -> float:
-        """Learning rate of optimizer step ``step`` (the first is 0)."""
+        """Return the learning rate of optimizer step ``step`` (the first is 0)."""
         return self.cfg.optim.lr * lr_factor(self.cfg.schedule, self.cfg.optim.lr, self.plan, step)
 
     def numbers(self, step: int) -> tuple[float, list[int]]:
-        """What follows from ``step`` alone: its learning rate, and a key for the random numbers of each micro-batch."""
+        """Return the learning rate of ``step``, and one seed for each of its micro-batches."""
         if step not in self._numbers:
             coming = range(step, min(step + AHEAD, self.plan.total_steps))
             self._numbers = {number: (self.lr(number), self._keys(number)) for number in coming}
@@ -67,7 +68,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         began = time.perf_counter()
         images, labels, _, *drawn = next(stepper.batches)
         stepper.waited_s += time.perf_counter() - began
-        # Seeded after the batch is there: without loader processes, loading draws random numbers here too.
+        # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
         reseed(key, strategy.devices)
         images, targets = stepper.augment(images, labels, key, *drawn)
         last = micro == len(keys) - 1
@@ -91,7 +92,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
 
 
 def _added(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The sums over micro-batches, in their order."""
+    """Return the sum of each scalar over the micro-batches, added in their order."""
     total, *others = parts
     for part in others:
         total = {name: value + part[name] for name, value in total.items()}

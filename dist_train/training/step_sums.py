@@ -1,4 +1,4 @@
-"""Loss and gradient norm, added up on the device and read once per log line."""
+"""Loss and gradient norm of each step, kept on the device and read once per log line."""
 
 import math
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from dist_train.errors import ConfigError
 LOSS, GRAD_NORM, GOOD, BAD, STREAK, LONGEST = range(6)
 
 PACK = 256
-"""Steps whose scalars are put into one tensor, so that a long way between two log lines keeps few of them."""
+"""The scalars of this many steps are packed into one tensor, so that few small tensors stay on the device."""
 
 
 class StepSums:
     """Running sums over the steps since the last row.
 
-    Adding a step keeps its two scalars on the device, and does no arithmetic there: that would cost more than all
-    the rest of a step's bookkeeping. They are added up, in the order of steps, when somebody reads them.
+    ``add`` keeps the scalars of a step on the device and does no arithmetic there: that would cost more time than the
+    rest of a step's bookkeeping. The scalars are added up, in the order of steps, when the sums are read.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,13 +30,13 @@ class StepSums:
         self._packed: list[Tensor] = []
 
     def add(self, loss: Tensor, grad_norm: Tensor, extras: dict[str, Tensor]) -> None:
-        """Count one step; all are scalars on the device.
+        """Add one step. All arguments are scalars on the device.
 
         Args:
-            extras: further scalars of the objective, under the same names at every step.
+            extras: the other scalars of the objective; the names must be the same at every step.
 
         Raises:
-            ConfigError: there are other names than at the step before.
+            ConfigError: the names differ from those of the step before.
         """
         if extras.keys() != self._extras.keys():
             self._name_extras(extras)
@@ -47,8 +47,8 @@ class StepSums:
     def _name_extras(self, extras: dict[str, Tensor]) -> None:
         if self._extras or self._steps or self._packed:
             raise ConfigError(
-                f"`loss.objective` returns {sorted(extras)} beside the loss, and before it returned {sorted(self._extras)}: "
-                "return the same names at every step"
+                f"`loss.objective` returns the scalars {sorted(extras)} and the loss, but before it returned "
+                f"{sorted(self._extras)}: return the same names at every step"
             )
         self._extras = dict.fromkeys(sorted(extras), 0.0)
 
@@ -62,13 +62,15 @@ class StepSums:
             self._steps = []
 
     def values(self) -> Tensor:
-        """The sums, float64 [6]: losses and gradient norms over good steps, good steps, bad ones (loss or gradient
-        not finite), bad ones in a row up to now, and the longest such row. Waits for the device.
+        """Return the sums, float64 [6]. Waits for the device.
+
+        They are: the sum of losses and the sum of gradient norms over good steps, the number of good steps, the number
+        of bad steps (loss or gradient not finite), the current streak of bad steps, and the longest streak.
         """
         return torch.tensor(self._added(), dtype=torch.float64, device=self._device)
 
     def extra_values(self) -> dict[str, Tensor]:
-        """The sums of the objective's further scalars over good steps, float64 []. Waits for the device."""
+        """Return the sums of the objective's other scalars over good steps, float64 []. Waits for the device."""
         self._added()
         return {
             name: torch.tensor(value, dtype=torch.float64, device=self._device) for name, value in self._extras.items()
@@ -94,13 +96,13 @@ class StepSums:
         return sums
 
     def restore(self, values: Tensor, extras: dict[str, Tensor]) -> None:
-        """Go on from saved sums."""
+        """Continue from saved sums."""
         self._steps, self._packed = [], []
         self._sums = values.tolist()
         self._extras = {name: value.item() for name, value in extras.items()}
 
     def read(self, group: Dist) -> "StepMeans":
-        """The means over all ranks. Waits for the device."""
+        """Return the means over all ranks. Waits for the device; every rank must call it."""
         mine = torch.tensor([*self._added(), *self._extras.values()], dtype=torch.float64, device=self._device)
         values = group.sum(mine).div_(group.world_size).tolist()
         good = values[GOOD] or math.nan
@@ -114,7 +116,7 @@ class StepSums:
         )
 
     def clear(self) -> None:
-        """Begin a new row; a row of bad steps goes on."""
+        """Start a new row of the log; a current streak of bad steps continues."""
         streak = self._added()[STREAK]
         self._sums = [0.0, 0.0, 0.0, 0.0, streak, streak]
         self._extras = dict.fromkeys(self._extras, 0.0)
@@ -122,10 +124,13 @@ class StepSums:
 
 @dataclass(frozen=True)
 class StepMeans:
-    """What a log line says of the ``steps`` since the last one: means over those whose loss and gradient were finite.
+    """Means over the steps since the last row whose loss and gradient were finite.
 
-    ``extras`` are the objective's other scalars, by name; ``bad_steps`` are all bad steps, and ``longest_streak`` is the
-    longest row of them.
+    Attributes:
+        steps: the number of all steps since the last row.
+        extras: the means of the objective's other scalars, by name.
+        bad_steps: the number of steps whose loss or gradient was not finite.
+        longest_streak: the most bad steps in a row.
     """
 
     steps: int

@@ -117,7 +117,7 @@ def test_what_cannot_be_read_now_is_not_given_up(checkpoints: Checkpoints, tmp_p
     path = tmp_path / "checkpoints" if unreadable == "." else tmp_path / "checkpoints" / "step_00000002" / unreadable
     path.rename(tmp_path / "kept")
     path.symlink_to(path)
-    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; mend the disk"):
+    with pytest.raises(ReadError, match="cannot be read: Too many levels of symbolic links; fix the disk"):
         checkpoints.newest()
     path.unlink()
     (tmp_path / "kept").rename(path)
@@ -145,7 +145,7 @@ def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> No
     assert found is not None
     manifest = json.loads((found[0] / "manifest.json").read_text())
     (found[0] / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(ConfigError, match="has format 99, and this version reads 1"):
+    with pytest.raises(ConfigError, match="has format 99, but this version reads 1"):
         checkpoints.newest()
     assert found[0].is_dir()
 
@@ -270,11 +270,12 @@ def test_after_an_error_elsewhere_the_write_in_flight_gets_its_time_and_nothing_
     checkpoints.save(_state(1), _manifest(1))
     assert checkpoints._writer is not None
     pid = checkpoints._writer.pid
-    checkpoints.abandon(20.0)
+    checkpoints.finish(20.0)
+    checkpoints.abandon()
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_00000001"]
     assert not alive(pid)
     assert set(os.listdir("/proc/self/fd")) == opened
-    checkpoints.abandon(20.0)
+    checkpoints.abandon()
 
 
 def test_a_write_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -285,7 +286,8 @@ def test_a_write_that_hangs_is_given_up(tmp_path: Path) -> None:
     os.kill(checkpoints._writer.pid, signal.SIGSTOP)
     checkpoints.save(_state(2), _manifest(2))
     pid, began = checkpoints._writer.pid, time.monotonic()
-    checkpoints.abandon(0.5)
+    checkpoints.finish(0.5)
+    checkpoints.abandon()
     assert time.monotonic() - began < 5
     assert not alive(pid)
     assert [path.name for path in (tmp_path / "checkpoints").glob("step_*")] == ["step_00000001"]

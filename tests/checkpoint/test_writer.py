@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dist_train.checkpoint import writer
-from dist_train.checkpoint.manifest import Companion, Job, Manifest
+from dist_train.checkpoint.manifest import ExtraFile, Job, Manifest
 from dist_train.system import files
 
 HEADER, PAYLOAD = b"header", bytes(range(200))
@@ -44,11 +44,11 @@ def _serve(*jobs: Job) -> list[str]:
 
 def test_a_job_becomes_a_checkpoint_and_its_files(tmp_path: Path) -> None:
     folder, best = tmp_path / "checkpoints", tmp_path / "best.safetensors"
-    companion = Companion(best, b"head", [(3, 5), (190, 200)])
+    extra = ExtraFile(best, b"head", [(3, 5), (190, 200)])
     blocked = tmp_path / "file"
     blocked.touch()
     assert _serve(
-        Job(folder, None, _manifest(1), 2, HEADER, len(PAYLOAD), [companion]),
+        Job(folder, None, _manifest(1), 2, HEADER, len(PAYLOAD), [extra]),
         Job(blocked, None, _manifest(2), 2, HEADER, len(PAYLOAD), []),
         Job(folder, tmp_path / "no rows yet", _manifest(3), 2, HEADER, len(PAYLOAD), []),
     ) == ["", f"File exists ({blocked})", ""], "an error ends its own job only"

@@ -45,7 +45,7 @@ def test_a_batch_that_cannot_be_dealt_out_is_refused(
 
 def test_fewer_images_than_a_batch_are_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(
-        DataError, match=r"has 11 training images, fewer than one `train\.global_batch` \(12\); use at most 11"
+        DataError, match=r"has 11 training images, fewer than one `train\.global_batch` \(12\); lower it to at most 11"
     ):
         make_plan(parse_config(tree), 11, 1)
 

@@ -152,7 +152,7 @@ def test_strategy(
         ("dp", 2, 2, "is for one process, but torchrun started 2"),
         ("none", 3, 0, "is for one process, but torchrun started 3"),
         ("ddp", 1, 1, "needs torchrun"),
-        ("dp", 1, 1, "needs at least 2 GPUs, and this process sees 1"),
+        ("dp", 1, 1, "needs at least 2 GPUs, but this process sees 1"),
     ],
 )
 def test_an_impossible_strategy_is_refused(

@@ -39,9 +39,9 @@ def test_a_signal_to_one_rank_stops_all_within_two_steps(number: signal.Signals)
     steps = run_ranks(3, _stop_steps, 1, [number])
     assert [step for step, _ in steps] == [6, 6, 6]
     assert [reason for _, reason in steps] == [
-        "another rank was told to stop",
+        "another rank received a stop signal",
         number.name,
-        "another rank was told to stop",
+        "another rank received a stop signal",
     ]
 
 
@@ -81,7 +81,7 @@ def test_a_run_that_is_interrupted_twice_says_how_it_ended(
     result = json.loads((folder(tree) / "result.json").read_text())
     assert (result["status"], result["error"]) == ("failed", "other")
     output = capsys.readouterr().out
-    assert "error: interrupted twice: left at once, without saving" in output
+    assert "error: interrupted twice: exited at once, without saving" in output
     assert "Traceback" not in output
 
 

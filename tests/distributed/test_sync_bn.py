@@ -107,7 +107,7 @@ def test_a_norm_of_an_unknown_class_is_refused() -> None:
     class Mine(nn.BatchNorm2d): ...
 
     group = Dist(0, 0, 2, torch.device("cpu"), "ddp")
-    with pytest.raises(ConfigError, match=r"`model\.sync_bn` \(true\) does not know what to do with 0, a Mine"):
+    with pytest.raises(ConfigError, match=r"`model\.sync_bn` \(true\) does not support the layer 0, a Mine"):
         synchronise(nn.Sequential(Mine(3)), group)
 
 

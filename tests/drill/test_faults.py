@@ -52,7 +52,7 @@ def test_a_fault_hits_whom_it_names(sleepers: Sleepers, target: Any, hit: list[i
 
 def test_waiting_ends_with_the_condition_the_processes_or_the_time(sleepers: Sleepers) -> None:
     assert wait_until(lambda: True, sleepers, 0)
-    with pytest.raises(TimeoutError, match="nothing happened for 0 s"):
+    with pytest.raises(TimeoutError, match="the run made no progress for 0 s"):
         wait_until(lambda: False, sleepers, 0.01)
     assert wait_for_end(sleepers, 0) < 10, "they were killed"
     assert not sleepers.running()

@@ -39,7 +39,7 @@ def test_two_ranks_survive(tree: dict[str, Any]) -> None:
     lines = table(outcomes, drill.noise).splitlines()
     assert lines[1].startswith("stop signal to one rank")
     assert lines[1].endswith("0  equal")
-    assert lines[-1] == "2 of 2 survived with nothing lost"
+    assert lines[-1] == "the run survived 2 of 2 faults without a loss"
 
 
 def test_what_is_lost_is_told(tree: dict[str, Any]) -> None:
@@ -58,9 +58,9 @@ def test_what_is_lost_is_told(tree: dict[str, Any]) -> None:
     cfg = parse_config(tree)
     drill = Drill(cfg, 1, 100, forgetful)
     (outcome,) = drill(_faults("SIGKILL of everything"))
-    assert outcome.trouble.startswith("other weights: by ")
-    assert "two undisturbed runs differ by 0.0e+00" in outcome.trouble
-    assert table([outcome], drill.noise).endswith("0 of 1 survived with nothing lost")
+    assert outcome.trouble.startswith("the weights differ by ")
+    assert "two uninterrupted runs by 0.0e+00" in outcome.trouble
+    assert table([outcome], drill.noise).endswith("the run survived 0 of 1 faults without a loss")
 
 
 def test_the_drill_is_the_users_run_cut_short(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_drill_is_the_users_run_cut_short(tree: dict[str, Any], tmp_path: Pa
 
 def test_a_run_that_fails_by_itself_ends_the_drill(tree: dict[str, Any]) -> None:
     drill = Drill(parse_config(changed(tree, data__root="nowhere")), 1, 100, _start)
-    with pytest.raises(DrillError, match="a run that nobody had disturbed failed"):
+    with pytest.raises(DrillError, match="a run failed without a fault"):
         drill(_faults("SIGKILL of everything"))
 
 
@@ -92,5 +92,5 @@ def test_the_reason_that_a_run_gave_is_told_and_not_torchruns_report(tree: dict[
 def test_the_folder_of_somebody_else_is_left_alone(tree: dict[str, Any]) -> None:
     folder = Path(tree["run"]["output_dir"]) / "drill-test"
     folder.mkdir(parents=True)
-    with pytest.raises(ConfigError, match="exists and is no drill's"):
+    with pytest.raises(ConfigError, match="exists but was not made by a drill"):
         Drill(parse_config(tree), 1, 100, _start)

@@ -91,7 +91,10 @@ def test_a_regression_has_a_table_of_its_targets(tree: dict[str, Any], image_fol
     assert [line.split()[0] for line in out.splitlines()[-2:]] in (["red", "width"], ["width", "red"])
     assert out.splitlines()[-3].split() == ["class", "mae", "rmse", "r2"]
     code, _, err = call(main, runs[0], "--picture", tmp_path / "a.png")
-    assert (code, err) == (2, "error: --picture draws a confusion matrix, and a regression task has none\n")
+    assert (code, err) == (
+        2,
+        "error: --picture draws a confusion matrix, which a regression task does not have; remove --picture\n",
+    )
 
 
 def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tmp_path: Path) -> None:
@@ -110,18 +113,21 @@ def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tm
 
 def test_what_is_no_run_or_has_no_weights(tree: dict[str, Any], tmp_path: Path) -> None:
     code, _, err = call(main, tmp_path)
-    assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
+    assert (code, err) == (
+        2,
+        f"error: {tmp_path} is not a run folder: it has no config.yaml; give the folder of a run\n",
+    )
     run = train(tree, train__epochs=1)
     text = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(text + "old: 1\n")
     code, _, err = call(main, run)
     assert code == 2
-    assert f"{run / 'config.yaml'} is none that this version writes: `old` is not a key" in err
+    assert f"this version cannot read {run / 'config.yaml'}: `old` is not a key" in err
     (run / "config.yaml").write_text(text)
     (run / "best.safetensors").unlink()
     code, _, err = call(main, run)
     assert code == 2
-    assert f"{run} has no best.safetensors: best weights appear with the first evaluation of a run" in err
+    assert f"{run} has no best.safetensors: the best weights exist after the first evaluation of a run" in err
     assert call(main, run, "--weights", "last")[0] == 0
 
 
@@ -187,4 +193,4 @@ def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder:
     ]
     code, _, err = call(main, *runs)
     assert code == 2
-    assert "b was trained or validated on other data than the first run; evaluate it by itself" in err
+    assert "b has other training or validation data than the first run; evaluate it separately" in err

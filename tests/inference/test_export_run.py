@@ -73,7 +73,9 @@ def test_a_file_that_computes_something_else_is_an_error(tmp_path: Path) -> None
     good = torch.ones(2, 3)
     exports._compare(file, good, good + 1e-5)
     for bad in (good + 0.1, good * torch.nan):
-        with pytest.raises(DistTrainError, match=r"model.onnx does not compute what the model does: outputs differ by"):
+        with pytest.raises(
+            DistTrainError, match=r"model.onnx does not compute the same as the model: outputs differ by"
+        ):
             exports._compare(file, good, bad)
 
 
@@ -87,11 +89,14 @@ class Choosing(nn.Module):
 
 def test_a_model_that_is_no_graph_is_told(tmp_path: Path) -> None:
     with pytest.raises(
-        DistTrainError, match=r"model.onnx: torch cannot express this model as ONNX: .*; the other files"
+        DistTrainError, match=r"model.onnx: torch cannot export this model to ONNX: .*; the other files"
     ):
         exports._write_onnx(tmp_path / "model.onnx", Choosing(), torch.zeros((2, 3, 8, 8)), {})
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
     code, _, err = call(main, tmp_path)
-    assert (code, err) == (2, f"error: {tmp_path} is no run folder: it has no config.yaml\n")
+    assert (code, err) == (
+        2,
+        f"error: {tmp_path} is not a run folder: it has no config.yaml; give the folder of a run\n",
+    )

@@ -49,7 +49,7 @@ def test_a_run_of_objects_given_in_code_needs_its_model_again(tree: dict[str, An
     sets = Pictures(image_folder / "train", NAMES), Pictures(image_folder / "val", NAMES)
     assert run_ranks(1, _train_own, tree, sets) == ["done"]
     run_folder = folder(tree)
-    with pytest.raises(ConfigError, match=r"trained with a model given in code \(.*:Mean\): give it again"):
+    with pytest.raises(ConfigError, match=r"trained with a model from Python code \(.*:Mean\): pass it again"):
         load_run(run_folder)
     run = load_run(run_folder, model=Mean, device="cpu")
     best = read_json(run_folder / "result.json")["best"]

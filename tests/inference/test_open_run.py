@@ -22,5 +22,7 @@ def test_a_command_gets_the_model_in_eval_mode_and_overrides_of_the_config(tree:
     assert (run.config.eval.batch_size, run.config.run.name) == (3, "test")
     assert not any(part.training for part in run.model.modules())
     (path / "best.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"has no best\.safetensors: best weights appear with the first evaluation"):
+    with pytest.raises(
+        ConfigError, match=r"has no best\.safetensors: the best weights exist after the first evaluation"
+    ):
         open_run(path, device="cpu")

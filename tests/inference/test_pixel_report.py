@@ -68,7 +68,7 @@ def test_squares_are_not_cut(tree: dict[str, Any], tmp_path: Path, capsys: pytes
 def test_images_that_show_nothing(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder_of(tmp_path / "black", (50, 50), level=3)
     text = said(changed(tree, data__root=str(root), data__max_overlap=None), capsys)
-    assert "training images decoded are of almost one colour each, with a mean of 3 of 255" in text
+    assert "decoded training images has almost a single colour (mean 3 of 255)" in text
 
 
 def test_what_files_hold_and_pixels_do_not_show(
@@ -80,8 +80,8 @@ def test_what_files_hold_and_pixels_do_not_show(
     for number in range(3):
         page.convert("LA").save(root / "train" / "b" / f"alpha{number}.png")
     text = said(changed(tree, data__root=str(root)), capsys)
-    assert "note: 1 of 16 training images looked at have several pages or frames: only the first is read\n" in text
-    assert "note: 3 of 16 training images looked at have transparency: it is laid on white\n" in text
+    assert "note: 1 of 16 sampled training images have several pages or frames: only the first is read\n" in text
+    assert "note: 3 of 16 sampled training images have transparency: they are put on a white background\n" in text
 
 
 def test_the_range_of_values(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,4 +90,4 @@ def test_the_range_of_values(tree: dict[str, Any], tmp_path: Path, capsys: pytes
     assert "images of more than 8 bits: [0, 4095] (12 bits) becomes 0 to 255 (`data.value_range`)" in text
     assert "of almost one colour" not in text
     wrong = changed(tree, data__root=str(root), train__global_batch=6, data__value_range=[0, 10_000_000])
-    assert "images decoded are of almost one colour each, with a mean of 0 of 255" in said(wrong, capsys)
+    assert "training images has almost a single colour (mean 0 of 255)" in said(wrong, capsys)

@@ -51,9 +51,12 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     assert f"error: cannot read the image {bad}: cannot identify image file" in err
     assert [line["path"] for line in csv.DictReader(out.read_text().splitlines())] == [str(good)]
     code, _, err = call(main, run, tmp_path / "nowhere")
-    assert (code, err) == (2, f"error: there is no file or folder {tmp_path / 'nowhere'}\n")
+    assert (code, err) == (2, f"error: the file or folder {tmp_path / 'nowhere'} does not exist\n")
     (tmp_path / "empty").mkdir()
-    assert call(main, run, tmp_path / "empty")[2] == "error: the folders hold no images\n"
+    assert (
+        call(main, run, tmp_path / "empty")[2]
+        == "error: the given folders hold no images; give image files or folders with images\n"
+    )
     odd = tmp_path / "odd"
     odd.mkdir()
     (odd / "1.png").symlink_to("nowhere")

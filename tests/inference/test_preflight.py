@@ -45,7 +45,7 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             {"data__image_size": 33},
             1,
             ConfigError,
-            r"`data\.image_size` \(33\): test_vit cannot take images of 33 x 33",
+            r"`data\.image_size` \(33\): test_vit cannot process images of 33 x 33",
         ),
         (
             {"model__name": "tests.inference.test_preflight:Wide"},

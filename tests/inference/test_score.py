@@ -39,6 +39,6 @@ def test_an_evaluation_takes_a_data_set(path: Path, image_folder: Path) -> None:
         scores = run.evaluate(Pictures(image_folder / "val", classes))
         assert scores == pytest.approx(run.evaluate())
     with pytest.raises(
-        ConfigError, match="learnt other classes than the data has: it has x, y, z; it lacks class_a, class_b, class_c"
+        ConfigError, match=r"the data has other classes than .*: it has x, y, z; it lacks class_a, class_b, class_c"
     ):
         run.evaluate(Pictures(image_folder / "val", ["x", "y", "z"]))

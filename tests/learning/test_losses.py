@@ -77,13 +77,19 @@ def test_a_loss_of_your_own() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"class_weights": {"bb": 2.0}}, r"`loss.class_weights` \(bb\) names no class of the data; there are b, "),
+        (
+            {"class_weights": {"bb": 2.0}},
+            r"`loss.class_weights` \(bb\) is not a class of the data; use one of its classes: b, ",
+        ),
         ({"name": "tests.learning.test_losses:Scaled"}, "do not fit tests.learning.test_losses:Scaled: .*factor"),
         (
             {"name": "tests.learning.test_losses:halved", "options": {"x": 1}},
             "do not fit tests.learning.test_losses:halved: .*'x'",
         ),
-        ({"name": "tests.learning.test_losses:Learned"}, "has parameters to train; use buffers, or an objective"),
+        (
+            {"name": "tests.learning.test_losses:Learned"},
+            "has trainable parameters, which a loss must not have; use buffers, or an objective",
+        ),
         ({"name": "tests.learning.test_losses:Missing"}, "tests.learning.test_losses has no Missing"),
         (
             {"name": "nowhere.at_all:Loss"},

@@ -69,8 +69,8 @@ def no_module(model: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("tests.learning.test_objective:Forgetful", {}, "must keep the model as a sub-module"),
-        ("tests.learning.test_objective:no_module", {}, "must be a torch.nn.Module, and is int"),
+        ("tests.learning.test_objective:Forgetful", {}, "must hold the model as a sub-module"),
+        ("tests.learning.test_objective:no_module", {}, "must be a torch.nn.Module, but is int"),
         (f"{HERE}:Features", {"size": 3}, r"`loss.objective_options` \({'size': 3}\) do not fit"),
         (f"{HERE}:Feature", {}, f"`loss.objective` .* {HERE} has no Feature"),
     ],
@@ -88,7 +88,7 @@ def test_what_is_not_an_objective_is_refused(name: str, options: dict[str, Any],
         ({"loss": torch.zeros(2, requires_grad=True)}, r"loss has shape \[2\]"),
         (
             {"loss": torch.zeros((), requires_grad=True), "lr": torch.zeros(())},
-            "returns lr, a column that each row has",
+            "returns lr, but every row already has this column",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_another_teacher_is_refused_by_name(
     shutil.copy(other / "last.safetensors", distilling["loss"]["objective_options"]["weights"])
     message = fails(changed(distilling, run__name="student"), capsys)
     assert "`objective.teacher` was " in message
-    assert "belongs to a run with other arithmetic" in message
+    assert "belongs to a run with other values of keys that change the weights" in message
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -72,9 +72,9 @@ def test_a_capital_letter_makes_no_other_optimizer(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("adamww", r"`optim.name` \(adamww\) is neither sgd, .* did you mean adamw"),
+        ("adamww", r"`optim.name` \(adamww\) is unknown: it is neither sgd, .* did you mean adamw"),
         ("adahessian", "needs second derivatives"),
-        ("lookahead_adam", "lookahead keeps a copy of the weights that no checkpoint holds; use adam"),
+        ("lookahead_adam", "lookahead keeps a copy of the weights that checkpoints cannot save; use adam"),
     ],
 )
 def test_an_optimizer_that_cannot_be_is_an_error(name: str, words: str) -> None:

@@ -71,7 +71,7 @@ def test_a_run_goes_on_without_a_logger_that_fails(tree: dict[str, Any], capsys:
     ("name", "options", "words"),
     [
         ("tests.support.loggers:Missing", {}, "tests.support.loggers has no Missing"),
-        ("tests.support.loggers:Broken", {"mehtod": "row"}, "does not take its `options`: .*mehtod"),
+        ("tests.support.loggers:Broken", {"mehtod": "row"}, "does not accept its `options`: .*mehtod"),
         ("tests.support.loggers:NotALogger", {}, "makes a NotALogger; it must be a subclass of"),
     ],
 )

@@ -85,8 +85,8 @@ def test_all_but_the_last_blocks(module: nn.Module, pattern: str, first_kept: st
     [
         ("layer9.*", r"`model.freeze` \(layer9.\*\) matches nothing in this model, which has layer"),
         ("type:Conv3d", r"\(type:Conv3d\) matches nothing in this model, which has Conv2d"),
-        ("fc", "matches the head alone, which always trains"),
-        ("all_but_last:99", "must leave 1 to 8 blocks of this model, which has 9"),
+        ("fc", "matches only the head, which always trains"),
+        ("all_but_last:99", "this model has 9 blocks, so use all_but_last:N with N from 1 to 8"),
         ("all_but_last:two", "all_but_last:N"),
     ],
 )

@@ -165,5 +165,5 @@ def test_head_parameters_are_those_at_the_paths() -> None:
 
 
 def test_a_head_of_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="the head at 0 is a Conv2d; only Linear and 1 x 1 Conv2d are known"):
+    with pytest.raises(ConfigError, match="the head at 0 is a Conv2d; only Linear and 1 x 1 Conv2d are supported"):
         set_head(plain(), ("0",), HeadConfig())

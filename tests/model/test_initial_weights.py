@@ -97,7 +97,10 @@ def test_a_file_of_another_model_is_an_error() -> None:
     ):
         load_initial(resnet(), {"a.b": torch.zeros(1)}, HEAD, "x.pth")
     weights = resnet().state_dict() | {"bn1.weight": torch.zeros(99)}
-    with pytest.raises(ConfigError, match=r"bn1.weight is \(99,\), the model's \(\d+,\). Is it of this `model.name`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"bn1.weight is \(99,\) in the file, \(\d+,\) in the model. Check that the file is for this `model.name`",
+    ):
         load_initial(resnet(), weights, HEAD, "x.pth")
 
 

@@ -15,7 +15,7 @@ def test_it_is_the_last_linear_or_convolution() -> None:
 
 def test_another_width_is_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"last layer \(0\) has 3 outputs, and the data needs 4; give the model a get_classifier"
+        ConfigError, match=r"last layer \(0\) has 3 outputs, but the data needs 4; give the model a get_classifier"
     ):
         last_layer(nn.Sequential(nn.Linear(2, 3)), 4)
     with pytest.raises(ConfigError, match="no Linear or Conv2d layer"):

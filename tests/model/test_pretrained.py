@@ -138,7 +138,10 @@ def test_without_network_it_fails_at_once_and_says_what_to_do(
     assert out.startswith(f"refused `model.pretrained` (true): the weights of {name} are not on this machine")
     assert words in out
     cache = "hf/hub" if source == "timm" else "torch/hub/checkpoints"
-    assert f"looked in {tmp_path / cache} ({'HF_HOME' if source == 'timm' else 'TORCH_HOME'} moves it)" in out
+    assert (
+        f"searched in {tmp_path / cache} (the environment variable {'HF_HOME' if source == 'timm' else 'TORCH_HOME'} changes"
+        in out
+    )
     assert "python -m dist_train.fetch --config FILE" in out
     assert "`model.weights=FILE`, or `model.pretrained=false`" in out
     assert took(out) < 20, "at once, or after a few seconds on a busy machine"

@@ -110,7 +110,7 @@ def test_a_refusal_names_the_class_and_a_conversion_that_works(
 ) -> None:
     path = tmp_path / "w.pth"
     torch.save({"beside": beside, "state_dict": WEIGHTS}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ConfigError, match=f"cannot be read safely as tensors: {blamed} stands in the way") as error:
+    with pytest.raises(ConfigError, match=f"cannot be read safely as tensors: it holds objects of {blamed}") as error:
         load_weights(path)
     assert "executed" not in capfd.readouterr().out
     assert same(load_weights(converted(str(error.value), tmp_path)))
@@ -121,7 +121,7 @@ def test_a_whole_model_is_refused_with_a_conversion_that_works(tmp_path: Path, k
     model = nn.Linear(3, 2)
     torch.save({key: model, "epoch": 3} if key else model, tmp_path / "w.pth")
     with pytest.raises(
-        ConfigError, match=r"holds no tensors under names, but objects of torch\.nn\.modules\.linear"
+        ConfigError, match=r"holds no named tensors, but objects of torch\.nn\.modules\.linear"
     ) as error:
         load_weights(tmp_path / "w.pth")
     assert torch.equal(load_weights(converted(str(error.value), tmp_path))["weight"], model.weight)
@@ -190,8 +190,8 @@ def test_other_content_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     np.savez(tmp_path / "w.npz", a=np.ones(2))
     for name, words in (
-        ("list.pth", "holds a list, and no tensors under names"),
-        ("empty.pth", r"holds no tensors under names; it has \['epoch'\]"),
+        ("list.pth", "holds a list, not named tensors"),
+        ("empty.pth", r"holds no named tensors; it has the keys \['epoch'\]"),
         ("w.npz", "was not written by PyTorch: it begins with b'PK"),
         (".", "is a folder; check `model.weights`"),
         ("missing.pth", "does not exist; check `model.weights`"),

@@ -52,8 +52,8 @@ def test_a_stopped_run_says_what_is_saved_as_its_last_word(
     assert Traces(run).saved() == [step], "it is true"
     words = capsys.readouterr().out.split()
     assert " ".join(words[words.index("stopped") :]) == (
-        f"stopped at step {step} of 50000 (SIGTERM); the run is saved up to this step in {run.path} "
-        "the same command continues it from here"
+        f"stopped at step {step} of 50000 (SIGTERM); this step is saved in {run.path} "
+        "start the same command again to continue"
     )
 
 

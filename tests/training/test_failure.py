@@ -17,7 +17,7 @@ from dist_train.distributed.failure_kind import kind_of
 from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_result
-from dist_train.training.failure import explained, note_failure, tell_torchrun
+from dist_train.training.failure import explained, tell_torchrun, write_failure
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder
@@ -43,9 +43,9 @@ def test_a_rank_of_an_earlier_attempt_leaves_the_result_of_a_later_one_alone(tre
     """One that has waited for a lost node, while the run was started again elsewhere."""
     run = RunDir(folder(tree))
     write_result(run, Result(attempt=2))
-    note_failure(run, "comm", "rank 1: lost", of_this_start=False, attempt=1)
+    write_failure(run, "comm", "rank 1: lost", of_this_start=False, attempt=1)
     assert read_result(run)["status"] == "running"
-    note_failure(run, "comm", "rank 1: lost", of_this_start=False, attempt=2)
+    write_failure(run, "comm", "rank 1: lost", of_this_start=False, attempt=2)
     assert read_result(run)["status"] == "failed"
 
 
@@ -53,7 +53,7 @@ def test_a_rank_of_an_earlier_attempt_leaves_the_result_of_a_later_one_alone(tre
     ("error", "kind", "words"),
     [
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "oom", "says: can't"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "oom", "`train.micro_batch` (6) is too"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), "oom", "out of memory with train.micro_batch=6"),
         (RuntimeError("x_cuda does not have a deterministic implementation, but"), "config", "`run.deterministic` (true)"),
     ],
 )  # fmt: skip
@@ -82,7 +82,7 @@ def test_too_little_memory_is_a_sentence_and_a_result(tree: dict[str, Any], caps
     assert run_ranks(1, _main_in_little_memory, changed(tree, train__micro_batch=6)) == [1]
     result = read_result(RunDir(folder(tree)))
     assert result["error"] == "oom"
-    assert "`train.micro_batch` (6) is too much for the memory: lower it" in result["message"]
+    assert "out of memory with train.micro_batch=6: lower it" in result["message"]
     printed = capsys.readouterr().out
     assert "Tried to allocate 2.00 GiB" in printed
     assert "Traceback" not in printed
@@ -96,8 +96,8 @@ def test_torchruns_own_report_ends_with_the_sentence(tree: dict[str, Any], tmp_p
     assert started.process.returncode == 1
     printed = (tmp_path / "log").read_text()
     ours, theirs = printed.split("Root Cause")
-    assert "error: the weights are not finite after step 1; lower `optim.lr`" in ours
-    assert "traceback : the weights are not finite after step 1; lower `optim.lr`" in theirs
+    assert "error: the weights are NaN or infinite after step 1; lower `optim.lr`" in ours
+    assert "traceback : the weights are NaN or infinite after step 1; lower `optim.lr`" in theirs
 
 
 def test_without_torchrun_nothing_is_told_to_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def setup_of(losses: list[float], skips: bool, step: int) -> Any:
 
 def test_a_step_that_is_not_finite_ends_the_run_with_what_to_do() -> None:
     with pytest.raises(
-        NonFiniteError, match=r"not finite in 1 of the steps 8 to 10 \(learning rate 0\.09.*lower `optim\.lr`"
+        NonFiniteError, match=r"NaN or infinite in 1 of the steps 8 to 10 \(learning rate 0\.09.*lower `optim\.lr`"
     ):
         finite_means(setup_of([1.0, math.nan, 3.0], skips=False, step=10))
 

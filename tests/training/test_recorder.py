@@ -43,7 +43,7 @@ def test_a_run_says_where_it_begins_and_what_comes_next(
     printed = capsys.readouterr().out
     head, tail = printed.split("step 2/10")
     for words in ("run: ", "a new run", "device: 2 x CPU", "test_vit at 32 px", "3 classes: class_a, class_b, class_c",
-                  "20 training images of each", "10 steps = 2 epochs"):  # fmt: skip
+                  "20 training images per", "10 steps = 2 epochs"):  # fmt: skip
         assert head.count(words) == 1, "rank 0 alone says it"
     assert "done: 10 of 10 steps; best top1" in tail
     assert tail.rstrip().splitlines()[-1] == f"      python -m dist_train.export {run}"
@@ -58,7 +58,7 @@ def test_a_resumed_run_says_how_many_steps_are_done_again(
     capsys.readouterr()
     train(tree, train__epochs=2)
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"run: {run}, continues at step 5 of 10; 2 steps are done again" in printed
+    assert f"run: {run}, continues at step 5 of 10; 2 steps are repeated" in printed
     assert [row["step"] for row in all_rows(run, "train")] == [2, 4, 5, 6, 8, 10]
 
 

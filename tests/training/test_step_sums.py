@@ -72,7 +72,7 @@ def test_further_scalars_are_means_over_good_steps_and_outlast_a_save() -> None:
 def test_names_of_scalars_must_stay() -> None:
     sums = StepSums(ALONE.device)
     sums.add(torch.tensor(1.0), torch.tensor(1.0), {"a": torch.tensor(1.0)})
-    with pytest.raises(ConfigError, match=r"returns \['b'\] beside the loss, and before it returned \['a'\]"):
+    with pytest.raises(ConfigError, match=r"returns the scalars \['b'\] and the loss, but before it returned \['a'\]"):
         sums.add(torch.tensor(1.0), torch.tensor(1.0), {"b": torch.tensor(1.0)})
 
 

@@ -213,7 +213,9 @@ def _in_little_memory(tree: dict[str, Any]) -> int:
 
 def test_too_little_memory_names_the_key(tree: dict[str, Any]) -> None:
     assert run_ranks(1, _in_little_memory, tree) == [1]
-    assert "`train.micro_batch` (12) is too much" in json.loads((folder(tree) / "result.json").read_text())["message"]
+    assert (
+        "out of memory with train.micro_batch=12" in json.loads((folder(tree) / "result.json").read_text())["message"]
+    )
 
 
 def _images() -> torch.Tensor:

@@ -34,7 +34,7 @@ def test_a_stopped_process_does_not_hold_the_others_for_ever(tree: dict[str, Any
         text = _outputs(ranks)[rank]
         assert "Timeout (0:00:04)!" in text, text
         assert 'loop.py", line' in text, "the stack shows where this rank waits"
-        assert f"rank {rank} lost another rank" in text
+        assert f"rank {rank} lost the connection to another rank" in text
     result = json.loads((folder(tree) / "result.json").read_text())
     assert (result["status"], result["error"]) == ("failed", "comm")
     os.kill(pids[1], signal.SIGKILL)  # SIGTERM would wait with it

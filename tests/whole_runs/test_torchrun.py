@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,35 @@ def test_ranks_do_not_outlive_a_killed_torchrun(long: dict[str, Any], tmp_path: 
     assert wait_for_end(started, 60) < 60
     assert traces.status() == "stopped"
     assert traces.reached() == traces.saved()[-1], "not a step was lost"
+
+
+PROGRAM = """
+import os
+import sys
+
+import dist_train as dt
+
+for name, root in (("first", []), ("bad", ["data.root=/nowhere"]), ("second", [])):
+    try:
+        result = dt.train(dt.load_config(sys.argv[1], [f"run.name={name}", *root]))
+        print(f"rank {os.environ['RANK']}: {name} {result.status} {result.step}", flush=True)
+    except dt.DataError:
+        print(f"rank {os.environ['RANK']}: {name} refused", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_trains_several_times(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(changed(tree, train__max_steps=3)))
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*command, tmp_path / "program.py", tmp_path / "run.yaml"],
+        capture_output=True, text=True, timeout=200, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = {line for line in done.stdout.splitlines() if line.startswith("rank ")}
+    ends = ("first done 3", "bad refused", "second done 3")
+    assert told >= {f"rank {rank}: {end}" for rank in range(2) for end in ends}
+    assert state_digest(folder(tree).with_name("first")) == state_digest(folder(tree).with_name("second"))

@@ -74,7 +74,7 @@ def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], caps
     digest, before = state_digest(run), _result(tree)
     capsys.readouterr()
     assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     assert {key: _result(tree)[key] for key in ("status", "best", "images_per_s")} == {
         key: before[key] for key in ("status", "best", "images_per_s")
     }
@@ -115,7 +115,7 @@ def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capsy
     train(changed(tree, data__root=str(moved)), train__epochs=2)  # another place is no change
     next((moved / "train" / "class_a").iterdir()).unlink()
     assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
-    assert "is not what the run began with: 1 file removed (train/class_a/" in capsys.readouterr().out
+    assert "has changed since the run started: 1 file removed (train/class_a/" in capsys.readouterr().out
 
 
 def test_a_run_folder_that_cannot_be_is_told(
@@ -131,7 +131,7 @@ def test_an_image_size_that_the_model_cannot_take_is_told_once(
     tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(changed(tree, data__image_size=33), 2) == [2, 2]
-    assert capsys.readouterr().out.count("error: `data.image_size` (33): test_vit cannot take images") == 1
+    assert capsys.readouterr().out.count("error: `data.image_size` (33): test_vit cannot process images") == 1
 
 
 def test_resume_must_needs_a_checkpoint(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,8 +238,8 @@ def test_a_disk_that_fails_is_told_in_a_sentence(
         (folder(tree) / name).mkdir(parents=True)
     assert _run(tree, world_size) == [1] * world_size
     output = capsys.readouterr().out
-    assert f"error: {folder(tree) / 'metrics.jsonl'}: Is a directory; what the run has saved is intact" in output
-    assert "the failure could not be noted: [Errno 21] Is a directory" in output
+    assert f"error: {folder(tree) / 'metrics.jsonl'}: Is a directory; the saved checkpoints are intact" in output
+    assert "cannot write the failure to result.json: [Errno 21] Is a directory" in output
     assert "Traceback" not in output
     assert not (folder(tree) / "run.lock").exists()
 

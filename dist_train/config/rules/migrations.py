@@ -44,7 +44,7 @@ BEFORE: dict[str, Any] = {
     "loss.objective_options": {},
     "model.head.init": "timm",
 }
-"""Keys that came after 0.1.0 and change the weights -> the value that the code before them behaved as."""
+"""Keys added after 0.1.0 that change the weights -> the value that matches the code without the key."""
 
 
 def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:

@@ -35,9 +35,9 @@ class RandAugmentConfig(Section):
 
 class TransformConfig(Section):
     name: OwnClass
-    """`package.module:Class`; called with an image uint8 [S, S, 3] and a `numpy.random.Generator`, it returns such an image."""
+    """`package.module:Class`: its instance maps an image, uint8 [S, S, 3], and a `numpy.random.Generator` to an image."""
     options: dict[str, Any] = {}
-    """Arguments of the class."""
+    """Keyword arguments of the class."""
 
 
 class AugmentConfig(Section):
@@ -57,7 +57,7 @@ class AugmentConfig(Section):
     randaugment: RandAugmentConfig | None = None
     """Off if not given; `{}` turns it on with the defaults."""
     transforms: tuple[TransformConfig, ...] = ()
-    """Transforms of your own for training images, on the CPU, after the others."""
+    """Your own transforms of training images, on the CPU, after the built-in ones."""
     erasing: Probability = 0.0
     """Probability that a random rectangle of an image is erased."""
     erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)

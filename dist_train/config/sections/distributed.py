@@ -12,4 +12,4 @@ class DistributedConfig(Section):
     timeout_s: PositiveInt = 600
     """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""
     unused_parameters: Literal["error", "allow"] = "error"
-    """What ranks do about parameters that take no part in a step's loss: stop, or look for them in each step (slower)."""
+    """Parameters without a gradient in a step: error stops the run; allow searches for them in each step (slower)."""

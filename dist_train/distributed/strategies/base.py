@@ -1,4 +1,4 @@
-"""A strategy: how one objective trains on the devices of all ranks. One file for each; training/setup.py chooses."""
+"""A strategy: how an objective trains on the devices of all ranks. Each has its own file; training/setup.py chooses."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from dist_train.config.schema import Config
 
 Scalars = dict[str, Tensor]
-"""What the module to train returns: ``"loss"``, and further scalars, float32 []."""
+"""What the training module returns: ``"loss"`` and other named scalars, float32 []."""
 
 
 class Strategy(ABC):
-    """What the training step needs to know of ranks and devices. The defaults are those of one device.
+    """What the training step needs to know about ranks and devices. The defaults are those for one device.
 
     Attributes:
-        devices: where this process computes.
+        devices: the devices on which this process computes.
     """
 
     def __init__(self, group: Dist) -> None:
         self.group, self.devices = group, [group.device]
 
     def refuse(self, cfg: "Config") -> None:  # noqa: B027 - most strategies can do everything
-        """Raise ConfigError if the config asks for what this strategy cannot do."""
+        """Raise ConfigError if the config uses an option that this strategy does not support."""
 
     @abstractmethod
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
@@ -40,14 +40,14 @@ class Strategy(ABC):
         """
 
     def settle(self, wrapped: nn.Module, images: Tensor, targets: Tensor) -> None:  # noqa: B027 - only DDP needs it
-        """Run the passes that must precede the first step. Only gradients and what the module itself changes remain.
+        """Run the passes that this strategy needs before the first step. The caller restores buffers and gradients.
 
         Args:
-            images, targets: zeros, as training has them.
+            images, targets: zeros with the shapes and dtypes of training.
         """
 
     def unused(self, wrapped: nn.Module) -> list[str]:
-        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name."""
+        """Return the names of the parameters that got no gradient in the last backward pass, if other ranks wait for it."""
         return []
 
     def accumulate(self, wrapped: nn.Module) -> AbstractContextManager[None]:
@@ -55,18 +55,18 @@ class Strategy(ABC):
         return nullcontext()
 
     def clip(self, grads: list[Tensor], limit: float) -> Tensor:
-        """Scale ``grads`` so that their total norm is at most ``limit``; return the norm before, on the device."""
-        # The bits of `torch.nn.utils.clip_grad_norm_`, without its sorting of tensors by device and type, which takes
-        # 1.9 to 2.1 % of a step of 6 ms (benchmarks/results/shortcuts.md).
+        """Scale ``grads`` so that their total norm is at most ``limit``. Return the norm before, float32 [] on the device."""
+        # Bit-identical to `torch.nn.utils.clip_grad_norm_`, but without sorting the tensors by device and dtype, which
+        # takes 1.9 to 2.1 % of a step of 6 ms (benchmarks/results/shortcuts.md).
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         if limit < math.inf:
             torch._foreach_mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
     def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the whole state of a model or an optimizer. Every rank must call this."""
+        """Return the whole state of a model or an optimizer. Every rank must call it."""
         return part.state_dict()
 
     def load_state_dict(self, part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Load what ``state_dict`` returned, in place. Every rank must call this."""
+        """Load what ``state_dict`` returned, in place. Every rank must call it."""
         part.load_state_dict(state)

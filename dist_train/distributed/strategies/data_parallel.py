@@ -1,4 +1,4 @@
-"""One process on several GPUs: each computes the loss of its part of the batch, with a replica of the module."""
+"""One process on several GPUs: each GPU computes the loss of its part of the batch with a replica of the module."""
 
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ SAMPLES = "samples in this part"
 
 
 class DataParallel(Strategy):
-    """torch's DataParallel, with the mean over samples where parts differ in size."""
+    """torch's DataParallel, but with the mean over samples, since the parts of a batch may differ in size."""
 
     def __init__(self, group: Dist) -> None:
         super().__init__(group)
@@ -26,7 +26,7 @@ class DataParallel(Strategy):
     def refuse(self, cfg: "Config") -> None:
         reasons = {
             "`model.sync_bn` (true)": (cfg.model.sync_bn, "start with torchrun, or set it to false"),
-            # Every replica would compute with the first one's weights.
+            # Every replica would compute with the weights of the first.
             "`model.compile` (true)": (cfg.model.compile, "start with torchrun, or set it to false"),
             "`train.precision` (fp16)": (cfg.train.precision == "fp16", "use amp_fp16"),
             # A ratio over the whole batch is not the mean of the ratios of its parts.
@@ -44,7 +44,7 @@ class DataParallel(Strategy):
 
 
 class Part(nn.Module):
-    """Returns vectors [1], which DataParallel joins, and the number of samples."""
+    """Returns each scalar as a vector [1], which DataParallel can concatenate, and the number of samples."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -61,10 +61,10 @@ class _MeanOverParts(nn.DataParallel[nn.Module]):
 
 
 def mean_over_parts(joined: Scalars) -> Scalars:
-    """Return the mean over samples of what parts of a batch gave.
+    """Return the mean over all samples of a batch that was split into P parts.
 
     Args:
-        joined: vectors [P] of the P parts' means, and their numbers of samples.
+        joined: vectors [P]: the mean over each part, by name, and the number of samples of each part.
     """
     samples = joined.pop(SAMPLES)
     share = samples / samples.sum()

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dist_train.distributed.strategies.base import Strategy
 
-# The option got a new name in torch 2.14, and the old one warns.
+# torch 2.14 renamed this option; the old name warns.
 _NO_BUFFER_SYNC: dict[str, Any] = {
     "forward_sync_buffers"
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -21,15 +21,15 @@ _WITHOUT_GRADIENT = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
 
 
 class Ddp(Strategy):
-    """Averages the gradients of all ranks at the last micro-batch of a step.
+    """Averages the gradients over all ranks at the last micro-batch of a step.
 
-    Buffers are not broadcast at every step, since only those of rank 0 are used: ``Dist.broadcast_buffers`` shares them
-    where they matter.
+    Buffers are not broadcast at every step: ``Dist.broadcast_buffers`` does that before an evaluation and a save, where
+    the buffers of rank 0 must be the same on all ranks.
     """
 
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
-        """Give every rank the weights and buffers of rank 0, and return the module to train through."""
-        self.group.broadcast_buffers(module)  # DDP itself leaves them alone if it may not broadcast them at every step
+        """Broadcast the weights and buffers of rank 0, and return the module to train through."""
+        self.group.broadcast_buffers(module)  # with the option above, DDP broadcasts only parameters here
         device = self.group.device
         return DistributedDataParallel(
             module,
@@ -40,10 +40,10 @@ class Ddp(Strategy):
         )
 
     def settle(self, wrapped: nn.Module, images: Tensor, targets: Tensor) -> None:
-        """Let DDP rebuild its gradient buckets now, not after the first step.
+        """Make DDP rebuild its gradient buckets now instead of after the first step.
 
-        DDP reorders its buckets after the first backward pass of a process. That changes the order in which gradients
-        are summed: above two ranks a resumed run would differ from an undisturbed one in the last bit.
+        DDP reorders its buckets after the first backward pass of a process, which changes the order in which gradients
+        are summed. With more than two ranks, a resumed run would then differ from an uninterrupted run in the last bit.
         """
         for _ in range(2):  # the rebuild happens in the forward pass after the first backward pass
             wrapped(images, targets)["loss"].backward()
@@ -51,10 +51,10 @@ class Ddp(Strategy):
                 return
 
     def unused(self, wrapped: nn.Module) -> list[str]:
-        """Return the parameters without a gradient that the last backward pass left other ranks waiting for, by name.
+        """Return the names of the parameters that got no gradient in the last backward pass, so that other ranks wait.
 
-        torch itself says so in the next forward pass. Until then the step would be taken, and perhaps saved, with
-        gradients that ranks have not exchanged.
+        torch itself raises an error only in the next forward pass. Before that, the step would update the weights, and
+        perhaps save them, with gradients that were not averaged over ranks.
         """
         ddp = cast(DistributedDataParallel, wrapped)
         try:

@@ -1,4 +1,4 @@
-"""Losses with one yes-or-no decision for each class: logits [B, K], targets float [B, K], or class labels int64 [B]."""
+"""Losses with one binary decision per class: logits [B, K], targets float [B, K], or class labels int64 [B]."""
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,17 @@ from dist_train.learning.loss_functions.targets import power, soft_labels, weigh
 
 
 def bce(logits_BK: Tensor, targets: Tensor, *, label_smoothing: float, class_weights: Tensor | None) -> Tensor:
-    """Return the binary cross-entropy, the mean over samples and classes."""
+    """Return the binary cross-entropy, a scalar: the mean over samples and classes."""
     return binary_focal(logits_BK, targets, gamma=0.0, label_smoothing=label_smoothing, class_weights=class_weights)
 
 
 def binary_focal(
     logits_BK: Tensor, targets: Tensor, *, gamma: float, label_smoothing: float, class_weights: Tensor | None
 ) -> Tensor:
-    """Return the binary cross-entropy, each decision counted by (1 - p of what is right) ** gamma."""
+    """Return the binary focal loss (Lin et al., 2017), a scalar: each decision is weighted by (1 - p) ** gamma.
+
+    p is the predicted probability of the correct answer.
+    """
     y = soft_labels(logits_BK, targets, label_smoothing)
     loss_BK = F.binary_cross_entropy_with_logits(logits_BK, y, reduction="none")
     if gamma:
@@ -26,10 +29,10 @@ def binary_focal(
 
 
 def soft_f1(logits_BK: Tensor, targets: Tensor, *, group: Dist) -> Tensor:
-    """Return one minus the mean over classes of F1, with probabilities for counts, over the batch of all ranks.
+    """Return 1 - F1, a scalar: F1 is computed from probabilities instead of counts, and averaged over classes.
 
-    The counts of all ranks go into every rank's value; the gradient of this rank's share is taken ``world_size``
-    fold, for DDP divides by that.
+    Every rank computes the value for the images of all ranks. The gradient of this rank's part is multiplied by
+    ``world_size``, because DDP divides by it.
     """
     p = logits_BK.sigmoid() if targets.is_floating_point() else logits_BK.softmax(1)
     y = soft_labels(logits_BK, targets, 0.0)

@@ -1,4 +1,4 @@
-"""Losses of numbers: outputs and targets float [B, T], the mean over all of them."""
+"""Losses for regression: outputs and targets float [B, T]; the result is the mean over all B * T numbers, a scalar."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,5 +17,5 @@ def l1(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def huber(outputs: Tensor, targets: Tensor, *, delta: float) -> Tensor:
-    """Return Huber's loss: squares up to ``delta``, absolute values beyond."""
+    """Return the Huber loss: quadratic for errors up to ``delta``, linear above."""
     return F.huber_loss(outputs, same_shape("huber", outputs, targets), delta=delta)

@@ -1,4 +1,4 @@
-"""Targets as float tensors of the outputs' shape, which most losses compute with."""
+"""Helpers of the losses: targets as float tensors of the outputs' shape, class weights, powers."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,7 +7,7 @@ from dist_train.errors import ConfigError
 
 
 def soft_labels(logits_BK: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """Return targets as float [B, K]: class labels become one-hot and smoothed, others are taken as they are."""
+    """Return targets as float [B, K]: class labels become one-hot with label smoothing, others stay unchanged."""
     if targets.is_floating_point():
         return same_shape("", logits_BK, targets)
     classes = logits_BK.shape[1]
@@ -15,26 +15,26 @@ def soft_labels(logits_BK: Tensor, targets: Tensor, smoothing: float) -> Tensor:
 
 
 def same_shape(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return ``targets`` as float.
+    """Return ``targets`` with the dtype of ``outputs``.
 
     Args:
-        name: of the loss, for messages.
+        name: the name of the loss, for messages.
 
     Raises:
-        ConfigError: they are class labels, or of another shape; torch would stretch them to fit.
+        ConfigError: targets are class labels, or have another shape than outputs, which torch would broadcast.
     """
     if not targets.is_floating_point() or targets.shape != outputs.shape:
         kind = "class labels" if not targets.is_floating_point() else f"targets of shape {tuple(targets.shape)}"
         raise ConfigError(
-            f"`loss.name` ({name}) needs a number for each output, {tuple(outputs.shape)}, and the data gives {kind}; "
+            f"`loss.name` ({name}) needs one number for each output, {tuple(outputs.shape)}, but the data has {kind}; "
             "use cross_entropy for classes, or a data set with targets"
         )
     return targets.to(outputs.dtype)
 
 
 def power(wrong_BK: Tensor, gamma: float) -> Tensor:
-    """Return ``wrong_BK ** gamma``, the factor of the focal losses."""
-    # Below gamma 1 the slope of the power at 0 is infinite.
+    """Return ``wrong_BK ** gamma``, the weight in the focal losses."""
+    # For gamma < 1 the gradient of the power at 0 is infinite.
     return wrong_BK.clamp_min(1e-8) ** gamma
 
 

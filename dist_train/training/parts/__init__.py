@@ -1,1 +1,1 @@
-"""What a run is built from: objects given in code, the state at step 0, a trial of the model."""
+"""The parts of a run: objects given in code, the state at step 0, and trial passes through the model."""

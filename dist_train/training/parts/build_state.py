@@ -43,7 +43,7 @@ def build_state(
         synchronise(objective, group)
     own = OwnParts(objective, model)
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
-    if cfg.model.compile:  # after the EMA's copy: what is compiled cannot be copied
+    if cfg.model.compile:  # after the EMA has copied the model: a compiled module cannot be copied
         model.compile()
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
@@ -68,22 +68,22 @@ def _objective(
 
 
 def refuse(cfg: Config, given: Given) -> None:
-    """Raise ConfigError for what does not go together, on any strategy."""
+    """Raise ConfigError for options that do not work together, whatever the strategy."""
     own = given.objective is not None or cfg.loss.objective is not None
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
         other = "`loss.objective`" if own else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
     if own and given.loss is not None:
         raise ConfigError(
-            "both a loss and an objective are given, and an objective computes its own loss; leave one out"
+            "both a loss and an objective are given, but an objective computes its own loss; remove one of them"
         )
 
 
 def train_everything(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
-    """Unfreeze: from here on the optimizer holds every parameter, with the moments that it had so far.
+    """Unfreeze the model, and build an optimizer over every parameter that keeps the moments it has.
 
     Returns:
-        The new module to train through: DDP knows only the parameters that train when it wraps.
+        The new module to train through: DDP reduces only the parameters that required a gradient when it wrapped them.
     """
     unfreeze(network.module, network.frozen)
     wrapped = _wrapped(cfg, plan, network, outputs, state)
@@ -109,12 +109,12 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
 
 
 def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, module: TrainingPass) -> bool:
-    """Try a step of at most two images. Return whether every parameter that trains takes part in the loss.
+    """Try a step with at most two images. Return whether the loss depends on every trainable parameter.
 
-    An objective of one's own may leave some out, such as the head, without `distributed.unused_parameters`.
+    A user's objective may leave parameters unused, such as the head, even if `distributed.unused_parameters` is error.
 
     Raises:
-        ConfigError: the step fails, or leaves out what it may not.
+        ConfigError: the step fails, or leaves parameters unused that must not be.
     """
     group = state.strategy.group
     refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device))

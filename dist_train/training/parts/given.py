@@ -1,4 +1,4 @@
-"""Objects given in code, in place of what the config names."""
+"""Objects passed from Python code, which replace those that the config names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ from dist_train.model.backbones import GivenModel
 
 @dataclass(frozen=True)
 class Given:
-    """Objects given in code, in place of what the config names; None means what the config names.
+    """Objects passed from Python code. None means: use the object that the config names.
 
     Attributes:
-        model: a module that maps images [B, 3, S, S] to outputs [B, K], or a callable that makes one, called with K.
-        data: training and validation set, map-style, as docs/data.md describes them for `package.module:callable`.
-        loss: takes outputs, float32 [B, K], and targets; returns a scalar, the mean over the batch.
-        objective: a class, or another callable, that makes an objective around the model (learning/objective.py).
-        loggers: more places where rows go.
+        model: a module that maps images float32 [B, 3, S, S] to outputs [B, K], or a callable that takes K and returns
+            such a module.
+        data: the training and the validation set, map-style, as docs/data.md describes for `package.module:callable`.
+        loss: takes outputs float32 [B, K] and targets; returns a scalar, the mean over the batch.
+        objective: a class or callable that takes the model and returns an objective (learning/objective.py).
+        loggers: additional loggers.
     """
 
     model: GivenModel | None = None
@@ -29,7 +30,10 @@ class Given:
     loggers: tuple[Any, ...] = ()
 
     def names(self) -> dict[str, str]:
-        """What a resume compares: of each object that changes the weights, where its class or function is defined."""
+        """Return where the class or function of each object is defined. A resume compares these names.
+
+        Loggers are left out, since they do not change the weights.
+        """
         objects = {
             "model": (self.model,),
             "data": self.data or (),
@@ -44,7 +48,7 @@ class Given:
 
 
 def qualified_name(value: object) -> str:
-    """`module:qualname` of a class or function, or of the class of any other object.
+    """Return `module:qualname` of a class or function; for any other object, that of its class.
 
     >>> qualified_name(dict) == qualified_name({}) == "builtins:dict"
     True

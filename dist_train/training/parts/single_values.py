@@ -1,4 +1,4 @@
-"""BatchNorm needs two values per channel: one image per rank is too little where the map has shrunk to 1 x 1."""
+"""BatchNorm needs at least two values per channel: one image per rank is not enough if the feature map is 1 x 1."""
 
 from functools import partial
 
@@ -14,13 +14,14 @@ from dist_train.training.parts.unused import plain_name
 
 
 def refuse_single_values(cfg: Config, plan: Plan, module: nn.Module, images: Tensor, targets: Tensor) -> None:
-    """Check that no BatchNorm of ``module``, a ``TrainingPass`` in training mode, gets one value per channel.
+    """Check that every BatchNorm gets more than one value per channel.
 
     Args:
-        images, targets: of ``TRIED`` images, from which the numbers for a micro-batch follow.
+        module: a ``TrainingPass`` in training mode.
+        images, targets: a batch of ``TRIED`` images.
 
     Raises:
-        ConfigError: one does.
+        ConfigError: a BatchNorm would get only one value per channel.
     """
     together = plan.micro_batch * (plan.world_size if cfg.model.sync_bn else 1)
     if together > 1:
@@ -31,14 +32,14 @@ def refuse_single_values(cfg: Config, plan: Plan, module: nn.Module, images: Ten
         sync = " or set model.sync_bn=true," if plan.world_size > 1 else ""
         raise ConfigError(
             f"`train.micro_batch` ({plan.micro_batch}): the BatchNorm {layer} would get one value per channel, since its "
-            f"map is 1 x 1 and each rank has one image at a time; use 2 or more (`train.global_batch` is "
+            f"feature map is 1 x 1 and each rank has one image at a time; use 2 or more (`train.global_batch` is "
             f"{plan.global_batch} on {plan.world_size} rank(s)),{sync} or a larger `data.image_size`"
         )
 
 
 @torch.no_grad()
 def _values_per_channel(cfg: Config, module: nn.Module, images: Tensor, targets: Tensor) -> dict[str, int]:
-    """Return the number of values per channel, N x H x W, that each BatchNorm normalises by its batch, in a pass."""
+    """Return the number of values per channel, B x H x W, that each BatchNorm gets, by its name."""
     found: dict[str, int] = {}
 
     def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

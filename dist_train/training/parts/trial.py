@@ -1,4 +1,4 @@
-"""Trial passes on blank images, before the first step: they find errors early and leave everything as it was."""
+"""Trial passes on blank images before the first step. They find errors early and change nothing."""
 
 import traceback
 from collections.abc import Iterable, Iterator
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from dist_train.config.schema import Config
 
 TRIED = 2
-"""Images of a trial: BatchNorm over maps of 1 x 1 cannot do with one."""
+"""The number of images in a trial: BatchNorm over maps of 1 x 1 needs at least two."""
 
 
 def blank_batch(
     cfg: "Config", network: Network, outputs: int, size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Return zeros as a micro-batch of training has them.
+    """Return a micro-batch of zeros with the shapes, dtypes and memory layout of training.
 
     Args:
-        outputs: K, the columns of the model's output.
+        outputs: K, the number of columns of the model's output.
         size: B, the number of images.
 
     Returns:
         Images float32 [B, 3, S, S], targets int64 [B] for class labels, else float32 [B, K].
     """
     images = torch.zeros((size, 3, network.image_size, network.image_size), device=device)
-    if cfg.model.channels_last:  # another layout would be compiled, and its convolutions tried, for this alone
+    if cfg.model.channels_last:  # else torch would compile and tune convolutions for a layout that is used only here
         images = images.contiguous(memory_format=torch.channels_last)
     if cfg.data.task == "classification" and not cfg.augment.mixup and not cfg.augment.cutmix:
         return images, torch.zeros(size, dtype=torch.int64, device=device)
@@ -46,7 +46,10 @@ def blank_batch(
 
 @contextmanager
 def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Tensor] = ()) -> Iterator[None]:
-    """Undo what passes through ``module`` change: buffers, gradients, random generators, and ``changing``."""
+    """Restore, after the block, what passes through ``module`` change: buffers, random generators and ``changing``.
+
+    Gradients are set to None.
+    """
     tensors = [*module.buffers(), *changing]
     before = [tensor.clone() for tensor in tensors]
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -60,9 +63,9 @@ def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Te
 
 @contextmanager
 def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iterable[Tensor] = ()) -> Iterator[None]:
-    """Passes of few images: eager, by cuDNN's first algorithm, and everything left as found."""
+    """Run a block of passes with few images: without compiler, without cuDNN tuning, and with all state restored."""
     flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
-    # A compiler would take the second batch size that it sees for one of many.
+    # torch.compile would take a second batch size as a sign that the batch size varies, and compile for that.
     eager = torch.compiler.set_stance("force_eager")
     with torch.backends.cudnn.flags(**flags), eager, left_as_found(module, device, changing):
         yield
@@ -70,13 +73,13 @@ def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iter
 
 @torch.no_grad()
 def try_model(cfg: "Config", network: Network, device: torch.device, outputs: int, given: bool = False) -> None:
-    """Run blank images through the model, as in training and as in evaluation.
+    """Run blank images through the model, in training mode and in eval mode.
 
     Args:
-        given: the model is given in code, not `model.name`.
+        given: the model was passed from Python code, so `model.name` does not name it.
 
     Raises:
-        ConfigError: it cannot take images of this size, or its output has another shape than the data needs.
+        ConfigError: the model cannot process images of this size, or its output does not have the shape [B, outputs].
     """
     module, size = network.module, network.image_size
     name = "the model given" if given else f"`model.name` ({cfg.model.name})"
@@ -95,12 +98,12 @@ def try_model(cfg: "Config", network: Network, device: torch.device, outputs: in
         if given or is_own(cfg.model.name):
             raise ConfigError(f"{name} fails in {mode} mode on images {list(images.shape)}: {said(error)}") from error
         raise ConfigError(
-            f"`data.image_size` ({size}): {cfg.model.name} cannot take images of {size} x {size} px: {said(error)}; "
-            "choose another size, or leave it out for the model's own"
+            f"`data.image_size` ({size}): {cfg.model.name} cannot process images of {size} x {size} px: {said(error)}; "
+            "choose another size, or remove the key to use the model's own size"
         ) from error
     if not isinstance(found, Tensor) or found.shape != (1, outputs):
         kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise ConfigError(f"{name} returns {kind} for one image in eval mode, and the data needs [1, {outputs}]")
+        raise ConfigError(f"{name} returns {kind} for one image in eval mode, but the data needs [1, {outputs}]")
 
 
 def try_training(
@@ -109,14 +112,14 @@ def try_training(
     """Run a forward and a backward pass.
 
     Args:
-        module: in training mode.
-        changing: tensors besides buffers that a pass changes.
+        module: the module to train through, in training mode.
+        changing: tensors other than buffers that a pass changes.
 
     Returns:
-        The names of the parameters that train and got no gradient.
+        The names of the trainable parameters without a gradient.
 
     Raises:
-        ConfigError: a pass fails, or an objective returns something else than named scalars.
+        ConfigError: a pass fails, or an objective does not return named scalars.
     """
     supervised = isinstance(module.objective, Supervised)
     try:
@@ -137,7 +140,7 @@ def try_training(
 
 
 def is_of_user_code(error: Exception) -> bool:
-    """Whether an error of a pass is due to what computes, not to the machine or to other ranks."""
+    """Return whether the model or objective caused an error, not the machine or another rank."""
     if isinstance(error, torch.OutOfMemoryError) or "deterministic" in str(error) or "allocate memory" in str(error):
         return False
     return kind_of(error) == "other" and not isinstance(error, DistTrainError)

@@ -1,4 +1,4 @@
-"""Parameters that take no part in the loss: DDP would wait for their gradients (`distributed.unused_parameters`)."""
+"""Parameters on which the loss does not depend: DDP would wait for their gradients (`distributed.unused_parameters`)."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from dist_train.errors import ConfigError
 SHOWN = 5
 
 PREFIXES = ("objective.", "model.", "module.")
-"""What a ``TrainingPass`` puts in front of a model's names; the last in pure fp16."""
+"""The prefixes that a ``TrainingPass`` adds to a model's names; the last one only with ``train.precision=fp16``."""
 
 WAYS_OUT = (
-    "freeze them by `model.freeze`, remove them from the model, or set `distributed.unused_parameters=allow`, with which "
-    "ranks look for them in each step"
+    "freeze them with `model.freeze`, remove them from the model, or set `distributed.unused_parameters=allow`, which "
+    "makes ranks search for them in each step"
 )
 
 
@@ -32,7 +32,7 @@ def unused_always(names: Sequence[str]) -> ConfigError:
 
 
 def unused_in_a_step(names: Sequence[str], rank: int) -> ConfigError:
-    """Return the error for parameters that took part in the trial pass, and not in this step: at random, or by the data."""
+    """Return the error for parameters that were used in the trial pass but not in this step."""
     error = ConfigError(
         f"{_listed(names)} no part in the loss of this step on rank {rank}, though in earlier ones (LayerDrop, a branch "
         f"that depends on the data), and the other ranks wait for their gradients; {WAYS_OUT}"
@@ -42,7 +42,7 @@ def unused_in_a_step(names: Sequence[str], rank: int) -> ConfigError:
 
 
 def note_of_unused(names: Sequence[str]) -> str:
-    """Return what one process says, which can train such a model."""
+    """Return the note for a run of one process, which can train such a model."""
     return f"{_listed(names)} no part in the loss and will not train; on several ranks that is an error: {WAYS_OUT}"
 
 

@@ -1,1 +1,1 @@
-"""What a run says of itself: start and end, speed, time spent waiting for data."""
+"""What a run reports about itself: start and end, speed, time spent waiting for data."""

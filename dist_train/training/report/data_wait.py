@@ -1,18 +1,18 @@
-"""How long training waits for data, and what to do about it."""
+"""Measure how long training waits for data, and advise what to change."""
 
 from dist_train.config.schema import Config
 from dist_train.data.workers import loader_processes
 from dist_train.system.cores import cores_per_rank
 
 TOO_MUCH = 0.05
-"""Share of the time that a run may wait for data before something is said."""
+"""If a run waits for data for more than this share of the time, it prints advice."""
 
 STEPS = 10
-"""Steps after the first row before anything is said: the first row holds the start of the loader processes."""
+"""Steps to measure before any advice. The first row does not count: it includes the start of the loader processes."""
 
 
 class DataWait:
-    """Adds up the time waited, from the second row of an attempt on."""
+    """Adds up the waiting time of an attempt, from its second row."""
 
     def __init__(self) -> None:
         self._rows = self._steps = 0
@@ -21,14 +21,18 @@ class DataWait:
 
     @property
     def share(self) -> float | None:
-        """Of the time since the first row; None before anything can be said."""
+        """Return the share of time spent waiting since the first row; None until enough steps are measured."""
         return self._waited / self._elapsed if self._steps >= STEPS else None
 
     def add(self, waited: float, elapsed: float, steps: int, cfg: Config) -> bool:
-        """Take in a row: seconds waited, by the rank that waited longest, and seconds that its steps took.
+        """Add a row.
+
+        Args:
+            waited: seconds that the slowest rank waited for data.
+            elapsed: seconds that the ``steps`` took.
 
         Returns:
-            Whether ``advice`` is new: it is given once.
+            Whether there is new ``advice``; it is given once.
         """
         self._rows += 1
         if self._rows == 1:
@@ -41,20 +45,20 @@ class DataWait:
 
 
 def advice(cfg: Config, share: float, cores: int) -> str:
-    """What to change, the most promising first."""
+    """Return what to change, the most effective first."""
     ways = []
     workers = loader_processes(cfg.data)
     if workers < cores:
-        ways.append(f"set data.workers={cores}, which is how many cores a rank has here")
+        ways.append(f"set data.workers={cores}, the number of CPU cores per rank")
     if not cfg.augment.device:
-        ways.append("set augment.device=true, which leaves the loader next to nothing to do")
+        ways.append("set augment.device=true, which moves most of the loader's work to the GPU")
     if workers >= cores:
         ways.append(
-            f"give each rank more CPU cores than these {cores} (--cpus-per-gpu of `dist-train slurm`) and as many workers"
+            f"give each rank more than {cores} CPU cores (--cpus-per-gpu of `dist-train slurm`) and as many data.workers"
         )
     if cfg.augment.randaugment is not None and cfg.augment.randaugment.interpolation == "bilinear":
-        ways.append("set augment.randaugment.interpolation=nearest, which is another recipe at about half the cost")
-    ways.append("store the images as JPEG no larger than training needs")
+        ways.append("set augment.randaugment.interpolation=nearest, about half the cost (but this changes the results)")
+    ways.append("store the images as JPEG files no larger than training needs")
     if workers:
-        ways.append(f"raise data.prefetch (now {cfg.data.prefetch}) if the disk stalls now and then")
-    return f"{share:.0%} of the time is spent on waiting for data (data.workers is {workers}): {'; or '.join(ways)}"
+        ways.append(f"raise data.prefetch (now {cfg.data.prefetch}) if the disk pauses from time to time")
+    return f"training waits for data {share:.0%} of the time (data.workers={workers}): {'; or '.join(ways)}"

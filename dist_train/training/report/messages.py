@@ -1,4 +1,4 @@
-"""What a person reads when an attempt begins, ends or stops: pure functions, lines of at most ``WIDTH`` columns."""
+"""The messages when an attempt starts, ends or stops: pure functions, lines of at most ``WIDTH`` columns."""
 
 import shlex
 import textwrap
@@ -16,17 +16,17 @@ from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 WIDTH = COLUMNS - len(CLOCK)
 MOST_NAMES = 10
-"""Classes that are all named; of more the first few are."""
+"""Up to this many classes are all named; of more, only the first ``SHOWN_OF_MANY``."""
 SHOWN_OF_MANY = 5
 
 
 def device_line(device: str, hosts: Sequence[str], per_rank: int = 1) -> str:
-    """Return where a run computes.
+    """Return the line that names the devices of a run.
 
     Args:
-        device: the name of rank 0's.
+        device: the name of rank 0's device.
         hosts: the host name of each rank.
-        per_rank: devices of each rank.
+        per_rank: the number of devices per rank.
     """
     ranks = Counter(hosts)
     where = f" on {len(ranks)} hosts" if len(ranks) > 1 else ""
@@ -34,7 +34,7 @@ def device_line(device: str, hosts: Sequence[str], per_rank: int = 1) -> str:
 
 
 def data_lines(index: DataIndex) -> list[str]:
-    """Return how many images there are, the names of the outputs, and how evenly the classes are filled."""
+    """Return lines with the number of images, the names of the outputs, and the smallest and the largest class."""
     kind = {"classification": "classes", "multilabel": "labels", "regression": "targets"}[index.task]
     names = [printable(name) for name in index.classes]
     few = names if len(names) <= MOST_NAMES else [*names[:SHOWN_OF_MANY], "..."]
@@ -51,33 +51,35 @@ def data_lines(index: DataIndex) -> list[str]:
         return lines
     counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else labels.sum(0).astype(np.int64)
     least, most = int(counts.argmin()), int(counts.argmax())
-    each = f"training images of each of the {kind}"
+    each = f"training images per {'class' if index.task == 'classification' else 'label'}"
     if counts[least] == counts[most]:
         return [*lines, f"{counts[least]:,} {each}"]
     return [*lines, f"{each}: {counts[least]:,} ({names[least]}) to {counts[most]:,} ({names[most]})"]
 
 
 def run_line(run: Path, plan: Plan, step: int, reached: int) -> str:
-    """Return where the results go, and where the run continues.
+    """Return the line that names the run folder and the step at which the run continues.
 
     Args:
-        step: the checkpoint's; 0 without one.
-        reached: the last step that an earlier attempt did; 0 for a new run.
+        step: the step of the checkpoint; 0 without one.
+        reached: the last step of the earlier attempts; 0 for a new run.
     """
     if not step and not reached:
         return f"run: {run}, a new run"
-    where = f"continues at step {step} of {plan.total_steps}" if step else "has no checkpoint and begins again"
-    again = f"; {reached - step} steps are done again" if reached > step else ""
+    where = (
+        f"continues at step {step} of {plan.total_steps}" if step else "has no checkpoint, so it starts again at step 0"
+    )
+    again = f"; {reached - step} steps are repeated" if reached > step else ""
     return f"run: {run}, {where}{again}"
 
 
 def beginning(run: str, device: str, model: str, index: DataIndex, plan: Plan) -> str:
-    """Return the head of an attempt's log."""
+    """Return the first lines of an attempt's log."""
     return _wrapped([run, device, model, *data_lines(index), *plan.describe().splitlines()])
 
 
 def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
-    """Return how a run ended, where its weights are, and what to do with them."""
+    """Return how a run ended, where its weights are, and the commands that use them."""
     ended = f"done: {result.step} of {result.total_steps} steps"
     if early:
         ended = f"done early, at step {result.step} of {result.total_steps}: `{metric}` no longer improves"
@@ -96,13 +98,13 @@ def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
 
 
 def stopped(run: RunDir, result: Result, reason: str) -> str:
-    """Return that nothing is lost, and how to continue."""
-    saved = f"stopped at step {result.step} of {result.total_steps} ({reason}); the run is saved up to this step in {run.path}"
-    return _wrapped([saved, "the same command continues it from here"])
+    """Return where a stopped run was saved, and how to continue it."""
+    saved = f"stopped at step {result.step} of {result.total_steps} ({reason}); this step is saved in {run.path}"
+    return _wrapped([saved, "start the same command again to continue"])
 
 
 def printable(name: str) -> str:
-    """Return a name from the file system as a terminal can show it: without control characters and broken bytes."""
+    """Return ``name`` with "?" for each control character and each byte that is not valid UTF-8."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 

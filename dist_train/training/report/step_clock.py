@@ -1,4 +1,4 @@
-"""How long steps take, without the evaluations and saves between them."""
+"""Measure how long steps take, without the evaluations and saves between them."""
 
 import time
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lap:
-    """The ``steps`` since the last row: seconds that they took, and of these the seconds spent on waiting for data."""
+    """The number of steps since the last row, the seconds that they took, and how many of these they waited for data."""
 
     steps: int
     elapsed_s: float
@@ -14,7 +14,7 @@ class Lap:
 
 
 class StepClock:
-    """Runs from ``step`` on."""
+    """Measures the steps after ``step``."""
 
     def __init__(self, step: int) -> None:
         self._first = self._lap_step = step
@@ -22,15 +22,15 @@ class StepClock:
         self._lap_waited = self._paused = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Leave out time that was just spent on something other than steps."""
+        """Exclude ``seconds`` that were just spent on something other than steps."""
         self._lap_began += seconds
         self._paused += seconds
 
     def lap(self, step: int, waited_s: float) -> Lap:
-        """Return what came since the last lap, and begin a new one.
+        """Return the time since the last lap, and start a new one.
 
         Args:
-            waited_s: seconds spent on waiting for data since the clock started.
+            waited_s: seconds spent waiting for data since the clock started.
         """
         now = time.monotonic()
         lap = Lap(step - self._lap_step, now - self._lap_began, waited_s - self._lap_waited)
@@ -38,9 +38,9 @@ class StepClock:
         return lap
 
     def wall_s(self) -> float:
-        """Return the seconds since the clock started, all of them."""
+        """Return all seconds since the clock started, pauses included."""
         return time.monotonic() - self._began
 
     def steps_per_s(self, step: int) -> float | None:
-        """Return the mean speed up to ``step``; None before the first."""
+        """Return the mean speed up to ``step``, pauses excluded; None before the first step."""
         return (step - self._first) / (self.wall_s() - self._paused) if step > self._first else None

@@ -74,7 +74,7 @@ def test_a_new_rule_only_warns_where_a_run_goes_on(tree: dict[str, Any], capsys:
     assert run_ranks(1, _train_as_before_the_rules, changed(tree, train__epochs=1)) == [0]
     capsys.readouterr()
     train(tree)
-    assert capsys.readouterr().out.count("(a rule since version 0.2.0); the run began before this rule") == 1
+    assert capsys.readouterr().out.count("(a rule since version 0.2.0); the run started before this rule") == 1
     assert (folder(tree) / "last.safetensors").exists()
 
 

@@ -70,8 +70,8 @@ def test_a_model(tree: dict[str, Any], make: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda outputs: 3, "the model given must return a torch.nn.Module, and returned int"),
-        (Tiny(5), "has 5 outputs, and the data needs 3"),
+        (lambda outputs: 3, "the model given must return a torch.nn.Module, but returned int"),
+        (Tiny(5), "has 5 outputs, but the data needs 3"),
     ],
 )
 def test_a_model_that_does_not_fit_is_refused(tree: dict[str, Any], make: Any, words: str) -> None:
@@ -182,5 +182,5 @@ def test_another_object_is_refused_by_name(
 
 def test_other_data_is_refused_by_its_fingerprint(tree: dict[str, Any]) -> None:
     _saved(built(tree, data=(Squares(48), Squares(8))))
-    with pytest.raises(DataError, match="is not what the run began with"):
+    with pytest.raises(DataError, match="has changed since the run started"):
         built(tree, data=(Squares(56), Squares(8)))

@@ -38,10 +38,10 @@ def test_a_slow_data_set_is_told_once_with_what_to_change(
     run = train(changed(tree, train__global_batch=8), 2)
     result = json.loads((run / "result.json").read_text())
     assert result["data_wait"] > 0.05
-    told = [line for line in "".join(capfd.readouterr()).splitlines() if "spent on waiting for data" in line]
+    told = [line for line in "".join(capfd.readouterr()).splitlines() if "training waits for data" in line]
     assert len(told) == 1
     assert result["advice"] in told[0]
-    assert "(data.workers is 0): set data.workers=" in told[0]
+    assert "(data.workers=0): set data.workers=" in told[0]
 
 
 def cfg(tree: dict[str, Any], **overrides: Any) -> Any:
@@ -58,13 +58,13 @@ def test_nothing_is_said_of_the_first_row_nor_of_little_waiting(tree: dict[str, 
     assert wait.share == pytest.approx(0.1)
     assert not wait.add(10.0, 10.0, 50, cfg(tree)), "once a run"
     assert wait.advice is not None
-    assert wait.advice.startswith("10% of the time")
+    assert wait.advice.startswith("training waits for data 10% of the time")
 
 
 def test_the_advice_fits_the_run(tree: dict[str, Any]) -> None:
     assert "set data.workers=8" in advice(cfg(tree, data__workers=2), 0.3, cores=8)
     full = advice(cfg(tree, data__workers=8, augment={"randaugment": {"interpolation": "bilinear"}}), 0.3, cores=8)
     assert "set data.workers" not in full
-    assert "more CPU cores than these 8" in full
+    assert "more than 8 CPU cores" in full
     assert "interpolation=nearest" in full
     assert "data.prefetch (now 4)" in full

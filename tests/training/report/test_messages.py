@@ -35,7 +35,7 @@ def test_few_classes_are_named_with_their_smallest_and_largest() -> None:
     assert data_lines(index([0, 0, 1, 2, 2, 2], ["cat", "dog", "owl"])) == [
         "data: 6 training and 6 validation images",
         "3 classes: cat, dog, owl",
-        "training images of each of the classes: 1 (dog) to 3 (owl)",
+        "training images per class: 1 (dog) to 3 (owl)",
     ]
 
 
@@ -44,14 +44,14 @@ def test_many_classes_are_counted() -> None:
     lines = data_lines(index(list(range(1200)), names))
     assert lines[1:] == [
         "1,200 classes: class 0, class 1, class 2, class 3, class 4, ...",
-        "1 training images of each of the classes",
+        "1 training images per class",
     ]
 
 
 def test_labels_and_targets() -> None:
     assert data_lines(index([[1.0, 0.0], [1.0, 1.0]], ["sun", "rain"], "multilabel"))[1:] == [
         "2 labels: sun, rain",
-        "training images of each of the labels: 1 (rain) to 2 (sun)",
+        "training images per label: 1 (rain) to 2 (sun)",
     ]
     assert data_lines(index([[1.5, -3.0], [2.5, 7.25]], ["width", "height"], "regression"))[1:] == [
         "2 targets: width, height",
@@ -80,9 +80,9 @@ def test_devices(hosts: list[str], per_rank: int, text: str) -> None:
     ("step", "reached", "text"),
     [
         (0, 0, "run: runs/a, a new run"),
-        (0, 7, "run: runs/a, has no checkpoint and begins again; 7 steps are done again"),
+        (0, 7, "run: runs/a, has no checkpoint, so it starts again at step 0; 7 steps are repeated"),
         (5, 5, "run: runs/a, continues at step 5 of 10"),
-        (5, 8, "run: runs/a, continues at step 5 of 10; 3 steps are done again"),
+        (5, 8, "run: runs/a, continues at step 5 of 10; 3 steps are repeated"),
     ],
 )
 def test_where_a_run_continues(tree: dict[str, Any], step: int, reached: int, text: str) -> None:
@@ -115,6 +115,6 @@ def test_the_end_names_the_best_the_weights_and_what_comes_next() -> None:
 def test_a_stop_says_what_is_saved_and_how_to_go_on() -> None:
     text = stopped(RunDir(Path("runs/a")), Result("stopped", step=7, total_steps=10), "SIGTERM")
     assert text.splitlines() == [
-        "stopped at step 7 of 10 (SIGTERM); the run is saved up to this step in runs/a",
-        "the same command continues it from here",
+        "stopped at step 7 of 10 (SIGTERM); this step is saved in runs/a",
+        "start the same command again to continue",
     ]
