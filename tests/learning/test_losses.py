@@ -93,9 +93,9 @@ def test_a_loss_of_your_own() -> None:
         ({"name": "tests.learning.test_losses:Missing"}, "tests.learning.test_losses has no Missing"),
         (
             {"name": "nowhere.at_all:Loss"},
-            "there is no module nowhere; start from its folder or add that to PYTHONPATH",
+            "there is no module nowhere; start from its folder, or add its folder to PYTHONPATH",
         ),
-        ({"name": "tests.learning.test_losses:CLASSES"}, "must be a function or a class, and is list"),
+        ({"name": "tests.learning.test_losses:CLASSES"}, "must be a function or a class, not list"),
     ],
 )
 def test_a_loss_that_cannot_be_built_is_an_error(options: dict[str, Any], words: str) -> None:
