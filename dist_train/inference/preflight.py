@@ -23,7 +23,7 @@ from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.run.folder import RunDir
-from dist_train.system.terminal import log_to_console, report
+from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.parts.build_state import build_state
 from dist_train.training.parts.given import Given
 from dist_train.training.resume import find_checkpoint
@@ -51,7 +51,7 @@ def check(cfg: Config, world_size: int) -> None:
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
     index = scan(cfg.data, strict=False)
-    print("\n".join(describe_data(index)))
+    print(wrapped(describe_data(index)))
     run = RunDir.of(cfg.run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
@@ -61,18 +61,19 @@ def check(cfg: Config, world_size: int) -> None:
             index.images.open(split.name(position)).pixels()
     own_loggers(cfg.log)
     if cfg.augment.device:
-        print(check_cache(cfg.data, index))
+        print(wrapped([check_cache(cfg.data, index)]))
     plan = make_plan(cfg, len(index.train), world_size)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
     own_transforms(cfg.augment, network.image_size)
-    for line in describe_pixels(cfg, index, network):
-        print(line)
-    print(f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}")
-    print(plan.describe())
-    for line in advise(cfg, plan, index.outputs):
-        print(f"note: {line}")
-    print(f"run: {run.path}, {'continues from ' + str(saved) if saved else 'a new one'}")
+    lines = [
+        *describe_pixels(cfg, index, network),
+        f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
+        *plan.describe().splitlines(),
+        *(f"note: {line}" for line in advise(cfg, plan, index.outputs)),
+        f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
+    ]
+    print(wrapped(lines))
     needed = _bytes(state.state_dict(alone)) * 3  # an estimate: optimizers create their moments in the first step
     _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
 

@@ -6,7 +6,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -29,6 +30,12 @@ def digits(value: float) -> str:
     if isinstance(value, int) or 1e4 <= abs(value) < 1e7:
         return f"{value:.0f}"
     return f"{value:.4g}"
+
+
+def wrapped(lines: Sequence[str], width: int = COLUMNS) -> str:
+    """Return the lines as one text of at most ``width`` columns; what continues a line is indented."""
+    fill = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False).fill
+    return "\n".join(map(fill, lines))
 
 
 def positive(text: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import EXIT_USER, ConfigError, DataError, TooBigError
-from dist_train.system.terminal import check_output, log_to_console, positive, report, writing_output
+from dist_train.system.terminal import check_output, log_to_console, positive, report, wrapped, writing_output
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "x"])
@@ -83,3 +83,12 @@ def test_rank_0_logs_and_others_warn_under_their_number(
         logging.getLogger("dist_train.any").warning("trouble of %d", rank)
     lines = [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()]
     assert lines == ["news of 0", "trouble of 0", "[rank 1] trouble of 1"]
+
+
+def test_long_lines_are_wrapped_between_words() -> None:
+    text = wrapped(["short", "classes: " + ", ".join(["long-name"] * 20)])
+    first, *rest = text.splitlines()
+    assert first == "short"
+    assert max(map(len, rest)) <= 100
+    assert len(rest) == 3
+    assert all(line.startswith("  long-name") for line in rest[1:])

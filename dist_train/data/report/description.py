@@ -15,7 +15,7 @@ SHOWN = 3
 def describe(index: DataIndex) -> list[str]:
     """Return the sizes of the splits, the names of the outputs with their counts or ranges, and what looks wrong."""
     kind = {"classification": "classes", "multilabel": "labels", "regression": "targets"}[index.task]
-    first = f"data: {len(index.train)} training and {len(index.val)} validation images of {index.outputs} {kind}"
+    first = f"data: {len(index.train):,} training and {len(index.val):,} validation images of {index.outputs} {kind}"
     outputs = _ranges(index) if index.task == "regression" else _counts(index, kind)
     return [first, outputs, *(f"note: {note}" for note in index.notes)]
 

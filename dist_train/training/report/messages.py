@@ -1,7 +1,6 @@
 """The messages when an attempt starts, ends or stops: pure functions, lines of at most ``WIDTH`` columns."""
 
 import shlex
-import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from dist_train.config.plan import Plan
 from dist_train.data.index import DataIndex
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
-from dist_train.system.terminal import CLOCK, COLUMNS, digits
+from dist_train.system.terminal import CLOCK, COLUMNS, digits, wrapped
 
 WIDTH = COLUMNS - len(CLOCK)
 MOST_NAMES = 10
@@ -75,7 +74,7 @@ def run_line(run: Path, plan: Plan, step: int, reached: int) -> str:
 
 def beginning(run: str, device: str, model: str, index: DataIndex, plan: Plan) -> str:
     """Return the first lines of an attempt's log."""
-    return _wrapped([run, device, model, *data_lines(index), *plan.describe().splitlines()])
+    return wrapped([run, device, model, *data_lines(index), *plan.describe().splitlines()], WIDTH)
 
 
 def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
@@ -89,7 +88,7 @@ def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
     average = " (moving average)" if result.weights == "ema" else ""
     return "\n".join(
         [
-            _wrapped([ended, f"weights{average}: {run.best} (best), {run.last.name} (last step)"]),
+            wrapped([ended, f"weights{average}: {run.best} (best), {run.last.name} (last step)"], WIDTH),
             f"next: python -m dist_train.evaluate {path}",
             f"      python -m dist_train.predict {path} IMAGES",
             f"      python -m dist_train.export {path}",
@@ -100,14 +99,9 @@ def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
 def stopped(run: RunDir, result: Result, reason: str) -> str:
     """Return where a stopped run was saved, and how to continue it."""
     saved = f"stopped at step {result.step} of {result.total_steps} ({reason}); this step is saved in {run.path}"
-    return _wrapped([saved, "start the same command again to continue"])
+    return wrapped([saved, "start the same command again to continue"], WIDTH)
 
 
 def printable(name: str) -> str:
     """Return ``name`` with "?" for each control character and each byte that is not valid UTF-8."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
-
-
-def _wrapped(lines: Sequence[str]) -> str:
-    fill = textwrap.TextWrapper(WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False).fill
-    return "\n".join(map(fill, lines))
