@@ -90,6 +90,42 @@ def _accumulated() -> list[float]:
         return [*found, module.weight.grad.item()]
 
 
+class Sometimes(nn.Module):
+    """Its second weight takes part where the sum of the images is positive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.sometimes = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.always * images.sum() + (self.sometimes * images.sum() if images.sum() > 0 else 0.0)
+
+
+def _with_unused(used_first: bool, used_last: bool) -> tuple[list[str], float | None]:
+    """Two micro-batches that leave out a weight on rank 1: what the check says, and the gradient if unused ones are allowed."""
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        strategy = Ddp(group)
+        sizes = [1.0 if group.is_main or used else -1.0 for used in (used_first, used_last)]
+        wrapped = strategy.wrap(Sometimes(), all_used=False)
+        with strategy.accumulate(wrapped):
+            wrapped(torch.full((1,), sizes[0])).backward()
+        wrapped(torch.full((1,), sizes[1])).backward()
+        assert strategy.unused(wrapped) == []
+        gradient = wrapped.module.sometimes.grad
+        strict = strategy.wrap(Sometimes(), all_used=True)
+        # Ranks alike, for a rank that leaves out nothing would wait for the others.
+        strict(torch.full((1,), -1.0)).backward()
+        return strategy.unused(strict), None if gradient is None else gradient.item()
+
+
+@pytest.mark.parametrize(
+    ("used_first", "used_last", "mean"), [(True, False, 1.5), (False, True, 1.5), (False, False, 1.0)]
+)
+def test_a_weight_without_gradient_is_named_or_allowed(used_first: bool, used_last: bool, mean: float) -> None:
+    """Allowed, a weight gets the mean over ranks of what each rank's micro-batches gave it."""
+    assert run_ranks(2, _with_unused, used_first, used_last) == [(["sometimes"], mean)] * 2
+
+
 def test_ranks_exchange_gradients_at_the_last_micro_batch_only() -> None:
     mean = (1 + 2 + 10 + 20) / 2
     assert run_ranks(2, _accumulated) == [[1.0, mean], [2.0, mean]]
