@@ -1,7 +1,7 @@
 """Decoded images in one file, for ``augment.device``: shared by the ranks of a node, and read by all at memory's speed.
 
 The file is the pixels, uint8 [N, H, W, 3] (training images first), a JSON description, and the length of that. It appears
-by one rename, so that it is whole or absent; its digest is checked at every start, and it is built anew when the data
+by one rename, so that it is whole or absent; its digest is checked at every start, and it is built again when the data
 set's fingerprint is another.
 """
 
@@ -147,10 +147,10 @@ def _is_whole(path: Path, index: DataIndex) -> bool:
     for start in range(0, len(flat), BLOCK):
         digest.update(flat[start : start + BLOCK].data)
     if digest.hexdigest() != _description(path)["sha256"]:
-        log.warning("%s is damaged and is built anew", path)
+        log.warning("%s is damaged and will be built again", path)
         return False
     if not _agrees(cache, index):
-        log.warning("%s holds other images than the data set and is built anew", path)
+        log.warning("%s has other images than the data set and will be built again", path)
         return False
     return True
 

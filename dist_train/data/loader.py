@@ -43,7 +43,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
     """
     batches = iter(loader)
     _iterators.add(batches)
-    # Registered anew, so as to run before what multiprocessing does at exit.
+    # Register again, to run before the exit handler of multiprocessing.
     atexit.unregister(end_loader_processes)
     atexit.register(end_loader_processes)
     while True:

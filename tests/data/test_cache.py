@@ -89,7 +89,7 @@ def test_a_damaged_one_is_built_anew(small: dict[str, Any], damage: str, caplog:
     file_of(small).write_bytes({"cut": content[:-3], "empty": b"", "text": b"none"}.get(damage, bytes(content)))
     with caplog.at_level(logging.WARNING):
         assert np.array_equal(opened(small).pixels, whole)
-    assert ("is damaged and is built anew" in caplog.text) == (damage == "pixel")
+    assert ("is damaged and will be built again" in caplog.text) == (damage == "pixel")
 
 
 def test_it_is_built_anew_when_images_are_others_of_the_same_size(
@@ -99,7 +99,7 @@ def test_it_is_built_anew_when_images_are_others_of_the_same_size(
     for colour, warned in (("red", False), ("lime", True)):
         Image.new("RGB", (10, 12), colour).save(path, "BMP")
         assert opened(small).reader("train")(0).pixels()[0, 0].tolist() == list(ImageColor.getrgb(colour))
-        assert ("holds other images than the data set and is built anew" in caplog.text) == warned
+        assert ("has other images than the data set and will be built again" in caplog.text) == warned
 
 
 def test_splits_of_one_folder_do_not_share_a_file(small: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def test_the_time_limit_leaves_room_for_steps_as_long_as_they_were() -> None:
 
 
 def _train_with_a_signal(tree: dict[str, Any], rank: int, moment: str) -> int:
-    """A training in which ``rank`` is told to stop at a moment that is hard to hit from outside."""
+    """A training in which ``rank`` gets a stop signal at a moment that is hard to hit from outside."""
     if os.environ.get("RANK", "0") == str(rank):
         if moment == "to the loader processes":
             _patch("save_now", lambda: _signal_children())
@@ -180,7 +180,7 @@ def test_a_stop_at_any_moment_loses_nothing(tree: dict[str, Any], moment: str) -
     codes, starts = [75], 0
     while codes[0] == 75:
         starts += 1
-        # A run that is told to stop before every evaluation cannot get on, so from the fourth start on nobody tells it.
+        # A run that stops before each evaluation makes no progress: from the fourth start on, no signal is sent.
         codes = run_ranks(2, _train_with_a_signal, tree, 1 if starts < 4 else -1, moment)
         assert len(set(codes)) == 1
         result = json.loads((folder(tree) / "result.json").read_text())

@@ -45,7 +45,7 @@ def test_a_killed_rank_is_replaced_within_the_allocation(config: Path, undisturb
     end = job.wait_over()
     assert (end.state, end.restarts, end.status) == ("COMPLETED", 0, "done"), job.log()
     assert job.result()["attempt"] == 2
-    assert job.resumed_at()[0] >= 10, "it began anew"
+    assert job.resumed_at()[0] >= 10, "it began from step 0"
     assert lab.weights(job.run) == undisturbed
 
 

@@ -226,7 +226,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_and_is_told(
     assert "checkpoint step_00000001 could not be written: File exists" in capsys.readouterr().out
     result = _result(tree)
     assert (result["status"], result["error"]) == ("failed", "other")
-    assert result["step"] < 10, "it was told at once, not at the end"
+    assert result["step"] < 10, "it failed at once, not at the end"
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -23,7 +23,7 @@ def as_pixels(name: str, image: Any) -> NDArray[np.uint8] | DeepImage:
     try:
         array = np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # of a list of several lengths, or a tensor on a GPU
-        raise DataError(f"image {name} is a {type(image).__name__}, which is no array ({error}); {ACCEPTED}") from None
+        raise DataError(f"image {name} is a {type(image).__name__}, and not an array ({error}); {ACCEPTED}") from None
     fault = _fault(array)
     if fault is not None:
         what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(array.shape)}"

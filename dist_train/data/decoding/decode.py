@@ -46,7 +46,7 @@ def open_picture(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Pictur
     """Read a file. Plain JPEG files are decoded when their pixels are asked for, and by a faster decoder.
 
     Raises:
-        BadImage: the file is no image, is truncated, or has too many pixels.
+        BadImage: the file is not an image, is truncated, or has too many pixels.
         DataError: the file cannot be read at all. Such an image is never skipped: it may be readable tomorrow.
     """
     try:

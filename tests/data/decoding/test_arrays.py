@@ -55,7 +55,7 @@ def test_other_numbers_are_values(dtype: Any, shape: tuple[int, ...]) -> None:
         (np.zeros((5, 0), np.float32), "; it has no pixels"),
         (np.zeros((2, 6, 5, 3), np.uint8), "it must be a PIL image"),
         (np.zeros((6, 5), np.complex64), "complex64"),
-        ([[1, 2], [3]], r"is a list, which is no array \(.*\); it must be a PIL image"),
+        ([[1, 2], [3]], r"is a list, and not an array \(.*\); it must be a PIL image"),
         (np.array([["a"]]), "it must be a PIL image"),
         (None, r"a NoneType  \[\]; it must be a PIL image"),
         (7, r"a int  \[\]; it must be"),
