@@ -97,6 +97,10 @@ CHANGE_THE_WEIGHTS = (
     "eval.weights",  # the same
 )
 
+FIRST_WEIGHTS_ONLY = frozenset({"model.head.init"})
+"""Of these the ones that matter before the first checkpoint only. Their defaults have changed: a run of a version without such a
+key may go on with any value of it."""
+
 DO_NOT_CHANGE_THE_WEIGHTS = (
     "run.name",
     "run.output_dir",
@@ -156,8 +160,9 @@ def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
         then: of the checkpoint, with the keys of the version that wrote it (``migrated_values`` translates them).
         now: of this start.
     """
+    uncompared = FIRST_WEIGHTS_ONLY - then.keys()
     then = migrated_values(then)
-    keys = dict.fromkeys([*then, *now])
+    keys = [key for key in dict.fromkeys([*then, *now]) if key not in uncompared]
     return [
         f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}" for key in keys if then.get(key) != now.get(key)
     ]

@@ -96,5 +96,8 @@ def test_what_runs_of_0_1_0_have_recorded_can_be_read(path: Path) -> None:
 def test_a_run_from_before_the_key_keeps_the_heads_init_of_then(tree: dict[str, Any]) -> None:
     assert parse_config(tree).model.head.init == "zeros"
     assert parse_config(tree, of_a_run=True).model.head.init == "timm"
-    then = {key: value for key, value in arithmetic(parse_config(tree)).items() if key != "model.head.init"}
+    now = arithmetic(parse_config(tree))
+    then = {key: value for key, value in now.items() if key != "model.head.init"}
     assert migrated_values(then)["model.head.init"] == "timm"
+    assert not changed_keys(then, now), "the same config continues it: its checkpoint replaces the first weights"
+    assert changed_keys(now | {"model.head.init": "timm"}, now), "of a run that had the key it is compared"
