@@ -108,7 +108,7 @@ def ours_small(root: Path) -> Iterator[int]:
     """The loader's share with ``augment.device``: stored images and random draws. The device does the rest, not measured."""
     cfg = config(root, {"cache": str(root / "cache")}, device=True, randaugment={})
     index, plan, bad = _opened(cfg)
-    cache = open_cache(cfg.data, index, ALONE, bad)
+    cache = open_cache(cfg.data, index, ALONE, bad.note)
     dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, cfg.run.seed, bad.note)
     sampler = StreamSampler(dataset, plan, rank=0, seed=cfg.run.seed)
     for batch in DataLoader(dataset, BATCH, sampler=sampler, collate_fn=lambda batch: batch):

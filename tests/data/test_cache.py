@@ -41,7 +41,7 @@ def small(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 def opened(tree: dict[str, Any], group: Dist = ALONE) -> Cache:
     cfg = parse_config(tree)
     index = scan(cfg.data)
-    return open_cache(cfg.data, index, group, BadImages(cfg.data, index))
+    return open_cache(cfg.data, index, group, BadImages(cfg.data, index).note)
 
 
 def file_of(tree: dict[str, Any]) -> Path:

@@ -26,7 +26,7 @@ class HeadConfig(Section):
     dropout: Fraction = 0.0
     """Dropout rate before the last layer, and in an mlp also after each hidden layer."""
     init: Literal["zeros", "timm"] = "zeros"
-    """How the last layer of a new head starts. zeros, or timm: as the model's library does. A model of your own keeps its init."""
+    """Initial weights of the last layer of a new head: zeros, or those of the model's library (timm). Your own model keeps its own."""
 
 
 class ModelConfig(Section):
