@@ -135,11 +135,11 @@ def test_gradients_are_the_same_on_both_ranks_and_in_one_process(kind: type[nn.M
 @pytest.fixture
 def distilling(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     """A config whose teacher is an earlier run, and whose student starts far from it."""
+    tree = changed(tree, model__head={"init": "timm"})
     teacher = train(tree, run__name="teacher", optim__lr=0.1, train__epochs=1)
     options = {"name": "test_vit", "weights": str(teacher / "last.safetensors"), "image_size": 32}
     return changed(
         tree, loss={"objective": f"{HERE}:Distillation", "objective_options": options}, train__micro_batch=3, model__name="test_vit2",
-        model__head={"init": "timm"},
         log__every_steps=4, checkpoint={"every_steps": 1, "keep": 100}, train__clip_grad=1.0,
     )  # fmt: skip
 
