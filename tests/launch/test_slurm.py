@@ -33,7 +33,7 @@ def test_a_clone_takes_its_own_config_and_says_so_first(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "no --config given: using configs/vit.yaml"
     sweep = launch("--sweep=optim.lr=1,2", "--dry-run", "--no-check")
     assert (sweep.returncode, sweep.stdout) == (2, "")
-    assert sweep.stderr == "error: --config FILE is missing: a sweep does not guess what it varies\n"
+    assert sweep.stderr == "error: --config FILE is missing: a sweep needs it\n"
 
 
 def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
