@@ -32,6 +32,22 @@ def ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def deaf_to_children() -> Iterator[None]:
+    """Ignore the end of child processes in the block.
+
+    torch's SIGCHLD handler raises, in whatever code is running, while a killed loader process is on its list.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    if in_main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if in_main_thread():
+            signal.signal(signal.SIGCHLD, before)
+
+
 def say_nothing_of_dead_children() -> None:
     """Ignore the death of loader processes at exit: torch's SIGCHLD handler would raise an error in the running code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

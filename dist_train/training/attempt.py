@@ -18,6 +18,7 @@ from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
+from dist_train.system.signals import deaf_to_children
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, record_failure
 from dist_train.training.loop import finished, fit, log
@@ -81,8 +82,7 @@ def train(cfg: Config, given: Given) -> Result:
             if not isinstance(known, DistTrainError):
                 raise
         finally:
-            # First: while a dead loader process is on torch's list, torch raises when any other child ends.
-            end_loaders()
+            end_loaders()  # before the writer ends: while torch lists a killed loader process, any child's end raises
     # Raised here without the old traceback, which would keep the training's open files and GPU memory alive.
     known.__cause__ = known.__context__ = None
     raise known.with_traceback(None)
@@ -143,6 +143,7 @@ def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) ->
         status = fit(setup, recorder, stop)
         setup.checkpoints.close()
     except Exception:
+        parts.enter_context(deaf_to_children())  # a loader process may be what failed
         recorder.abandon()
         raise
     recorder.close(status, stop.reason)

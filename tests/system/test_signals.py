@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
 
 from dist_train.system.signals import (
     STOP_SIGNALS,
+    deaf_to_children,
     ignore_stop_signals,
     restored_handlers,
     say_nothing_of_dead_children,
@@ -72,3 +74,23 @@ def _child_dies_after_the_end() -> str:
 
 def test_a_child_that_dies_at_exit_raises_nothing() -> None:
     assert run_ranks(1, _child_dies_after_the_end) == ["nothing was said"]
+
+
+def _children_that_end() -> list[str]:
+    def raising(*_: object) -> None:
+        raise RuntimeError("a child has ended")
+
+    signal.signal(signal.SIGCHLD, raising)
+    found = []
+    with deaf_to_children():
+        subprocess.run(["true"], check=True)
+        found.append("deaf")
+    try:
+        subprocess.run(["true"], check=True)
+    except RuntimeError as error:
+        found.append(str(error))
+    return found
+
+
+def test_the_end_of_a_child_raises_nothing_in_the_block() -> None:
+    assert run_ranks(1, _children_that_end) == [["deaf", "a child has ended"]]
