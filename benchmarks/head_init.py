@@ -1,11 +1,11 @@
-"""How a new head should start: candidates for ``model.head.init`` compared, everything else equal.
+"""Compare initial weights of a new head (``model.head.init``), with everything else equal.
 
     python -m benchmarks.head_init --tiny-imagenet FOLDER --out benchmarks/results/head_init.json
     python -m benchmarks.head_init_table benchmarks/results/head_init.json > benchmarks/results/head_init.md
 
 EfficientNet-Lite 0, 1 and 2 with their ImageNet weights: the head alone on frozen features, then all layers. Five more
-families with random weights: their first loss, and the loss after 300 steps. Figures that are there are kept, so the
-command can be stopped and started again.
+families with random weights: their first loss, and the loss after 300 steps. Figures in the output file are not measured
+again, so you can stop the command and start it again.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SCRATCH_STEPS, SCRATCH_SIDE = 300, 32
 
 
 def own(layer: nn.Linear) -> None:
-    """Leave the layer as its constructor made it: timm's models have an init of their own, an mlp has torch's."""
+    """Keep the weights of the constructor: timm's models initialise their own layer, an mlp has torch's initialisation."""
 
 
 def zeros(layer: nn.Linear) -> None:
@@ -63,7 +63,7 @@ FINALISTS = ("timm's own", "zeros")
 
 
 class Task(NamedTuple):
-    """Images uint8 [N, 3, 64, 64] and targets int64 [N] or float32 [N, 2], to train on and to validate with."""
+    """Training and validation set: images uint8 [N, 3, 64, 64] and targets int64 [N] or float32 [N, 2]."""
 
     outputs: int
     train: tuple[Tensor, Tensor]
@@ -77,7 +77,7 @@ class Task(NamedTuple):
         return F.mse_loss(outputs, targets) if self.regression else F.cross_entropy(outputs, targets)
 
     def score(self, outputs: Tensor) -> float:
-        """Top-1 in percent, or R2, of all validation images."""
+        """Return top-1 in percent, or R2, over all validation images."""
         truth = self.val[1]
         if not self.regression:
             return (outputs.argmax(1) == truth).float().mean().item() * 100
@@ -138,14 +138,14 @@ def in_parts(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def batches(count: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Shuffled positions, epoch after epoch without end."""
+    """Yield shuffled positions, one epoch after another, without end."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         yield from torch.randperm(count, generator=generator)[: count // size * size].split(size)
 
 
 def fit(module: nn.Module, inputs: Tensor, task: Task, epochs: int, lr: float, seed: int) -> list[float]:
-    """Train under a cosine, by SGD with momentum 0.9 or a regression by AdamW; return the loss of each step."""
+    """Train with a cosine schedule, by SGD with momentum 0.9 (regression: AdamW). Return the loss of each step."""
     steps = epochs * (len(inputs) // BATCH)
     optimizer: torch.optim.Optimizer = torch.optim.SGD(module.parameters(), lr, momentum=0.9)
     if task.regression:
@@ -164,7 +164,7 @@ def fit(module: nn.Module, inputs: Tensor, task: Task, epochs: int, lr: float, s
 
 
 def head_only(name: str, task: Task, head: str, keep: Callable[[str, Callable[[], list[float]]], None]) -> None:
-    """The head on the frozen backbone's features, which are computed once: 3 epochs, for each candidate, rate and seed."""
+    """Train the head for 3 epochs on features that are computed once, for each candidate, learning rate and seed."""
     module = build(name, task.outputs, 0, "timm's own", pretrained=True).eval()
     features = [in_parts(lambda x: module.forward_head(module.forward_features(x), pre_logits=True), images)  # type: ignore[operator]
                 for images in (task.train[0], task.val[0])]  # fmt: skip
@@ -191,7 +191,7 @@ def head_only(name: str, task: Task, head: str, keep: Callable[[str, Callable[[]
 
 
 def all_layers(name: str, task: Task, candidate: str, epochs: int = 2) -> list[float]:
-    """First loss and final score."""
+    """Return the first loss and the final score."""
     module = build(name, task.outputs, 0, candidate, pretrained=True).train()
     losses = fit(module, task.train[0], task, epochs, 0.001 if task.regression else 0.01, 0)
     module.eval()
@@ -199,7 +199,7 @@ def all_layers(name: str, task: Task, candidate: str, epochs: int = 2) -> list[f
 
 
 def from_scratch(name: str, task: Task, candidate: str) -> list[float]:
-    """First loss, and the mean loss of the last 50 of 300 steps; random weights, AdamW."""
+    """Return the first loss and the mean loss of the last 50 of 300 steps, from random weights with AdamW."""
     module = build(name, task.outputs, 0, candidate, pretrained=False).train()
     optimizer = torch.optim.AdamW(module.parameters(), 1e-3)
     images = F.avg_pool2d(task.train[0].float(), SIDE // SCRATCH_SIDE)

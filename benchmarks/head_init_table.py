@@ -1,4 +1,4 @@
-"""The figures of ``benchmarks.head_init`` as a page.
+"""Print the figures of ``benchmarks.head_init`` as a Markdown page.
 
 python -m benchmarks.head_init_table benchmarks/results/head_init.json > benchmarks/results/head_init.md
 """
@@ -28,11 +28,11 @@ HEAD_ONLY = (
 
 
 def page(content: Mapping[str, object], figures: Figures) -> Iterator[str]:
-    yield "# How a new head starts: `model.head.init`\n"
+    yield "# Initial weights of a new head: `model.head.init`\n"
     yield f"{content['date']}, {content['hardware']}. `python -m benchmarks.head_init`, `python -m benchmarks.head_init_table`.\n"
     yield (
         "`zeros` is the default. Every class starts with the same score, so the first loss is ln K, and a regression starts "
-        "at 0. timm keeps each family's own init, which for EfficientNets is the width of the *outputs*: a standard "
+        "at 0. `timm` keeps the init of each family; for EfficientNets it depends on the number of outputs: a standard "
         "deviation of 0.58 for one output and 0.18 for ten.\n"
     )
     yield "## Head only: EfficientNet-Lite with ImageNet weights, frozen\n"
@@ -48,8 +48,8 @@ def page(content: Mapping[str, object], figures: Figures) -> Iterator[str]:
     yield f"\n## Random weights: five more families, {SCRATCH_STEPS} steps from scratch\n"
     yield (
         "Fashion-MNIST at 32 px, batch 32, AdamW 0.001, one seed: loss of the first batch (ln 10 is "
-        f"{math.log(10):.3f}), then the mean loss of the last 50 steps. This shows that nothing is lost, not what is gained: no "
-        "weights of these families were at hand.\n"
+        f"{math.log(10):.3f}), then the mean loss of the last 50 steps. This shows that nothing is lost. It does not show a "
+        "gain, because we had no pretrained weights of these families.\n"
     )
     yield from _pairs(figures, [f"scratch | {family}" for family in FAMILIES])
 

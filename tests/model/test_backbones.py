@@ -133,7 +133,7 @@ def test_torchvisions_images_are_those_of_its_weights() -> None:
     [("timm", "test_vit", "DropPath"), ("torchvision", "efficientnet_b0", "StochasticDepth")],
 )
 def test_drop_path_goes_through_the_models_own_constructor(source: str, name: str, kind: str) -> None:
-    module = build(64, source=source, name=name, drop_path=0.3).module
+    module = build(64, source=source, name=name, drop_path=0.3, head={"init": "timm"}).module
     rates = [
         getattr(part, "drop_prob", getattr(part, "p", 0)) for part in module.modules() if type(part).__name__ == kind
     ]
