@@ -20,7 +20,7 @@ DEMO = ROOT / ".demo"
 CONFIG = ROOT / "configs" / "demo.yaml"
 EXPERIMENTS = {
     "all layers": ["run.name=demo-all-layers"],
-    "head only": ["run.name=demo-head-only", "model.freeze=backbone", "optim.lr=0.01"],
+    "head only": ["run.name=demo-head-only", "model.freeze=backbone", "optim.lr=0.003"],
 }
 
 
