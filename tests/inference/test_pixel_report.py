@@ -29,7 +29,7 @@ def folder_of(root: Path, *sizes: tuple[int, int], level: int | None = None) -> 
 
 def said(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
     check(parse_config(tree), 1)
-    return capsys.readouterr().out
+    return " ".join(capsys.readouterr().out.split())  # lines are wrapped to the terminal
 
 
 WIDE = "(160 x 90 px)"
