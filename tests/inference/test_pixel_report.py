@@ -60,9 +60,9 @@ def test_how_much_of_the_median_image_is_cut_away(
 def test_squares_are_not_cut(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = folder_of(tmp_path / "squares", (50, 50))
     text = said(changed(tree, data__root=str(root)), capsys)
-    assert "crop: training and evaluation cut 0 % of the median image (50 x 50 px) away\n" in text
+    assert "crop: training and evaluation cut 0 % of the median image (50 x 50 px) away" in text
     assert "almost of one colour" not in text
-    assert "images: no more than 8 bits per channel in those looked at\n" in text
+    assert "images: no more than 8 bits per channel in those looked at" in text
 
 
 def test_images_that_show_nothing(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,8 +80,8 @@ def test_what_files_hold_and_pixels_do_not_show(
     for number in range(3):
         page.convert("LA").save(root / "train" / "b" / f"alpha{number}.png")
     text = said(changed(tree, data__root=str(root)), capsys)
-    assert "note: 1 of 16 sampled training images have several pages or frames: only the first is read\n" in text
-    assert "note: 3 of 16 sampled training images have transparency: they are put on a white background\n" in text
+    assert "note: 1 of 16 sampled training images have several pages or frames: only the first is read" in text
+    assert "note: 3 of 16 sampled training images have transparency: they are put on a white background" in text
 
 
 def test_the_range_of_values(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,7 +73,7 @@ def test_the_weights_of_a_linear_head_fit_the_librarys_own_model(tmp_path: Path)
 
 
 def test_weights_win_over_pretrained_and_random(tmp_path: Path) -> None:
-    saved = build().module.state_dict()
+    saved = build(head={"init": "timm"}).module.state_dict()
     save_weights(tmp_path / "w.safetensors", saved)
     module = build(pretrained=True, weights=str(tmp_path / "w.safetensors")).module
     assert all(torch.equal(tensor, saved[name]) for name, tensor in module.state_dict().items())

@@ -176,5 +176,5 @@ def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
     from dist_train.config.planning import make_plan
 
     cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=2))
-    with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10 and the run ends at 10"):
+    with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10, but the run ends at step 10"):
         make_plan(cfg, 60, 1)
