@@ -12,7 +12,7 @@ from tests.support.runs import changed
 
 
 def test_help_is_quick() -> None:
-    assert "published weights" in help_takes_no_torch("fetch")
+    assert "pretrained weights" in help_takes_no_torch("fetch")
 
 
 @pytest.mark.parametrize(

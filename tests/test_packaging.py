@@ -91,7 +91,7 @@ def test_the_script_finds_modules_of_the_current_folder(installed: Path, tmp_pat
     for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
         path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(path)
+        Image.new("RGB", (8, 8), (40 * len(name) + ord(name[0]) % 7 * 9, 30 * int(name[2]), 0)).save(path)
     (tmp_path / "c.yaml").write_text(
         "{run: {name: mine}, model: {name: 'my_model:net', pretrained: false}, data: {root: data, val_fraction: 0.5}, optim: {lr: 1}, "
         "train: {global_batch: 1}}"

@@ -95,7 +95,7 @@ class Watched:
             seen = self.look()
             if condition(seen):
                 return seen
-            if self.over(seen):
+            if self.settled():
                 break
             time.sleep(0.3)
         raise AssertionError(f"waited in vain, job {self.job_id} is {seen}\n{self.log()}")
@@ -108,7 +108,11 @@ class Watched:
 
     def wait_over(self, seconds: float = 300.0) -> Seen:
         """Wait for the job's end."""
-        return self.wait(self.over, seconds)
+        return self.wait(lambda _: self.settled(), seconds)
+
+    def settled(self) -> bool:
+        """Whether the last looks, over a second, all say that the job has ended: a requeue shows such a state for a moment."""
+        return len(self.seen) >= 5 and all(self.over(seen) for seen in self.seen[-5:])
 
     @staticmethod
     def over(seen: Seen) -> bool:

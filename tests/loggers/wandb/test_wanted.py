@@ -1,6 +1,7 @@
 """W&B is used if the user asks for it, not if its package is installed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_the_clients_own_login_asks(
 ) -> None:
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(run.path))
     login = f"import wandb; wandb.login(key='k' * 40, host={server!r}, verify=False)"
-    subprocess.run([sys.executable, "-c", login], check=True, capture_output=True)
+    offline = os.environ | {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}  # fails at once
+    subprocess.run([sys.executable, "-c", login], check=True, capture_output=True, env=offline, timeout=120)
     assert wanted_mode(config(tree), run) == "auto"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.another.org")
     assert wanted_mode(config(tree), run) == "disabled", "the key is for another server"
