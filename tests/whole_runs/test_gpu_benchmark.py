@@ -65,4 +65,4 @@ def test_a_part_that_fails_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -
     assert len(gpu.failures(found)) == 3
     late = gpu.measure(QUICK, True, 0.0, lambda _: None)
     assert len(gpu.failures(late)) == 4
-    assert "for lack of time" in gpu.failures(late)[0]
+    assert "not enough time left" in gpu.failures(late)[0]

@@ -124,7 +124,7 @@ def test_a_run_folder_that_cannot_be_is_told(
     (tmp_path / "file").write_text("in the way")
     assert _run(changed(tree, run__output_dir=str(tmp_path / "file"))) == [2]
     told = capsys.readouterr().out
-    assert f"`run.output_dir` ({tmp_path / 'file'}): cannot make or write" in told
+    assert f"`run.output_dir` ({tmp_path / 'file'}): cannot create or write" in told
 
 
 def test_an_image_size_that_the_model_cannot_take_is_told_once(
