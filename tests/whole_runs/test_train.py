@@ -278,7 +278,7 @@ def test_a_run_that_has_lost_its_checkpoints_is_not_begun_anew(
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     for _ in range(2):
         assert _run(changed(tree, train__epochs=1)) == [2]
-        assert f"is {status} at step 5, and " in capsys.readouterr().out
+        assert f"is {status} at step 5, but " in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -294,7 +294,7 @@ def test_a_diverging_run_fails_with_its_reason_and_keeps_good_checkpoints(
     assert _run(wild, 2) == [1, 1]
     result = _result(tree)
     assert (result["status"], result["error"]) == ("failed", "nonfinite")
-    assert "not finite" in capsys.readouterr().out
+    assert "NaN or infinite" in capsys.readouterr().out
     for checkpoint in (folder(tree) / "checkpoints").glob("step_*"):
         state = load(checkpoint)
         assert all(value.isfinite().all() for value in state["model"].values())
@@ -325,7 +325,7 @@ def test_bad_steps_are_skipped_and_counted_or_end_the_run(tree: dict[str, Any]) 
     assert all(torch.isfinite(value).all() for value in load_file(folder(skipping) / "last.safetensors").values())
     assert run_ranks(2, _main_with_bad_steps, changed(tree, run__name="error"), [3]) == [1, 1]
     message = json.loads((folder(changed(tree, run__name="error")) / "result.json").read_text())["message"]
-    assert "not finite in 1 of the steps 3 to 4" in message
+    assert "NaN or infinite in 1 of the steps 3 to 4" in message
 
 
 def _main_that_fails_at(tree: dict[str, Any], step: int) -> int:
