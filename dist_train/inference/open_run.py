@@ -84,14 +84,7 @@ def open_run(
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
 ) -> OpenedRun:
-    """Build the model of a run and load the run's weights.
-
-    Args:
-        weights: "best" exist after the first evaluation of a run, "last" after its end.
-        device: None means the first GPU, or the CPU if there is no GPU.
-        model: needed if the run was trained with a model from Python code: a module, or a callable that takes K and
-            returns one.
-        overrides: ``key.path=value``, which replace values of the run's config.
+    """Build the model of a run and load the run's weights; ``load_run.load_run`` describes the arguments.
 
     Raises:
         ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
