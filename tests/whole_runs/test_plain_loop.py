@@ -1,7 +1,6 @@
 """The trainer computes what a plain loop without any of its code computes: losses, rates, gradient norms, weights."""
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +131,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def compared(case: str, ranks: int, tree: dict[str, Any], photos: Path, start: Path) -> None:
     keys, plain = CASES[case]
     micro = plain.get("micro_batch", 8 // ranks)
-    run = trained(
-        tree,
-        ranks,
-        **{"data__root": str(photos), "data__mean": [0.5] * 3, "data__std": [0.5] * 3, "augment__hflip": 0.0},
-        **{"model__weights": str(start), "train__global_batch": 8, "log__every_steps": 1, **keys},
-    )
+    same_images = {"data__root": str(photos), "data__mean": [0.5] * 3, "data__std": [0.5] * 3, "augment__hflip": 0.0}
+    same_steps = {"model__weights": str(start), "train__global_batch": 8, "log__every_steps": 1}
+    run = trained(tree, ranks, **same_images, **same_steps, **keys)
     model = timm.create_model("test_vit", num_classes=3, img_size=32)
     model.load_state_dict(load_file(start))
     made = {key: value() if key in ("mix", "erase") else value for key, value in plain.items()}
