@@ -66,12 +66,16 @@ class ChoiceTable(Generic[Row]):
         """Return the rows that support ``task``, by name."""
         return {name: row for name, row in self.rows.items() if task in row.tasks}
 
-    def refusal(self, name: str, task: Task) -> str | None:
-        """Return the sentence why ``name`` cannot be used for ``task``; None if it can."""
+    def refusal(self, name: str, task: Task, key: str = "") -> str | None:
+        """Return the sentence why ``name`` cannot be used for ``task``; None if it can.
+
+        Args:
+            key: the config key that holds it, if it is not the table's.
+        """
         if task in self.find(name).tasks:
             return None
         fitting = ", ".join(self.names(lambda row: task in row.tasks))
-        return f"`{self.key}` ({name}) is not available for {task}; use one of: {fitting}"
+        return f"`{key or self.key}` ({name}) is not available for {task}; use one of: {fitting}"
 
     def read_keys(self) -> Iterator[str]:
         """Yield the keys that some alternatives read and others do not."""

@@ -4,9 +4,14 @@ To add one: write its function in any module and add one row here. The row makes
 supports and the keys that it reads; error messages, warnings and ``--schema`` follow from it (docs/extending.md).
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from typing import Any
 
-from dist_train.config.choice_table import Choice, ChoiceTable, Task
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+from dist_train.config.choice_table import TASKS, Choice, ChoiceTable, Task
 
 CLASSES: tuple[Task, ...] = ("classification",)
 LABELS: tuple[Task, ...] = ("classification", "multilabel")
@@ -67,31 +72,69 @@ FORMATS = ChoiceTable(
 
 @dataclass(frozen=True)
 class Metric(Choice):
-    """``build``: (``evaluation.metric_functions.Scored``, all validation samples) -> float; ratios in percent.
+    """``build``: (``evaluation.metric_functions.scored.Scored``, **``given``) -> float; shares in percent.
 
     Attributes:
         falls: lower is better.
+        usual_for: tasks whose evaluations always report it; others report it if ``eval.metrics`` or ``eval.metric`` names it.
+        needs_outputs: it needs the probabilities of all classes, not only those of the most likely ones.
+        given: keyword arguments.
     """
 
     falls: bool = False
+    usual_for: tuple[Task, ...] = ()
+    needs_outputs: bool = False
+    given: dict[str, int] = field(default_factory=dict)
 
 
 _METRICS = "dist_train.evaluation.metric_functions"
+_TOP = re.compile(r"top([1-9]\d{0,5})")
 
-METRICS = ChoiceTable(
+
+@dataclass(frozen=True)
+class MetricTable(ChoiceTable[Metric]):
+    """The metrics; ``top<k>`` is valid for every k."""
+
+    def find(self, name: str) -> Metric:
+        top = _TOP.fullmatch(name)
+        if top is None or name in self.rows:
+            return super().find(name)
+        return Metric(f"{_METRICS}.counts:top_k", CLASSES, given={"k": int(top[1])})
+
+    def checked(self, name: str) -> str:
+        return name if _TOP.fullmatch(name) else super().checked(name)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        named = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [*named["anyOf"], {"type": "string", "pattern": f"^{_TOP.pattern}$"}]}
+
+
+METRICS = MetricTable(
     "eval.metric",
     {
-        "loss": Metric(f"{_METRICS}:loss", falls=True),
-        "top1": Metric(f"{_METRICS}:top1", CLASSES),
-        "top5": Metric(f"{_METRICS}:top5", CLASSES),
-        "map": Metric(f"{_METRICS}:mean_average_precision", ("multilabel",)),
-        "macro_f1": Metric(f"{_METRICS}:macro_f1", LABELS),
-        "mae": Metric(f"{_METRICS}:mae", NUMBERS, falls=True),
-        "rmse": Metric(f"{_METRICS}:rmse", NUMBERS, falls=True),
-        "r2": Metric(f"{_METRICS}:r2", NUMBERS),
+        "loss": Metric(f"{_METRICS}.scored:loss", falls=True, usual_for=TASKS),
+        "top1": Metric(f"{_METRICS}.counts:top_k", CLASSES, usual_for=CLASSES, given={"k": 1}),
+        "top5": Metric(f"{_METRICS}.counts:top_k", CLASSES, usual_for=CLASSES, given={"k": 5}),
+        "map": Metric(
+            f"{_METRICS}.ranking:mean_average_precision", LABELS, usual_for=("multilabel",), needs_outputs=True
+        ),
+        "macro_f1": Metric(f"{_METRICS}.counts:macro_f1", LABELS, usual_for=LABELS),
+        "auroc": Metric(f"{_METRICS}.ranking:auroc", LABELS, needs_outputs=True),
+        "precision": Metric(f"{_METRICS}.counts:macro_precision", LABELS),
+        "recall": Metric(f"{_METRICS}.counts:macro_recall", LABELS),
+        "balanced_accuracy": Metric(f"{_METRICS}.counts:balanced_accuracy", CLASSES),
+        "kappa": Metric(f"{_METRICS}.counts:kappa", CLASSES),
+        "quadratic_kappa": Metric(f"{_METRICS}.counts:quadratic_kappa", CLASSES),
+        "ece": Metric(f"{_METRICS}.ranking:calibration_error", CLASSES, falls=True),
+        "mae": Metric(f"{_METRICS}.numbers:mae", NUMBERS, falls=True, usual_for=NUMBERS),
+        "rmse": Metric(f"{_METRICS}.numbers:rmse", NUMBERS, falls=True, usual_for=NUMBERS),
+        "r2": Metric(f"{_METRICS}.numbers:r2", NUMBERS, usual_for=NUMBERS),
     },
+    own=Metric(needs_outputs=True),
+    own_form="package.module:function",
 )
-"""An evaluation reports every metric of its task, in this order; ``eval.metric`` chooses the best weights."""
+"""An evaluation reports the usual metrics of its task in this order, then ``eval.metrics``; ``eval.metric`` chooses the
+best weights. Of a metric of your own, higher is better."""
 
 
 def falls(metric: str) -> bool:

@@ -1,5 +1,7 @@
 """Exact evaluation: every sample is scored once, without padding; the result is bit-identical at any world size."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -23,6 +25,7 @@ def evaluate(
     normalise: Normalise,
     precision: Precision,
     stop: StopRequest,
+    metrics: Sequence[str],
     keep: bool = False,
 ) -> Evaluation | None:
     """Score ``model``, in eval mode, on all validation samples. Every rank must call it; each scores its own batches.
@@ -31,14 +34,15 @@ def evaluate(
     size, and the scores are combined in the order of the data set.
 
     Args:
+        metrics: the names of the metrics to compute: ``metrics.reported``.
         keep: keep the probabilities of all classes, for a classification task.
 
     Returns:
-        The result, the same on every rank; None if the ranks agreed to stop during the evaluation.
+        The result (``outputs`` only on rank 0); None if the ranks agreed to stop during the evaluation.
     """
     model.eval()
     length = len(index.val)
-    scores = SampleScores(index.val, index.task, index.outputs, group.device, keep)
+    scores = SampleScores(index.val, index.task, index.outputs, group.device, metrics, keep)
     batches = on_device(loader, group.device)
     batch_size = loader.batch_sampler.batch_size  # type: ignore[union-attr]
     for _ in range(-(-length // (batch_size * group.world_size))):

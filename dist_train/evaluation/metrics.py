@@ -1,10 +1,11 @@
 """The result of an evaluation: one row per validation sample, and metrics over all rows.
 
 Rank 0 combines the rows of all ranks in data-set order and computes the metrics from them. So the metrics are
-bit-identical at any world size, and only one process imports torchmetrics. Shares are in percent.
+bit-identical at any world size. Shares are in percent.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import METRICS, falls
+from dist_train.config.sections.eval import EvalConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
-from dist_train.evaluation.metric_functions import Scored
+from dist_train.evaluation.metric_functions.scored import Scored
 
 
 def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
@@ -32,8 +34,17 @@ def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
     return new < old - by if falls(metric) else new > old + by
 
 
-COUNTED, LOSS, TOP1, TOP5, CLASS = range(5)
+COUNTED, LOSS, RANK, CLASS, CONFIDENCE = range(5)
 """Columns of a row. Multilabel and regression use only the first two, since they keep all outputs instead."""
+
+FLUSH_BYTES = 64 * 2**20
+"""Outputs are moved from the device to the host, and from rank to rank, in parts of about this size."""
+
+
+def reported(cfg: EvalConfig, task: Task) -> list[str]:
+    """Return the metrics that an evaluation reports: the usual ones of the task, ``eval.metrics``, ``eval.metric``."""
+    usual = [name for name, row in METRICS.of_task(task).items() if task in row.usual_for]
+    return list(dict.fromkeys([*usual, *cfg.metrics, cfg.metric]))
 
 
 @dataclass(frozen=True)
@@ -41,11 +52,12 @@ class Evaluation:
     """The result for the N samples that could be read, in data-set order.
 
     Attributes:
-        scores: metrics by name: all rows of ``config.choices.METRICS`` for the task.
+        scores: metrics by name; the same on every rank.
         counted: bool, one value per sample of the split: whether it could be read.
         labels: int64 [N], or float32 [N, K] for multilabel and regression.
         classes: int64 [N], the most likely class of each sample; None unless the task is classification.
-        outputs: float32 [N, K], probabilities or regression outputs; for classification None unless they were kept.
+        outputs: float32 [N, K], probabilities or regression outputs; None on the other ranks than 0, and for
+            classification if no metric needed them.
     """
 
     task: Task
@@ -55,6 +67,10 @@ class Evaluation:
     classes: Tensor | None
     outputs: Tensor | None
 
+    def as_scored(self) -> Scored:
+        """Return what the metrics per class need."""
+        return Scored(self.labels, np.empty(0), self.outputs, self.classes)
+
 
 class SampleScores:
     """The rows that this rank has scored; the rows of other ranks are zeros.
@@ -63,35 +79,54 @@ class SampleScores:
     discarded.
 
     Args:
+        metrics: the names of the metrics to compute.
         keep: keep the probabilities of all classes, for ensembles of classifiers.
     """
 
-    def __init__(self, split: Split, task: Task, outputs: int, device: torch.device, keep: bool = False) -> None:
-        self._labels, self._task = torch.from_numpy(split.labels), task
-        columns = len((COUNTED, LOSS, TOP1, TOP5, CLASS)) if task == "classification" else LOSS + 1
+    def __init__(
+        self,
+        split: Split,
+        task: Task,
+        outputs: int,
+        device: torch.device,
+        metrics: Sequence[str],
+        keep: bool = False,
+    ) -> None:
+        self._labels, self._task, self._device, self._metrics = torch.from_numpy(split.labels), task, device, metrics
+        rows = [METRICS.find(name) for name in metrics]
+        self._depth = min(outputs, max(row.given.get("k", 1) for row in rows)) if rows else 1
+        columns = len((COUNTED, LOSS, RANK, CLASS, CONFIDENCE)) if task == "classification" else LOSS + 1
         self._rows = torch.zeros((len(split) + 1, columns), dtype=torch.float64, device=device)
         self._outputs = None
-        if keep or task != "classification":
-            self._outputs = torch.zeros((len(split) + 1, outputs), dtype=torch.float32, device=device)
+        if keep or task != "classification" or any(row.needs_outputs for row in rows):
+            self._outputs = _Outputs(len(split), outputs, device)
 
     def add(self, logits_BK: Tensor, labels: Tensor, indices_B: Tensor) -> None:
         """Score a batch. The loss depends on the task: cross-entropy, binary cross-entropy or squared error."""
         logits_BK = logits_BK.float()
         if self._task == "classification":
-            ranked = logits_BK.topk(min(5, logits_BK.shape[1])).indices
-            hits = ranked == labels[:, None]
-            scores = [F.cross_entropy(logits_BK, labels, reduction="none"), hits[:, 0], hits.any(1), ranked[:, 0]]
-            outputs = logits_BK.softmax(1)
+            scores = self._of_classes(logits_BK, labels)
         elif self._task == "multilabel":
             scores = [F.binary_cross_entropy_with_logits(logits_BK, labels, reduction="none").mean(1)]
-            outputs = logits_BK.sigmoid()
         else:
             scores = [(logits_BK - labels).square().mean(1)]
-            outputs = logits_BK
         counted = torch.ones_like(scores[0])
         self._rows[indices_B] = torch.stack([score.double() for score in (counted, *scores)], dim=1)
         if self._outputs is not None:
-            self._outputs[indices_B] = outputs
+            self._outputs.add(self._activated(logits_BK), indices_B)
+
+    def _of_classes(self, logits_BK: Tensor, labels_B: Tensor) -> list[Tensor]:
+        best = logits_BK.topk(self._depth)
+        missed = best.indices != labels_B[:, None]
+        # Counts the classes before the label: cumprod is 1 up to the label, 0 from it on.
+        ranks = missed.long().cumprod(1).sum(1)
+        confidence = (best.values[:, 0] - logits_BK.logsumexp(1)).exp()
+        return [F.cross_entropy(logits_BK, labels_B, reduction="none"), ranks, best.indices[:, 0], confidence]
+
+    def _activated(self, logits_BK: Tensor) -> Tensor:
+        if self._task == "regression":
+            return logits_BK
+        return logits_BK.softmax(1) if self._task == "classification" else logits_BK.sigmoid()
 
     def read(self, group: Dist) -> Evaluation:
         """Return the result over the samples of all ranks. Every rank must call it.
@@ -100,21 +135,61 @@ class SampleScores:
             DataError: no image could be read.
         """
         rows = group.sum(self._rows[:-1].contiguous()).cpu()
+        outputs = None if self._outputs is None else self._outputs.of_all_ranks(group)
         counted = rows[:, COUNTED] > 0
         if not counted.any():
             raise DataError("none of the validation images can be read")
-        outputs = None
-        if self._outputs is not None:
-            outputs = group.sum(self._outputs[:-1].contiguous()).cpu()[counted]
-        rows, labels = rows[counted], self._labels[counted]
-        classes = rows[:, CLASS].long() if self._task == "classification" else None
-        columns = rows.numpy().T
-        in_top1, in_top5 = columns[TOP1 : TOP5 + 1] if self._task == "classification" else np.empty((2, 0))
-        found = Scored(columns[LOSS], in_top1, in_top5, labels, classes, outputs)
-        scores = group.from_main(lambda: _metrics(self._task, found))
-        return Evaluation(self._task, scores, counted.numpy(), labels, classes, outputs)
+        everything = bool(counted.all())
+        rows, labels = rows[counted], self._labels if everything else self._labels[counted]
+        if outputs is not None and not everything:
+            outputs = outputs[counted]
+        found = _scored(self._task, rows, labels, outputs)
+        scores = group.from_main(lambda: _metrics(self._metrics, found))
+        return Evaluation(self._task, scores, counted.numpy(), labels, found.classes, outputs)
 
 
-def _metrics(task: Task, found: Scored) -> dict[str, float]:
-    """Return all metrics of ``task``, by name."""
-    return {name: float(function_of(METRICS, name)(found)) for name in METRICS.of_task(task)}
+class _Outputs:
+    """The outputs of each sample, float32 [N + 1, K], on the host: all of them never lie on a GPU at once.
+
+    The rows of other ranks are zeros that were never touched, and take no memory.
+    """
+
+    def __init__(self, length: int, outputs: int, device: torch.device) -> None:
+        self._all = torch.from_numpy(np.zeros((length + 1, outputs), np.float32))
+        self._device = device
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, outputs_BK: Tensor, indices_B: Tensor) -> None:
+        self._waiting.append((outputs_BK, indices_B))
+        if len(self._waiting) * outputs_BK.nbytes >= FLUSH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        for outputs_BK, indices_B in self._waiting:
+            self._all[indices_B.cpu()] = outputs_BK.cpu()
+        self._waiting = []
+
+    def of_all_ranks(self, group: Dist) -> Tensor | None:
+        """Return the outputs of all ranks, float32 [N, K], on rank 0; None on others. Every rank must call it."""
+        self._flush()
+        every = self._all[:-1]
+        if group.world_size > 1:
+            rows = max(1, FLUSH_BYTES // (4 * every.shape[1]))
+            for start in range(0, len(every), rows):
+                part = every[start : start + rows]
+                whole = group.sum(part.to(self._device, copy=True))
+                if group.is_main:
+                    part.copy_(whole)
+        return every if group.is_main else None
+
+
+def _scored(task: Task, rows: Tensor, labels: Tensor, outputs: Tensor | None) -> Scored:
+    columns = rows.numpy().T
+    if task != "classification":
+        return Scored(labels, columns[LOSS], outputs)
+    return Scored(labels, columns[LOSS], outputs, rows[:, CLASS].long(), columns[RANK], columns[CONFIDENCE])
+
+
+def _metrics(names: Sequence[str], found: Scored) -> dict[str, float]:
+    """Return the metrics of these names."""
+    return {name: float(function_of(METRICS, name)(found, **METRICS.find(name).given)) for name in names}

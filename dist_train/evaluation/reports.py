@@ -8,14 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from dist_train.data.index import DataIndex
-from dist_train.evaluation.metric_functions import (
-    absolute_errors,
-    average_precisions,
-    f1_of_classes,
-    f1_of_labels,
-    r2_scores,
-    root_squared_errors,
-)
+from dist_train.evaluation.metric_functions.counts import count
+from dist_train.evaluation.metric_functions.numbers import absolute_errors, r2_scores, root_squared_errors
+from dist_train.evaluation.metric_functions.ranking import per_class
 from dist_train.evaluation.metrics import Evaluation
 from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
 
@@ -41,36 +36,23 @@ def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
 
 
 def class_table(outcome: Evaluation, names: list[str]) -> Table:
-    """Return the metrics of each class or output. Shares are in percent; undefined values are NaN."""
-    if outcome.task == "classification":
-        return _of_classes(outcome, names)
-    assert outcome.outputs is not None
+    """Return the metrics of each class or output. Shares are in percent; undefined values are NaN.
+
+    Classes have their average precision and AUROC if the probabilities were kept.
+    """
+    found = outcome.as_scored()
     if outcome.task == "regression":
-        functions = {"mae": absolute_errors, "rmse": root_squared_errors, "r2": r2_scores}
-        columns = {name: function(outcome.outputs, outcome.labels) for name, function in functions.items()}
+        columns = {"mae": absolute_errors(found), "rmse": root_squared_errors(found), "r2": r2_scores(found)}
         return [{"class": name, **{k: float(v[i]) for k, v in columns.items()}} for i, name in enumerate(names)]
-    precision, f1 = average_precisions(outcome.outputs, outcome.labels), f1_of_labels(outcome.outputs, outcome.labels)
-    count = outcome.labels.sum(0)
-    return [
-        {"class": name, "images": int(count[i]), "ap": 100 * float(precision[i]), "f1": 100 * float(f1[i])}
-        for i, name in enumerate(names)
-    ]
-
-
-def _of_classes(outcome: Evaluation, names: list[str]) -> Table:
-    classes_N, label_N = _classes(outcome).numpy(), outcome.labels.numpy()
-    counted = (label_N[classes_N == label_N], label_N, classes_N)
-    hits, labelled, predicted = (np.bincount(numbers, minlength=len(names)) for numbers in counted)
-    f1 = f1_of_classes(_classes(outcome), outcome.labels, len(names))
-    with np.errstate(invalid="ignore"):
-        recall, precision = 100 * hits / labelled, 100 * hits / predicted
+    counts = count(found, len(names))
+    columns = {"recall": counts.recalls(), "precision": counts.precisions(), "f1": counts.f1()}
+    if outcome.outputs is not None:
+        columns["ap"], columns["auroc"] = per_class(found)
     return [
         {
             "class": name,
-            "images": int(labelled[i]),
-            "recall": float(recall[i]),
-            "precision": float(precision[i]),
-            "f1": 100 * float(f1[i]),
+            "images": int(counts.labelled[i]),
+            **{column: 100 * float(values[i]) for column, values in columns.items()},
         }
         for i, name in enumerate(names)
     ]
@@ -81,13 +63,10 @@ def _classes(outcome: Evaluation) -> torch.Tensor:
     return outcome.classes
 
 
-def confusion(outcome: Evaluation, count: int) -> NDArray[np.int64]:
+def confusion(outcome: Evaluation, classes: int) -> NDArray[np.int64]:
     """Return the confusion matrix, int64 [K, K]: the number of images by label (row) and predicted class (column)."""
-    from torchmetrics.functional.classification import multiclass_confusion_matrix  # a second to import
-
-    matrix = multiclass_confusion_matrix(_classes(outcome), outcome.labels, num_classes=max(2, count))
-    found: NDArray[np.int64] = matrix.numpy()[:count, :count]
-    return found
+    pairs = outcome.labels.numpy() * classes + _classes(outcome).numpy()
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray[np.uint8]:
@@ -96,8 +75,7 @@ def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray
     A white cell means no image of the class, a dark cell all of them. This runs at every evaluation, so it works without
     matplotlib.
     """
-    pairs = outcome.labels.numpy() * count + _classes(outcome).numpy()
-    matrix = np.bincount(pairs, minlength=count * count).reshape(count, count)
+    matrix = confusion(outcome, count)
     shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     dark, white = np.array((8, 48, 107)), np.array((255, 255, 255))
     cells: NDArray[np.uint8] = (white + shares[..., None] * (dark - white)).round().astype(np.uint8)

@@ -14,7 +14,7 @@ from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
-from dist_train.evaluation.metrics import Evaluation, SampleScores
+from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.open_run import Which, open_run, run_config
 from dist_train.inference.score import score
@@ -66,9 +66,10 @@ def evaluate_runs(
             first = first or index
             outcomes.append((str(path), outcome))
         assert first is not None
-        if len(runs) > 1:
-            outcomes.append((f"ensemble of {len(runs)}", ensemble([outcome for _, outcome in outcomes], first)))
         if group.is_main:
+            if len(runs) > 1:
+                together = ensemble([outcome for _, outcome in outcomes], first, reported(cfg.eval, first.task))
+                outcomes.append((f"ensemble of {len(runs)}", together))
             _report(outcomes, first, json_file, picture)
     return EXIT_DONE
 
@@ -115,8 +116,8 @@ def _evaluation(
     return None if outcome is None else (outcome, index)
 
 
-def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
-    """Return the evaluation of the mean outputs (probabilities or numbers) of several models."""
+def ensemble(outcomes: Sequence[Evaluation], index: DataIndex, metrics: Sequence[str]) -> Evaluation:
+    """Return the evaluation of the mean outputs (probabilities or numbers) of several models, by ``metrics``."""
     kept = [outcome.outputs for outcome in outcomes if outcome.outputs is not None]
     assert len(kept) == len(outcomes)
     mean = torch.stack(kept).double().mean(0).float()
@@ -124,7 +125,7 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex) -> Evaluation:
         mean = mean.clamp_min(torch.finfo(torch.float32).tiny).log()
     elif index.task == "multilabel":
         mean = mean.logit(eps=1e-7)
-    scores = SampleScores(index.val, index.task, index.outputs, torch.device("cpu"), keep=True)
+    scores = SampleScores(index.val, index.task, index.outputs, torch.device("cpu"), metrics)
     scores.add(mean, outcomes[0].labels, torch.from_numpy(outcomes[0].counted).nonzero().flatten())
     return scores.read(Dist.alone())
 

@@ -14,7 +14,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import ConfigError
 from dist_train.evaluation.loop import evaluate
-from dist_train.evaluation.metrics import Evaluation
+from dist_train.evaluation.metrics import Evaluation, reported
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
@@ -37,7 +37,8 @@ def score(
     set_algorithms(cfg, group.device)
     data = open_data(cfg, group, index, network, train=False)
     precision = Precision(cfg.train, group.device)
-    return evaluate(network.module, data.validation, index, group, data.normalise, precision, stop, keep)
+    metrics = reported(cfg.eval, index.task)
+    return evaluate(network.module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
 
 
 def check_classes(classes: list[str], index: DataIndex, what: str) -> None:

@@ -11,7 +11,7 @@ from dist_train.checkpoint.store import ExtraFiles
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
-from dist_train.evaluation.metrics import Evaluation
+from dist_train.evaluation.metrics import Evaluation, reported
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.run.result import Status
@@ -79,6 +79,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         setup.data.normalise,
         state.precision,
         stop,
+        reported(setup.cfg.eval, setup.index.task),
     )
     train_mode(state.objective)
     if found is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic_core import PydanticCustomError
 
 from dist_train.config import choices, parse_config
 from dist_train.config.choice_table import ChoiceTable
@@ -128,5 +129,11 @@ def test_every_row_names_a_function_and_keys_that_exist(table: ChoiceTable[Any],
 
 
 def test_directions_of_metrics() -> None:
-    assert [name for name in METRICS.rows if falls(name)] == ["loss", "mae", "rmse"]
+    assert [name for name in METRICS.rows if falls(name)] == ["loss", "ece", "mae", "rmse"]
     assert not falls("unknown")
+
+
+def test_top_k_is_a_metric_for_every_k() -> None:
+    assert (METRICS.checked("top7"), METRICS.find("top7").given) == ("top7", {"k": 7})
+    with pytest.raises(PydanticCustomError):
+        METRICS.checked("top0")

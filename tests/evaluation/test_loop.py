@@ -15,7 +15,10 @@ from tests.support.tables import tabled
 MULTILABEL = {"loss__name": "bce", "eval__metric": "map", "data__format": "csv", "data__task": "multilabel"}
 REGRESSION = {"loss__name": "mse", "eval__metric": "rmse", "data__format": "csv", "data__task": "regression"}
 TASKS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "classification": ({}, {"loss", "top1", "top5", "macro_f1"}),
+    "classification": (
+        {"eval__metrics": ["auroc", "top2", "ece", "tests.support.evaluations:spread"]},
+        {"loss", "top1", "top5", "macro_f1", "auroc", "top2", "ece", "tests.support.evaluations:spread"},
+    ),
     "multilabel": (MULTILABEL, {"loss", "map", "macro_f1"}),
     "regression": (
         {**REGRESSION, "data__csv": {"targets": ["red", "width"]}, "optim__lr": 0.01},
@@ -37,7 +40,7 @@ def _again(run: str) -> dict[str, float]:
     with joined(run_config(Path(run)).distributed) as group:
         found = _evaluation(Path(run), "best", [], group, None, keep=False)
     assert found is not None
-    assert len(computed) == group.is_main, "torchmetrics costs a second and 90 MB: for one rank, not for each"
+    assert len(computed) == group.is_main, "one rank has all rows"
     return found[0].scores
 
 

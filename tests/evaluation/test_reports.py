@@ -55,7 +55,7 @@ def test_the_table_of_labels() -> None:
     assert [row["f1"] for row in table[:2]] == [pytest.approx(80), pytest.approx(100)]
     assert math.isnan(table[2]["ap"])
     text = describe_table(table).splitlines()
-    assert text[0].split() == ["class", "images", "ap", "f1"]
+    assert text[0].split() == ["class", "images", "recall", "precision", "f1", "ap", "auroc"]
     assert [line[0] for line in text[1:]] == ["a", "b", "c"], "the worst first, undefined ones last"
 
 

@@ -5,21 +5,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from dist_train.config.sections.eval import EvalConfig
 from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
-from dist_train.evaluation.metrics import Evaluation, SampleScores
+from dist_train.evaluation.metric_functions.scored import Scored
+from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 
 ALONE = Dist.alone()
 RNG = np.random.default_rng(0)
 
 
 def evaluated(
-    task: Any, logits: torch.Tensor, labels: torch.Tensor, left_out: int = 0, keep: bool = False
+    task: Any, logits: torch.Tensor, labels: torch.Tensor, left_out: int = 0, keep: bool = False, **keys: Any
 ) -> Evaluation:
-    """Score in shuffled batches of 7, as ranks would; the last ``left_out`` samples are bad images."""
+    """Score by the metrics of ``EvalConfig(**keys)``, in shuffled batches of 7, as ranks would; the last ``left_out`` samples are bad images."""
     length = len(labels)
     split = Split(np.array([b"x"] * length), labels.numpy())
-    scores = SampleScores(split, task, logits.shape[1], ALONE.device, keep)
+    keys.setdefault("metric", "loss")
+    metrics = reported(EvalConfig(**keys), task)
+    scores = SampleScores(split, task, logits.shape[1], ALONE.device, metrics, keep)
     places = np.arange(length)
     places[length - left_out :] = length
     order = RNG.permutation(length)
@@ -36,3 +40,8 @@ def nine_classes() -> tuple[torch.Tensor, torch.Tensor]:
     logits[torch.arange(90), labels] += 1.5
     logits[:, 7:] -= 20
     return logits, labels
+
+
+def spread(found: Scored) -> float:
+    """A metric of one's own: the standard deviation of all probabilities."""
+    return float(found.all_outputs().std())

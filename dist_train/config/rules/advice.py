@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from dist_train.config.choices import TABLES
+from dist_train.config.choices import METRICS, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.values import is_set, value_of
@@ -53,8 +53,8 @@ def _without_effect(cfg: Config) -> Iterator[str]:
 
 
 def _always_right(cfg: Config, outputs: int) -> Iterator[str]:
-    if cfg.eval.metric == "top5" and outputs <= 5:
-        yield f"`eval.metric` (top5) is always 100 with {outputs} classes; use top1"
+    if METRICS.find(cfg.eval.metric).given.get("k", 0) >= outputs:
+        yield f"`eval.metric` ({cfg.eval.metric}) is always 100 with {outputs} classes; use top1"
 
 
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:

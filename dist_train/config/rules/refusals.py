@@ -21,6 +21,7 @@ def _not_for_the_task(cfg: "Config") -> Iterator[str]:
     choices = (
         FORMATS.refusal(cfg.data.format, task),
         METRICS.refusal(cfg.eval.metric, task),
+        *(METRICS.refusal(name, task, "eval.metrics") for name in cfg.eval.metrics),
         LOSSES.refusal(cfg.loss.name, task),
     )
     yield from filter(None, choices)

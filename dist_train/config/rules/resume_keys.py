@@ -128,6 +128,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "eval.every_epochs",
     "eval.every_steps",
     "eval.batch_size",
+    "eval.metrics",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "log.every_steps",

@@ -17,6 +17,9 @@ class EvalConfig(Section):
     """How evaluation, prediction and export make an image square. auto: like `augment.crop`, but center if that is
     random_resized."""
     metric: Annotated[str, METRICS] = "top1"
-    """Metric that chooses `best` and drives early stopping: lower is better for losses and errors, else higher."""
+    """Metric that chooses `best` and drives early stopping: lower is better for losses and errors, else higher. Your own
+    `package.module:function` gets all samples and returns a number: higher is better."""
+    metrics: tuple[Annotated[str, METRICS], ...] = ()
+    """Metrics to report beside the usual ones: auroc, kappa, top10, ..., or your own `package.module:function`."""
     weights: Literal["ema", "raw"] = "ema"
     """Weights to evaluate and to publish as `best` and `last`, if `train.ema` is set."""
