@@ -22,7 +22,8 @@ NUMBERS: tuple[Task, ...] = ("regression",)
 class Loss(Choice):
     """``build``: (outputs float32 [B, K], targets, **the keys that it reads) -> scalar, the mean over the batch.
 
-    B: batch, K: classes or targets. ``class_weights`` is passed as a float32 tensor [K], or None.
+    B: batch, K: classes or targets. ``class_weights`` is passed as a float32 tensor [K], or None; ``class_balance`` becomes
+    part of it. A row that reads ``loss.options`` gets each of them as a keyword argument.
 
     Attributes:
         whole_batch: the loss is not a mean over samples. Its function also takes ``group``, to sum over ranks, and a config
@@ -35,15 +36,18 @@ class Loss(Choice):
 _CLASS = "dist_train.learning.loss_functions.classification"
 _MULTI = "dist_train.learning.loss_functions.multilabel"
 _NUMBER = "dist_train.learning.loss_functions.regression"
-_WEIGHTED = ("loss.label_smoothing", "loss.class_weights")
+_WEIGHTED = ("loss.label_smoothing", "loss.class_weights", "loss.class_balance")
 
 LOSSES = ChoiceTable(
     "loss.name",
     {
         "cross_entropy": Loss(f"{_CLASS}:cross_entropy", CLASSES, reads=_WEIGHTED),
         "focal": Loss(f"{_CLASS}:focal", CLASSES, reads=(*_WEIGHTED, "loss.gamma")),
-        "bce": Loss(f"{_MULTI}:bce", LABELS, reads=_WEIGHTED),
+        "bce": Loss(f"{_MULTI}:bce", LABELS, reads=(*_WEIGHTED, "loss.options")),
         "binary_focal": Loss(f"{_MULTI}:binary_focal", LABELS, reads=(*_WEIGHTED, "loss.gamma")),
+        "asymmetric": Loss(
+            f"{_MULTI}:asymmetric", ("multilabel",), reads=("loss.class_weights", "loss.class_balance", "loss.options")
+        ),
         "soft_f1": Loss(f"{_MULTI}:soft_f1", LABELS, whole_batch=True),
         "mse": Loss(f"{_NUMBER}:mse", NUMBERS),
         "l1": Loss(f"{_NUMBER}:l1", NUMBERS),

@@ -64,7 +64,7 @@ def check(cfg: Config, world_size: int) -> None:
         print(wrapped([check_cache(cfg.data, index)]))
     plan = make_plan(cfg, len(index.train), world_size)
     network = build_network(cfg, index, alone, load=saved is None)
-    _, state = build_state(cfg, plan, Single(alone), network, index.classes, Given())
+    _, state = build_state(cfg, plan, Single(alone), network, index, Given())
     own_transforms(cfg.augment, network.image_size)
     lines = [
         *describe_pixels(cfg, index, network),

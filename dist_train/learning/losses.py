@@ -16,11 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dist_train.config.choices import LOSSES
-from dist_train.config.sections.loss import LossConfig
+from dist_train.config.sections.loss import ClassBalanceConfig, LossConfig
 from dist_train.config.user_code import function_of
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
@@ -60,18 +62,24 @@ class Loss(nn.Module):
 
 
 def build_loss(
-    cfg: LossConfig, classes: list[str], group: Dist, module: nn.Module, given: Criterion | None = None
+    cfg: LossConfig,
+    classes: list[str],
+    counts_K: NDArray[np.int64] | None,
+    group: Dist,
+    module: nn.Module,
+    given: Criterion | None = None,
 ) -> Loss:
     """Return the loss of a model's outputs and targets.
 
     Args:
+        counts_K: training images of each class, int64 [K]; None for a regression.
         module: the model, for the L1 penalty.
         given: a criterion passed from Python code, which replaces `loss.name`.
 
     Raises:
         ConfigError: `loss.class_weights` has an unknown class, or the user's criterion cannot be built.
     """
-    criterion = _criterion(cfg, classes, group) if given is None else _Own("the loss given", given)
+    criterion = _criterion(cfg, classes, counts_K, group) if given is None else _Own("the loss given", given)
     return Loss(cfg, criterion.to(group.device), module)
 
 
@@ -80,13 +88,18 @@ def l1_norm(module: nn.Module) -> Tensor:
     return torch.stack([p.abs().sum() for p in module.parameters() if p.requires_grad]).sum()
 
 
-def _criterion(cfg: LossConfig, classes: list[str], group: Dist) -> nn.Module:
+def _criterion(cfg: LossConfig, classes: list[str], counts_K: NDArray[np.int64] | None, group: Dist) -> nn.Module:
     row, function, options = LOSSES.find(cfg.name), function_of(LOSSES, cfg.name), LOSSES.options(cfg.name, cfg)
     if row is LOSSES.own:
         return _Own(f"`loss.name` ({cfg.name})", _built(function, cfg))
     weights = None
     if "class_weights" in options:
         weights, options["class_weights"] = _class_weights(cfg, classes), None
+    if (balance := options.pop("class_balance", None)) is not None:
+        assert counts_K is not None
+        weights = balancing_weights(balance, counts_K)
+    if "options" in options:
+        options |= _checked_options(cfg, function, options.pop("options"))
     if row.whole_batch:
         options["group"] = group
     return _Listed(function, options, weights)
@@ -124,6 +137,37 @@ class _Own(nn.Module):
             found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(f"{self._name} must return one number, the mean over the batch, but returned {found}")
         return value
+
+
+def _checked_options(cfg: LossConfig, function: Criterion, given: dict[str, Any]) -> dict[str, Any]:
+    """Return ``loss.options`` of a loss in ``config/choices.py``.
+
+    Raises:
+        ConfigError: the loss has no such option, or a value is not a number.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    ]
+    for name, value in given.items():
+        if name not in known:
+            raise ConfigError(f"`loss.options` ({name}): {cfg.name} has no such option; it has {', '.join(known)}")
+        if not isinstance(value, int | float):
+            raise ConfigError(f"`loss.options` ({name}: {value!r}) must be a number, true or false")
+    return given
+
+
+def balancing_weights(cfg: ClassBalanceConfig, counts_K: NDArray[np.int64]) -> Tensor:
+    """Return the factor of each class, float32 [K]; their mean over the training images is 1.
+
+    A class without images gets 1.
+    """
+    images = np.maximum(counts_K, 1).astype(np.float64)
+    effective = images if cfg.name == "balanced" else (1 - cfg.beta**images) / (1 - cfg.beta)
+    weights = effective**-cfg.power
+    weights = weights * counts_K.sum() / (weights * counts_K).sum()
+    return torch.from_numpy(np.where(counts_K > 0, weights, 1.0)).float()
 
 
 def _class_weights(cfg: LossConfig, classes: list[str]) -> Tensor | None:

@@ -35,6 +35,8 @@ def build_optimizer(
     Raises:
         ConfigError: the optimizer is unknown, or the optimizer or the model does not support an option.
     """
+    for key in sorted({"lr", "params", *type(cfg).model_fields} & cfg.options.keys()):
+        raise ConfigError(f"`optim.options` ({key}) is a key of its own; set `optim.{key}`")
     groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
     options = OPTIMIZERS.options(cfg.name, cfg)
     if cfg.eps is None:
@@ -43,7 +45,7 @@ def build_optimizer(
         options["name"] = _name_of_timm(cfg.name)
     try:
         build = function_of(OPTIMIZERS, cfg.name)
-        return build(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, **options)  # type: ignore[no-any-return]
+        return build(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, **options, **cfg.options)  # type: ignore[no-any-return]
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
 

@@ -204,7 +204,22 @@ def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Back
     )
 
 
+OWNED = {
+    "num_classes": "the data decides it",
+    "pretrained": "use `model.pretrained`",
+    "weights": "use `model.weights`",
+    "checkpoint_path": "use `model.weights`",
+    **dict.fromkeys(("img_size", "image_size", "input_size"), "use `data.image_size`"),
+    **dict.fromkeys(DROP_PATH, "use `model.drop_path`"),
+}
+"""Arguments of constructors that other keys set -> what to do instead."""
+
+
 def _call(build: Callable[..., Any], cfg: ModelConfig, *args: Any, **options: Any) -> Any:
+    if not is_own(cfg.name):
+        for name in cfg.options.keys() & OWNED.keys():
+            raise ConfigError(f"`model.options` ({name}) is not available: {OWNED[name]}")
+    options |= cfg.options
     try:
         return build(*args, **options)
     except (TypeError, ValueError, AssertionError) as error:

@@ -82,7 +82,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them anyway.
     network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
-    wrapped, state = build_state(cfg, plan, strategy, network, index.classes, given)
+    wrapped, state = build_state(cfg, plan, strategy, network, index, given)
     compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared))

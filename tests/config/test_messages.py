@@ -19,7 +19,7 @@ from tests.support.runs import changed
         ({"train__precision": "bf16"}, "`train.precision` ('bf16') must be one of fp32, amp_bf16, amp_fp16"),
         (
             {"loss__name": "crossentropy"},
-            "`loss.name` ('crossentropy') must be one of cross_entropy, focal, bce, binary_focal, soft_f1, mse, l1, huber, or "
+            "`loss.name` ('crossentropy') must be one of cross_entropy, focal, bce, binary_focal, asymmetric, soft_f1, mse, l1, huber, or "
             "package.module:Class; did you mean cross_entropy?",
         ),
         ({"schedule__name": "cosin"}, "exponential; did you mean cosine?"),

@@ -2,22 +2,24 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
-from dist_train.config.sections.loss import LossConfig
+from dist_train.config.sections.loss import ClassBalanceConfig, LossConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.losses import build_loss
-from tests.support.losses import ALONE, CLASSES, LABELS, LOGITS, loss_of
+from dist_train.learning.losses import balancing_weights, build_loss
+from tests.support.losses import ALONE, CLASSES, COUNTS, LABELS, LOGITS, loss_of
 from tests.support.runs import changed, rows, train
 
 
 def test_l1_penalty_is_over_all_that_trains() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     module[0].requires_grad_(False)
-    loss = build_loss(LossConfig(l1=0.1), CLASSES, ALONE, module)
+    loss = build_loss(LossConfig(l1=0.1), CLASSES, COUNTS, ALONE, module)
     penalty = 0.1 * sum(p.abs().sum() for p in module[1].parameters())
     value = loss(LOGITS, LABELS)
     assert value.item() == pytest.approx((loss_of()(LOGITS, LABELS) + penalty).item())
@@ -112,3 +114,52 @@ def test_a_loss_of_your_own_returns_one_number() -> None:
 
 def of_each(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
+
+
+def weights_of(**options: Any) -> list[float]:
+    return balancing_weights(ClassBalanceConfig(**options), np.array([900, 90, 10, 0])).tolist()
+
+
+def test_balanced_classes_are_scikit_learns() -> None:
+    labels = np.repeat([0, 1, 2], [900, 90, 10])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert weights_of(name="balanced") == pytest.approx([*expected, 1.0])
+
+
+def test_the_power_lies_between_balanced_and_none() -> None:
+    assert weights_of(name="balanced", power=1e-9) == pytest.approx([1.0] * 4)
+    half = weights_of(name="balanced", power=0.5)
+    assert half[2] / half[0] == pytest.approx((900 / 10) ** 0.5)
+
+
+def test_the_effective_number_is_that_of_the_paper() -> None:
+    first, _, last, _ = weights_of(name="effective_number", beta=0.99)
+    assert last / first == pytest.approx((1 - 0.99**900) / (1 - 0.99**10))
+
+
+def test_the_mean_factor_of_an_image_is_one() -> None:
+    for name in ("balanced", "effective_number"):
+        assert np.dot(weights_of(name=name, power=0.7), [900, 90, 10, 0]) == pytest.approx(1000)
+
+
+def test_a_balanced_loss_has_the_weights_of_the_counts() -> None:
+    factors = balancing_weights(ClassBalanceConfig(name="balanced"), COUNTS).tolist()
+    listed = loss_of(class_weights=dict(zip(CLASSES, factors, strict=True)))
+    assert loss_of(class_balance="balanced")(LOGITS, LABELS) == listed(LOGITS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        (
+            "bce",
+            {"threshold": 1},
+            r"\(threshold\): bce has no such option; it has target_threshold, sum_classes, pos_weight",
+        ),
+        ("bce", {"pos_weight": "3"}, r"\(pos_weight: '3'\) must be a number"),
+        ("asymmetric", {"gamma": 1}, r"it has gamma_pos, gamma_neg, clip"),
+    ],
+)
+def test_options_that_do_not_fit(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        loss_of(name=name, options=options)

@@ -26,6 +26,25 @@ def two_layers() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
 
 
+def test_options_reach_the_constructor() -> None:
+    cfg = OptimConfig(name="muon", lr=0.1, options={"ns_steps": 3})
+    assert build_optimizer(cfg, two_layers(), HEAD).defaults["ns_steps"] == 3
+    cfg = OptimConfig(name="sgd", lr=0.1, options={"maximize": True})
+    assert build_optimizer(cfg, two_layers(), HEAD).defaults["maximize"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"momentum": 0.5}, r"`optim.options` \(momentum\) is a key of its own; set `optim.momentum`"),
+        ({"nestrov": True}, r"`optim.name` \(sgd\) cannot be built: .*nestrov"),
+    ],
+)
+def test_options_that_do_not_fit(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build_optimizer(OptimConfig(name="sgd", lr=0.1, options=options), two_layers(), HEAD)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "values"),
     [

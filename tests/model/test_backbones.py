@@ -50,6 +50,18 @@ def test_a_model_of_your_own() -> None:
     assert build(name="tests.model.test_backbones:Own", size=None).image_size == 224
 
 
+class Wide(Own):
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__(num_classes)
+        self.out = nn.Linear(width, num_classes)
+
+
+def test_options_reach_the_constructor() -> None:
+    assert build(options={"global_pool": "avg"}).module.global_pool == "avg"
+    assert build(source="torchvision", name="resnet18", options={"zero_init_residual": True}).module
+    assert build(name="tests.model.test_backbones:Wide", options={"width": 7}).module.out.in_features == 7  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -61,6 +73,9 @@ def test_a_model_of_your_own() -> None:
         ),
         ({"name": "qwen3_vit_88m_enc"}, "is an encoder without a classifier|cannot be built"),
         ({"name": "vgg11", "drop_path": 0.1}, r"`model.drop_path` \(0.1\): vgg11 has no stochastic depth; set it to 0"),
+        ({"options": {"num_classes": 5}}, r"`model.options` \(num_classes\) is not available: the data decides it"),
+        ({"options": {"img_size": 5}}, r"`model.options` \(img_size\) is not available: use `data.image_size`"),
+        ({"options": {"pool_siez": 5}}, r"`model.name` \(test_vit\) cannot be built with .*pool_siez=5"),
         ({"name": "resnet5O", "pretrained": True}, r"`model.name` \(resnet5O\) is not a timm .* model"),
         ({"name": "resnet50.foo"}, r"`model.name` \(resnet50.foo\) is unknown: timm .* has resnet50.*a1_in1k"),
         (

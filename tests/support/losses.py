@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +12,7 @@ from dist_train.learning.losses import Loss, build_loss
 
 ALONE = Dist.alone()
 CLASSES = ["a", "b", "c"]
+COUNTS = np.array([8, 2, 0])
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(8, 3, generator=GENERATOR)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
@@ -20,4 +22,4 @@ MANY = (torch.rand(8, 3, generator=GENERATOR) > 0.5).float()
 
 def loss_of(**options: Any) -> Loss:
     """Return the loss of a section ``loss`` with ``options``."""
-    return build_loss(LossConfig(**options), CLASSES, ALONE, nn.Linear(1, 1))
+    return build_loss(LossConfig(**options), CLASSES, COUNTS, ALONE, nn.Linear(1, 1))

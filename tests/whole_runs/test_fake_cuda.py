@@ -160,7 +160,9 @@ def _losses() -> dict[str, list[str]]:
         for name in ("cross_entropy", "focal", "bce", "binary_focal", "soft_f1", "mse", "l1", "huber"):
             weighted = name not in ("soft_f1", "mse", "l1", "huber")
             options = {"label_smoothing": 0.1, "class_weights": {"a": 2.0}} if weighted else {}
-            loss = build_loss(LossConfig(name=name, l1=0.1, **options), ["a", "b", "c"], group, network)  # type: ignore[arg-type]
+            loss = build_loss(
+                LossConfig(name=name, l1=0.1, **options), ["a", "b", "c"], np.ones(3, np.int64), group, network
+            )  # type: ignore[arg-type]
             classes, soft = torch.zeros(6, dtype=torch.int64, device=GPU), torch.zeros(6, 3, device=GPU)
             images = torch.zeros(6, 4, device=GPU)
             for targets in (classes, soft) if weighted else (soft,):

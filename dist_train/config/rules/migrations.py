@@ -40,9 +40,12 @@ MIGRATIONS: tuple[Migration, ...] = ()
 BEFORE: dict[str, Any] = {
     "augment.transforms": [],
     "eval.crop": "auto",
+    "loss.class_balance": None,
     "loss.objective": None,
     "loss.objective_options": {},
     "model.head.init": "timm",
+    "model.options": {},
+    "optim.options": {},
 }
 """Keys added after 0.1.0 that change the weights -> the value that matches the code without the key."""
 

@@ -32,7 +32,7 @@ def _not_for_the_task(cfg: "Config") -> Iterator[str]:
 
 def _options_of_another_loss(cfg: "Config") -> Iterator[str]:
     """Refuse keys of another loss. Other keys without effect only give a warning; these show that another loss was meant."""
-    for key in ("loss.label_smoothing", "loss.class_weights", "loss.options"):
+    for key in ("loss.label_smoothing", "loss.class_weights", "loss.class_balance", "loss.options"):
         line = LOSSES.unread(key, cfg.loss.name)
         if line and is_set(cfg, key):
             yield f"{line}; remove it, or choose such a loss"

@@ -92,6 +92,9 @@ CHANGE_THE_WEIGHTS = (
     "train.clip_grad",
     "train.ema",
     "train.nonfinite",
+    "loss.class_balance",
+    "model.options",
+    "optim.options",
     "eval.crop",  # decides which weights are best
     "eval.metric",  # the same
     "eval.weights",  # the same

@@ -38,6 +38,8 @@ class ModelConfig(Section):
     """Load the published weights of the model, from the local cache or over the network."""
     weights: FilePath | None = None
     """A .safetensors or .pth file to start from; replaces `pretrained`."""
+    options: dict[str, Any] = {}
+    """More keyword arguments of the model's constructor, such as `{global_pool: avg}`, or of your own callable."""
     drop_path: Fraction = 0.0
     """Stochastic depth rate, passed to the constructor of the model."""
     head: HeadConfig = HeadConfig()

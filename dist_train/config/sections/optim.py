@@ -1,6 +1,6 @@
 """The section `optim`: optimizer, rates, weight decay."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -12,6 +12,8 @@ class OptimConfig(Section):
     """sgd, adam, adamw or rmsprop (torch's), or any other name that timm's create_optimizer_v2 knows."""
     lr: PositiveFloat
     """Peak learning rate of the schedule; `layer_decay` and `head_lr_scale` scale it for parts of the model."""
+    options: dict[str, Any] = {}
+    """More keyword arguments of the optimizer's constructor, such as `{caution: true}`."""
     momentum: Fraction = 0.9
     """Momentum of sgd, rmsprop, and the timm optimizers that have one."""
     nesterov: bool = False

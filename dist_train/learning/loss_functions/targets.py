@@ -32,7 +32,7 @@ def same_shape(name: str, outputs: Tensor, targets: Tensor) -> Tensor:
     return targets.to(outputs.dtype)
 
 
-def power(wrong_BK: Tensor, gamma: float) -> Tensor:
+def power(wrong_BK: Tensor, gamma: float | Tensor) -> Tensor:
     """Return ``wrong_BK ** gamma``, the weight in the focal losses."""
     # For gamma < 1 the gradient of the power at 0 is infinite.
     return wrong_BK.clamp_min(1e-8) ** gamma

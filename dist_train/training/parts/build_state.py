@@ -6,6 +6,8 @@ from torch import nn
 
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.data.index import DataIndex
+from dist_train.data.report.notes import class_counts
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.sync_bn import synchronise
 from dist_train.errors import ConfigError
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def build_state(
-    cfg: Config, plan: Plan, strategy: Strategy, network: Network, classes: list[str], given: Given
+    cfg: Config, plan: Plan, strategy: Strategy, network: Network, index: DataIndex, given: Given
 ) -> tuple[nn.Module, TrainState]:
     """Return the module to train through, and the state at step 0.
 
@@ -38,7 +40,7 @@ def build_state(
     """
     group, model = strategy.group, network.module
     precision = Precision(cfg.train, group.device)
-    objective = _objective(cfg, strategy, network, classes, precision, given)
+    objective = _objective(cfg, strategy, network, index, precision, given)
     if cfg.model.sync_bn and group.world_size > 1:
         synchronise(objective, group)
     own = OwnParts(objective, model)
@@ -49,11 +51,11 @@ def build_state(
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
     sums = StepSums(group.device)
     state = TrainState(model, objective, own, strategy, optimizer, ema, published, precision, sums, Progress())
-    return _wrapped(cfg, plan, network, len(classes), state), state
+    return _wrapped(cfg, plan, network, index.outputs, state), state
 
 
 def _objective(
-    cfg: Config, strategy: Strategy, network: Network, classes: list[str], precision: Precision, given: Given
+    cfg: Config, strategy: Strategy, network: Network, index: DataIndex, precision: Precision, given: Given
 ) -> nn.Module:
     """Return the user's objective, else the supervised one, on this rank's device."""
     group, model = strategy.group, network.module
@@ -62,7 +64,8 @@ def _objective(
         if given.objective or cfg.loss.objective:
             reseed(fold_in(cfg.run.seed, "objective"), [group.device])
             return build_objective(cfg.loss, given.objective, model).to(group.device)
-        loss = build_loss(cfg.loss, classes, group, model, given.loss)
+        counts = None if index.task == "regression" else class_counts(index.outputs, index.train.labels)
+        loss = build_loss(cfg.loss, index.classes, counts, group, model, given.loss)
         return Supervised(precision.to_train(model), loss, precision.autocast)
     raise AssertionError("unreachable")
 

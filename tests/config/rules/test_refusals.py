@@ -24,7 +24,7 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
         ),
         (
             SETS | {"loss__name": "focal"},
-            "`loss.name` (focal) is not available for multilabel; use one of: bce, binary_focal, soft_f1, "
+            "`loss.name` (focal) is not available for multilabel; use one of: bce, binary_focal, asymmetric, soft_f1, "
             "package.module:Class",
         ),
         (
@@ -41,7 +41,10 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
             "`loss.label_smoothing` has no effect unless `loss.name` is cross_entropy, focal, bce or binary_focal; remove it",
         ),
         ({"loss__name": "soft_f1", "loss__class_weights": {"a": 2.0}}, "`loss.class_weights` has no effect unless"),
-        ({"loss__options": {"x": 1}}, "`loss.options` has no effect unless `loss.name` is package.module:Class"),
+        (
+            {"loss__options": {"x": 1}},
+            "`loss.options` has no effect unless `loss.name` is bce, asymmetric or package.module:Class",
+        ),
         (SETS | {"loss__label_smoothing": 0.1}, "`loss.label_smoothing` (0.1) is for one class per image"),
         ({"schedule__min_lr": 1.0}, "`schedule.min_lr` (1) is more than `optim.lr` (0.05)"),
         ({"schedule__warmup_epochs": 3.0}, "`schedule.warmup_epochs` (3) is more than `train.epochs` (2)"),

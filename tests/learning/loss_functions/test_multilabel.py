@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.loss import BinaryCrossEntropy
+from timm.loss import AsymmetricLossMultiLabel, BinaryCrossEntropy
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
@@ -15,7 +15,7 @@ from dist_train.distributed.group import joined
 from dist_train.learning.losses import build_loss
 from dist_train.learning.objective import Supervised
 from dist_train.training.setup import build_strategy
-from tests.support.losses import CLASSES, LABELS, LOGITS, MANY, loss_of
+from tests.support.losses import CLASSES, COUNTS, LABELS, LOGITS, MANY, SOFT, loss_of
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
@@ -29,6 +29,34 @@ def test_bce_is_timms_for_labels_and_torchs_for_several() -> None:
     assert loss_of(name="bce", class_weights={"a": 3.0})(LOGITS, MANY) == pytest.approx(
         (each * torch.tensor([3.0, 1, 1])).mean()
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_threshold": 0.2},
+        {"sum_classes": True},
+        {"pos_weight": 3.0},
+        {"target_threshold": 0.4, "sum_classes": True},
+    ],
+)
+@pytest.mark.parametrize("targets", [LABELS, SOFT, MANY], ids=["labels", "mixed", "sets"])
+def test_options_of_bce_are_timms(options: dict[str, Any], targets: Tensor) -> None:
+    theirs = BinaryCrossEntropy(smoothing=0.1, **options)(LOGITS, targets)
+    assert loss_of(name="bce", label_smoothing=0.1, options=options)(LOGITS, targets) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("options", [{}, {"gamma_neg": 2, "gamma_pos": 0, "clip": 0}, {"clip": 0.3}])
+def test_the_asymmetric_loss_is_timms(options: dict[str, Any]) -> None:
+    theirs = AsymmetricLossMultiLabel(**options)(LOGITS, MANY)
+    assert loss_of(name="asymmetric", options=options)(LOGITS, MANY) == pytest.approx(float(theirs), rel=1e-5)
+
+
+def test_certain_predictions_have_a_finite_gradient() -> None:
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    loss_of(name="asymmetric")(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]])).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_binary_focal_is_torchvisions() -> None:
@@ -52,7 +80,7 @@ def soft_f1_on_ranks(cfg: Config) -> tuple[float, Tensor]:
         layer = nn.Linear(3, 3)
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
-        objective = Supervised(layer, build_loss(cfg.loss, CLASSES, group, layer), nullcontext)
+        objective = Supervised(layer, build_loss(cfg.loss, CLASSES, COUNTS, group, layer), nullcontext)
         wrapped = build_strategy(group).wrap(objective, all_used=True)
         share = slice(group.rank, None, group.world_size)
         loss = wrapped(LOGITS[share], MANY[share])["loss"]
