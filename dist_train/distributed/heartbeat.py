@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import DistTrainError
+from dist_train.system.progress import advanced
 
 LONGEST_PAUSE_S = 2.0
 """So often, at least, ranks that wait for others return to Python, where they can react to signals."""
@@ -57,7 +58,7 @@ class Heartbeat:
     """A thread that calls ``beat`` regularly while the thread that started it works in the ``with`` block.
 
     Whether that thread is alive is read from its CPU time: any call that returns costs some. A thread that waits for a file
-    system which does not answer uses none.
+    system which does not answer uses none. Where it waits for other threads, these report progress with ``advance``.
 
     Args:
         timeout_s: after so long without CPU time, the working thread is stuck.
@@ -90,13 +91,16 @@ class Heartbeat:
         last = traceback.extract_stack(sys._current_frames()[self._worker])[-1]
         return f"{last.name} ({Path(last.filename).name}:{last.lineno})"
 
+    def _signs(self) -> tuple[float, int]:
+        return time.clock_gettime(self._clock), advanced()
+
     def _run(self) -> None:
         pause_s = min(self._timeout_s / 4, LONGEST_PAUSE_S)
-        used_s, since = time.clock_gettime(self._clock), time.monotonic()
+        signs, since = self._signs(), time.monotonic()
         try:
             while not self._over.wait(pause_s):
-                used_before_s, used_s = used_s, time.clock_gettime(self._clock)
-                if used_s > used_before_s:
+                before, signs = signs, self._signs()
+                if signs != before:
                     since = time.monotonic()
                     sign_of_life()
                 self._beat(time.monotonic() - since < self._timeout_s)
