@@ -141,7 +141,7 @@ def _from_url(source: Published, name: str) -> Path:
     return path
 
 
-class _Counted(tqdm):  # type: ignore[misc]
+class _Counted(tqdm):
     """The hub's progress bar, which also says that the download is alive: another thread than the caller's may do it."""
 
     def update(self, n: float | None = 1) -> bool | None:

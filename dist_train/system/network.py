@@ -39,13 +39,18 @@ def _fault(nccl: bool) -> ConfigError | None:
             f"the environment variable MASTER_ADDR ({master}) does not resolve on host {socket.gethostname()} within "
             f"{PATIENCE_S:g} s; give torchrun an address (--master-addr, --rdzv-endpoint, --local-addr), or mend /etc/hosts"
         )
-    on_this_host = all(map(_is_loopback, addresses))
+    own = {address for name in _interfaces() for address in _addresses(name)}
+    on_this_host = any(_is_loopback(address) or address in own for address in addresses)
     fault = _gloo_fault(on_this_host) or (_nccl_fault() if nccl else "")
     return ConfigError(fault) if fault else None
 
 
 def _gloo_fault(on_this_host: bool) -> str:
-    """Return why gloo cannot reach other ranks; an empty string if nothing is known against it."""
+    """Return why gloo cannot reach other ranks; an empty string if nothing is known against it.
+
+    Args:
+        on_this_host: the first rank is here, perhaps with all others.
+    """
     if GLOO not in os.environ:
         return "" if on_this_host else _host_fault()
     for name in os.environ[GLOO].split(","):

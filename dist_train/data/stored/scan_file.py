@@ -33,6 +33,7 @@ FORMAT = 1
 ALIGNMENT = 64
 LENGTH_BYTES, DIGEST_BYTES = 8, 32
 SPLITS: tuple[SplitName, ...] = ("train", "val")
+TEXTS = ("source", "root", "images", "task", "fingerprint")
 KINDS = "Sif"
 """Kinds of dtypes that a column may have: others could hold pointers."""
 
@@ -133,6 +134,9 @@ def _description(scan: StoredScan) -> dict[str, Any]:
 
 
 def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
+    texts = [*(found[key] for key in TEXTS), *found["classes"], *found["notes"], *found["refused"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("something else than text")
     columns = {key: _column(mapped, *column) for key, column in found["columns"].items()}
     train, val = (Split(columns[f"{name}.name"], columns[f"{name}.label"], columns[f"{name}.size"]) for name in SPLITS)
     index = DataIndex(
