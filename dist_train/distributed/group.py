@@ -211,8 +211,8 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
             )
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
-    except (RuntimeError, ValueError) as error:
-        raise CommError(not_met(cfg.timeout_s, error)) from error
+    except (RuntimeError, ValueError, CommError) as error:
+        raise not_met(error) from error
     yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control, cfg.timeout_s)
     dist.destroy_process_group(None if ours else control)  # not after an error: it would wait for a lost rank
 

@@ -3,12 +3,19 @@
 import datetime
 import itertools
 import os
+import time
 from functools import lru_cache
 from typing import Any
 
 import torch.distributed as dist
 
+from dist_train.errors import CommError
 from dist_train.system.network import GLOO
+
+PATIENCE_S = 120.0
+"""How long ranks wait for the last one at least: each imports torch at the speed of its own disk."""
+
+LOOK_EVERY_S = 0.1
 
 _meetings = itertools.count()
 
@@ -25,10 +32,23 @@ def meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
     if not {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"} <= here.keys():
         return {}  # torch says best what is missing
     lent = here.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = _store(here["MASTER_ADDR"], int(here["MASTER_PORT"]), not lent and here["RANK"] == "0", timeout)
+    serves = not lent and here["RANK"] == "0"
+    patience = max(timeout, datetime.timedelta(seconds=PATIENCE_S))
+    store = _store(here["MASTER_ADDR"], int(here["MASTER_PORT"]), serves, patience)
     restart = here["TORCHELASTIC_RESTART_COUNT"] if lent and here.get("GROUP_WORLD_SIZE") == "1" else "any"
     own = dist.PrefixStore(f"restart {restart}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
+    _wait_for_all(own, int(here["WORLD_SIZE"]), patience.total_seconds())
     return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
+
+
+def _wait_for_all(store: Any, world_size: int, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    arrived = store.add("arrived", 1)
+    while arrived < world_size:
+        if time.monotonic() > deadline:
+            raise CommError(_not_met(f"{arrived} of {world_size} ranks came within {patience_s:g} s"))
+        time.sleep(LOOK_EVERY_S)
+        arrived = store.add("arrived", 0)
 
 
 @lru_cache(maxsize=1)
@@ -39,13 +59,16 @@ def _store(address: str, port: int, serves: bool, timeout: datetime.timedelta) -
     )
 
 
-def not_met(timeout_s: float, error: Exception) -> str:
-    """Return what to say if this rank did not find the others."""
+def not_met(error: Exception) -> CommError:
+    """Return the error of a rank that did not find the others."""
+    return error if isinstance(error, CommError) else CommError(_not_met(f"torch says: {error}"))
+
+
+def _not_met(reason: str) -> str:
     here = os.environ
     where = f"{here.get('MASTER_ADDR', '?')}:{here.get('MASTER_PORT', '?')}"
     interface = f", on the network interface {here[GLOO]} ({GLOO})" if GLOO in here else ""
     return (
-        f"rank {here.get('RANK', '?')} of {here.get('WORLD_SIZE', '?')} could not join the other ranks at {where}{interface} "
-        f"within {timeout_s:g} s (`distributed.timeout_s`): see what they print; if no torchrun runs, `unset RANK WORLD_SIZE`. "
-        f"torch says: {error}"
+        f"rank {here.get('RANK', '?')} could not join the other ranks at {where}{interface}: see what they print; if no torchrun "
+        f"runs, `unset RANK WORLD_SIZE`. {reason}"
     )

@@ -13,6 +13,7 @@ SOURCE = r"""
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,8 @@ int stat(const char *path, struct stat *s) { answer_slowly(path); return CALL(st
 int stat64(const char *path, struct stat64 *s) { answer_slowly(path); return CALL(stat64)(path, s); }
 int lstat(const char *path, struct stat *s) { answer_slowly(path); return CALL(lstat)(path, s); }
 int lstat64(const char *path, struct stat64 *s) { answer_slowly(path); return CALL(lstat64)(path, s); }
+#define MODE va_list rest; va_start(rest, flags); int mode = va_arg(rest, int); va_end(rest)
+int open64(const char *path, int flags, ...) { MODE; answer_slowly(path); return CALL(open64)(path, flags, mode); }
 DIR *opendir(const char *path) { answer_slowly(path); return CALL(opendir)(path); }
 """
 
