@@ -80,7 +80,8 @@ def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataInd
         log.info("data: %s has changed since %s was scanned: scanning again", changed, cfg.root)
     with surveyed() as survey:
         index = scan(cfg, strict=strict)
-    if isinstance(index.images, FileImages):  # an object of a data set must be opened anyway
+    # An object of a data set must be opened anyway. A run has its folder from its lock on.
+    if isinstance(index.images, FileImages) and path.parent.is_dir():
         _keep(path, StoredScan.of(source, index, survey))
     return index
 
