@@ -21,6 +21,7 @@ from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
 from dist_train.system.signals import ignore_stop_signals
+from dist_train.system.start import check_start
 from dist_train.system.terminal import piped, positive, report
 
 COMMANDS = {
@@ -154,6 +155,10 @@ def _run(spec: str, *arguments: Any) -> int:
 
 
 def _train(cfg: Config) -> int:
+    try:
+        check_start()
+    except ConfigError as error:
+        return report(error)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)

@@ -44,8 +44,14 @@ def slurm_place(env: Mapping[str, str]) -> Place:
     """Return the place of this SLURM task.
 
     Raises:
-        ConfigError: a node has more than one task.
+        ConfigError: a node has more than one task, or this is no task of a SLURM job.
     """
+    wrong = [name for name in ("SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID") if not env.get(name, "").isdecimal()]
+    if wrong or "SLURM_JOB_NODELIST" not in env:
+        raise ConfigError(
+            f"{wrong[0] if wrong else 'SLURM_JOB_NODELIST'} is missing or malformed: is the shell that of a job that has "
+            "ended? Start the supervisor with srun, inside a job"
+        )
     if env["SLURM_NTASKS"] != env.get("SLURM_NNODES", env["SLURM_NTASKS"]):
         raise ConfigError(
             f"{env['SLURM_NTASKS']} tasks on {env['SLURM_NNODES']} node(s): each node must have one task, the supervisor, "
@@ -74,7 +80,8 @@ def job_id(env: Mapping[str, str]) -> str:
 
 def restarts(env: Mapping[str, str]) -> int:
     """Return how often SLURM has requeued this job."""
-    return int(env.get("SLURM_RESTART_COUNT", "0"))
+    text = env.get("SLURM_RESTART_COUNT", "0")
+    return int(text) if text.isdecimal() else 0
 
 
 def local_place(node: int, nodes: int, port: int, restart: int) -> Place:

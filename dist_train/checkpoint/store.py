@@ -28,6 +28,9 @@ from dist_train.system.signals import ignore_stop_signals
 log = logging.getLogger(__name__)
 
 
+LOOK_EVERY_S = 0.5
+"""While a write is waited for, so often the waiting thread uses the CPU: that is its sign of life for other ranks."""
+
 ExtraFiles = dict[Path, bytes | str]
 """Files to publish with a checkpoint: their bytes, or the part of the state that they hold, ``"model"`` or ``"ema"``."""
 
@@ -114,6 +117,8 @@ class Checkpoints:
         name, self._in_flight = self._in_flight, ""
         assert self._writer is not None
         assert self._writer.stdout is not None
+        while not self._answer_is_there(LOOK_EVERY_S):
+            pass
         answer = self._writer.stdout.readline()
         self.write_s = time.monotonic() - self._began
         if not answer:

@@ -29,12 +29,12 @@ from dist_train.data.split import Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.system.files import atomic_write, fingerprint
+from dist_train.system.progress import advance, shown
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 LENGTH_BYTES = 8
-REPORT_EVERY_S = 10.0
 BLOCK = 64 * 2**20
 COMPARED = 7
 """Parts of a split at whose ends an image is compared with its file at each start."""
@@ -173,7 +173,8 @@ def _build(path: Path, index: DataIndex, note_bad: NoteBad) -> None:
     log.info("decoding %d images into %s", len(index.train) + len(index.val), path)
     _remove_leftovers(path)
     try:
-        with atomic_write(path) as file:
+        count = len(index.train) + len(index.val)
+        with shown(f"decoding into {path}", "images", count), atomic_write(path) as file:
             told = _write_pixels(file, index, note_bad, name, first.shape)
             text = json.dumps(told).encode()
             file.write(text + len(text).to_bytes(LENGTH_BYTES))
@@ -195,8 +196,6 @@ def _write_pixels(
 ) -> dict[str, Any]:
     """Write all images of both splits, and return the description of what was written."""
     digest, faults, place = hashlib.sha256(), dict[int, str](), 0
-    told = time.monotonic()
-    total = len(index.train) + len(index.val)
     splits: tuple[tuple[SplitName, Split], ...] = (("train", index.train), ("val", index.val))
     for name, split in splits:
         for number in range(len(split)):
@@ -211,9 +210,7 @@ def _write_pixels(
             digest.update(pixels.data)
             file.write(pixels.data)
             place += 1
-            if time.monotonic() - told > REPORT_EVERY_S:
-                told = time.monotonic()
-                log.info("decoded %d of %d images (%.0f %%)", place, total, 100 * place / total)
+            advance()
     return {
         "format": FORMAT,
         "fingerprint": index.fingerprint,

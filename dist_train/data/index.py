@@ -20,6 +20,7 @@ from dist_train.data.report.notes import notes_on
 from dist_train.data.split import Split, SplitName
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
+from dist_train.system.progress import shown
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def evaluation_index(cfg: DataConfig, split: Held, classes: Sequence[str], stric
 
 
 def _read(cfg: DataConfig, strict: bool, only: Only | None = None) -> Listing:
-    found: Listing = function_of(FORMATS, cfg.format)(cfg, *([only] if only else []))
+    with shown(f"scanning `data.root` ({cfg.root})", "files"):
+        found: Listing = function_of(FORMATS, cfg.format)(cfg, *([only] if only else []))
     if strict and (refused := found.findings.refusals()):
         raise DataError("\n".join(refused))
     return found

@@ -4,13 +4,11 @@ The same code runs at world size 1, where every collective returns its input.
 """
 
 import datetime
-import itertools
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -18,8 +16,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dist_train.config.choices import STRATEGIES
+from dist_train.distributed.heartbeat import Heartbeat, Word, sign_of_life, word_of
+from dist_train.distributed.meeting import meeting_place, not_met
 from dist_train.errors import CommError, ConfigError, DistTrainError
 from dist_train.system.memory import keep_freed_memory
+from dist_train.system.network import check_network
+from dist_train.system.start import check_start, whole_number
 
 if TYPE_CHECKING:
     from dist_train.config.sections.distributed import DistributedConfig
@@ -35,6 +37,7 @@ class Dist:
         device: the device of this rank.
         strategy: the name of the strategy, a row of ``config.choices.STRATEGIES``.
         control: a gloo group for objects and flags on the CPU, so that these never wait for the GPU.
+        timeout_s: how long a collective waits for a rank.
     """
 
     rank: int
@@ -43,6 +46,7 @@ class Dist:
     device: torch.device
     strategy: str
     control: dist.ProcessGroup | None = None
+    timeout_s: float = 600
 
     @classmethod
     def alone(cls, device: torch.device | str = "cpu", strategy: str = "none") -> "Dist":
@@ -85,30 +89,85 @@ class Dist:
         return values
 
     def from_main(self, work: Callable[[], T]) -> T:
-        """Call ``work`` on rank 0; return its result, or raise its ``DistTrainError``, on every rank."""
-        outcome: list[Any] = [None, None]
+        """Call ``work`` on rank 0; return its result, or raise its ``DistTrainError``, on every rank.
+
+        It may take any time: the other ranks wait as long as rank 0 gives signs of life.
+
+        Raises:
+            CommError: rank 0 is stuck, or lost.
+        """
+        if self.world_size == 1:
+            with self._beating(lambda word: None):
+                return work()
+        word = Word(busy=True)
         if self.is_main:
-            try:
-                outcome[0] = work()
-            except DistTrainError as error:
-                outcome[1] = error
-        if self.world_size > 1:
-            dist.broadcast_object_list(outcome, src=0, group=self.control)
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]  # type: ignore[no-any-return]
+            with self._beating(self._send):
+                word = word_of(work)
+            self._send(word)
+        while word.busy:
+            word = self._receive()
+            sign_of_life()
+        if word.error is not None:
+            raise word.error
+        return word.value  # type: ignore[no-any-return]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run a block without collectives; if it raises ``DistTrainError`` on some ranks, all raise the first of them."""
+        """Run a block without collectives; if it raises ``DistTrainError`` on some ranks, all raise the first of them.
+
+        The block may take any time on any rank: the others wait as long as that rank gives signs of life.
+
+        Raises:
+            CommError: a rank is stuck, or lost.
+        """
         mine: DistTrainError | None = None
-        try:
-            yield
-        except DistTrainError as error:
-            mine = error
-        first = next((error for error in self.gather_objects(mine) if error is not None), None)
+        with self._beating(self._round):
+            try:
+                yield
+            except DistTrainError as error:
+                mine = error
+        words = self._round(Word(error=mine))
+        while any(word.busy for word in words):
+            sign_of_life()
+            words = self._round(Word(error=mine))
+        first = next((word.error for word in words if word.error is not None), None)
         if first is not None:
             raise first
+
+    def _send(self, word: Word) -> None:
+        dist.broadcast_object_list([word], src=0, group=self.control)
+
+    def _receive(self) -> Word:
+        received: list[Any] = [None]
+        dist.broadcast_object_list(received, src=0, group=self.control)
+        return received[0]  # type: ignore[no-any-return]
+
+    def _round(self, mine: Word) -> list[Word]:
+        """Return what each rank says; raise the error of a rank that is stuck."""
+        words = self.gather_objects(mine)
+        stuck = next((word.error for word in words if word.stuck), None)
+        if stuck is not None and not mine.stuck:
+            raise stuck
+        return words
+
+    @contextmanager
+    def _beating(self, say: Callable[[Word], object]) -> Iterator[None]:
+        """Tell the other ranks, while the block works, that it goes on; or that it is stuck, and then they give up."""
+
+        def beat(alive: bool) -> None:
+            if alive:
+                say(Word(busy=True))
+            elif self.world_size > 1:
+                error = CommError(
+                    f"rank {self.rank} is stuck in {heart.place()}: a file system, a network or a process has not answered "
+                    f"for {self.timeout_s:g} s (`distributed.timeout_s`)"
+                )
+                say(Word(error=error, stuck=True))
+                raise error
+
+        heart = Heartbeat(self.timeout_s, beat)
+        with heart:
+            yield
 
     def post_max(self, flag: Tensor) -> dist.Work | None:
         """Start the maximum of a CPU tensor over all ranks, in place. Wait for the returned work before reading it."""
@@ -124,19 +183,23 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
     If the program already has a process group, use it and do not destroy it.
 
     Raises:
-        ConfigError: the strategy does not fit how the process was started.
+        ConfigError: the strategy does not fit how the process was started, or the environment is wrong.
         CommError: the other ranks did not join in time.
     """
     ours = not dist.is_initialized()
-    world_size = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
+    if ours:
+        check_start()
+    world_size = whole_number("WORLD_SIZE", 1) if ours else dist.get_world_size()
     strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
     among_ranks = STRATEGIES.find(strategy).ranks
-    local_rank = int(os.environ.get("LOCAL_RANK", "0")) if among_ranks else 0
+    local_rank = whole_number("LOCAL_RANK", 0) if among_ranks else 0
     device = _device(local_rank)
     if not among_ranks:
-        yield Dist.alone(device, strategy)
+        yield Dist(0, 0, 1, device, strategy, timeout_s=cfg.timeout_s)
         return
     timeout = datetime.timedelta(seconds=cfg.timeout_s)
+    if ours and world_size > 1:
+        check_network(nccl=device.type == "cuda")
     try:
         if ours:
             dist.init_process_group(
@@ -144,43 +207,14 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
                 # Later than the control group, whose timeout raises an error; NCCL's timeout aborts the process.
                 timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
                 device_id=device if device.type == "cuda" else None,
-                **_meeting_place(timeout),
+                **meeting_place(timeout),
             )
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
-    except (RuntimeError, ValueError) as error:
-        raise CommError(f"rank {os.environ.get('RANK')} could not join the other ranks: {error}") from error
-    yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control)
+    except (RuntimeError, ValueError, CommError) as error:
+        raise not_met(error) from error
+    yield Dist(dist.get_rank(), local_rank, dist.get_world_size(), device, strategy, control, cfg.timeout_s)
     dist.destroy_process_group(None if ours else control)  # not after an error: it would wait for a lost rank
-
-
-_meetings = itertools.count()
-
-
-def _meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
-    """Return the arguments of ``init_process_group`` with which ranks find each other.
-
-    They use one store for the whole process, with a key prefix for each restart and each training of a program. The agent
-    of torchrun uses one store for all restarts: without the prefix, restarted ranks (``--max-restarts``) read the addresses
-    of dead ranks and fail. On several nodes, each agent counts restarts on its own, so a prefix cannot work there: torchrun
-    needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which our launcher sets.
-    """
-    here = os.environ
-    if not {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"} <= here.keys():
-        return {}  # torch says best what is missing
-    lent = here.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    store = _store(here["MASTER_ADDR"], int(here["MASTER_PORT"]), not lent and here["RANK"] == "0", timeout)
-    restart = here["TORCHELASTIC_RESTART_COUNT"] if lent and here.get("GROUP_WORLD_SIZE") == "1" else "any"
-    own = dist.PrefixStore(f"restart {restart}, meeting {next(_meetings)}", store)  # type: ignore[attr-defined]
-    return {"store": own, "rank": int(here["RANK"]), "world_size": int(here["WORLD_SIZE"])}
-
-
-@lru_cache(maxsize=1)
-def _store(address: str, port: int, serves: bool, timeout: datetime.timedelta) -> Any:
-    """Return the store, which stays until the process ends: an early rank of the next training needs its server."""
-    return dist.TCPStore(  # type: ignore[attr-defined]
-        address, port, is_master=serves, timeout=timeout, wait_for_workers=False, multi_tenant=True
-    )
 
 
 def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:

@@ -6,14 +6,28 @@ of the step before. So a signal to one rank stops all ranks at the same step, wi
 
 import signal
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from types import FrameType
 
 import torch
 
 from dist_train.distributed.group import Dist
+from dist_train.distributed.heartbeat import heard
 from dist_train.distributed.watchdog import StackDump
 from dist_train.errors import DistTrainError
 from dist_train.system.signals import STOP_SIGNALS, in_main_thread
+
+AT_LIMIT, AT_SIGNAL = 1, 2
+"""Why a rank asks the others to stop. If ranks have both reasons, the signal counts."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Seconds from now until a run must have stopped, and where this limit comes from."""
+
+    seconds: float
+    source: str
 
 
 class StopRequest:
@@ -23,17 +37,19 @@ class StopRequest:
 
     Args:
         group: the ranks that must agree.
-        seconds: the time limit from now; None means no limit.
+        limit: the time limit; None means no limit.
         timeout_s: print the stacks of this rank after this many seconds without a call of ``agreed``.
     """
 
-    def __init__(self, group: Dist, seconds: float | None = None, timeout_s: float = 600) -> None:
+    def __init__(self, group: Dist, limit: Limit | None = None, timeout_s: float = 600) -> None:
         self.reason = ""
         self._stacks: StackDump | None = None
+        self._hearing = ExitStack()
         self._timeout_s = timeout_s
         self._error: DistTrainError | None = None
         self._group = group
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._limit_reason = "time limit of another rank" if limit is None else f"time limit: {limit.source}"
+        self._deadline = None if limit is None else time.monotonic() + limit.seconds
         self._reserve_s = self._longest_step_s = 0.0
         self._last_call: float | None = None
         self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
@@ -41,6 +57,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         self._stacks = StackDump(self._timeout_s)
         self._stacks.beat()
+        self._hearing.enter_context(heard(self._stacks.beat))
         if in_main_thread():
             for number in STOP_SIGNALS:
                 signal.signal(number, self._note)
@@ -48,6 +65,7 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         """Stop the watchdog. The signal handlers stay, so that a late signal does not kill a run that is ending."""
+        self._hearing.close()
         if self._stacks is not None:
             self._stacks.close()
 
@@ -71,11 +89,12 @@ class StopRequest:
         if self._stacks is not None:
             self._stacks.beat()
         if self._deadline is not None and self._stop_would_end(time.monotonic()) > self._deadline:
-            self.reason = self.reason or "time limit"
+            self.reason = self.reason or self._limit_reason
         if self._group.world_size == 1:
             return bool(self.reason)
         before = self._posted
-        flag = torch.tensor([bool(self.reason)], dtype=torch.uint8)
+        cause = 0 if not self.reason else AT_LIMIT if self.reason == self._limit_reason else AT_SIGNAL
+        flag = torch.tensor([cause], dtype=torch.uint8)
         self._posted = flag, self._group.post_max(flag)
         if before is None:
             return False
@@ -83,7 +102,8 @@ class StopRequest:
         assert work is not None
         work.wait()
         if stopping.item():
-            self.reason = self.reason or "another rank received a stop signal"
+            others = self._limit_reason if stopping.item() == AT_LIMIT else "another rank received a stop signal"
+            self.reason = self.reason or others
         return bool(stopping.item())
 
     def _stop_would_end(self, now: float) -> float:

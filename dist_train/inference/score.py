@@ -7,9 +7,9 @@ from typing import Any
 
 from dist_train.config.schema import Config
 from dist_train.data.formats.class_names import few
-from dist_train.data.formats.dataset_objects import read_index
 from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.data.pipeline import open_data
+from dist_train.data.stored.reuse import read_index
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import ConfigError

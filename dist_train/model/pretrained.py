@@ -3,6 +3,7 @@
 Without network, a missing file quickly leads to an error that says how to fetch it.
 """
 
+import inspect
 import socket
 import threading
 import urllib.request
@@ -15,11 +16,13 @@ import huggingface_hub
 import timm
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
 from dist_train.config.sections.model import ModelConfig
 from dist_train.config.user_code import is_own
 from dist_train.errors import ConfigError
 from dist_train.model.backbones import timm_weights, torchvision_weights
+from dist_train.system.progress import advance, shown
 
 PATIENCE_S = 5.0
 """How many seconds to wait for a first answer from the network."""
@@ -115,17 +118,35 @@ def download(cfg: ModelConfig, source: Published) -> Path:
     fault: Exception | None = None
     for name in source.files:
         try:
-            if source.repo:
-                return Path(huggingface_hub.hf_hub_download(source.repo, name, revision=source.revision))
-            path = source.cache / Path(urlsplit(name).path).name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(name, str(path), progress=False)
-            return path
+            with shown(f"downloading {name} for {cfg.name}", "bytes"):
+                return _from_hub(source, name) if source.repo else _from_url(source, name)
         except huggingface_hub.errors.EntryNotFoundError as error:
             fault = fault or error  # the repository may have the next file name
         except OSError as error:
             raise ConfigError(_missing(cfg, source, str(error).splitlines()[0])) from None
     raise ConfigError(_missing(cfg, source, str(fault).splitlines()[0]))
+
+
+def _from_hub(source: Published, name: str) -> Path:
+    # Older hubs do not know the argument; there the download counts as alive as long as it uses the main thread.
+    known = "tqdm_class" in inspect.signature(huggingface_hub.hf_hub_download).parameters
+    options: dict[str, Any] = {"tqdm_class": _Counted} if known else {}
+    return Path(huggingface_hub.hf_hub_download(source.repo, name, revision=source.revision, **options))
+
+
+def _from_url(source: Published, name: str) -> Path:
+    path = source.cache / Path(urlsplit(name).path).name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(name, str(path), progress=False)
+    return path
+
+
+class _Counted(tqdm):
+    """The hub's progress bar, which also says that the download is alive: another thread than the caller's may do it."""
+
+    def update(self, n: float | None = 1) -> bool | None:
+        advance(int(n or 0))
+        return super().update(n)
 
 
 def timm_overlay(path: Path, source: Published) -> dict[str, Any]:

@@ -76,6 +76,11 @@ class RunDir:
         return self.path / "data_index.gz"
 
     @property
+    def scan(self) -> Path:
+        """What the last scan of the data set found: the next start uses it if nothing has changed."""
+        return self.path / "data_scan.bin"
+
+    @property
     def bad_images(self) -> Path:
         return self.path / "bad_images.json"
 

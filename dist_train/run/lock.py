@@ -15,6 +15,7 @@ from typing import Any
 from dist_train.errors import EXIT_FAILED, TakenError
 from dist_train.system.files import read_json
 from dist_train.system.processes import leave_at_once
+from dist_train.system.start import whole_number
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ def _identity(path: Path) -> dict[str, Any]:
         "pid": os.getpid(),
         "started": _started(os.getpid()),
         "job": os.environ.get("SLURM_JOB_ID"),
-        "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        "restart": whole_number("SLURM_RESTART_COUNT", 0),
         "key": secrets.token_hex(8),
     }
 

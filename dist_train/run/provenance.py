@@ -27,7 +27,7 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
     Returns:
         The number of this attempt, from 1.
     """
-    for path in (run.last, run.metrics, run.listing, run.bad_images, run.classes):
+    for path in (run.last, run.metrics, run.listing, run.scan, run.bad_images, run.classes):
         remove_leftovers(path)
     for path in (run.config, run.provenance, run.result):
         remove_leftovers(path)

@@ -11,7 +11,7 @@ from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
-from dist_train.distributed.stop import StopRequest
+from dist_train.distributed.stop import Limit, StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
 from dist_train.loggers.open import open_loggers
 from dist_train.run.folder import RunDir, must_be_writable
@@ -19,6 +19,7 @@ from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.signals import deaf_to_children
+from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, record_failure
 from dist_train.training.loop import finished, fit, log
@@ -104,7 +105,7 @@ def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: G
             over its run.
     """
     log_to_console(group.rank)
-    stop = parts.enter_context(StopRequest(group, seconds_allowed(cfg, time.time()), cfg.distributed.timeout_s))
+    stop = parts.enter_context(StopRequest(group, time_limit(cfg, time.time()), cfg.distributed.timeout_s))
     run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
@@ -156,13 +157,15 @@ def _lost(run: RunDir) -> TakenError:
     )
 
 
-def seconds_allowed(cfg: Config, now: float) -> float | None:
-    """Return the seconds until ``train.time_limit`` or until SLURM ends the job, whichever comes first.
+def time_limit(cfg: Config, now: float) -> Limit | None:
+    """Return ``train.time_limit`` or the end of the SLURM job, whichever comes first.
 
     Args:
         now: the Unix time in seconds.
     """
-    limits = [seconds_of(cfg.train.time_limit)] if cfg.train.time_limit else []
-    if "SLURM_JOB_END_TIME" in os.environ:  # set by SLURM 23.02 and later, and by our launcher
-        limits.append(int(float(os.environ["SLURM_JOB_END_TIME"]) - now))
-    return min(limits) if limits else None
+    limits = []
+    if cfg.train.time_limit:
+        limits.append(Limit(seconds_of(cfg.train.time_limit), f"train.time_limit={cfg.train.time_limit}"))
+    if (seconds := seconds_of_job(now)) is not None:
+        limits.append(Limit(seconds, f"end of the SLURM job, {JOB_END}={os.environ[JOB_END]}"))
+    return min(limits, key=lambda limit: limit.seconds, default=None)

@@ -16,6 +16,7 @@ from dist_train.distributed.failure_kind import kind_of
 from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, read_result, write_refusal, write_result
+from dist_train.system.start import whole_number
 from dist_train.system.terminal import report
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,13 @@ def for_program(error: Exception) -> Exception:
 
 
 def _lost_rank(error: Exception) -> str:
+    if isinstance(error, CommError):
+        return str(error)
     return f"rank {_rank()} lost the connection to another rank: {str(error).splitlines()[0]}"
 
 
 def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+    return whole_number("RANK", 0)
 
 
 def tell_torchrun(kind: ErrorKind, message: str) -> None:
@@ -129,7 +132,7 @@ def _memory(error: Exception, cfg: Config) -> Exception | None:
     words = str(error)
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in words:
         return None
-    images = cfg.train.micro_batch or cfg.train.global_batch // int(os.environ.get("WORLD_SIZE", "1"))
+    images = cfg.train.micro_batch or cfg.train.global_batch // whole_number("WORLD_SIZE", 1)
     return TooBigError(
         f"out of memory with train.micro_batch={images}: lower it (gradient accumulation keeps the global batch), or use "
         "model.grad_checkpointing=true, train.precision=amp_bf16 or a smaller data.image_size; if this happened in an "

@@ -85,8 +85,10 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     if found is None:
         return None, True
     is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
-    recorder.log_evaluation(found, time.monotonic() - began)
-    return _published(setup, found) if is_best else None, False
+    with setup.group.together():  # rank 0 draws, packs and writes
+        recorder.log_evaluation(found, time.monotonic() - began)
+        files = _published(setup, found) if is_best else None
+    return files, False
 
 
 def _published(setup: "Setup", found: Evaluation) -> ExtraFiles:
@@ -126,7 +128,7 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         data_fingerprint=setup.index.fingerprint,
         config=setup.compared,
     )
-    if setup.group.is_main:
-        setup.checkpoints.save(state, manifest, extra_files)
+    # Rank 0 waits for the checkpoint before this one.
+    setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
     recorder.paused(time.monotonic() - began)

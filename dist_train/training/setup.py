@@ -16,9 +16,9 @@ from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
 from dist_train.data.changed_files import save_listing
 from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
-from dist_train.data.formats.dataset_objects import read_index
 from dist_train.data.index import DataIndex
 from dist_train.data.pipeline import DataPipeline, open_data
+from dist_train.data.stored.reuse import read_index
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
@@ -29,6 +29,7 @@ from dist_train.model.network import Network
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
+from dist_train.system.start import idle_tasks
 from dist_train.training.parts.build_state import build_state, train_everything
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.trial import try_model
@@ -73,7 +74,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     run = RunDir.of(cfg.run)
     strategy = build_strategy(group)
     strategy.refuse(cfg)
-    index = read_index(cfg.data, group, given.data, strict=False)
+    index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
     plan = make_plan(cfg, len(index.train), group.world_size)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
@@ -86,7 +87,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared))
-        content = load(saved)
+        with group.together():  # a rank may read from a slower disk than the others
+            content = load(saved)
         if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
             wrapped = train_everything(cfg, plan, network, index.outputs, state)
         state.load_state_dict(content, group)
@@ -101,6 +103,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
             log.warning("%s", note)
         if index.images.rules.value_range is not None:
             log.info("%s", describe_rules(index.images.rules))
+        if idle := idle_tasks():
+            log.warning("%s", idle)
         for line in advise(cfg, plan, index.outputs):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)

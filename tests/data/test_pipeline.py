@@ -8,8 +8,8 @@ from PIL import Image
 
 from dist_train.config import parse_config
 from dist_train.config.planning import make_plan
-from dist_train.data.formats.dataset_objects import read_index
 from dist_train.data.pipeline import DataPipeline, open_data
+from dist_train.data.stored.reuse import read_index
 from dist_train.distributed.group import Dist
 from dist_train.model.build import build_model
 from tests.support.runs import changed

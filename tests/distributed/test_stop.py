@@ -12,7 +12,7 @@ import pytest
 from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
-from dist_train.distributed.stop import StopRequest
+from dist_train.distributed.stop import Limit, StopRequest
 from dist_train.errors import TakenError
 from dist_train.system.signals import STOP_SIGNALS
 from dist_train.training import attempt
@@ -109,13 +109,13 @@ def test_in_another_thread_it_hears_no_signals_and_errors_of_others_are_raised()
 
 
 def _ends_in_time() -> float:
-    stop = StopRequest(Dist.alone(), seconds=3.0)
+    stop = StopRequest(Dist.alone(), Limit(3.0, "train.time_limit=0:03"))
     stop.reserve(2.5)
     stop.reserve(0.5)
     began = time.monotonic()
     while not stop.agreed():
         time.sleep(0.01)
-    assert stop.reason == "time limit"
+    assert stop.reason == "time limit: train.time_limit=0:03"
     return time.monotonic() - began
 
 
@@ -125,7 +125,7 @@ def test_the_time_limit_leaves_room_for_what_a_stop_needs() -> None:
 
 
 def _ends_before_a_long_step_would_not_fit() -> float:
-    stop = StopRequest(Dist.alone(), seconds=2.0)
+    stop = StopRequest(Dist.alone(), Limit(2.0, "a test"))
     began = time.monotonic()
     while not stop.agreed():
         time.sleep(0.3)

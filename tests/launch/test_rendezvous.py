@@ -62,6 +62,20 @@ def test_two_tasks_on_a_node_are_refused(cluster: dict[str, str]) -> None:
         rendezvous.slurm_place(TASK | {"SLURM_NTASKS": "4", "SLURM_NNODES": "2"})
 
 
+@pytest.mark.parametrize("name", ["SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "SLURM_JOB_NODELIST"])
+@pytest.mark.parametrize("malformed", [False, True])
+def test_variables_that_a_job_left_over_are_refused(cluster: dict[str, str], name: str, malformed: bool) -> None:
+    task = {key: text for key, text in TASK.items() if key != name}
+    if malformed and name != "SLURM_JOB_NODELIST":
+        task[name] = "2(x2)"
+    with pytest.raises(ConfigError, match=f"{name} is missing or malformed"):
+        rendezvous.slurm_place(task)
+
+
+def test_a_malformed_count_of_restarts_is_none() -> None:
+    assert [rendezvous.restarts({"SLURM_RESTART_COUNT": text}) for text in ("3", "", "x", "-1")] == [3, 0, 0, 0]
+
+
 def test_ports_are_below_the_ephemeral_range_and_change_at_a_requeue() -> None:
     ports = [rendezvous.port_of(job, restart) for job in (1, 2, 99999) for restart in (0, 1)]
     assert len(set(ports)) == 6

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -109,11 +110,15 @@ def test_fetch_then_train_without_network(hub: str, published: Path, tmp_path: P
         "train": {"global_batch": 4},
     }
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    fetch = "import sys; from dist_train.fetch import main; sys.exit(main(['--config', 'c.yaml', *sys.argv[1:]]))"
+    fetch = (
+        "import sys; from dist_train.fetch import main; from dist_train.system.progress import advanced; "
+        "code = main(['--config', 'c.yaml']); print('signs of life:', advanced()); sys.exit(code)"
+    )
     done, _ = run(fetch, tmp_path, HF_ENDPOINT=hub)
     assert done.returncode == 0, done.stderr
     assert "fetched model.safetensors of the hub's repository timm/test_vit.r160_in1k as " in done.stdout
     assert str(tmp_path / "hf") in done.stdout
+    assert re.search(r"signs of life: [1-9]", done.stdout), "other ranks hear that the download goes on"
     again, _ = run(fetch, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert again.stdout.startswith("already there: ")
     expected = safetensors.torch.load_file(published / "model.safetensors")["norm.weight"].double().sum().item()

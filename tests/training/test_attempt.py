@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
+from dist_train.distributed.stop import Limit
 from dist_train.drill.faults import Traces, wait_until
 from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from dist_train.training.attempt import seconds_allowed
+from dist_train.training.attempt import time_limit
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder, train
 from tests.whole_runs.fuzz import ForkedStart
@@ -27,15 +28,23 @@ def _main(tree: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize(
     ("limit", "end", "allowed"),
-    [(None, None, None), ("0:01:00", None, 60), (None, "1100", 100), ("0:01:00", "1100", 60), ("0:03:00", "1100", 100)],
+    [
+        (None, None, None),
+        ("0:01:00", None, Limit(60, "train.time_limit=0:01:00")),
+        (None, "1100", Limit(100, "end of the SLURM job, SLURM_JOB_END_TIME=1100")),
+        ("0:01:00", "1100", Limit(60, "train.time_limit=0:01:00")),
+        ("0:03:00", "1100", Limit(100, "end of the SLURM job, SLURM_JOB_END_TIME=1100")),
+        ("0:03:00", "999", Limit(180, "train.time_limit=0:03:00")),
+        (None, "Unlimited", None),
+    ],
 )
 def test_the_earlier_of_two_limits_counts(
-    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch, limit: str | None, end: str | None, allowed: int | None
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch, limit: str | None, end: str | None, allowed: Limit | None
 ) -> None:
     monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
     if end is not None:
         monkeypatch.setenv("SLURM_JOB_END_TIME", end)
-    assert seconds_allowed(parse_config(changed(tree, train__time_limit=limit)), now=1000) == allowed
+    assert time_limit(parse_config(changed(tree, train__time_limit=limit)), now=1000) == allowed
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

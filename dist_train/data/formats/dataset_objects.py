@@ -1,6 +1,5 @@
 """Data set objects: torchvision's sets by name, and what the user's ``package.module:callable`` returns."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,7 @@ from numpy.typing import NDArray
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
 from dist_train.data.formats.class_names import Labels, few
-from dist_train.data.formats.images import DatasetImages, FileImages, GivenImages, digest_of_pixels
-from dist_train.data.index import DataIndex, scan
-from dist_train.distributed.group import Dist
+from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels
 from dist_train.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels", "_labels")
@@ -151,23 +148,3 @@ def _entries(cfg: DataConfig, targets: NDArray[Any], split: str, outputs: int) -
             f"the {split} split of {cfg.name or cfg.format} has {targets.shape[1]} targets a sample, not {outputs}"
         )
     return [(f"{split}/{number}", 0, tuple(row)) for number, row in enumerate(targets.tolist())]
-
-
-def read_index(cfg: DataConfig, group: Dist, given: tuple[Any, Any] | None = None, strict: bool = True) -> DataIndex:
-    """Scan on rank 0, for every rank.
-
-    Args:
-        given: training and validation set given in code, in place of ``data.format``; every rank has them.
-        strict: see ``scan``.
-
-    Raises:
-        ConfigError, DataError: see ``scan``.
-    """
-    if given is None:
-        return group.from_main(lambda: scan(cfg, strict=strict))
-    images = GivenImages("the data given", cfg.root, *given)
-    # The sets do not travel.
-    found = group.from_main(
-        lambda: replace(scan(cfg, given_data_sets(cfg, images), strict), images=FileImages(cfg.root))
-    )
-    return replace(found, images=images)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dist_train.config.sections.data import CsvConfig
 from dist_train.data.formats.base import Findings
+from dist_train.data.stored.survey import note
 from dist_train.errors import ConfigError, DataError
 
 _UTF16 = '{} is UTF-16, as Excel\'s "Unicode text" is: save it as UTF-8 (in Excel: "CSV UTF-8")'
@@ -47,6 +48,7 @@ def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings) -> lis
         raise ConfigError(f"`data.csv.separator` ({cfg.separator!r}) cannot separate columns; use ',', ';' or '\\t'")
     table = root / name
     try:
+        note(table)
         if not stat.S_ISREG(os.stat(table).st_mode):
             raise DataError(f"cannot read the table {table}: it is not a file")
         return _Table(root, table, cfg, findings).rows()

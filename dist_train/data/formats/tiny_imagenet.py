@@ -8,6 +8,7 @@ from dist_train.data.formats.class_folders import ClassFolder, note_left_aside
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.walk import existing_root, images_below, subfolders_of
+from dist_train.data.stored.survey import note
 from dist_train.errors import ConfigError, DataError
 
 
@@ -66,6 +67,7 @@ def _validation(root: Path, annotations: Path, classes: list[str], findings: Fin
 
 
 def _text(path: Path) -> str:
+    note(path)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import IMAGE_SUFFIXES
+from dist_train.data.stored.survey import note, note_image
 from dist_train.errors import DataError
 
 LONGEST_PATH = 400
@@ -45,6 +46,7 @@ def existing_root(cfg: DataConfig) -> Path:
         raise DataError(f"`data.root` ({cfg.root}) is not a directory; it must hold the images")
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; give this user the right to read it")
+    note(root)
     return root
 
 
@@ -67,9 +69,11 @@ def names_below(folder: Path, root: Path, around: Surroundings | None = None) ->
     if not folder.is_dir():
         raise DataError(f"`data.root`: there is no folder {folder}")
     around = around or Surroundings()
+    note(folder)
     for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in subfolders:
+            note(os.path.join(directory, name))
             _note_link(os.path.join(directory, name), around)
         below = os.path.relpath(directory, root)
         visible = sorted(name for name in names if not name.startswith("."))
@@ -101,6 +105,7 @@ def files_of(folder: Path) -> list[str]:
 
 
 def _visible(folder: Path) -> list[tuple[str, bool]]:
+    note(folder)
     try:
         return [(entry.name, entry.is_dir()) for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except OSError as error:
@@ -136,6 +141,7 @@ def file_size(root: str, name: str) -> int:
         raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
+    note_image(root, name, found)
     return found.st_size
 
 

@@ -15,6 +15,7 @@ from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
 from dist_train.data.split import Split
 from dist_train.errors import DataError
+from dist_train.system.progress import advance
 
 MOST_IMAGES = 20_000
 """Of a larger validation set a sample of this size is looked at."""
@@ -55,8 +56,7 @@ def check_overlap(cfg: Config, index: DataIndex) -> str:
     Raises:
         DataError: it is larger than ``data.max_overlap``.
     """
-    # Other ranks wait meanwhile, no longer than `distributed.timeout_s`.
-    found = find_overlap(index, min(MOST_SECONDS, cfg.distributed.timeout_s / 4))
+    found = find_overlap(index)
     told, most = describe(found), cfg.data.max_overlap
     if most is not None and found.share > most:
         raise DataError(
@@ -134,9 +134,8 @@ class _Search:
         """Yield the digest of the first bytes of each image, until the deadline."""
 
         def digests(chunk: Sequence[int]) -> list[tuple[int, bytes]]:
-            if time.monotonic() > self._deadline:
-                return []
-            return [(place, self._digest(split.name(place), HEAD)) for place in chunk]
+            in_time = (place for place in chunk if time.monotonic() <= self._deadline)
+            return [(place, self._digest(split.name(place), HEAD)) for place in in_time]
 
         with ThreadPoolExecutor(THREADS) as pool:
             for found in pool.map(digests, [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]):
@@ -144,6 +143,7 @@ class _Search:
 
     def _digest(self, name: str, length: int | None = None) -> bytes:
         """Return the digest of the first bytes of a file, or of all; an empty one for a file that cannot be read."""
+        advance()
         try:
             with open(os.path.join(self._root, name), "rb", buffering=0) as file:
                 if length is None:

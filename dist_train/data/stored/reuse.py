@@ -1,0 +1,121 @@
+"""The index of a data set on every rank, from its stored scan or from a new one."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_train import __version__
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.dataset_objects import given_data_sets
+from dist_train.data.formats.images import FileImages, GivenImages
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.split import SplitName
+from dist_train.data.stored.scan_file import FORMAT, StoredScan, read_scan, write_scan
+from dist_train.data.stored.survey import Stamp, first_changed, surveyed
+from dist_train.distributed.group import Dist
+from dist_train.system.files import fingerprint
+from dist_train.system.progress import shown
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 16_384
+"""Files whose sizes and times are compared; of a smaller data set all."""
+
+NOT_OF_THE_SCAN = {
+    "image_size", "mean", "std", "value_range", "max_pixels", "workers", "prefetch", "pin_memory", "persistent_workers",
+    "cache", "bad_images", "max_bad_share", "max_overlap",
+}  # fmt: skip
+"""Keys of ``data`` that do not decide what a scan finds. A key that is missing here costs a scan when it changes."""
+
+
+def read_index(
+    cfg: DataConfig,
+    group: Dist,
+    given: tuple[Any, Any] | None = None,
+    strict: bool = True,
+    kept: Path | None = None,
+) -> DataIndex:
+    """Scan on rank 0, for every rank.
+
+    Args:
+        given: training and validation set given in code, in place of ``data.format``; every rank has them.
+        strict: see ``scan``.
+        kept: the file of a run folder in which the scan is kept, so that the next start need not scan.
+
+    Raises:
+        ConfigError, DataError: see ``scan``.
+    """
+    if given is None:
+        return group.from_main(lambda: kept_or_scanned(cfg, kept, strict) if kept else scan(cfg, strict=strict))
+    images = GivenImages("the data given", cfg.root, *given)
+    # The sets do not travel.
+    found = group.from_main(
+        lambda: replace(scan(cfg, given_data_sets(cfg, images), strict), images=FileImages(cfg.root))
+    )
+    return replace(found, images=images)
+
+
+def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataIndex:
+    """Return the index of a data set from the scan at ``path`` if nothing has changed since; else scan, and keep that.
+
+    Whether something has changed is asked of all folders and tables, and of at most ``SAMPLE`` files.
+
+    Args:
+        strict: see ``scan``.
+    """
+    source = _source(cfg, strict)
+    kept = read_scan(path)
+    if kept is None and path.exists():
+        log.warning("the scan kept in %s is damaged, or of another version: scanning again", path)
+    if kept is not None and kept.source == source:
+        changed = _first_changed(kept)
+        if not changed:
+            log.info("data: %s has not changed since it was scanned", cfg.root)
+            return kept.index
+        log.info("data: %s has changed since %s was scanned: scanning again", changed, cfg.root)
+    with surveyed() as survey:
+        index = scan(cfg, strict=strict)
+    # An object of a data set must be opened anyway. A run has its folder from its lock on.
+    if isinstance(index.images, FileImages) and path.parent.is_dir():
+        _keep(path, StoredScan.of(source, index, survey))
+    return index
+
+
+def _source(cfg: DataConfig, strict: bool) -> str:
+    keys = cfg.model_dump(mode="json", exclude=NOT_OF_THE_SCAN)
+    return fingerprint([FORMAT, __version__, os.path.realpath(cfg.root), keys, strict])
+
+
+def _first_changed(kept: StoredScan) -> str:
+    with shown(f"comparing {kept.index.root} with its scan", "files and folders"):
+        return first_changed([*kept.places.items(), *_sample(kept)])
+
+
+def _sample(kept: StoredScan) -> Iterator[tuple[str, Stamp]]:
+    """Yield the paths and stamps of some images, the same each time."""
+    images, index = kept.index.images, kept.index
+    assert isinstance(images, FileImages)
+    total, first = len(index.train) + len(index.val), len(index.train)
+    places = np.arange(total)
+    if total > SAMPLE:
+        places = np.sort(np.random.default_rng(0).choice(total, SAMPLE, replace=False))
+    for place in places.tolist():
+        name: SplitName
+        name, number = ("train", place) if place < first else ("val", place - first)
+        split = index.split(name)
+        yield (
+            os.path.join(images.root, split.name(number)),
+            (int(kept.changed_ns[name][number]), int(split.sizes[number])),
+        )
+
+
+def _keep(path: Path, found: StoredScan) -> None:
+    try:
+        write_scan(path, found)
+    except OSError as error:
+        log.warning("cannot keep the scan of the data in %s (%s): the next start scans again", path, error.strerror)

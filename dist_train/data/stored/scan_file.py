@@ -1,0 +1,163 @@
+"""One file with a scan: the images of both splits in columns that a process can map into memory, and a description.
+
+::
+
+    columns           each begins at a multiple of 64 bytes
+    description       JSON: what was scanned, classes, notes, stamps of the survey; dtype, shape and place of each column
+    its length        8 bytes
+    SHA-256           32 bytes, of all before
+
+Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]). An
+image that is a part of a file would also have ``shard`` (int32), ``offset`` and ``length`` (int64): a column that is not
+there costs nothing, and readers of this format leave out columns that they do not know.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dist_train.data.formats.images import FileImages
+from dist_train.data.index import DataIndex
+from dist_train.data.split import Split, SplitName
+from dist_train.data.stored.survey import Stamp, Survey
+from dist_train.system.files import atomic_write
+
+FORMAT = 1
+ALIGNMENT = 64
+LENGTH_BYTES, DIGEST_BYTES = 8, 32
+SPLITS: tuple[SplitName, ...] = ("train", "val")
+TEXTS = ("source", "root", "images", "task", "fingerprint")
+KINDS = "Sif"
+"""Kinds of dtypes that a column may have: others could hold pointers."""
+
+
+@dataclass(frozen=True)
+class StoredScan:
+    """A scan as it was written.
+
+    Attributes:
+        source: what was scanned: a digest of the keys of the config that decide it.
+        index: images are files, decoded by the usual rules.
+        places: folders and tables that were read, by path, with their stamps.
+        changed_ns: when each file was last changed, in ns since 1970: int64 [N] of each split.
+    """
+
+    source: str
+    index: DataIndex
+    places: dict[str, Stamp]
+    changed_ns: dict[SplitName, NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, source: str, index: DataIndex, survey: Survey) -> "StoredScan":
+        """Return what to keep of a scan."""
+        splits = {name: index.split(name) for name in SPLITS}
+        times = {name: [survey.changed_ns[split.name(n)] for n in range(len(split))] for name, split in splits.items()}
+        return cls(source, index, survey.places, {name: np.array(of, np.int64) for name, of in times.items()})
+
+
+def write_scan(path: Path, scan: StoredScan) -> None:
+    """Write a scan of files, atomically."""
+    with atomic_write(path) as file:
+        out = _Hashed(file)
+        columns = {key: out.column(values) for key, values in _columns(scan).items()}
+        text = json.dumps(_description(scan) | {"columns": columns}).encode()
+        out.write(text + len(text).to_bytes(LENGTH_BYTES))
+        file.write(out.digest.digest())
+
+
+def read_scan(path: Path) -> StoredScan | None:
+    """Return a stored scan; None if there is none, or it is of another version, or damaged."""
+    try:
+        mapped = np.memmap(path, np.uint8, mode="r")
+        end = len(mapped) - DIGEST_BYTES
+        if end < LENGTH_BYTES or hashlib.sha256(mapped[:end].data).digest() != mapped[end:].tobytes():
+            return None
+        start = end - LENGTH_BYTES - int.from_bytes(mapped[end - LENGTH_BYTES : end].tobytes())
+        found = json.loads(mapped[start : end - LENGTH_BYTES].tobytes())
+        return _scan_of(found, mapped) if found["format"] == FORMAT else None
+    except (OSError, ValueError, TypeError, KeyError, LookupError, AttributeError):
+        return None
+
+
+class _Hashed:
+    """A file that is written from its beginning to its end, and the SHA-256 of its bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._place = file, 0
+        self.digest = hashlib.sha256()
+
+    def write(self, content: bytes | memoryview) -> None:
+        self._file.write(content)
+        self.digest.update(content)
+        self._place += len(content)
+
+    def column(self, values: NDArray[Any]) -> list[Any]:
+        """Write an array, and return its dtype, shape and place."""
+        self.write(bytes(-self._place % ALIGNMENT))
+        place = self._place
+        self.write(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+        return [values.dtype.str, list(values.shape), place]
+
+
+def _columns(scan: StoredScan) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    for name in SPLITS:
+        split = scan.index.split(name)
+        found[f"{name}.name"] = split.paths
+        found[f"{name}.size"] = split.sizes
+        found[f"{name}.changed_ns"] = scan.changed_ns[name]
+        found[f"{name}.label"] = split.labels
+    return found
+
+
+def _description(scan: StoredScan) -> dict[str, Any]:
+    index = scan.index
+    return {
+        "format": FORMAT,
+        "source": scan.source,
+        "root": index.root,
+        "images": index.images.root if isinstance(index.images, FileImages) else None,
+        "task": index.task,
+        "classes": index.classes,
+        "fingerprint": index.fingerprint,
+        "notes": index.notes,
+        "refused": index.refused,
+        "places": scan.places,
+    }
+
+
+def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
+    texts = [*(found[key] for key in TEXTS), *found["classes"], *found["notes"], *found["refused"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("something else than text")
+    columns = {key: _column(mapped, *column) for key, column in found["columns"].items()}
+    train, val = (Split(columns[f"{name}.name"], columns[f"{name}.label"], columns[f"{name}.size"]) for name in SPLITS)
+    index = DataIndex(
+        found["root"],
+        FileImages(found["images"]),
+        found["task"],
+        found["classes"],
+        train,
+        val,
+        found["fingerprint"],
+        tuple(found["notes"]),
+        tuple(found["refused"]),
+    )
+    places = {place: (stamp[0], stamp[1]) for place, stamp in found["places"].items()}
+    return StoredScan(found["source"], index, places, {name: columns[f"{name}.changed_ns"] for name in SPLITS})
+
+
+def _column(mapped: NDArray[np.uint8], kind: str, shape: list[int], place: int) -> NDArray[Any]:
+    """Return a copy of a column: the file may be replaced while the run goes on."""
+    dtype = np.dtype(kind)
+    if dtype.kind not in KINDS:
+        raise ValueError(f"a column of {dtype}")
+    size = math.prod(shape) * dtype.itemsize
+    return np.array(mapped[place : place + size]).view(dtype).reshape(shape)

@@ -1,0 +1,65 @@
+"""Say how far long work is, in the log, while it goes on."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 10.0
+
+
+class Progress:
+    """Counts what is done, and writes a line to the log every ``REPORT_EVERY_S`` seconds.
+
+    Args:
+        doing: what is done, such as "scanning /data".
+        unit: what is counted, such as "files".
+        total: how many there are; None if nobody knows.
+    """
+
+    def __init__(self, doing: str, unit: str, total: int | None = None) -> None:
+        self._doing, self._unit, self._total = doing, unit, total
+        self._done = 0
+        self._began = self._said = time.monotonic()
+
+    def add(self, count: int = 1) -> None:
+        """Count ``count`` more."""
+        self._done += count
+        now = time.monotonic()
+        if now - self._said > REPORT_EVERY_S:
+            self._said = now
+            log.info("%s: %s after %.0f s", self._doing, self._so_far(), now - self._began)
+
+    def _so_far(self) -> str:
+        if not self._total:
+            return f"{self._done:,} {self._unit}"
+        return f"{self._done:,} of {self._total:,} {self._unit} ({self._done / self._total:.0%})"
+
+
+_shown: list[Progress] = []
+_advanced = 0
+
+
+@contextmanager
+def shown(doing: str, unit: str, total: int | None = None) -> Iterator[None]:
+    """Show the progress of the block, whose functions call ``advance``, at any depth."""
+    _shown.append(Progress(doing, unit, total))
+    try:
+        yield
+    finally:
+        _shown.pop()
+
+
+def advance(count: int = 1) -> None:
+    """Count for the innermost ``shown`` block."""
+    global _advanced
+    _advanced += 1
+    if _shown:
+        _shown[-1].add(count)
+
+
+def advanced() -> int:
+    """Return how often ``advance`` was called in this process: a sign of life."""
+    return _advanced
