@@ -156,7 +156,8 @@ def _begin(setup: Setup, hosts: list[str]) -> int:
     known = load_result(setup.run)
     if known.status == "done" and finished(setup) and not evaluation_pending(setup):
         return known.attempt
-    return begin_attempt(setup.run, setup.cfg, setup.group.world_size, hosts, gpu_names())
+    resumed = setup.state.progress.step > 0
+    return begin_attempt(setup.run, setup.cfg, setup.group.world_size, hosts, gpu_names(), resumed)
 
 
 def _lost(run: RunDir) -> TakenError:

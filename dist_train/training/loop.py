@@ -129,6 +129,8 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         world_size=setup.group.world_size,
         data_fingerprint=setup.index.fingerprint,
         config=setup.compared,
+        total_steps=setup.plan.total_steps,
+        schedule_starts=list(setup.plan.schedule_starts),
     )
     if setup.group.is_main:
         setup.checkpoints.save(state, manifest, extra_files)

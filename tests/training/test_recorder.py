@@ -56,6 +56,7 @@ def test_a_run_says_where_it_begins_and_what_comes_next(
 def test_a_resumed_run_says_how_many_steps_are_done_again(
     tree: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    tree = changed(tree, schedule__name="constant")
     run = train(tree, train__epochs=1)
     with open(run / "metrics.jsonl", "a") as file:  # as if killed two steps after the checkpoint
         file.write('{"step": 7, "epoch": 1.4, "split": "train", "loss": 1.0}\n')

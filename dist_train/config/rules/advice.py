@@ -59,12 +59,17 @@ def _always_right(cfg: Config, outputs: int) -> Iterator[str]:
 
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
     ema, schedule, steps = cfg.train.ema, cfg.schedule, plan.total_steps
+    if cfg.train.max_steps is not None and cfg.train.max_steps > steps:
+        yield (
+            f"`train.max_steps` ({cfg.train.max_steps}) has no effect: `train.epochs` ({cfg.train.epochs}) end the run at step "
+            f"{steps}; for {cfg.train.max_steps} steps use train.epochs={-(-cfg.train.max_steps // plan.steps_per_epoch)}"
+        )
     if ema is not None and cfg.eval.weights == "ema" and 1 / (1 - ema) > steps:
         yield (
             f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, but the run has {steps}: the averaged "
             f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
         )
-    if schedule.warmup_epochs and plan.warmup_steps == steps:
+    if schedule.warmup_epochs and plan.warmup_steps >= steps:
         yield f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}): all {steps} steps of the run are warm-up; use fewer"
     first = schedule.step_epochs if schedule.name == "step" else min(schedule.milestones, default=0.0)
     if schedule.name in ("step", "multistep") and first >= plan.epoch(steps):
