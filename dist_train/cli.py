@@ -17,7 +17,8 @@ from dist_train import __version__
 from dist_train.config import Config, dump_config, load_config
 from dist_train.config.examples import example, listing
 from dist_train.config.schema import json_schema
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError, DistTrainError
+from dist_train.run.result import START_NAME
 from dist_train.run.saved_config import Which, branched
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
@@ -100,7 +101,7 @@ def train(argv: Sequence[str]) -> int:
     if args.print_config:
         return _print(dump_config(cfg))
     if args.check:
-        return _run("dist_train.inference.preflight:check_and_print", cfg, args.world_size or 1)
+        return _run("dist_train.check:check_config", cfg, args.world_size or 1)
     if args.summary:
         return piped(lambda: _run("dist_train.inference.describe_model:print_model", cfg))
     return _train(cfg)
@@ -144,7 +145,7 @@ def branch(argv: Sequence[str]) -> int:
     if args.print_config:
         return _print(dump_config(cfg))
     if args.check:
-        return _run("dist_train.inference.preflight:check_and_print", cfg, 1)
+        return _run("dist_train.check:check_config", cfg, 1)
     return _train(cfg)
 
 
@@ -189,6 +190,11 @@ def _run(spec: str, *arguments: Any) -> int:
 
 
 def _train(cfg: Config) -> int:
+    if "TORCHELASTIC_RUN_ID" not in os.environ and START_NAME not in os.environ:
+        try:  # torchrun and supervisors read from files why a rank failed; dist_train.training writes them
+            _run("dist_train.data.formats.walk:look_at_root", cfg.data)
+        except DistTrainError as error:
+            return report(error)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)

@@ -58,20 +58,30 @@ LOSSES = ChoiceTable(
 )
 
 
+@dataclass(frozen=True)
+class Format(Choice):
+    """``build``: (``DataConfig``) -> ``Listing``.
+
+    Attributes:
+        folder: ``data.root`` must be a folder that exists. The commands look before they import torch.
+    """
+
+    folder: bool = False
+
+
 _FORMATS = "dist_train.data.formats"
 
 FORMATS = ChoiceTable(
     "data.format",
     {
-        "imagefolder": Choice(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",)),
-        "tiny_imagenet": Choice(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES),
-        "csv": Choice(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes")),
-        "torchvision": Choice(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
+        "imagefolder": Format(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",), folder=True),
+        "tiny_imagenet": Format(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES, folder=True),
+        "csv": Format(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes"), folder=True),
+        "torchvision": Format(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },
-    own=Choice(f"{_FORMATS}.dataset_objects:data_set_objects"),
+    own=Format(f"{_FORMATS}.dataset_objects:data_set_objects"),
     own_form="package.module:callable",
 )
-"""``build``: (``DataConfig``) -> ``Listing``."""
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,9 @@ STRATEGIES = ChoiceTable(
 """``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""
 
 
-TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...] = (
+TABLES: tuple[
+    ChoiceTable[Loss] | ChoiceTable[Format] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...
+] = (
     FORMATS,
     HEADS,
     LOSSES,

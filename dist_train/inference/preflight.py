@@ -70,7 +70,7 @@ def check(cfg: Config, world_size: int) -> None:
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
         *plan.describe().splitlines(),
-        *(f"note: {line}" for line in advise(cfg, plan, index.outputs)),
+        *(f"note: {line}" for line in advise(cfg, plan, index.outputs, alone.device.type)),
         f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
     ]
     print(wrapped(lines))

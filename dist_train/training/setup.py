@@ -101,7 +101,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
             log.warning("%s", note)
         if index.images.rules.value_range is not None:
             log.info("%s", describe_rules(index.images.rules))
-        for line in advise(cfg, plan, index.outputs):
+        for line in advise(cfg, plan, index.outputs, group.device.type):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
 

@@ -32,13 +32,14 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
 Keys that only some alternatives of a choice read are not here: the rows of ``choices.py`` name them."""
 
 
-def advise(cfg: Config, plan: Plan, outputs: int) -> list[str]:
+def advise(cfg: Config, plan: Plan, outputs: int, device: str) -> list[str]:
     """Return one warning per problem. A warning never stops a run.
 
     Args:
         outputs: number of classes, or of targets in a regression.
+        device: the kind of device that computes: "cpu" or "cuda".
     """
-    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan)]
+    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan), *_sizes_and_formats(cfg, device)]
 
 
 def _without_effect(cfg: Config) -> Iterator[str]:
@@ -55,6 +56,24 @@ def _without_effect(cfg: Config) -> Iterator[str]:
 def _always_right(cfg: Config, outputs: int) -> Iterator[str]:
     if METRICS.find(cfg.eval.metric).given.get("k", 0) >= outputs:
         yield f"`eval.metric` ({cfg.eval.metric}) is always 100 with {outputs} classes; use top1"
+
+
+SMALLEST = 32
+"""Pixels. Most models halve the image five times: below this size one position is left, or padding."""
+
+
+def _sizes_and_formats(cfg: Config, device: str) -> Iterator[str]:
+    size = cfg.data.image_size
+    if size is not None and size < SMALLEST:
+        yield (
+            f"`data.image_size` ({size}): most models halve an image five times, so that nothing but one position and padding "
+            f"is left of less than {SMALLEST} px; use at least {SMALLEST}, or remove the key to use the model's own size"
+        )
+    if device == "cpu" and cfg.train.precision in ("amp_fp16", "fp16"):
+        yield (
+            f"`train.precision` ({cfg.train.precision}): this machine has no GPU, and on a CPU half precision is less exact "
+            "than fp32 and not faster; use fp32 (or amp_bf16) here"
+        )
 
 
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
