@@ -191,8 +191,10 @@ def _run(spec: str, *arguments: Any) -> int:
 
 def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" not in os.environ and START_NAME not in os.environ:
+        from dist_train.data.formats.walk import look_at_root  # numpy and Pillow: --help does not need them
+
         try:  # torchrun and supervisors read from files why a rank failed; dist_train.training writes them
-            _run("dist_train.data.formats.walk:look_at_root", cfg.data)
+            look_at_root(cfg.data)
         except DistTrainError as error:
             return report(error)
     if "TORCHELASTIC_RUN_ID" in os.environ:

@@ -11,7 +11,7 @@ from pathlib import Path
 from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import IMAGE_SUFFIXES
-from dist_train.errors import EXIT_DONE, DataError
+from dist_train.errors import DataError
 
 LONGEST_PATH = 400
 """Characters of a path that stand in a message."""
@@ -35,11 +35,10 @@ class Surroundings:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def look_at_root(cfg: DataConfig) -> int:
+def look_at_root(cfg: DataConfig) -> None:
     """Raise the error of a wrong ``data.root`` if the format reads a folder. Without torch, which takes seconds to import."""
     if FORMATS.find(cfg.format).folder:
         existing_root(cfg)
-    return EXIT_DONE
 
 
 def existing_root(cfg: DataConfig) -> Path:
