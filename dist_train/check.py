@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from dist_train.config.load import load_config
+from dist_train.config.schema import Config
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import piped, positive, report
@@ -29,9 +30,20 @@ def main(argv: list[str]) -> int:
         cfg = load_config(args.config, args.overrides)
     except DistTrainError as error:
         return report(error)
-    from dist_train.inference.preflight import check_and_print  # imports torch, which --help does not need
+    return check_config(cfg, args.world_size)
 
-    return check_and_print(cfg, args.world_size)
+
+def check_config(cfg: Config, world_size: int) -> int:
+    """Check a config for a run on ``world_size`` ranks, and print the plan. Return the exit code."""
+    from dist_train.data.formats.walk import look_at_root  # torch, numpy and Pillow: --help does not need them
+
+    try:
+        look_at_root(cfg.data)
+    except DistTrainError as error:
+        return report(error)
+    from dist_train.inference.preflight import check_and_print
+
+    return check_and_print(cfg, world_size)
 
 
 if __name__ == "__main__":

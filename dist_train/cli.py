@@ -10,13 +10,16 @@ import json
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from dist_train import __version__
 from dist_train.config import Config, dump_config, load_config
 from dist_train.config.examples import example, listing
 from dist_train.config.schema import json_schema
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError, DistTrainError
+from dist_train.run.result import START_NAME
+from dist_train.run.saved_config import Which, branched
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
@@ -32,6 +35,7 @@ COMMANDS = {
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
+    "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
     "compare": ("launch.compare:main", "compare runs: the settings that differ, and the results"),
     "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
@@ -68,8 +72,8 @@ def main(argv: Sequence[str]) -> int:
     name, rest = argv[0], list(argv[1:])
     if name not in COMMANDS:
         return report(ConfigError(_unknown(name)))
-    if name == "train":
-        return train(rest)
+    if name in ("train", "branch"):
+        return _run(COMMANDS[name][0], rest)
     return piped(lambda: _run(COMMANDS[name][0], rest))
 
 
@@ -98,7 +102,7 @@ def train(argv: Sequence[str]) -> int:
     if args.print_config:
         return _print(dump_config(cfg))
     if args.check:
-        return _run("dist_train.inference.preflight:check_and_print", cfg, args.world_size or 1)
+        return _run("dist_train.check:check_config", cfg, args.world_size or 1)
     if args.summary:
         return piped(lambda: _run("dist_train.inference.describe_model:print_model", cfg))
     return _train(cfg)
@@ -132,6 +136,38 @@ def train_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def branch(argv: Sequence[str]) -> int:
+    """Train a new run from the weights of another one. Return the exit code."""
+    args = branch_parser().parse_intermixed_args(argv)
+    try:
+        cfg = branched(args.run, args.name, args.weights, args.overrides)
+    except ConfigError as error:
+        return report(error)
+    if args.print_config:
+        return _print(dump_config(cfg))
+    if args.check:
+        return _run("dist_train.check:check_config", cfg, 1)
+    return _train(cfg)
+
+
+def branch_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``branch``."""
+    parser = argparse.ArgumentParser(
+        prog=program("branch"),
+        description="Begin a run from the weights of another one: its config with the values that you change, its model "
+        "with its trained weights, optimizer and schedule from step 0. The new run lies beside the other one. If it was "
+        "stopped or killed, the same command resumes it.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run to begin from")
+    parser.add_argument("--name", required=True, metavar="NEW", help="name of the new run (`run.name`)")
+    parser.add_argument("--weights", choices=get_args(Which), default="best", help="which weights of RUN (best)")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="a value that differs from RUN's")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument("--check", action="store_true", help="check config, data and model; print the plan")
+    modes.add_argument("--print-config", action="store_true", help="print the new run's config, for slurm for example")
+    return parser
+
+
 def _unknown(name: str) -> str:
     if name.endswith((".yaml", ".yml")):
         return f"`{name}` is not a command; did you mean `{program()} --config {name}`?"
@@ -159,6 +195,13 @@ def _train(cfg: Config) -> int:
         check_start()
     except ConfigError as error:
         return report(error)
+    if "TORCHELASTIC_RUN_ID" not in os.environ and START_NAME not in os.environ:
+        from dist_train.data.formats.walk import look_at_root  # numpy and Pillow: --help does not need them
+
+        try:  # torchrun and supervisors read from files why a rank failed; dist_train.training writes them
+            look_at_root(cfg.data)
+        except DistTrainError as error:
+            return report(error)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)

@@ -3,10 +3,13 @@
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.config.load import dump_config
+from dist_train.errors import DistTrainError
 from dist_train.run.git_state import COPY_NOTE, git_diff, git_state
 from dist_train.system.files import write_json
 from launch.installation import HOME, user_code
@@ -47,3 +50,19 @@ def take_snapshot(snapshot: Snapshot, job: Job) -> None:
         path = Path(task.config)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(dump_config(run.cfg))
+
+
+@contextmanager
+def withdrawn_if_refused(folders: list[Path]) -> Iterator[None]:
+    """Remove, after an error in the block, all that the block has put into ``folders``, and the folders that it has made."""
+    made = {path for folder in folders for path in (folder, *folder.parents) if not path.exists()}
+    before = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    try:
+        yield
+    except (DistTrainError, OSError):
+        for path in {path for folder in folders if folder.is_dir() for path in folder.iterdir()} - before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in sorted(made, reverse=True):  # a folder comes after the one that it lies in
+            with suppress(OSError):  # not empty: somebody else uses it
+                path.rmdir()
+        raise

@@ -53,6 +53,8 @@ class Job:
 
     runs: list[Run]
     options: JobOptions
+    why_no_gpu: str = ""
+    """Why no GPU was found; empty if the user gave the number, or GPUs were found."""
     sweep: str | None = None
     """Name of the sweep, which names the W&B group and the SLURM array too."""
 
@@ -100,12 +102,15 @@ class Job:
 
     def describe(self) -> str:
         """Return the lines that are printed before the submission."""
-        devices = f"{self.gpus} GPU(s)" if self.gpus else "no GPU"
+        why = f" ({self.why_no_gpu})" if self.why_no_gpu else ""
+        devices = f"{self.gpus} GPU(s)" if self.gpus else f"no GPU{why}"
         lines = [
             f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
             f"{devices} and {self.cpus} CPU(s) per node",
             f"{len(self.runs)} run(s):" if self.sweep else "run folder: " + str(self.runs[0].folder.path),
         ]
+        if self.options.cluster == "slurm":
+            lines.insert(1, f"Python on the nodes: {self.options.python}")
         if self.sweep:
             lines += [f"  {run.folder.path}: {' '.join(run.overrides)}" for run in self.runs]
         return "\n".join(lines)
@@ -121,7 +126,7 @@ def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[
         ConfigError: an option or a config is wrong; the message names the first one.
     """
     runs = [_make_run(options, name, overrides, sweep) for name, overrides in combinations]
-    job = Job(runs, _fill_in(options), sweep)
+    job = Job(runs, *_fill_in(options), sweep)
     _check_resources(job)
     for run in runs:
         if not options.no_check:
@@ -140,12 +145,18 @@ def _make_run(options: JobOptions, name: str | None, overrides: list[str], sweep
     return Run(cfg, named)
 
 
-def _fill_in(options: JobOptions) -> JobOptions:
-    """Return the options with the numbers of GPUs and workers filled in."""
-    gpus = options.gpus_per_node
-    if gpus is None:
-        gpus = (scontrol.gpus_in_a_node(options.partition) or 0) if options.cluster == "slurm" else 0
-    return replace(options, gpus_per_node=gpus, procs_per_node=options.procs_per_node or gpus or 1)
+def _fill_in(options: JobOptions) -> tuple[JobOptions, str]:
+    """Return the options with the numbers of GPUs and workers filled in, and why no GPU was found."""
+    gpus, why = options.gpus_per_node, ""
+    if gpus is None and options.cluster == "slurm":
+        found = scontrol.gpus_in_a_node(options.partition)
+        gpus, where = found or 0, f"partition {options.partition}" if options.partition else "the default partition"
+        if found is None:
+            why = "sinfo gives no answer on this machine; set --gpus-per-node"
+        elif not found:
+            why = f"sinfo lists none in {where}; choose another --partition, or set --gpus-per-node"
+    gpus = gpus or 0
+    return replace(options, gpus_per_node=gpus, procs_per_node=options.procs_per_node or gpus or 1), why
 
 
 def _check_resources(job: Job) -> None:

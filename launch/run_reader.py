@@ -164,7 +164,7 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
     validations = rows.get("val", [])
     sign = -1 if falls(metric) else 1
     scored = [row for row in validations if _is_number(row.get(metric))]
-    best = result.get("best") or max(scored, key=lambda row: sign * row[metric], default={})
+    best = result.get("best") or max(scored, key=lambda row: (sign * row[metric], -_loss(row)), default={})
     last = validations[-1] if validations else result.get("last") or {}
     found: dict[str, Any] = {}
     for kind, row in (("best", best), ("last", last)):
@@ -186,6 +186,10 @@ def _results(folder: RunDir, rows: dict[str, list[Row]], settings: dict[str, Any
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not math.isnan(value)
+
+
+def _loss(row: Row) -> float:
+    return float(row["loss"]) if _is_number(row.get("loss")) else math.inf
 
 
 def _is_metric(key: str, value: Any) -> bool:

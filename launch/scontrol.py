@@ -78,7 +78,7 @@ def node_address(host: str) -> str:
 
 
 def gpus_in_a_node(partition: str | None) -> int | None:
-    """Return the largest number of GPUs of a node in the partition (None: the default partition); None without SLURM."""
+    """Return the largest number of GPUs of a node in the partition (None: the default partition); None without an answer."""
     chosen = ["-p", partition] if partition else []
     lines = run("sinfo", "-h", "-o", "%P %G", *chosen).splitlines()
     if not lines:

@@ -13,7 +13,7 @@ if not __package__:  # started as a file: find modules from the clone, and not l
 from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 from launch import options, status, sweep
-from launch.code_copy import Snapshot, plan_snapshot, take_snapshot
+from launch.code_copy import Snapshot, plan_snapshot, take_snapshot, withdrawn_if_refused
 from launch.installation import CLONE_CONFIG, IN_CLONE, command
 from launch.job import Job, check_not_running, check_with_trainer, is_done, make_job
 from launch.job_options import JobOptions
@@ -61,10 +61,10 @@ def _launch(given: JobOptions) -> int:
     print(plan, end="\n" if plan else "", flush=True)
     if given.dry_run:
         return _show(job, snapshot)
-    take_snapshot(snapshot, job)
     if given.cluster == "local":
         from launch.local import run_here
 
+        take_snapshot(snapshot, job)
         return run_here(job, snapshot)
     return _submit(job, snapshot)
 
@@ -121,7 +121,9 @@ def _show(job: Job, snapshot: Snapshot) -> int:
 def _submit(job: Job, snapshot: Snapshot) -> int:
     from launch.submit import submit
 
-    submitted = submit(job, snapshot)
+    with withdrawn_if_refused([job.home, *(run.folder.path / "slurm" for run in job.runs)]):
+        take_snapshot(snapshot, job)
+        submitted = submit(job, snapshot)
     for run, entry in zip(job.runs, submitted, strict=True):
         record_submission(run.folder, entry.job_id, logs=entry.logs, code=str(snapshot.code), nodes=job.nodes)
         print(f"job {entry.job_id}: run folder {run.folder.path}, log {entry.logs}")

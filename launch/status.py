@@ -141,7 +141,7 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
 
 def _best(result: dict[str, Any]) -> str:
     best = result.get("best") or {}
-    name = next((key for key in ("top1", "map", "rmse", "loss") if key in best), None)
+    name = next((key for key in ("top1", "map", "rmse", "loss") if best.get(key) is not None), None)
     return f"{name} {best[name]:.4g} @ {best.get('step', 0):.0f}" if name else ""
 
 

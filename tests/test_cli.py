@@ -118,3 +118,28 @@ def test_models_are_listed_by_pattern() -> None:
     command = [sys.executable, "-m", "dist_train", "--list-models", "squeezenet"]
     listed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert listed.stdout.split() == ["torchvision", "squeezenet1_0", "torchvision", "squeezenet1_1"]
+
+
+@pytest.mark.parametrize("words", [(), ("--check",)])
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_a_wrong_root_is_an_error_before_torch_is_imported(
+    file: Path, tmp_path: Path, words: tuple[str, ...], kind: str
+) -> None:
+    root = tmp_path / "nowhere"
+    if kind == "a file":
+        root.write_text("no folder")
+    done = _command("--config", str(file), *words, f"data.root={root}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: `data.root` ({root}) is not a directory; it must hold the images\n"
+    assert not (tmp_path / "runs").exists(), "no run folder"
+
+
+def test_so_it_is_with_the_command_check(file: Path, tmp_path: Path) -> None:
+    done = _command("check", "--config", str(file), f"data.root={tmp_path / 'nowhere'}")
+    assert done.returncode == 2
+    assert "is not a directory; it must hold the images" in done.stderr
+
+
+def test_a_set_that_is_no_folder_has_no_such_rule(file: Path, tmp_path: Path) -> None:
+    done = _command("--config", str(file), "data.format=my.sets:load", f"data.root={tmp_path / 'nowhere'}")
+    assert "No module named 'torch'" in done.stderr or "import of torch halted" in done.stderr, "it went on"

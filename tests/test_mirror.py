@@ -12,7 +12,6 @@ WITHOUT_A_TEST_OF_THEIR_NAME = {
     "dist_train/predict.py": "a command line: tests/inference/test_predict_images.py goes through it",
     "dist_train/model/pickled_tensors.py": "files of weights: tests/model/test_weights.py reads each kind through it",
     "dist_train/training/loop.py": "whole trainings: tests/whole_runs/test_train.py and test_modes.py",
-    "dist_train/training/resume.py": "whole trainings: tests/whole_runs/test_resume.py and test_train.py",
 }
 """At most ``MOST_EXCEPTIONS`` modules, each with the reason."""
 

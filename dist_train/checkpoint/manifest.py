@@ -16,6 +16,7 @@ class Manifest:
     Attributes:
         evaluated: whether it was saved after the evaluation of its step.
         config: the config values that change the weights, by dotted key.
+        total_steps, schedule_starts: of the plan (config/plan.py). Versions before 0.2.0 did not record them: None.
         bytes, sha256: size and SHA-256 of ``state.safetensors``.
     """
 
@@ -24,6 +25,8 @@ class Manifest:
     world_size: int
     data_fingerprint: str
     config: dict[str, Any]
+    total_steps: int | None = None
+    schedule_starts: list[int] | None = None
     bytes: int = 0
     sha256: str = ""
     format: int = FORMAT

@@ -58,20 +58,30 @@ LOSSES = ChoiceTable(
 )
 
 
+@dataclass(frozen=True)
+class Format(Choice):
+    """``build``: (``DataConfig``) -> ``Listing``.
+
+    Attributes:
+        folder: ``data.root`` must be a folder that exists. The commands look before they import torch.
+    """
+
+    folder: bool = False
+
+
 _FORMATS = "dist_train.data.formats"
 
 FORMATS = ChoiceTable(
     "data.format",
     {
-        "imagefolder": Choice(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",)),
-        "tiny_imagenet": Choice(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES),
-        "csv": Choice(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes")),
-        "torchvision": Choice(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
+        "imagefolder": Format(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",), folder=True),
+        "tiny_imagenet": Format(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES, folder=True),
+        "csv": Format(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes"), folder=True),
+        "torchvision": Format(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },
-    own=Choice(f"{_FORMATS}.dataset_objects:data_set_objects"),
+    own=Format(f"{_FORMATS}.dataset_objects:data_set_objects"),
     own_form="package.module:callable",
 )
-"""``build``: (``DataConfig``) -> ``Listing``."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +93,14 @@ class Metric(Choice):
         usual_for: tasks whose evaluations always report it; others report it if ``eval.metrics`` or ``eval.metric`` names it.
         needs_outputs: it needs the probabilities of all classes, not only those of the most likely ones.
         given: keyword arguments.
+        undefined: the condition, in words, in which the metric is NaN although all outputs are finite.
     """
 
     falls: bool = False
     usual_for: tuple[Task, ...] = ()
     needs_outputs: bool = False
     given: dict[str, int] = field(default_factory=dict)
+    undefined: str = "it is not defined for this validation set"
 
 
 _METRICS = "dist_train.evaluation.metric_functions"
@@ -120,10 +132,24 @@ METRICS = MetricTable(
         "top1": Metric(f"{_METRICS}.counts:top_k", CLASSES, usual_for=CLASSES, given={"k": 1}),
         "top5": Metric(f"{_METRICS}.counts:top_k", CLASSES, usual_for=CLASSES, given={"k": 5}),
         "map": Metric(
-            f"{_METRICS}.ranking:mean_average_precision", LABELS, usual_for=("multilabel",), needs_outputs=True
+            f"{_METRICS}.ranking:mean_average_precision",
+            LABELS,
+            usual_for=("multilabel",),
+            needs_outputs=True,
+            undefined="no validation image has a label",
         ),
-        "macro_f1": Metric(f"{_METRICS}.counts:macro_f1", LABELS, usual_for=LABELS),
-        "auroc": Metric(f"{_METRICS}.ranking:auroc", LABELS, needs_outputs=True),
+        "macro_f1": Metric(
+            f"{_METRICS}.counts:macro_f1",
+            LABELS,
+            usual_for=LABELS,
+            undefined="no validation image has a label, and the model predicts none",
+        ),
+        "auroc": Metric(
+            f"{_METRICS}.ranking:auroc",
+            LABELS,
+            needs_outputs=True,
+            undefined="no class has validation images with it and others without it",
+        ),
         "precision": Metric(f"{_METRICS}.counts:macro_precision", LABELS),
         "recall": Metric(f"{_METRICS}.counts:macro_recall", LABELS),
         "balanced_accuracy": Metric(f"{_METRICS}.counts:balanced_accuracy", CLASSES),
@@ -132,7 +158,12 @@ METRICS = MetricTable(
         "ece": Metric(f"{_METRICS}.ranking:calibration_error", CLASSES, falls=True),
         "mae": Metric(f"{_METRICS}.numbers:mae", NUMBERS, falls=True, usual_for=NUMBERS),
         "rmse": Metric(f"{_METRICS}.numbers:rmse", NUMBERS, falls=True, usual_for=NUMBERS),
-        "r2": Metric(f"{_METRICS}.numbers:r2", NUMBERS, usual_for=NUMBERS),
+        "r2": Metric(
+            f"{_METRICS}.numbers:r2",
+            NUMBERS,
+            usual_for=NUMBERS,
+            undefined="there are fewer than two validation images",
+        ),
     },
     own=Metric(needs_outputs=True),
     own_form="package.module:function",
@@ -219,7 +250,9 @@ STRATEGIES = ChoiceTable(
 """``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""
 
 
-TABLES: tuple[ChoiceTable[Loss] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...] = (
+TABLES: tuple[
+    ChoiceTable[Loss] | ChoiceTable[Format] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...
+] = (
     FORMATS,
     HEADS,
     LOSSES,

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """The run in optimizer steps. Intervals are in steps; ``micro_batch`` is in images per forward pass and rank."""
+    """The run in optimizer steps. Intervals are in steps; ``micro_batch`` is in images per forward pass and rank.
+
+    Attributes:
+        warmup_steps: of the config; a shorter run or part of the schedule is all warm-up.
+        schedule_starts: the steps at which the schedule begins: 0, and where ``schedule.on_extend: restart`` began it again.
+    """
 
     world_size: int
     train_images: int
@@ -23,10 +28,17 @@ class Plan:
     save_every_steps: int
     log_every_steps: int
     unfreeze_step: int | None = None
+    schedule_starts: tuple[int, ...] = (0,)
 
     def due(self, step: int, every: int) -> bool:
         """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
         return step == self.total_steps or (step > 0 and step % every == 0)
+
+    def schedule_part(self, step: int) -> range:
+        """Return the steps over which the schedule runs once, and of which ``step`` is one."""
+        ends = (*self.schedule_starts[1:], self.total_steps)
+        parts = [range(start, end) for start, end in zip(self.schedule_starts, ends, strict=True)]
+        return next((part for part in parts if step in part), parts[-1])
 
     def epoch(self, step: int) -> float:
         """Return the number of epochs, with a fraction, after ``step`` steps."""
@@ -34,10 +46,11 @@ class Plan:
 
     def describe(self) -> str:
         """Return the plan in three lines of text, for ``--check`` and the start of the log."""
+        again = "".join(f"; the schedule starts again at step {step}" for step in self.schedule_starts[1:])
         dropped = self.train_images - self.steps_per_epoch * self.global_batch
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
-            f"warm-up {self.warmup_steps} steps\n"
+            f"warm-up {min(self.warmup_steps, self.total_steps)} steps{again}\n"
             f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
             f"x {self.accumulate} accumulated; {dropped} of {self.train_images} images left out of each epoch\n"
             f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "

@@ -10,6 +10,7 @@ from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.decoding.value_range import Range, Values, describe, range_of
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError
+from dist_train.run.branch import how_to_branch
 from dist_train.run.folder import RunDir
 from dist_train.system.files import read_json, write_json
 
@@ -31,7 +32,8 @@ def decide_rules(cfg: DataConfig, index: DataIndex, run: RunDir, resumed: bool) 
         then = "null" if rules.value_range is None else describe(rules.value_range)
         error = ConfigError(
             f"`data.value_range` ({describe(cfg.value_range)}) was {then} when the run began, and a run sees the same "
-            "pixels to its end; remove the key, or begin a new run under another `run.name`"
+            "pixels to its end; remove the key, choose another `run.name` for a new run, or "
+            + how_to_branch(run, {"data.value_range": cfg.value_range})
         )
         error.of_this_start = True
         raise error

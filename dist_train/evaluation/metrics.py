@@ -34,6 +34,20 @@ def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
     return new < old - by if falls(metric) else new > old + by
 
 
+def better_scores(metric: str, new: dict[str, float], old: dict[str, float]) -> bool:
+    """Return whether an evaluation is better than an older one; of equal ones (or both NaN) the one with the lower loss."""
+    if better(metric, new[metric], old[metric]) or better(metric, old[metric], new[metric]):
+        return better(metric, new[metric], old[metric])
+    return better("loss", new["loss"], old["loss"])
+
+
+def why_undefined(metric: str, scores: dict[str, float]) -> str:
+    """Return why ``metric`` is not a finite number, for a sentence."""
+    if not math.isfinite(scores["loss"]):
+        return "the model's outputs are not finite"
+    return METRICS.find(metric).undefined
+
+
 COUNTED, LOSS, RANK, CLASS, CONFIDENCE = range(5)
 """Columns of a row. Multilabel and regression use only the first two, since they keep all outputs instead."""
 

@@ -1,7 +1,6 @@
 """The command ``python -m dist_train.export``: write files for other programs, and check that they compute the same."""
 
 import importlib.util
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dist_train.inference.open_run import OpenedRun, Which, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
 from dist_train.model.weights import load_weights, save_weights
-from dist_train.system.files import atomic_write, write_json
+from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output
 
 TOLERANCE = 1e-3
@@ -116,7 +115,7 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
         ) from error
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"dist_train": json.dumps(description)})
+    onnx.helper.set_model_props(proto, {"dist_train": json_text(description)})
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
 

@@ -6,12 +6,10 @@ For inference, only ``open_run`` imports the user code that a run's config names
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
-from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
@@ -22,10 +20,10 @@ from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, load_result
+from dist_train.run.saved_config import Which as Which
+from dist_train.run.saved_config import run_config
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
-
-Which = Literal["best", "last"]
 
 
 class OpenedRun:
@@ -57,24 +55,6 @@ class OpenedRun:
     def result(self) -> Result:
         """Return the current content of ``result.json``."""
         return load_result(self.folder)
-
-
-def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read the config in a run folder.
-
-    Args:
-        overrides: ``key.path=value``, which replace values of the config.
-
-    Raises:
-        ConfigError: the path is not a run folder, or an override is wrong.
-    """
-    if not RunDir(path).config.is_file():
-        raise ConfigError(f"{path} is not a run folder: it has no {RunDir(path).config.name}; give the folder of a run")
-    try:
-        cfg = load_config(RunDir(path).config, of_a_run=True)
-    except ConfigError as error:
-        raise ConfigError(f"this version cannot read {RunDir(path).config}: {error}") from None
-    return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
 
 
 def open_run(

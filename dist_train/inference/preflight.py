@@ -54,7 +54,8 @@ def check(cfg: Config, world_size: int) -> None:
     print(wrapped(describe_data(index)))
     run = RunDir.of(cfg.run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
-    saved = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), only_look=True)
+    begun = make_plan(cfg, len(index.train), world_size)
+    saved, plan = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), begun, only_look=True)
     index = index.with_rules(decide_rules(cfg.data, index, run, resumed=saved is not None))
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:
@@ -62,7 +63,6 @@ def check(cfg: Config, world_size: int) -> None:
     own_loggers(cfg.log)
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
-    plan = make_plan(cfg, len(index.train), world_size)
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index, Given())
     own_transforms(cfg.augment, network.image_size)
@@ -70,7 +70,7 @@ def check(cfg: Config, world_size: int) -> None:
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
         *plan.describe().splitlines(),
-        *(f"note: {line}" for line in advise(cfg, plan, index.outputs)),
+        *(f"note: {line}" for line in advise(cfg, plan, index.outputs, alone.device.type)),
         f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
     ]
     print(wrapped(lines))

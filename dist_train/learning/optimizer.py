@@ -108,7 +108,7 @@ def _name_of_timm(name: str) -> str:
     known = list_optimizers()
     if base not in known:
         ours = list(OPTIMIZERS.rows)
-        near = difflib.get_close_matches(base, [*known, *ours], n=3)
+        near = difflib.get_close_matches(base, list(dict.fromkeys([*known, *ours])), n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"timm has {', '.join(known)}"
         raise ConfigError(
             f"`optim.name` ({name}) is unknown: it is neither {', '.join(ours)} nor an optimizer of timm; {hint}"

@@ -17,6 +17,8 @@ from dist_train.config.user_code import function_of
 class Moment:
     """A step of the run (the first is 0) and its position in the run.
 
+    Where ``schedule.on_extend: restart`` has started the schedule again, both count from there.
+
     Attributes:
         epoch: epochs since the start of the run.
         done: the share of the steps after the warm-up that are done, 0 to 1.
@@ -31,15 +33,18 @@ class Moment:
 def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -> float:
     """Return the learning rate of optimizer step ``step`` (the first is 0), as a multiple of ``optim.lr``.
 
-    The warm-up is linear and reaches 1 at its last step.
+    The warm-up is linear and reaches 1 at its last step. Where the schedule was started again, steps count from there.
     """
-    if step < plan.warmup_steps:
-        return (step + 1) / plan.warmup_steps
-    done = (step - plan.warmup_steps) / max(1, plan.total_steps - plan.warmup_steps)
+    part = plan.schedule_part(step)
+    step, total = step - part.start, len(part)
+    warmup = min(plan.warmup_steps, total)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
     options = SCHEDULES.options(schedule.name, schedule)
     if "min_lr" in options:
         options["min_lr"] /= base_lr
-    moment = Moment(step, plan.total_steps, plan.epoch(step), done)
+    moment = Moment(step, total, plan.epoch(step), done)
     return float(function_of(SCHEDULES, schedule.name)(moment, **options))
 
 

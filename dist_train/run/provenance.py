@@ -11,18 +11,27 @@ from typing import Any
 import dist_train
 from dist_train.config.load import dump_config
 from dist_train.config.schema import Config
+from dist_train.run.branch import parent_of
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
 
 
-def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], gpus: list[str] | None = None) -> int:
+def begin_attempt(
+    run: RunDir,
+    cfg: Config,
+    world_size: int,
+    hosts: list[str],
+    gpus: list[str] | None = None,
+    resumed: bool = False,
+) -> int:
     """Write ``config.yaml`` and add an entry to ``provenance.json``; remove partial files of killed attempts.
 
     Args:
         hosts: the host name of every rank.
         gpus: the names of the GPUs of this host. The caller asks torch for them: this module does not import it.
+        resumed: the attempt continues from a checkpoint; the parent that is recorded stays.
 
     Returns:
         The number of this attempt, from 1.
@@ -33,9 +42,11 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
         remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
-    attempts = read_json(run.provenance, default={"attempts": []})["attempts"]
+    known = read_json(run.provenance, default={})
+    attempts = known.get("attempts", [])
     attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts, gpus or [])})
-    write_json(run.provenance, {"attempts": attempts})
+    parent = known.get("parent") if resumed else parent_of(cfg)
+    write_json(run.provenance, {**({"parent": parent} if parent else {}), "attempts": attempts})
     return len(attempts)
 
 

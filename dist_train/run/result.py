@@ -1,5 +1,6 @@
 """``result.json``: the state of a run; and the file that says why a start was refused."""
 
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -27,7 +28,7 @@ class Result:
         images_per_s: of the last attempt that did a step.
         data_wait: share of that attempt's time spent waiting for data, 0 to 1.
         advice: what to change if ``data_wait`` is high.
-        error, message: why the run failed.
+        error, message: why the run failed; ``message`` alone: why early stopping ended it.
         updated: local time at which the file was written.
         folder: the run folder; not in the file.
     """
@@ -66,7 +67,13 @@ def load_result(run: RunDir) -> Result:
     """Return ``result.json`` as a ``Result``, without fields that only another version knows."""
     names = {field.name for field in fields(Result)}
     known = {key: value for key, value in read_result(run).items() if key in names}
-    return Result(**known | {"folder": run.path})
+    scores = {key: _numbers(known[key]) for key in ("best", "last") if known.get(key)}
+    return Result(**known | scores | {"folder": run.path})
+
+
+def _numbers(scores: dict[str, float | None]) -> dict[str, float]:
+    """Return the scores with NaN where JSON has null."""
+    return {name: math.nan if score is None else score for name, score in scores.items()}
 
 
 START_NAME = "DIST_TRAIN_START"

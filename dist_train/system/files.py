@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import time
@@ -77,9 +78,25 @@ def remove_leftovers(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
-    """Write ``value`` atomically as indented JSON."""
+    """Write ``value`` atomically as indented JSON; see ``json_text``."""
     with atomic_write(path, durable) as file:
-        file.write((json.dumps(value, indent=2) + "\n").encode())
+        file.write((json_text(value, indent=2) + "\n").encode())
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return ``value`` as JSON. NaN and infinite numbers become null, because JSON has no such numbers."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path, default: Any = None) -> Any:

@@ -22,7 +22,7 @@ from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import fail, for_program, record_failure
-from dist_train.training.loop import finished, fit, log
+from dist_train.training.loop import evaluation_pending, finished, fit, log
 from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
@@ -135,11 +135,12 @@ def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
 
 def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) -> Status:
     group, hosts = setup.group, hosts_of(setup.group)
-    number.value = group.from_main(lambda: begin_attempt(setup.run, setup.cfg, group.world_size, hosts, gpu_names()))
+    number.value = group.from_main(lambda: _begin(setup, hosts))
     recorder = Recorder(setup, number.value, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
-        log.info("%s is already finished", setup.run.path)
+        why = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
+        log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     try:
         status = fit(setup, recorder, stop)
         setup.checkpoints.close()
@@ -149,6 +150,15 @@ def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) ->
         raise
     recorder.close(status, stop.reason)
     return status
+
+
+def _begin(setup: Setup, hosts: list[str]) -> int:
+    """Record a new attempt; not if the run is done, so that tables count no restart. Return the number of the attempt."""
+    known = load_result(setup.run)
+    if known.status == "done" and finished(setup) and not evaluation_pending(setup):
+        return known.attempt
+    resumed = setup.state.progress.step > 0
+    return begin_attempt(setup.run, setup.cfg, setup.group.world_size, hosts, gpu_names(), resumed)
 
 
 def _lost(run: RunDir) -> TakenError:

@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     """Train from the state's step to the end of the plan, or until all ranks agree to stop."""
     plan, progress = setup.plan, setup.state.progress
-    # If the run stopped before the evaluation of this step, that evaluation comes first.
-    pending = plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
-    over = finished(setup)
+    pending, over = evaluation_pending(setup), finished(setup)
     while pending or not over:
         if not pending:
             if progress.step == plan.unfreeze_step:
@@ -59,6 +57,12 @@ def finished(setup: "Setup") -> bool:
     """Return whether all steps are done, or early stopping ends the run."""
     progress = setup.state.progress
     return progress.step >= setup.plan.total_steps or progress.out_of_patience(setup.cfg.train.early_stopping)
+
+
+def evaluation_pending(setup: "Setup") -> bool:
+    """Return whether the run stopped before the evaluation of its step, which then comes first."""
+    plan, progress = setup.plan, setup.state.progress
+    return plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
 
 
 def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple[ExtraFiles | None, bool]:
@@ -127,6 +131,8 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         world_size=setup.group.world_size,
         data_fingerprint=setup.index.fingerprint,
         config=setup.compared,
+        total_steps=setup.plan.total_steps,
+        schedule_starts=list(setup.plan.schedule_starts),
     )
     # Rank 0 waits for the checkpoint before this one.
     setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))

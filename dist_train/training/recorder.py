@@ -1,6 +1,7 @@
 """Record a running attempt: rows of metrics at log lines and evaluations, and ``result.json``."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
-from dist_train.evaluation.metrics import Evaluation
+from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
@@ -17,6 +18,7 @@ from dist_train.model.weights import save_weights
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.files import read_json
+from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
 from dist_train.training.report.step_clock import Lap, StepClock
@@ -40,6 +42,7 @@ class Recorder:
     def __init__(self, setup: "Setup", attempt: int, hosts: list[str], open_loggers: Callable[[Facts], Logger]) -> None:
         self._setup, self._attempt, self._hosts = setup, attempt, hosts
         self._suspects: set[int] = set()
+        self._warned = False
         self._earlier = read_result(setup.run)
         self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
@@ -110,11 +113,27 @@ class Recorder:
     def log_evaluation(self, found: Evaluation, seconds: float) -> None:
         """Record a row of validation scores, and update ``result.json``."""
         self._row("val", {**found.scores, "seconds": seconds})
+        self._warn_undefined(found.scores)
         classes = self._setup.index.outputs
         if self._setup.group.is_main and found.task == "classification" and classes <= PICTURED:
             self._loggers.image("val/confusion", self._setup.state.progress.step, confusion_image(found, classes))
         self.paused(seconds)
         self._write("running")
+
+    def _warn_undefined(self, scores: dict[str, float]) -> None:
+        """Say once per attempt that ``eval.metric`` is not a finite number, why, and what follows."""
+        metric, stopping = self._setup.cfg.eval.metric, self._setup.cfg.train.early_stopping
+        if math.isfinite(scores[metric]) or self._warned or not self._setup.group.is_main:
+            return
+        self._warned = True
+        counts = f"; early stopping counts it as no gain (patience {stopping.patience})" if stopping else ""
+        log.warning(
+            "`eval.metric` (%s) is %s: %s. Of evaluations with the same score the one with the lowest loss is the best%s",
+            metric,
+            digits(scores[metric]),
+            why_undefined(metric, scores),
+            counts,
+        )
 
     def _row(self, split: str, values: dict[str, Any]) -> None:
         step = self._setup.state.progress.step
@@ -123,6 +142,19 @@ class Recorder:
     def paused(self, seconds: float) -> None:
         """Exclude from images/s a time that was not spent on steps."""
         self._clock.pause(seconds)
+
+    def _wall_s(self) -> float:
+        """Return the seconds of this attempt; of a start that had nothing to do, those of the attempt that ended the run."""
+        if self._earlier.get("attempt") == self._attempt and "wall_s" in self._earlier:
+            return float(self._earlier["wall_s"])
+        return round(self._clock.wall_s(), 3)
+
+    def _why_early(self) -> str | None:
+        """Return why the run ended before its last step; None if it did not."""
+        cfg, progress = self._setup.cfg, self._setup.state.progress
+        if progress.step >= self._setup.plan.total_steps:
+            return None
+        return progress.early_end(cfg.eval.metric, cfg.train.early_stopping)
 
     def _result(self, status: Status) -> Result:
         setup, progress = self._setup, self._setup.state.progress
@@ -142,7 +174,8 @@ class Recorder:
             best=progress.best,
             last=progress.last,
             weights="raw" if setup.state.evaluated_part == "model" else "ema",
-            wall_s=round(self._clock.wall_s(), 3),
+            wall_s=self._wall_s(),
+            message=self._why_early() if status == "done" else None,
             **speed,
         )
 
@@ -178,8 +211,7 @@ class Recorder:
         setup, result = self._setup, self._result(status)
         if status == "stopped":
             return messages.stopped(setup.run, result, reason)
-        early = setup.state.progress.step < setup.plan.total_steps
-        return messages.done(setup.run, result, setup.cfg.eval.metric, early)
+        return messages.done(setup.run, result, setup.cfg.eval.metric)
 
     def abandon(self) -> None:
         """Close the loggers of an attempt that fails. After ``close`` it does nothing."""

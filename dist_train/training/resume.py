@@ -1,19 +1,24 @@
 """Find the checkpoint that a start continues from, and check that it may continue."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
+from dist_train.config.plan import Plan
 from dist_train.config.rules.refusals import refused_at_the_beginning
 from dist_train.config.rules.resume_keys import changed_keys
 from dist_train.config.schema import Config
+from dist_train.config.values import every_key
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import FROZEN
+from dist_train.learning.schedule_length import continued
+from dist_train.run.branch import how_to_branch
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
@@ -21,12 +26,18 @@ log = logging.getLogger(__name__)
 
 
 def find_checkpoint(
-    cfg: Config, checkpoints: Checkpoints, index: DataIndex, compared: dict[str, Any], only_look: bool = False
-) -> Path | None:
-    """Return the folder of the newest valid checkpoint, or None for a new run. For rank 0.
+    cfg: Config,
+    checkpoints: Checkpoints,
+    index: DataIndex,
+    compared: dict[str, Any],
+    plan: Plan,
+    only_look: bool = False,
+) -> tuple[Path | None, Plan]:
+    """Return the folder of the newest valid checkpoint (None for a new run), and the plan to follow. For rank 0.
 
     Args:
         compared: the values, by key, that must be the same as when the run started.
+        plan: by the config of this start. The plan that is returned knows where the schedule of the run has started again.
         only_look: do not move damaged checkpoints aside.
 
     Raises:
@@ -37,12 +48,12 @@ def find_checkpoint(
     try:
         if found is None:
             _may_begin(cfg, index, RunDir.of(cfg.run))
-            return None
+            return None, plan
         _may_go_on(cfg, index, compared, *found)
+        return found[0], _continued(cfg, plan, found[1])
     except (ConfigError, DataError) as error:
         error.of_this_start = True
         raise
-    return found[0]
 
 
 def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
@@ -77,11 +88,22 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
     for refused in (*refused_at_the_beginning(cfg), *index.refused):
         log.warning("%s; the run started before this rule existed, so it continues", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
-    _same_arithmetic(known, compared, path)
+    _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
     _same_data(manifest, index, RunDir.of(cfg.run))
 
 
-def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
+def _continued(cfg: Config, plan: Plan, manifest: Manifest) -> Plan:
+    """Return the plan of a run that goes on: see ``schedule_length.continued``."""
+    run = RunDir.of(cfg.run)
+    total, starts = manifest.total_steps, manifest.schedule_starts or [0]
+    if total is None:  # of an older version, which records the length only here
+        total = int(read_result(run).get("total_steps") or 0)
+    before = replace(plan, total_steps=total, schedule_starts=tuple(starts)) if total >= manifest.step else plan
+    length = {"train.epochs": cfg.train.epochs, "train.max_steps": cfg.train.max_steps}
+    return continued(cfg, plan, before, manifest.step, how_to_branch(run, length))
+
+
+def refuse_other_frozen_weights(path: Path, compared: dict[str, Any], run: RunDir) -> None:
     """Compare the frozen parts of the objective with those that the checkpoint recorded. For rank 0.
 
     Args:
@@ -94,18 +116,19 @@ def refuse_other_frozen_weights(path: Path, compared: dict[str, Any]) -> None:
     if "loss.objective" not in manifest.config:
         return  # version 0.1.0 did not record frozen parts
     try:
-        _same_arithmetic(manifest.config, compared, path)
+        _same_arithmetic(manifest.config, compared, path, run)
     except ConfigError as error:
         error.of_this_start = True
         raise
 
 
-def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path, run: RunDir) -> None:
     differing = changed_keys(then, now)
     if differing:
+        values = {key: now[key] for key in every_key(Config) if key in differing and key in now}
         raise ConfigError(
-            f"{path} belongs to a run with other values of keys that change the weights: {'; '.join(differing)}. "
-            "Restore these values, or choose another `run.name` for a new run"
+            f"{path} belongs to a run with other values of keys that change the weights: {'; '.join(differing.values())}. "
+            f"Restore these values, choose another `run.name` for a new run, or {how_to_branch(run, values)}"
         )
 
 
@@ -114,5 +137,5 @@ def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
         raise DataError(
             f"`data.root` ({index.root}) has changed since the run started: {changes_since(run.listing, index)} "
             f"(fingerprint {index.fingerprint[:12]}, in the checkpoint {manifest.data_fingerprint[:12]}); "
-            "restore the data, or choose another `run.name` for a new run"
+            f"restore the data, choose another `run.name` for a new run, or {how_to_branch(run, {})}"
         )

@@ -75,10 +75,10 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     strategy = build_strategy(group)
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
-    plan = make_plan(cfg, len(index.train), group.world_size)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
-    saved = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared))
+    begun = make_plan(cfg, len(index.train), group.world_size)
+    saved, plan = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared, begun))
     index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
     set_algorithms(cfg, group.device)
     # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them anyway.
@@ -86,7 +86,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     wrapped, state = build_state(cfg, plan, strategy, network, index, given)
     compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
-        group.from_main(lambda: refuse_other_frozen_weights(saved, compared))
+        group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
         with group.together():  # a rank may read from a slower disk than the others
             content = load(saved)
         if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
@@ -105,7 +105,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
             log.info("%s", describe_rules(index.images.rules))
         if idle := idle_tasks():
             log.warning("%s", idle)
-        for line in advise(cfg, plan, index.outputs):
+        for line in advise(cfg, plan, index.outputs, group.device.type):
             log.warning("%s", line)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
 

@@ -1,5 +1,6 @@
 """The training state: the only object that training changes, and all that a checkpoint holds."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -9,11 +10,12 @@ from torch import Tensor, nn
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
-from dist_train.evaluation.metrics import better
+from dist_train.evaluation.metrics import better, better_scores
 from dist_train.learning.ema import Ema
 from dist_train.learning.optimizer import match_layouts
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
+from dist_train.system.terminal import digits
 from dist_train.training.step_sums import StepSums
 
 
@@ -53,7 +55,7 @@ class Progress:
             self.to_beat, self.evaluations_without_gain = score, 0
         else:
             self.evaluations_without_gain += 1
-        is_best = self.best is None or better(metric, score, self.best[metric])
+        is_best = self.best is None or better_scores(metric, scores, self.best)
         if is_best:
             self.best = self.last
         return is_best
@@ -61,6 +63,19 @@ class Progress:
     def out_of_patience(self, stopping: EarlyStoppingConfig | None) -> bool:
         """Return whether early stopping ends the run at this step."""
         return stopping is not None and self.evaluations_without_gain >= stopping.patience
+
+    def early_end(self, metric: str, stopping: EarlyStoppingConfig | None) -> str | None:
+        """Return why early stopping ends the run at this step; None if it does not."""
+        if stopping is None or not self.out_of_patience(stopping):
+            return None
+        assert self.to_beat is not None
+        assert self.last is not None
+        count = self.evaluations_without_gain
+        if math.isnan(self.to_beat):
+            return f"early stopping: `{metric}` was NaN in all {count + 1} evaluations"
+        gain = f" by more than {stopping.min_delta:g}" if stopping.min_delta else ""
+        since = f"early stopping: `{metric}` did not improve{gain} on {digits(self.to_beat)} in {count} evaluation(s)"
+        return f"{since}; now it is NaN" if math.isnan(self.last[metric]) else since
 
 
 @dataclass

@@ -32,7 +32,7 @@ def _again(run: str) -> dict[str, float]:
     from dist_train.distributed.group import joined
     from dist_train.evaluation import metrics as scores
     from dist_train.inference.evaluate_runs import _evaluation
-    from dist_train.inference.open_run import run_config
+    from dist_train.run.saved_config import run_config
 
     computed: list[Any] = []
     real = scores._metrics

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dist_train.errors import ConfigError
-from dist_train.inference.open_run import OpenedRun, open_run, run_config
+from dist_train.inference.open_run import OpenedRun, open_run
+from dist_train.run.saved_config import run_config
 from tests.support.runs import train
 
 

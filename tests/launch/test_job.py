@@ -84,3 +84,28 @@ def test_the_error_of_a_broken_check_is_its_last_line(make_config: Callable[...,
 
 def test_a_task_without_a_number_of_workers_has_one() -> None:
     assert Task("c.yaml", [], JobOptions()).procs == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "found", "words"),
+    [
+        ([], None, "no GPU (sinfo gives no answer on this machine; set --gpus-per-node)"),
+        (
+            [],
+            0,
+            "no GPU (sinfo lists none in the default partition; choose another --partition, or set --gpus-per-node)",
+        ),
+        (["--partition=cpu"], 0, "no GPU (sinfo lists none in partition cpu; choose"),
+        (["--gpus-per-node=0"], 4, "no GPU and 8 CPU(s)"),
+        (["--cluster=local"], None, "no GPU and 8 CPU(s)"),
+        ([], 4, "4 GPU(s)"),
+    ],
+)
+def test_it_says_why_there_is_no_gpu_and_which_python_will_run(
+    make: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, args: list[str], found: int | None, words: str
+) -> None:
+    monkeypatch.setattr(scontrol, "gpus_in_a_node", lambda _partition: found)
+    monkeypatch.setattr(scontrol, "partitions", list)
+    text = make(*args, "--python=/opt/torch/bin/python").describe()
+    assert words in text
+    assert ("Python on the nodes: /opt/torch/bin/python" in text) == ("--cluster=local" not in args)

@@ -74,3 +74,12 @@ def test_a_setting_that_only_one_run_has_differs(tmp_path: Path) -> None:
     assert differing_keys(runs) == []
     runs[1].settings["model.new"] = None
     assert differing_keys(runs) == ["model.new"]
+
+
+def test_without_a_result_the_best_of_equal_scores_has_the_lower_loss(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "a", top1=50.0)
+    run.result.unlink()
+    scores = [(2, 50.0, 0.5), (4, 50.0, 0.4), (6, None, 0.1), (8, 50.0, 0.6)]
+    rows = [{"step": step, "epoch": 1.0, "split": "val", "top1": top1, "loss": loss} for step, top1, loss in scores]
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_run(run.path).results["best.step"] == 4

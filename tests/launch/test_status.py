@@ -1,5 +1,6 @@
 """The table of runs, read from folders."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -44,13 +45,13 @@ def test_one_line_for_each_run(tmp_path: Path, jobs: dict[str, scontrol.Job]) ->
     make_run(tmp_path, "a", "1", status="running", step=10, total_steps=40, best={"step": 8, "top1": 91.5})
     make_run(tmp_path, "b", "2")
     make_run(tmp_path, "c", "3", status="running", step=5, total_steps=40)
-    make_run(tmp_path, "d", "4", status="done", step=40, total_steps=40)
+    make_run(tmp_path, "d", "4", status="done", step=40, total_steps=40, best={"step": 8, "loss": 0.5, "map": math.nan})
     table = status.table(tmp_path)
     assert line_of(table, "a")[:7] == ["a", "running", "10/40", "top1", "91.5", "@", "8"]
     assert line_of(table, "a")[7] == "3"
     assert line_of(table, "b")[:3] == ["b", "pending", "(Resources)"]
     assert line_of(table, "c")[:3] == ["c", "lost", "(FAILED)"]
-    assert line_of(table, "d")[:3] == ["d", "done", "40/40"]
+    assert line_of(table, "d")[:7] == ["d", "done", "40/40", "loss", "0.5", "@", "8"], "not the metric that is NaN"
     assert len(table.splitlines()) == 5
 
 

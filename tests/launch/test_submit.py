@@ -49,6 +49,12 @@ def test_a_refusal_of_sbatch_is_one_line(make_config: Callable[..., Path], tmp_p
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert done.stderr.endswith("(--dry-run prints it): sbatch: error: Invalid account or account/partition\n")
+        assert not (tmp_path / "runs").exists(), "no half run folder"
+    other = tmp_path / "runs" / "tiny" / "slurm" / "of an earlier job"
+    other.parent.mkdir(parents=True)
+    other.write_text("kept")
+    assert launch("--config", str(config), "--no-check", path=path).returncode == 2
+    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == [other]
 
 
 def test_without_submitit_the_error_says_what_to_install(make_config: Callable[..., Path]) -> None:

@@ -103,7 +103,7 @@ def test_the_example_of_the_docs_runs(tree: dict[str, Any], tmp_path: Path) -> N
     (tmp_path / "my_loggers.py").write_text(code)
     losses = tmp_path / "losses.txt"
     own = yaml.safe_load(config.replace("losses.txt", str(losses)))["log"]["loggers"]
-    tree = changed(tree, log__loggers=own)
+    tree = changed(tree, log__loggers=own, schedule__name="constant")
     for epochs in (1, 2):
         assert run_ranks(1, _main_of_the_page, changed(tree, train__epochs=epochs), str(tmp_path)) == [0]
     assert [line.split()[0] for line in losses.read_text().splitlines()] == ["2", "4", "5", "6", "8", "10"]

@@ -52,10 +52,22 @@ def test_rows_beyond_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
 def test_numbers_survive(tmp_path: Path) -> None:
     logger = opened(tmp_path)
     logger.row(_row(1, "train", 0.1 + 0.2))
-    logger.row(_row(2, "train", float("nan")))
     logger.close("done")
     assert _rows(tmp_path)[0][2] == 0.1 + 0.2
-    assert math.isnan(_rows(tmp_path)[1][2])
+
+
+def test_a_number_that_json_does_not_have_is_null(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "split": "val", "epoch": 0.1, "loss": NaN}\n'
+    )  # of version 0.1
+    logger = opened(tmp_path, 1, 1)
+    for loss in (math.nan, math.inf, -math.inf):
+        logger.row(_row(2, "train", loss))
+    logger.close("done")
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert _rows(tmp_path) == [(1, "val", None), *[(2, "train", None)] * 3]
 
 
 def _error_on_a_full_disk(disk: Path) -> str:

@@ -1,12 +1,21 @@
 """``result.json``, and the refusal that a supervisor reads."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from dist_train.run.folder import RunDir
-from dist_train.run.result import START_NAME, Result, read_refusal, read_result, write_refusal, write_result
+from dist_train.run.result import (
+    START_NAME,
+    Result,
+    load_result,
+    read_refusal,
+    read_result,
+    write_refusal,
+    write_result,
+)
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -17,6 +26,17 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (known["status"], known["step"], known["best"]["top1"]) == ("done", 5, 50.0)
     assert known["updated"]
     assert json.loads(run.result.read_text()) == known
+
+
+def test_a_score_that_is_nan_is_null_in_the_file_and_nan_for_a_program(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    write_result(run, Result(best={"step": 5, "map": math.nan}))
+    assert read_result(run)["best"] == {"step": 5, "map": None}
+    loaded = load_result(run)
+    assert loaded.best is not None
+    assert loaded.best["step"] == 5
+    assert math.isnan(loaded.best["map"])
+    assert loaded.last is None
 
 
 def test_half_a_file_is_none(tmp_path: Path) -> None:

@@ -74,8 +74,12 @@ def rows(run: Path, split: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def state_digest(run: Path) -> str:
-    """SHA-256 over every tensor and value of the newest checkpoint: weights, optimizer, EMA, scaler, progress."""
+def state_digest(run: Path, **progress: Any) -> str:
+    """SHA-256 over every tensor and value of the newest checkpoint: weights, optimizer, EMA, scaler, progress.
+
+    Args:
+        progress: values to take in place of those in the state's progress.
+    """
     import torch
 
     from dist_train.checkpoint.store import load
@@ -96,7 +100,8 @@ def state_digest(run: Path) -> str:
         else:
             digest.update(repr(value).encode())
 
-    add(load(newest))
+    state = load(newest)
+    add({**state, "progress": state["progress"] | progress})
     return digest.hexdigest()
 
 

@@ -1,12 +1,22 @@
 """Files are complete or absent."""
 
+import json
+import math
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from dist_train.system.files import atomic_write, fingerprint, read_json, remove_leftovers, sha256_of, write_json
+from dist_train.system.files import (
+    atomic_write,
+    fingerprint,
+    json_text,
+    read_json,
+    remove_leftovers,
+    sha256_of,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -56,3 +66,11 @@ def test_digests(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1}) != fingerprint({"a": 1, "b": 3})
+
+
+def test_what_json_cannot_say_is_null(tmp_path: Path) -> None:
+    value = {"a": math.nan, "b": [math.inf, {"c": (-math.inf, 1.5)}], "d": True, "e": None}
+    assert json.loads(json_text(value)) == {"a": None, "b": [None, {"c": [None, 1.5]}], "d": True, "e": None}
+    write_json(tmp_path / "a.json", value)
+    assert "NaN" not in (tmp_path / "a.json").read_text()
+    assert json_text({"a": 0.1 + 0.2}) == '{"a": 0.30000000000000004}'

@@ -7,6 +7,7 @@ import pytest
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.training.state import Progress
 
+NAN = float("nan")
 PATIENT = EarlyStoppingConfig(patience=2, min_delta=1.0)
 
 
@@ -14,26 +15,25 @@ def noted(scores: list[float], metric: str = "top1", stopping: EarlyStoppingConf
     progress = Progress()
     for step, score in enumerate(scores, 1):
         progress.step = step
-        progress.note({"loss": score, "top1": score}, metric, stopping)
+        progress.note({"loss": 100 - score if metric == "top1" else score, "top1": score}, metric, stopping)
     return progress
 
 
 @pytest.mark.parametrize(("metric", "step", "score"), [("top1", 2, 3.0), ("loss", 3, 1.0)])
 def test_the_best_is_kept_with_its_step(metric: str, step: int, score: float) -> None:
     progress = noted([2.0, 3.0, 1.0, 3.0, 1.0], metric)
-    assert progress.best == {"step": step, "loss": score, "top1": score}
-    assert progress.last == {"step": 5, "loss": 1.0, "top1": 1.0}
+    assert progress.best is not None
+    assert (progress.best["step"], progress.best[metric]) == (step, score)
+    assert progress.last is not None
+    assert (progress.last["step"], progress.last["top1"]) == (5, 1.0)
     assert progress.evaluated == 5
 
 
 def test_it_says_which_evaluation_is_the_best_so_far() -> None:
     progress = Progress()
-    assert [progress.note({"top1": score}, "top1", None) for score in (2.0, 2.0, 1.0, 2.5)] == [
-        True,
-        False,
-        False,
-        True,
-    ]
+    scores = [(2.0, 0.5), (2.0, 0.5), (2.0, 0.6), (2.0, 0.4), (1.0, 0.1), (2.5, 0.9)]
+    found = [progress.note({"top1": top1, "loss": loss}, "top1", None) for top1, loss in scores]
+    assert found == [True, False, False, True, False, True], "of equal scores, the one with the lower loss"
 
 
 def test_small_gains_add_up_before_they_count() -> None:
@@ -46,18 +46,46 @@ def test_small_gains_add_up_before_they_count() -> None:
 def test_early_stopping_counts_evaluations_without_a_gain() -> None:
     progress = noted([10.0, 10.5], stopping=PATIENT)
     assert not progress.out_of_patience(PATIENT)
-    progress.note({"top1": 10.9}, "top1", PATIENT)
+    progress.note({"top1": 10.9, "loss": 1.0}, "top1", PATIENT)
     assert progress.evaluations_without_gain == 2
     assert progress.out_of_patience(PATIENT)
     assert not progress.out_of_patience(None)
-    progress.note({"top1": 12.0}, "top1", PATIENT)
+    progress.note({"top1": 12.0, "loss": 1.0}, "top1", PATIENT)
     assert not progress.out_of_patience(PATIENT)
 
 
+@pytest.mark.parametrize(
+    ("scores", "stopping", "why"),
+    [
+        ([10.0, 10.5], PATIENT, None),
+        ([10.0, 10.5, 9.0], None, None),
+        (
+            [10.0, 10.5, 9.0],
+            PATIENT,
+            "early stopping: `top1` did not improve by more than 1 on 10 in 2 evaluation(s)",
+        ),
+        ([10.0, 9.0], EarlyStoppingConfig(patience=1), "early stopping: `top1` did not improve on 10 in 1 evaluation(s)"),
+        ([NAN, NAN, NAN], PATIENT, "early stopping: `top1` was NaN in all 3 evaluations"),
+        ([NAN, 10.0, 9.0, 9.0], PATIENT, "early stopping: `top1` did not improve by more than 1 on 10 in 2 evaluation(s)"),
+        ([10.0, 9.0, NAN], PATIENT, "early stopping: `top1` did not improve by more than 1 on 10 in 2 evaluation(s); now it is NaN"),
+    ],
+)  # fmt: skip
+def test_why_early_stopping_ends_a_run(
+    scores: list[float], stopping: EarlyStoppingConfig | None, why: str | None
+) -> None:
+    assert noted(scores, stopping=stopping).early_end("top1", stopping) == why
+
+
 def test_a_number_beats_nan() -> None:
-    progress = noted([float("nan"), 1.0])
+    progress = noted([NAN, 1.0])
     assert progress.best is not None
     assert progress.best["step"] == 2
+
+
+def test_of_evaluations_that_are_all_nan_the_one_with_the_lowest_loss_is_the_best() -> None:
+    progress = Progress()
+    found = [progress.note({"loss": loss, "map": NAN}, "map", None) for loss in (NAN, 0.5, 0.7, 0.4)]
+    assert found == [True, True, False, True]
 
 
 def test_progress_of_a_checkpoint_of_version_0_1_loads() -> None:

@@ -89,6 +89,7 @@ def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], caps
     ("override", "words"),
     [
         ({"optim__lr": 0.1}, "`optim.lr` was 0.05 and is now 0.1"),
+        ({"optim__lr": 0.1, "augment__hflip": 0.0}, " --name NEW augment.hflip=0.0 optim.lr=0.1"),
         ({"augment__hflip": 0.0}, "`augment.hflip` was 0.5 and is now 0.0"),
         ({"run__seed": 5}, "`run.seed` was 0 and is now 5"),
         ({"run__resume": "never"}, "choose another `run.name`"),
@@ -108,14 +109,16 @@ def test_a_resume_with_other_arithmetic_is_refused(
 def test_a_changed_folder_is_refused(tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = tmp_path / "images"
     shutil.copytree(tree["data"]["root"], images)
-    tree = changed(tree, data__root=str(images))
+    tree = changed(tree, data__root=str(images), schedule__name="constant")
     train(tree, train__epochs=1)
     moved = tmp_path / "elsewhere"
     images.rename(moved)
     train(changed(tree, data__root=str(moved)), train__epochs=2)  # another place is no change
     next((moved / "train" / "class_a").iterdir()).unlink()
     assert _run(changed(tree, data__root=str(moved), train__epochs=3)) == [2]
-    assert "has changed since the run started: 1 file removed (train/class_a/" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "has changed since the run started: 1 file removed (train/class_a/" in printed
+    assert f"python -m dist_train branch {folder(tree)} --name NEW" in printed
 
 
 def test_a_run_folder_that_cannot_be_is_told(
@@ -185,7 +188,7 @@ def _main_killed_instead_of_saving(tree: dict[str, Any]) -> None:
 
 def test_best_weights_and_the_checkpoint_that_knows_them_stay_together(tree: dict[str, Any]) -> None:
     """A kill between the two, on either side."""
-    tree = changed(tree, eval__metric="loss")
+    tree = changed(tree, eval__metric="loss", schedule__on_extend="rescale")
     run = train(tree, train__epochs=1)
     published = [run / "best.safetensors", run / "predictions.npz"]
     before = [path.read_bytes() for path in published]

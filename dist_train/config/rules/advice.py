@@ -32,13 +32,14 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
 Keys that only some alternatives of a choice read are not here: the rows of ``choices.py`` name them."""
 
 
-def advise(cfg: Config, plan: Plan, outputs: int) -> list[str]:
+def advise(cfg: Config, plan: Plan, outputs: int, device: str) -> list[str]:
     """Return one warning per problem. A warning never stops a run.
 
     Args:
         outputs: number of classes, or of targets in a regression.
+        device: the kind of device that computes: "cpu" or "cuda".
     """
-    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan)]
+    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan), *_sizes_and_formats(cfg, device)]
 
 
 def _without_effect(cfg: Config) -> Iterator[str]:
@@ -57,14 +58,37 @@ def _always_right(cfg: Config, outputs: int) -> Iterator[str]:
         yield f"`eval.metric` ({cfg.eval.metric}) is always 100 with {outputs} classes; use top1"
 
 
+SMALLEST = 32
+"""Pixels. Most models halve the image five times: below this size one position is left, or padding."""
+
+
+def _sizes_and_formats(cfg: Config, device: str) -> Iterator[str]:
+    size = cfg.data.image_size
+    if size is not None and size < SMALLEST:
+        yield (
+            f"`data.image_size` ({size}): most models halve an image five times, so that nothing but one position and padding "
+            f"is left of less than {SMALLEST} px; use at least {SMALLEST}, or remove the key to use the model's own size"
+        )
+    if device == "cpu" and cfg.train.precision in ("amp_fp16", "fp16"):
+        yield (
+            f"`train.precision` ({cfg.train.precision}): this machine has no GPU, and on a CPU half precision is less exact "
+            "than fp32 and not faster; use fp32 (or amp_bf16) here"
+        )
+
+
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
     ema, schedule, steps = cfg.train.ema, cfg.schedule, plan.total_steps
+    if cfg.train.max_steps is not None and cfg.train.max_steps > steps:
+        yield (
+            f"`train.max_steps` ({cfg.train.max_steps}) has no effect: `train.epochs` ({cfg.train.epochs}) end the run at step "
+            f"{steps}; for {cfg.train.max_steps} steps use train.epochs={-(-cfg.train.max_steps // plan.steps_per_epoch)}"
+        )
     if ema is not None and cfg.eval.weights == "ema" and 1 / (1 - ema) > steps:
         yield (
             f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, but the run has {steps}: the averaged "
             f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
         )
-    if schedule.warmup_epochs and plan.warmup_steps == steps:
+    if schedule.warmup_epochs and plan.warmup_steps >= steps:
         yield f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}): all {steps} steps of the run are warm-up; use fewer"
     first = schedule.step_epochs if schedule.name == "step" else min(schedule.milestones, default=0.0)
     if schedule.name in ("step", "multistep") and first >= plan.epoch(steps):

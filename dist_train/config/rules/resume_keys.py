@@ -123,8 +123,9 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.max_pixels",  # like data.bad_images
     "data.bad_images",  # "error" changes no weights, and the replacement of a bad image follows from the seed
     "data.max_bad_share",
-    "train.epochs",  # users extend runs; the schedule then follows the new length
+    "train.epochs",  # a resume compares the learning rates that follow from the length (learning/schedule_length.py)
     "train.max_steps",  # the same
+    "schedule.on_extend",  # says how to go on where these rates differ
     "train.micro_batch",  # like another number of ranks: the same samples in each step, other rounding
     "train.early_stopping",
     "train.time_limit",
@@ -157,8 +158,8 @@ def arithmetic(cfg: Config) -> dict[str, Any]:
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
 
 
-def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return one sentence per value that differs between the ``arithmetic`` of a checkpoint and of this start.
+def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """Return, by key, one sentence per value that differs between the ``arithmetic`` of a checkpoint and of this start.
 
     Args:
         then: of the checkpoint, with the keys of the version that wrote it (``migrated_values`` translates them).
@@ -167,9 +168,11 @@ def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     uncompared = FIRST_WEIGHTS_ONLY - then.keys()
     then = migrated_values(then)
     keys = [key for key in dict.fromkeys([*then, *now]) if key not in uncompared]
-    return [
-        f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}" for key in keys if then.get(key) != now.get(key)
-    ]
+    return {
+        key: f"`{key}` was {then.get(key)!r} and is now {now.get(key)!r}"
+        for key in keys
+        if then.get(key) != now.get(key)
+    }
 
 
 def migrated_values(values: dict[str, Any]) -> dict[str, Any]:

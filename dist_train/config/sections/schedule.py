@@ -1,6 +1,6 @@
 """The section `schedule`: learning rate over the run."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,6 +23,9 @@ class ScheduleConfig(Section):
     """Epochs at which multistep multiplies by `gamma`."""
     pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the run in which the learning rate rises, for onecycle."""
+    on_extend: Literal["restart", "rescale"] | None = None
+    """How the schedule of a run that is made longer goes on, if its rates depend on the length. null: such a change is refused.
+    restart: once more, over the added steps. rescale: one schedule over the new length."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "ScheduleConfig":

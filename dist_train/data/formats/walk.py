@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.stored.survey import note, note_image
@@ -33,6 +34,12 @@ class Surroundings:
     left_aside: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def look_at_root(cfg: DataConfig) -> None:
+    """Raise the error of a wrong ``data.root`` if the format reads a folder. Without torch, which takes seconds to import."""
+    if FORMATS.find(cfg.format).folder:
+        existing_root(cfg)
 
 
 def existing_root(cfg: DataConfig) -> Path:

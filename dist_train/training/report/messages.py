@@ -77,11 +77,11 @@ def beginning(run: str, device: str, model: str, index: DataIndex, plan: Plan) -
     return wrapped([run, device, model, *data_lines(index), *plan.describe().splitlines()], WIDTH)
 
 
-def done(run: RunDir, result: Result, metric: str, early: bool) -> str:
+def done(run: RunDir, result: Result, metric: str) -> str:
     """Return how a run ended, where its weights are, and the commands that use them."""
     ended = f"done: {result.step} of {result.total_steps} steps"
-    if early:
-        ended = f"done early, at step {result.step} of {result.total_steps}: `{metric}` no longer improves"
+    if result.message:
+        ended = f"done early, at step {result.step} of {result.total_steps}: {result.message}"
     if result.best is not None:
         ended += f"; best {metric} {digits(result.best[metric])} at step {result.best['step']}"
     path = shlex.quote(str(run.path))

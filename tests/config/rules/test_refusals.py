@@ -73,7 +73,7 @@ def test_a_new_rule_refuses_a_run_that_begins(tree: dict[str, Any], capsys: pyte
 
 
 def test_a_new_rule_only_warns_where_a_run_goes_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    tree = changed(tree, **MIXED_F1)
+    tree = changed(tree, **MIXED_F1, schedule__name="constant")
     assert run_ranks(1, _train_as_before_the_rules, changed(tree, train__epochs=1)) == [0]
     capsys.readouterr()
     train(tree)

@@ -10,6 +10,7 @@ import pytest
 
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config import parse_config
+from dist_train.config.planning import make_plan
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.data.index import scan
 from dist_train.data.report import overlap
@@ -105,10 +106,10 @@ def test_a_new_run_is_refused_and_a_started_one_goes_on(
     allowed = parse_config(changed(tree, data__max_overlap=0.5))
     assert check_overlap(allowed, scan(allowed.data)).startswith("20 of 43")
     train(changed(tree, data__max_overlap=None))
-    cfg = parse_config(changed(tree, train__max_steps=4))
+    cfg = parse_config(tree)
     checkpoints = Checkpoints(RunDir.of(cfg.run).checkpoints, cfg.checkpoint.keep)
     with caplog.at_level(logging.WARNING):
-        assert find_checkpoint(cfg, checkpoints, scan(cfg.data), arithmetic(cfg)) is not None
+        assert find_checkpoint(cfg, checkpoints, scan(cfg.data), arithmetic(cfg), make_plan(cfg, 60, 1))[0] is not None
     with pytest.raises(DataError, match=r"more than `data.max_overlap` \(0.01\) allows"):
         new = parse_config(changed(tree, run__name="new"))
-        find_checkpoint(new, Checkpoints(images / "none", 1), scan(new.data), arithmetic(new))
+        find_checkpoint(new, Checkpoints(images / "none", 1), scan(new.data), arithmetic(new), make_plan(new, 60, 1))

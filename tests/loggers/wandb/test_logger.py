@@ -82,6 +82,7 @@ def test_under_a_sweeps_agent_it_is_the_agents_run_and_nothing_leads_elsewhere(r
 def test_a_real_training_with_two_ranks_and_a_resume(run: RunDir, tree: dict[str, Any]) -> None:
     """Rows as the trainer writes them, facts in the config, predictions that agree with the score."""
     tree["log"]["wandb"] = {"mode": "offline"}
+    tree["schedule"] = {"name": "constant"}
     real_train(tree, 2, train__epochs=1)
     folder = RunDir(real_train(tree, 2))
     session = json.loads((folder.path / "wandb" / "session.json").read_text())

@@ -99,7 +99,7 @@ def test_every_line_fits(tree: dict[str, Any]) -> None:
 
 def test_the_end_names_the_best_the_weights_and_what_comes_next() -> None:
     best = {"step": 300, "loss": 0.5, "top1": 87.4567}
-    text = done(RUN, Result("done", step=400, total_steps=400, best=best, weights="ema"), "top1", early=False)
+    text = done(RUN, Result("done", step=400, total_steps=400, best=best, weights="ema"), "top1")
     assert text.splitlines() == [
         "done: 400 of 400 steps; best top1 87.46 at step 300",
         "weights (moving average): /data/my runs/flowers/best.safetensors (best), last.safetensors",
@@ -108,8 +108,9 @@ def test_the_end_names_the_best_the_weights_and_what_comes_next() -> None:
         "      python -m dist_train.predict '/data/my runs/flowers' IMAGES",
         "      python -m dist_train.export '/data/my runs/flowers'",
     ]
-    text = done(RUN, Result("done", step=35, total_steps=400, best=best), "top1", early=True)
-    assert text.startswith("done early, at step 35 of 400: `top1` no longer improves; best top1 87.46 at step 300\n")
+    why = "early stopping: `top1` did not improve on 87.46 in 2 evaluation(s)"
+    text = " ".join(done(RUN, Result("done", step=35, total_steps=400, best=best, message=why), "top1").split())
+    assert text.startswith(f"done early, at step 35 of 400: {why}; best top1 87.46 at step 300 weights")
 
 
 def test_a_stop_says_what_is_saved_and_how_to_go_on() -> None:
