@@ -44,18 +44,18 @@ def fsync_dir(path: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, durable: bool = True, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` for writing; rename it to ``path`` if the block succeeds.
 
     A reader sees the old file or the new one, never a part of it. With ``durable`` the bytes and the name are fsynced, so
-    that this also holds after a power loss. An ``OSError`` names ``path``.
+    that this also holds after a power loss. An ``OSError`` names ``path``. The file has the rights ``mode`` less the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(
         f".{path.name}.{secrets.token_hex(4)}.tmp"
     )  # random, because two hosts may have the same pid
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             if durable:
