@@ -33,12 +33,14 @@ def evaluate_runs(
     json_file: Path | None,
     picture: Path | None,
     split: Held = "val",
+    trust: bool = False,
 ) -> int:
     """Evaluate each run, then the ensemble if there are several. Rank 0 prints the results and writes the files.
 
     Args:
         overrides: ``key.path=value``, which replace values of each run's config: for data that has moved, or other data.
         split: the validation or the test set.
+        trust: run code that lies in the run folders, if their configs name it.
 
     Returns:
         The exit code.
@@ -59,7 +61,7 @@ def evaluate_runs(
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split)
+            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split, trust=trust)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
@@ -90,6 +92,7 @@ def _evaluation(
     expected: DataIndex | None,
     keep: bool,
     split: Held = "val",
+    trust: bool = False,
 ) -> tuple[Evaluation, DataIndex] | None:
     """Return the evaluation of one run and its data set; None if a signal stopped it.
 
@@ -99,7 +102,7 @@ def _evaluation(
     """
     cfg = run_config(path, overrides)
     with group.together():
-        run = open_run(path, which, group.device, overrides=overrides)
+        run = open_run(path, which, group.device, overrides=overrides, trust=trust)
     other_data = any(
         override.startswith("data.") for override in overrides
     )  # read the run's own data as the run read it

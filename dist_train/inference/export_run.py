@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 """The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
 
 
-def export_run(path: Path, which: Which, folder: Path) -> int:
+def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> int:
     """Write the model as .safetensors, as .onnx and its description, and compare the outputs of both files.
 
     Returns:
@@ -36,7 +36,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    run = open_run(path, which, "cpu")
+    run = open_run(path, which, "cpu", trust=trust)
     module, size = run.model, run.network.image_size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -1,8 +1,9 @@
 """Open a run folder: its config and its model with its weights.
 
-For inference, only ``open_run`` imports the user code that a run's config names.
+All commands and programs open a run by ``open_run``, which decides whether the code that the run's config names may run.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from dist_train.config.load import load_config
+from dist_train.config.named_code import came_with, digest_of, named_code
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
@@ -21,9 +23,12 @@ from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
+from dist_train.run.provenance import trained_with
 from dist_train.run.result import Result, load_result
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
+
+log = logging.getLogger(__name__)
 
 Which = Literal["best", "last"]
 
@@ -83,11 +88,13 @@ def open_run(
     device: torch.device | str | None = None,
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> OpenedRun:
     """Build the model of a run and load the run's weights; ``load_run.load_run`` describes the arguments.
 
     Raises:
-        ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
+        ConfigError: the path is not a run folder, the weights are missing, they do not fit the model, or the run names
+            code that lies in its own folder and is not trusted.
     """
     folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
     file = folder.best if weights == "best" else folder.last
@@ -98,6 +105,7 @@ def open_run(
             "evaluation of a run, the last weights after its end; train the run further"
         )
     _same_model(folder, model)
+    _judge_code(folder, cfg, trust)
     with restored_generators():
         network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
     try:
@@ -107,6 +115,28 @@ def open_run(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network.module.to(place).eval()
     return OpenedRun(folder, cfg, classes, network, place)
+
+
+def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
+    """Refuse code that came with the run folder; note other code that has changed since the run trained with it.
+
+    Code elsewhere on Python's search path is the user's own.
+
+    Raises:
+        ConfigError: the config names code that came with the run folder, and ``trust`` is false.
+    """
+    then = trained_with(folder)
+    for code in named_code(cfg):
+        place = None if trust else came_with(folder.path, code)
+        if place is not None:
+            raise ConfigError(
+                f"`{code.key}` ({code.spec}) of {folder.path} is code that came with the run folder: {place}. It would "
+                "run with your rights; read it, and then allow it with --trust (in Python: load_run(..., trust=True))"
+            )
+        if then.get(code.spec) not in (None, digest_of(code)):
+            log.warning(
+                "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path
+            )
 
 
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:

@@ -13,7 +13,9 @@ from dist_train.inference.predictor import Prediction, Predictor, images_of
 from dist_train.system.terminal import check_output, print_any_name, writing_output
 
 
-def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int) -> int:
+def predict_images(
+    path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int, trust: bool = False
+) -> int:
     """Predict files and folders, in the given order, and write CSV.
 
     Returns:
@@ -23,7 +25,7 @@ def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path |
         ConfigError, DataError: the run has no weights, or there are no images.
     """
     files = list(images_of(images))
-    run = open_run(path, which)
+    run = open_run(path, which, trust=trust)
     predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     unreadable: list[DataError] = []
     with _opened(out) as file:

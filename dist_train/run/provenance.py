@@ -10,6 +10,7 @@ from typing import Any
 
 import dist_train
 from dist_train.config.load import dump_config
+from dist_train.config.named_code import digest_of, named_code
 from dist_train.config.schema import Config
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
@@ -33,13 +34,27 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
         remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
-    attempts = read_json(run.provenance, default={"attempts": []})["attempts"]
-    attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts, gpus or [])})
+    attempts = _attempts(run)
+    attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or [])})
     write_json(run.provenance, {"attempts": attempts})
     return len(attempts)
 
 
-def _provenance(world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
+def trained_with(run: RunDir) -> dict[str, str]:
+    """Return the SHA-256 of the file of each ``package.module:name`` with which the last attempt trained."""
+    attempts = _attempts(run)
+    code = attempts[-1].get("named_code") if attempts else None
+    return code if isinstance(code, dict) else {}
+
+
+def _attempts(run: RunDir) -> list[dict[str, Any]]:
+    """Return what ``provenance.json`` says of each attempt. An entry of another kind is left out."""
+    found = read_json(run.provenance, default={})
+    attempts = found.get("attempts") if isinstance(found, dict) else None
+    return [entry for entry in attempts if isinstance(entry, dict)] if isinstance(attempts, list) else []
+
+
+def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
     packages = ("torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
     return {
         "started": now(),
@@ -49,6 +64,7 @@ def _provenance(world_size: int, hosts: list[str], gpus: list[str]) -> dict[str,
         "world_size": world_size,
         "hardware": hardware() | {"gpus": gpus},
         "git": git_state(),
+        "named_code": {code.spec: digest_of(code) for code in named_code(cfg)},
         "versions": {"dist_train": dist_train.__version__, "python": platform.python_version()}
         | {name: _version(name) for name in packages},
         "slurm": {key: value for key, value in os.environ.items() if key in _SLURM_KEYS},

@@ -104,12 +104,20 @@ def open_own(path: Path, key: str) -> OwnFile | None:
 
 
 def _refuse_foreign(path: Path, found: os.stat_result, key: str) -> None:
-    if found.st_uid in (0, os.geteuid()) or found.st_uid == _owner_of_new_files(path.parent):
-        return
-    raise ConfigError(
-        f"`{key}`: {path} belongs to another user (uid {found.st_uid}), who could have put anything there; "
-        "choose a folder of your own"
-    )
+    if _foreign(path, found):
+        raise ConfigError(
+            f"`{key}`: {path} belongs to another user (uid {found.st_uid}), who could have put anything there; "
+            "choose a folder of your own"
+        )
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether another user than this one or root owns a file or folder; false if it is missing."""
+    return path.exists() and _foreign(path, path.stat())
+
+
+def _foreign(path: Path, found: os.stat_result) -> bool:
+    return found.st_uid not in (0, os.geteuid()) and found.st_uid != _owner_of_new_files(path.parent)
 
 
 def _owner_of_new_files(folder: Path) -> int | None:
