@@ -61,7 +61,7 @@ def _description(run: OpenedRun) -> dict[str, Any]:
     size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
-        "model": run.config.model.name,
+        "model": _public(run.config.model.name),
         "source": run.config.model.source,
         "task": run.config.data.task,
         "classes": run.classes,
@@ -78,6 +78,12 @@ def _description(run: OpenedRun) -> dict[str, Any]:
         "output": {"name": "outputs", "shape": ["batch", len(run.classes)]},
         "activation": activation[run.config.data.task],
     }
+
+
+def _public(model: str) -> str:
+    """Return the name of a model without the folder in which it lies on this machine."""
+    kind, _, path = model.partition(":")
+    return f"{kind}:{Path(path).name}" if kind == "local-dir" else model
 
 
 def _geometry(frame: Frame) -> dict[str, Any]:
@@ -116,9 +122,20 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
         ) from error
     assert program is not None
     proto = program.model_proto
+    for part in (proto.graph, *proto.functions):
+        _forget_traces(part)
     onnx.helper.set_model_props(proto, {"dist_train": json.dumps(description)})
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
+
+
+def _forget_traces(graph: Any) -> None:
+    """Remove what torch's exporter writes about the origin of each node: stack traces with the paths of this machine."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _forget_traces(inner)
 
 
 def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:
