@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     if starts.has_failed(run, job_id, rendezvous.restarts(env)):
         return int(args.status)
     job, past, result = scontrol.show_job_surely(job_id), starts.history(run, job_id), read_result(run)
-    ended = result.get("status") == "done" or (result.get("status") == "stopped" and result["step"] != past.stopped_at)
+    ended = result.get("status") == "done" or (
+        result.get("status") == "stopped" and result.get("step", 0) != past.stopped_at
+    )
     verdict = judge(
         Facts(
             result=result if ended else {},

@@ -19,6 +19,7 @@ from dist_train.evaluation.reports import class_table, confusion, describe_table
 from dist_train.inference.open_run import Which, open_run, run_config
 from dist_train.inference.score import score
 from dist_train.system.files import write_json
+from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name
 
 log = logging.getLogger(__name__)
@@ -138,13 +139,13 @@ def _report(
     """Print the scores, one line per run, and the classes of the last one. The JSON file has all digits."""
     for name, outcome in outcomes:
         scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
-        print(scores if len(outcomes) == 1 else f"{name}: {scores}")
+        print(scores if len(outcomes) == 1 else f"{printable(name)}: {scores}")
     left_out = len(index.val) - int(outcomes[0][1].counted.sum())
     if left_out:
         print(f"{left_out} of {len(index.val)} images cannot be read and are skipped")
     name, outcome = outcomes[-1]
     if len(index.classes) > 1:
-        print(f"\n{name}\n{describe_table(class_table(outcome, index.classes))}")
+        print(f"\n{printable(name)}\n{describe_table(class_table(outcome, index.classes))}")
     if json_file:
         documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
         write_json(json_file, documents[0] if len(documents) == 1 else documents)

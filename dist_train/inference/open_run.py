@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from dist_train.config.load import load_config
-from dist_train.config.named_code import came_with, digest_of, named_code
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
@@ -23,6 +22,7 @@ from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.folder import RunDir
+from dist_train.run.named_code import came_with, digest_of, named_code
 from dist_train.run.provenance import trained_with
 from dist_train.run.result import Result, load_result
 from dist_train.seeding import restored_generators
@@ -98,7 +98,9 @@ def open_run(
     """
     folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
     file = folder.best if weights == "best" else folder.last
-    classes = read_json(folder.classes)
+    classes = read_json(folder.classes, default=[])
+    if not all(isinstance(name, str) for name in classes):
+        raise ConfigError(f"{folder.classes} is damaged: it must be a list of names; restore it from a backup")
     if not file.is_file() or not classes:
         raise ConfigError(
             f"{path} has no {file.name if classes else folder.classes.name}: the best weights exist after the first "
@@ -145,7 +147,8 @@ def _same_model(folder: RunDir, model: GivenModel | None) -> None:
     The name of such a model is in the manifests of the run's checkpoints, not in its config.
     """
     for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
-        name = read_json(path, default={}).get("config", {}).get("given.model")
+        config = read_json(path, default={}).get("config")
+        name = config.get("given.model") if isinstance(config, dict) else None
         if name is not None and model is None:
             raise ConfigError(
                 f"{folder.path} was trained with a model from Python code ({name}): pass it again, "

@@ -10,10 +10,10 @@ from typing import Any
 
 import dist_train
 from dist_train.config.load import dump_config
-from dist_train.config.named_code import digest_of, named_code
 from dist_train.config.schema import Config
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
+from dist_train.run.named_code import digest_of, named_code
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
 
@@ -34,7 +34,7 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
         remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
-    attempts = _attempts(run)
+    attempts = attempts_of(run)
     attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or [])})
     write_json(run.provenance, {"attempts": attempts})
     return len(attempts)
@@ -42,15 +42,14 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
 
 def trained_with(run: RunDir) -> dict[str, str]:
     """Return the SHA-256 of the file of each ``package.module:name`` with which the last attempt trained."""
-    attempts = _attempts(run)
+    attempts = attempts_of(run)
     code = attempts[-1].get("named_code") if attempts else None
     return code if isinstance(code, dict) else {}
 
 
-def _attempts(run: RunDir) -> list[dict[str, Any]]:
+def attempts_of(run: RunDir) -> list[dict[str, Any]]:
     """Return what ``provenance.json`` says of each attempt. An entry of another kind is left out."""
-    found = read_json(run.provenance, default={})
-    attempts = found.get("attempts") if isinstance(found, dict) else None
+    attempts = read_json(run.provenance, default={}).get("attempts")
     return [entry for entry in attempts if isinstance(entry, dict)] if isinstance(attempts, list) else []
 
 

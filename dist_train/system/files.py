@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ T = TypeVar("T")
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors from which a network file system may recover."""
 PAUSES_S = (1.0, 5.0, 15.0)
+MOST_JSON = 16 << 20
+"""Bytes of a JSON file. Somebody else may have written it; read into objects it takes up to 40 times as many."""
 
 
 def patiently(work: Callable[[], T]) -> T:
@@ -83,11 +86,42 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Return the JSON value in the file ``path``; ``default`` if the file is missing or does not parse."""
+    """Return the JSON value in the file ``path``.
+
+    Return ``default`` if the file is missing, larger than ``MOST_JSON``, does not parse, or holds another type of value
+    than ``default`` (if that is not None).
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        value = json.loads(read_bounded(path, MOST_JSON))
+    except (OSError, ValueError, RecursionError):
         return default
+    return value if default is None or isinstance(value, type(default)) else default
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: it is missing, larger, or something else: a named pipe would never end.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: it is missing, or a folder, a device, or a named pipe, whose opening would wait for a writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return open(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+from dist_train.system.foreign_text import printable
 
 COLUMNS = 100
 """Largest width of a log line."""
@@ -100,7 +101,7 @@ def report(error: DistTrainError) -> int:
     """
     if is_first_rank() or error.of_one_rank:
         for line in str(error).splitlines():
-            print(f"{line_start(sys.stderr)}error: {line}", file=sys.stderr, flush=True)
+            print(f"{line_start(sys.stderr)}error: {printable(line)}", file=sys.stderr, flush=True)
     return EXIT_USER
 
 
@@ -126,12 +127,20 @@ def restored_log() -> Iterator[None]:
         root.setLevel(level)
 
 
+class _Printable(logging.Formatter):
+    """Names in a message, such as those of files, cannot control the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message, keep="\n\t")
+        return super().formatMessage(record)
+
+
 def log_to_console(rank: int) -> None:
     """Print the log of this process on stdout: INFO and above on rank 0, WARNING and above on the others."""
     handler = logging.StreamHandler(sys.stdout)
     prefix = "" if rank == 0 else f"[rank {rank}] "
     begin = "" if rank == 0 else line_start(sys.stdout)
-    handler.setFormatter(logging.Formatter(f"{begin}%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Printable(f"{begin}%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("dist_train")
     root.handlers = [handler]
     root.setLevel(logging.INFO if rank == 0 else logging.WARNING)

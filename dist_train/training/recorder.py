@@ -15,8 +15,8 @@ from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
 from dist_train.model.weights import save_weights
 from dist_train.run.metrics_file import live_step
+from dist_train.run.provenance import attempts_of
 from dist_train.run.result import Result, Status, read_result, write_result
-from dist_train.system.files import read_json
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
 from dist_train.training.report.step_clock import Lap, StepClock
@@ -203,7 +203,7 @@ def _beginning(setup: "Setup", hosts: list[str]) -> str:
 def _details(setup: "Setup", attempt: int) -> dict[str, Any]:
     """Return the facts about a run that its config does not hold, and the hardware and software of this attempt."""
     parameters = list(setup.state.model.parameters())
-    provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]
+    provenance = (attempts_of(setup.run) or [{}])[-1]
     return {
         "attempt": attempt,
         "plan": asdict(setup.plan),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
-from dist_train.config.named_code import NamedCode, came_with, digest_of, named_code
+from dist_train.run.named_code import NamedCode, came_with, digest_of, named_code
 from tests.support.runs import changed
 
 HOSTILE = "raise SystemExit('the code ran')\n"
