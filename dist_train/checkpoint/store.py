@@ -254,7 +254,7 @@ def _look(path: Path) -> Manifest | str:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return "its manifest is missing or unreadable"
     except OSError as error:
-        if error.errno not in (errno.EFBIG, errno.EINVAL):  # too large, or not a regular file
+        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.EISDIR):  # too large, or not a regular file
             raise
         return f"its manifest is unreadable: {error.strerror}"
     state = path / STATE

@@ -57,7 +57,7 @@ def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str])
     packages = ("torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
     return {
         "started": now(),
-        "command": [sys.executable, *sys.orig_argv[1:]],
+        "command": list(map(without_secrets, [sys.executable, *sys.orig_argv[1:]])),
         "directory": os.getcwd(),
         "hosts": hosts,
         "world_size": world_size,
@@ -68,6 +68,21 @@ def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str])
         | {name: _version(name) for name in packages},
         "slurm": {key: value for key, value in os.environ.items() if key in _SLURM_KEYS},
     }
+
+
+_SECRET = re.compile(
+    r"([\w.-]*(?:token|secret|passw|api_?key|credential)[\w.-]*['\"]?\s*[=:]\s*)(?!\s)[^\s,}]+", re.IGNORECASE
+)
+_LOGIN = re.compile(r"(://[^/\s:@]+:)[^/\s@]+@")
+
+
+def without_secrets(word: str) -> str:
+    """Return a word of a command line without what looks like a key or a password.
+
+    >>> without_secrets("log.loggers=[{options: {api_key: abc}}]"), without_secrets("data.root=s3://me:abc@host/images")
+    ('log.loggers=[{options: {api_key: ***}}]', 'data.root=s3://me:***@host/images')
+    """
+    return _LOGIN.sub(r"\1***@", _SECRET.sub(r"\1***", word))
 
 
 _SLURM_KEYS = (

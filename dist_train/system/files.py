@@ -118,9 +118,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it is missing, or a folder, a device, or a named pipe, whose opening would wait for a writer.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        fault = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(fault, "it is not a regular file", str(path))
     return open(descriptor, "rb")
 
 
