@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from dist_train.system.streams import go_on_without
 from launch import rendezvous, scontrol, starts
 from launch.job_options import LAST_RESORT, add_options
 from launch.verdict import Facts, judge
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     parser.add_argument("status", type=int)
     add_options(parser, ("config", *LAST_RESORT))
     args = parser.parse_intermixed_args(argv)
+    go_on_without()
     if args.config is None:
         parser.error("--config FILE is missing")
     if args.status <= 128:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError
 from dist_train.system.foreign_text import printable
 
 COLUMNS = 100
@@ -82,15 +82,25 @@ def piped(command: Callable[[], int]) -> int:
     """Run a command and accept that the reader of its output stops early, as ``head`` does.
 
     Returns:
-        The exit code of the command; 0 if the reader stopped.
+        The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed.
     """
     try:
         code = command()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
+        _drop_the_rest()
         return EXIT_DONE
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT):
+            raise  # not by a write to stdout, which has no name
+        _drop_the_rest()
+        print(f"error: stdout cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _drop_the_rest() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
 
 
 def report(error: DistTrainError) -> int:

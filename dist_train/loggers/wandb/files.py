@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,8 @@ def how_to_sync(run: RunDir) -> str:
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    print(f"{line_start(sys.stderr)}W&B: {printable(message)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full or closed stderr ends no upload
+        print(f"{line_start(sys.stderr)}W&B: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def quiet_logging() -> None:
