@@ -21,9 +21,9 @@ from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
+from dist_train.run.attempts import trained_with
 from dist_train.run.folder import RunDir
 from dist_train.run.named_code import came_with, digest_of, named_code
-from dist_train.run.provenance import trained_with
 from dist_train.run.result import Result, load_result
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json

@@ -11,11 +11,12 @@ from typing import Any
 import dist_train
 from dist_train.config.load import dump_config
 from dist_train.config.schema import Config
+from dist_train.run.attempts import attempts_of
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
 from dist_train.run.named_code import digest_of, named_code
 from dist_train.run.result import now
-from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
+from dist_train.system.files import atomic_write, remove_leftovers, write_json
 
 
 def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], gpus: list[str] | None = None) -> int:
@@ -38,19 +39,6 @@ def begin_attempt(run: RunDir, cfg: Config, world_size: int, hosts: list[str], g
     attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or [])})
     write_json(run.provenance, {"attempts": attempts})
     return len(attempts)
-
-
-def trained_with(run: RunDir) -> dict[str, str]:
-    """Return the SHA-256 of the file of each ``package.module:name`` with which the last attempt trained."""
-    attempts = attempts_of(run)
-    code = attempts[-1].get("named_code") if attempts else None
-    return code if isinstance(code, dict) else {}
-
-
-def attempts_of(run: RunDir) -> list[dict[str, Any]]:
-    """Return what ``provenance.json`` says of each attempt. An entry of another kind is left out."""
-    attempts = read_json(run.provenance, default={}).get("attempts")
-    return [entry for entry in attempts if isinstance(entry, dict)] if isinstance(attempts, list) else []
 
 
 def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
