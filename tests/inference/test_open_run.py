@@ -12,6 +12,7 @@ import pytest
 from dist_train import evaluate, export, load_run, predict
 from dist_train.errors import EXIT_USER, ConfigError
 from dist_train.inference.open_run import OpenedRun, open_run, run_config
+from dist_train.system.terminal import restored_log
 from launch import compare, status, wandb_sync
 from tests.support.runs import train
 
@@ -58,7 +59,8 @@ def foreign_run(tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "ran").unlink()
     monkeypatch.syspath_prepend(path)
     importlib.invalidate_caches()
-    yield path
+    with restored_log():
+        yield path
     sys.modules.pop("their_model", None)
 
 
