@@ -4,6 +4,9 @@ import os
 import sys
 
 from dist_train.system.fast_imports import quick_imports
+from dist_train.system.streams import open_missing
+
+open_missing()
 
 with quick_imports():
     from dist_train import cli

@@ -57,6 +57,7 @@ def load_run(
     weights: Literal["best", "last"] = "best",
     device: "torch.device | str | None" = None,
     model: "nn.Module | Callable[[int], nn.Module] | None" = None,
+    trust: bool = False,
 ) -> "Run":
     """Return a trained run: ``.model``, ``.transform``, ``.classes``, ``.predict(images)``, ``.evaluate(data)``.
 
@@ -65,10 +66,12 @@ def load_run(
         weights: "best" exists after the first evaluation of the run, "last" after its end.
         device: device of the model; None is the first GPU, or the CPU without a GPU.
         model: needed if the run was trained with ``train(model=...)``: an equal module, or a callable that returns it for K.
+        trust: run code that lies in the run folder, if the run's config names it.
 
     Raises:
-        DistTrainError: the path is not a run folder, it has no such weights, or they do not fit the model.
+        DistTrainError: the path is not a run folder, it has no such weights, they do not fit the model, or the run
+            names code that lies in its own folder and ``trust`` is false.
     """
     from dist_train.inference.load_run import load_run as load
 
-    return load(path, weights, device, model)
+    return load(path, weights, device, model, trust=trust)

@@ -25,6 +25,7 @@ from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
 from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.start import check_start
+from dist_train.system.streams import go_on_without
 from dist_train.system.terminal import piped, positive, report
 
 COMMANDS = {
@@ -205,6 +206,7 @@ def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)
+    go_on_without()
     with quick_imports():
         importlib.import_module("dist_train.training.attempt")
     try:

@@ -45,7 +45,9 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help does not need
 
-    return reported(lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split))
+    return reported(
+        lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split, args.trust)
+    )
 
 
 if __name__ == "__main__":

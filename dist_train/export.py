@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.export_run import export_run  # imports torch, which --help does not need
 
-    return reported(lambda: export_run(args.run, args.weights, args.out or args.run / "export"))
+    return reported(lambda: export_run(args.run, args.weights, args.out or args.run / "export", args.trust))
 
 
 if __name__ == "__main__":

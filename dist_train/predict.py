@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     args = parser().parse_args(argv)
     from dist_train.inference.predict_images import predict_images  # imports torch, which --help does not need
 
-    return reported(lambda: predict_images(args.run, args.images, args.weights, args.out, args.batch_size))
+    return reported(lambda: predict_images(args.run, args.images, args.weights, args.out, args.batch_size, args.trust))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
 """Copy the code and the config at submission, so that later edits do not change a waiting job."""
 
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dist_train.config.load import dump_config
 from dist_train.errors import DistTrainError
 from dist_train.run.git_state import COPY_NOTE, git_diff, git_state
-from dist_train.system.files import write_json
+from dist_train.system.files import atomic_write, write_json
 from launch.installation import HOME, user_code
 from launch.job import Job, Task
 
@@ -24,20 +25,29 @@ class Snapshot:
 
     code: Path
     tasks: list[Task]
+    environment: Path
+    """The file with the values of ``--env``, which may be secrets: the script sources it, and only this user can read it."""
 
 
 def plan_snapshot(job: Job) -> Snapshot:
     """Return the paths of the copy without creating it; a dry run prints them."""
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may happen in the same second
+    environment = job.home.absolute() / f"env-{stamp}.sh"
+    options = replace(job.options, env=())  # submitit writes tasks into files that others may read
     if job.options.no_snapshot:
         config = str(Path(job.config).absolute())
-        return Snapshot(user_code(), [Task(config, run.overrides, job.options) for run in job.runs])
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # two submissions may happen in the same second
+        return Snapshot(user_code(), [Task(config, run.overrides, options) for run in job.runs], environment)
     configs = [run.folder.path.absolute() / "slurm" / f"config-{stamp}.yaml" for run in job.runs]
-    return Snapshot(job.home.absolute() / f"code-{stamp}", [Task(str(config), [], job.options) for config in configs])
+    tasks = [Task(str(config), [], options) for config in configs]
+    return Snapshot(job.home.absolute() / f"code-{stamp}", tasks, environment)
 
 
 def take_snapshot(snapshot: Snapshot, job: Job) -> None:
-    """Copy the packages and the user's modules; write the resolved configs and the git state."""
+    """Copy the packages and the user's modules; write the environment, the resolved configs and the git state."""
+    if job.options.env and job.options.cluster == "slurm":
+        with atomic_write(snapshot.environment, mode=0o600) as file:
+            lines = (f"export {key}={shlex.quote(value)}\n" for key, value in job.options.env)
+            file.write("".join(lines).encode(errors="surrogateescape"))
     if job.options.no_snapshot:
         return
     for package in PACKAGES:

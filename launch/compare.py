@@ -16,8 +16,12 @@ from typing import Any
 if not __package__:  # run as a file, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from dist_train.system.foreign_text import printable
 from launch.installation import command
 from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, sort_runs, write_csv
+
+WIDEST = 120
+"""The longest value in the table of the terminal."""
 
 EPILOG = """\
 examples:
@@ -50,14 +54,14 @@ def main(argv: list[str]) -> int:
         parser.error("--png needs matplotlib: pip install matplotlib")
     runs, left_out = read_runs(args.runs)
     for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {printable(line)}", file=sys.stderr)
     if not runs:
         print("error: no readable run in these folders", file=sys.stderr)
         return 1
     try:
         runs = sort_runs(runs, args.sort)
     except KeyError as error:
-        print(f"error: {_unknown_key(error.args[0], runs)}", file=sys.stderr)
+        print(f"error: {printable(_unknown_key(error.args[0], runs))}", file=sys.stderr)
         return 2
     try:
         print(text_table(runs), flush=True)
@@ -111,7 +115,8 @@ def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) 
 def text_table(runs: list[Run]) -> str:
     """Return the comparison for a terminal, one line per run."""
     columns = ["name", *differing_keys(runs), *result_keys(runs)]
-    cells = [columns] + [[_show(_value(run, key)) for key in columns] for run in runs]
+    cells = [[printable(name) for name in columns]]
+    cells += [[_show(_value(run, key)) for key in columns] for run in runs]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     numeric = [all(not isinstance(_value(run, key), str) for run in runs) for key in columns]
     lines = [
@@ -131,7 +136,7 @@ def _value(run: Run, key: str) -> Any:
 def _show(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(value, most=WIDEST)
 
 
 def _unknown_key(key: str, runs: list[Run]) -> str:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dist_train.system.foreign_text import printable
 from launch.compare_predictions import Pair
 from launch.run_reader import Run, differing_keys, lower_is_better, result_keys
 
@@ -85,13 +86,15 @@ def write_png(path: Path, runs: list[Run]) -> None:
             triples = [triple for triple in curve(run, name, MAX_POINTS) if triple[2] is not None]
             colour = colours(index if len(runs) <= 10 else index / (len(runs) - 1))
             axis.plot([t[1] for t in triples], [t[2] for t in triples], color=colour, label=_legend(run, runs), lw=1.6)
-        axis.set_title(name, loc="left", fontsize=11)
+        axis.set_title(printable(name), loc="left", fontsize=11, parse_math=False)
         axis.set_xlabel("epoch")
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0][0].get_legend_handles_labels()
     rows = math.ceil(min(len(runs), 12) / 2)
-    figure.legend(handles[:12], labels[:12], loc="lower center", ncols=2, frameon=False, fontsize=9)
+    legend = figure.legend(handles[:12], labels[:12], loc="lower center", ncols=2, frameon=False, fontsize=9)
+    for entry in legend.get_texts():
+        entry.set_parse_math(False)  # matplotlib would read text between $ as a formula
     figure.tight_layout(rect=(0, 0.02 + 0.055 * rows, 1, 1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -102,8 +105,7 @@ def _legend(run: Run, runs: list[Run]) -> str:
     settings = ", ".join(f"{key.rpartition('.')[2]} {run.settings.get(key, '–')}" for key in chosen)
     score = run.results.get(f"best.{run.metric}")
     best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"
-    text = f"{run.name}: {best}" + (f" ({settings})" if settings else "")
-    return text.replace("$", r"\$")  # matplotlib would read text between $ as a formula
+    return printable(f"{run.name}: {best}" + (f" ({settings})" if settings else ""), most=120)
 
 
 def _json(value: Any) -> Any:

@@ -90,6 +90,5 @@ def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> lis
 
 def _class_names(run: Run, a: Predictions, b: Predictions) -> list[str]:
     size = int(max(numbers.max(initial=0) for numbers in (a.label_N, a.pred_N, b.pred_N))) + 1
-    names = read_json(RunDir(run.path).classes)
-    names = [str(name) for name in names] if isinstance(names, list) else []
+    names = [str(name) for name in read_json(RunDir(run.path).classes, default=[])]
     return names + [f"class {index}" for index in range(len(names), size)]

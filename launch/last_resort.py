@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from dist_train.system.streams import go_on_without
 from launch import rendezvous, scontrol, starts
 from launch.job_options import LAST_RESORT, add_options
 from launch.verdict import Facts, judge
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     parser.add_argument("status", type=int)
     add_options(parser, ("config", *LAST_RESORT))
     args = parser.parse_intermixed_args(argv)
+    go_on_without()
     if args.config is None:
         parser.error("--config FILE is missing")
     if args.status <= 128:
@@ -32,7 +34,9 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     if starts.has_failed(run, job_id, rendezvous.restarts(env)):
         return int(args.status)
     job, past, result = scontrol.show_job_surely(job_id), starts.history(run, job_id), read_result(run)
-    ended = result.get("status") == "done" or (result.get("status") == "stopped" and result["step"] != past.stopped_at)
+    ended = result.get("status") == "done" or (
+        result.get("status") == "stopped" and result.get("step", 0) != past.stopped_at
+    )
     verdict = judge(
         Facts(
             result=result if ended else {},

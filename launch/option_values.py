@@ -32,14 +32,14 @@ def walltime(text: str) -> str:
 def pair(text: str) -> tuple[str, str]:
     """Read ``KEY=VALUE``."""
     key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE")
+    if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) or "\0" in value:
+        raise ArgumentTypeError(f"{key!r} must be KEY=VALUE, where KEY is the name of an environment variable")
     return key, value
 
 
 def sbatch_option(text: str) -> tuple[str, str | bool]:
     """Read ``gres=gpu:8``. ``exclusive``, ``exclusive=`` and ``exclusive=true`` (in a YAML file) are options without value."""
     key, _, value = text.removeprefix("--").partition("=")
-    if not key:
-        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY")
+    if not re.fullmatch(r"[A-Za-z][\w-]*", key, re.ASCII):
+        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY, where KEY is the name of an option of sbatch")
     return key, True if value in ("", "true") else value

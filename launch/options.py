@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from dist_train.config.yaml_text import TooLarge, load_yaml
 from dist_train.errors import ConfigError
 from launch.installation import IN_CLONE, command, site_file
 from launch.job_options import NAMES, JobOptions, add_options, flag
@@ -62,8 +63,8 @@ def _site_arguments(path: Path) -> list[str]:
     """Return the cluster's file as a command line, so that one parser reads both."""
     try:
         # BaseLoader keeps every value as text: YAML would read 4:00:00 as the number 14400.
-        tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = load_yaml(path.read_text(), yaml.BaseLoader) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TooLarge) as error:
         raise ConfigError(f"cannot read --cluster-config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"--cluster-config {path} must contain options such as `nodes: 2`, not {tree!r}")

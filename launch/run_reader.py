@@ -11,15 +11,19 @@ from typing import Any
 import yaml
 
 from dist_train.config.choices import falls
+from dist_train.config.yaml_text import MOST_TEXT, TooLarge, load_yaml
 from dist_train.run.folder import RunDir
-from dist_train.run.metrics_file import Row, read_rows
+from dist_train.run.metrics_file import LARGEST, LONGEST_NAME, Row, read_rows
 from dist_train.run.result import read_result
-from dist_train.system.files import read_json
+from dist_train.system.files import read_bounded, read_json
+from dist_train.system.foreign_text import csv_cell
 
 SILENT_S = 600.0
 _NOT_SETTINGS = ("run.name", "run.output_dir", "run.resume", "log.", "distributed.timeout_s")
 """Keys that may differ between two runs of the same experiment."""
 _ABSENT = object()
+MOST_BYTES, MOST_NAMES, MOST_SPLITS = 256 << 20, 1000, 20
+"""Limits of a run folder, which may be somebody else's: bytes of metrics.jsonl, names of settings or metrics, splits."""
 
 
 class DamagedRun(Exception):
@@ -52,10 +56,12 @@ def read_run(path: Path) -> Run:
         rows = _rows(folder.metrics)
         if folder.result.exists() and not read_result(folder):
             raise DamagedRun("result.json cannot be read")
-        metric = str(settings.get("eval.metric", "top1"))
+        metric = str(settings.get("eval.metric", "top1"))[:LONGEST_NAME]
         return Run(path.name, path, settings, _results(folder, rows, settings, metric), rows, metric)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # JSON, but not a run's
-        raise DamagedRun(f"its files have unexpected content ({type(error).__name__}: {error})") from None
+        raise DamagedRun(f"its files have unexpected content ({type(error).__name__}: {error!s:.200})") from None
+    except (OSError, RecursionError, MemoryError) as error:
+        raise DamagedRun(f"its files cannot be read ({type(error).__name__}: {error!s:.200})") from None
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
@@ -105,12 +111,12 @@ def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
 def write_csv(path: Path, runs: list[Run]) -> None:
     """Write a CSV file of all settings that differ and all results, one line per run."""
     settings, results = differing_keys(runs), result_keys(runs)
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "path", *settings, *results])
+        writer.writerow(map(csv_cell, ["name", "path", *settings, *results]))
         for run in runs:
             values = [run.settings.get(key, "") for key in settings] + [run.results.get(key, "") for key in results]
-            writer.writerow([run.name, run.path, *values])
+            writer.writerow(map(csv_cell, [run.name, run.path, *values]))
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -125,13 +131,15 @@ def _settings(folder: RunDir) -> dict[str, Any]:
     """Return the config, and the hardware and code of the last attempt."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        tree = yaml.load(folder.config.read_text(), Loader=loader)
+        tree = load_yaml(read_bounded(folder.config, MOST_TEXT).decode(), loader)
     except FileNotFoundError:
         inside = next(folder.path.glob("*/config.yaml"), None)
         hint = f"; this folder contains runs: use {folder.path}/*" if inside else ""
         raise DamagedRun(f"there is no config.yaml{hint}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DamagedRun(f"config.yaml cannot be read: {' '.join(str(error).split())[:120]}") from None
+    except TooLarge as error:
+        raise DamagedRun(f"config.yaml {error}") from None
     if not isinstance(tree, dict):
         raise DamagedRun("config.yaml has no sections")
     attempt = (read_json(folder.provenance, default={}).get("attempts") or [{}])[-1]
@@ -143,15 +151,35 @@ def _settings(folder: RunDir) -> dict[str, Any]:
         "slurm.partition": (attempt.get("slurm") or {}).get("SLURM_JOB_PARTITION"),
     }
     facts |= {f"versions.{name}": version for name, version in (attempt.get("versions") or {}).items()}
-    return flatten(tree) | {key: value for key, value in facts.items() if value is not None}
+    settings = flatten(tree) | {key: value for key, value in facts.items() if value is not None}
+    if len(settings) > MOST_NAMES or any(len(key) > LONGEST_NAME for key in settings):
+        raise DamagedRun(f"config.yaml has {len(settings)} keys, or one of more than {LONGEST_NAME} characters")
+    return {key: _shown(value) for key, value in settings.items()}
+
+
+def _shown(value: Any) -> Any:
+    """Return a setting as it can be printed and written: what is no number, text, list or mapping becomes text.
+
+    Raises:
+        ValueError: an integer has so many digits that Python refuses to print it.
+    """
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if value is None or isinstance(value, float | str) or (isinstance(value, int) and abs(value) < LARGEST):
+        return value
+    return str(value)
 
 
 def _rows(path: Path) -> dict[str, list[Row]]:
     """Return the rows of each split. If a step was trained again after a restart, its last row counts."""
     by_split: dict[str, dict[int, Row]] = {}
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DamagedRun(f"metrics.jsonl has more than {MOST_BYTES >> 20} MiB")
         for row in read_rows(path):
             by_split.setdefault(row["split"], {})[row["step"]] = row
+            if len(row) > MOST_NAMES or len(by_split) > MOST_SPLITS:
+                raise DamagedRun("metrics.jsonl has more columns or splits than a run writes")
         if not by_split and path.stat().st_size:
             raise DamagedRun("metrics.jsonl has no readable row")
     except OSError:

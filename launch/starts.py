@@ -5,7 +5,10 @@ start before any worker runs. Progress means: this start reached a step that no 
 we notice a job that fails again and again at the same step.
 """
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dist_train.run.folder import RunDir
@@ -33,7 +36,7 @@ def record_submission(run: RunDir, job_id: str, **details: Any) -> None:
 
 def read_submissions(run: RunDir) -> list[dict[str, Any]]:
     """Return the jobs that were submitted for a run, the oldest first."""
-    return list(read_json(run.path / "launch.json", default=[]))
+    return _entries(run.path / "launch.json", {"job": _is_job})
 
 
 def record_start(run: RunDir, job_id: str, restart: int) -> None:
@@ -46,7 +49,7 @@ def record_start(run: RunDir, job_id: str, restart: int) -> None:
             "restart": restart,
             "time": now(),
             "step": live_step(run),
-            "stopped_at": result["step"] if result.get("status") == "stopped" else None,
+            "stopped_at": result.get("step", 0) if result.get("status") == "stopped" else None,
         }
     )
     write_json(run.path / "starts.json", starts)
@@ -68,7 +71,41 @@ def has_failed(run: RunDir, job_id: str, restart: int) -> bool:
 
 def read_starts(run: RunDir) -> list[dict[str, Any]]:
     """Return all starts of a run by supervisors, the oldest first."""
-    return list(read_json(run.path / "starts.json", default=[]))
+    return _entries(run.path / "starts.json", _START)
+
+
+def _entries(path: Path, kinds: dict[str, Callable[[Any], bool]]) -> list[dict[str, Any]]:
+    """Return the entries of a list whose fields have values of these kinds, without entries that a launcher cannot write."""
+    entries = read_json(path, default=[])
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry, dict) and all(is_right(entry.get(key)) for key, is_right in kinds.items())
+    ]
+
+
+def _is_job(value: Any) -> bool:
+    """Return whether a value can be a job's name; ``scontrol`` would take one that begins with - for an option."""
+    return isinstance(value, str) and re.fullmatch(r"\w[\w.+-]*", value) is not None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_START: dict[str, Callable[[Any], bool]] = {
+    "job": _is_job,
+    "restart": _is_count,
+    "step": _is_count,
+    "time": lambda value: isinstance(value, str),
+    "stopped_at": lambda value: value is None or _is_count(value),
+    "verdict": _is_text,
+    "why": _is_text,
+}
 
 
 def history(run: RunDir, job_id: str) -> History:

@@ -13,6 +13,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, exit_code_of
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
+from dist_train.system.foreign_text import printable
 from launch import scontrol
 from launch.installation import command
 from launch.run_reader import standing
@@ -37,7 +38,8 @@ def table(folder: Path) -> str:
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
-    rows = [_COLUMNS, *(_row_or_damage(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    found = [_COLUMNS, *(_row_or_damage(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    rows = [tuple(printable(cell) for cell in row) for row in found]
     if len(rows) == 1:
         return f"no runs in {folder}"
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
@@ -104,7 +106,7 @@ def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
     """Return one line of the table, also for a run whose files have unexpected content."""
     try:
         return _row(run, folder)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
         return (_name(run, folder), "damaged", "", "", "", "", f"{type(error).__name__}: {error}"[:80])
 
 
@@ -114,6 +116,8 @@ def _name(run: RunDir, folder: Path) -> str:
 
 def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
     result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
+    if run.result.exists() and not result:
+        raise ValueError("result.json cannot be read")
     job_id = submissions[-1]["job"] if submissions else None
     job = scontrol.show_job(job_id) if job_id else scontrol.Job()
     state = str(result.get("status", ""))
@@ -135,7 +139,11 @@ def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
             f"{step}/{total}" if total else str(step),
             _best(result),
         ),
-        *(str(requeues), _eta(run, total) if state == "running" else "", note.splitlines()[0][:80] if note else ""),
+        *(
+            str(requeues),
+            _eta(run, total) if state == "running" else "",
+            note.splitlines()[0][:80] if note.strip() else "",
+        ),
     )
 
 

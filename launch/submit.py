@@ -94,14 +94,35 @@ def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "setup": _setup(options, snapshot),
         "teardown": _teardown(options, snapshot),
     }
+    _refuse_line_breaks(job, snapshot, extra)
     return parameters | ({"gpus_per_node": job.gpus} if job.gpus else {})
+
+
+def _refuse_line_breaks(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> None:
+    """Raise ConfigError if a value would end its line of the script: the next line could be an option for sbatch."""
+    values = {f"--{key.replace('_', '-')}": value for key, value in extra.items() if key != "chdir"}
+    values |= {"the current folder": Path.cwd(), "the name of the run": job.name, "the run folder": job.home}
+    values |= {"--python": job.options.python, "the folder of the code": snapshot.code}
+    for what, value in values.items():
+        if str(value).splitlines() not in ([], [str(value)]) or "\0" in str(value):
+            raise ConfigError(
+                f"{what} ({str(value)!r}) contains a line break, which a script for sbatch cannot hold; remove it"
+            )
+    for line in "\n".join(job.options.setup).splitlines():
+        if line.lstrip().startswith("#SBATCH"):
+            raise ConfigError(
+                f"--setup ({line!r}) is for shell commands; give an option of sbatch as --sbatch KEY=VALUE"
+            )
 
 
 def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
     # Keep what `module load` has added to PYTHONPATH on the node.
     path = f"export PYTHONPATH={shlex.quote(pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    env = {"PYTHONSAFEPATH": "1"} | dict(options.env)
-    return [*options.setup, path, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    lines = [*options.setup, path, "export PYTHONSAFEPATH=1"]
+    if options.env:
+        names = ", ".join(key for key, _ in options.env)
+        lines += [f"# --env: {names}", f"source {shlex.quote(str(snapshot.environment))} || exit 1"]
+    return lines
 
 
 def _teardown(options: JobOptions, snapshot: Snapshot) -> list[str]:

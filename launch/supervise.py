@@ -24,6 +24,7 @@ from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result
 from dist_train.system import processes
+from dist_train.system.streams import go_on_without, open_missing
 from launch import rendezvous, scontrol, starts
 from launch.job import Task
 from launch.job_options import SUPERVISOR, JobOptions, add_options
@@ -248,6 +249,8 @@ def supervise(task: Task) -> None:
 
 
 def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: list[str]) -> int:
+    open_missing()
+    go_on_without()  # a full disk of the log ends no job
     try:
         return Supervisor(task, find_place(), signals)()
     except ConfigError as error:

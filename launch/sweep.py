@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from dist_train.config.yaml_text import TooLarge, load_yaml
 from dist_train.errors import ConfigError
 
 Combination = tuple[str, list[str]]
@@ -51,8 +52,8 @@ def expand(specs: list[str], base: str) -> list[Combination]:
 def _from_file(path: Path) -> list[dict[str, str]]:
     """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay text, as written."""
     try:
-        tree = yaml.load(path.read_text(), Loader=yaml.BaseLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = load_yaml(path.read_text(), yaml.BaseLoader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TooLarge) as error:
         raise ConfigError(f"cannot read --sweep {path}: {' '.join(str(error).split())}") from None
     match tree:
         case {"grid": dict(axes), **rest} if not rest and all(

@@ -16,6 +16,7 @@ if not __package__:  # run as a file, from anywhere
 
 from dist_train.loggers.wandb.files import client_env, only_uploader_of, session_path
 from dist_train.run.folder import RunDir
+from dist_train.system.foreign_text import printable
 from launch.installation import command
 
 LIVE_S = 60.0
@@ -29,35 +30,48 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit per run (600)")
     args = parser.parse_args(argv)
     folders = [Path(found) for pattern in args.runs for found in sorted(glob.glob(pattern)) or [pattern]]
-    failed = [folder for folder in folders if not sync(RunDir(folder), args.timeout)]
+    failed = [folder for folder in folders if not _synced(RunDir(folder), args.timeout)]
     if failed:
-        print(f"{len(failed)} of {len(folders)} not complete: {' '.join(map(str, failed))}", file=sys.stderr)
+        names = printable(" ".join(map(str, failed)))
+        print(f"{len(failed)} of {len(folders)} not complete: {names}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _synced(run: RunDir, timeout_s: float) -> bool:
+    """Upload one run. Whatever is wrong with its folder, the next run is not affected."""
+    try:
+        return sync(run, timeout_s)
+    except (OSError, ValueError) as error:
+        print(printable(f"{run.path}: not uploaded, because its folder cannot be used ({error})"), file=sys.stderr)
+        return False
 
 
 def sync(run: RunDir, timeout_s: float) -> bool:
     """Upload one run. Return whether its upload is complete."""
     if not run.path.is_dir():
-        print(f"{run.path}: no such folder", file=sys.stderr)
+        print(printable(f"{run.path}: no such folder"), file=sys.stderr)
         return False
     if not session_path(run).exists():
         if any(session_path(RunDir(inside)).exists() for inside in run.path.iterdir()):
-            print(f"{run.path}: this folder contains runs: use {run.path}/*", file=sys.stderr)
+            print(printable(f"{run.path}: this folder contains runs: use {run.path}/*"), file=sys.stderr)
             return False
-        print(f"{run.path}: no W&B data, skipped")
+        print(printable(f"{run.path}: no W&B data, skipped"))
         return True
     try:
         if is_live(run):
-            print(f"{run.path}: live, skipped")
+            print(printable(f"{run.path}: live, skipped"))
             return True
     except OSError as error:
-        print(f"{run.path}: not uploaded, because its folder cannot be written ({error})", file=sys.stderr)
+        print(printable(f"{run.path}: not uploaded, because its folder cannot be written ({error})"), file=sys.stderr)
         return False
     command = [sys.executable, "-m", "dist_train.loggers.wandb.resync", str(run.path)]
     try:
         return subprocess.run(command, env=client_env(run), stdin=subprocess.DEVNULL, timeout=timeout_s).returncode == 0
     except subprocess.TimeoutExpired:
-        print(f"{run.path}: stopped after {timeout_s:.0f} s; run this again, with a longer --timeout", file=sys.stderr)
+        print(
+            printable(f"{run.path}: stopped after {timeout_s:.0f} s; run this again, with a longer --timeout"),
+            file=sys.stderr,
+        )
         return False
 
 

@@ -17,7 +17,7 @@ def main() -> None:
     processes.die_with_parent(signal.SIGUSR2)
     if os.getppid() == 1:
         sys.exit("the torchrun agent has died")
-    os.execv(sys.executable, [sys.executable, "-u", "-m", "dist_train", *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, "-u", "-m", "dist_train", *sys.argv[1:]])  # noqa: S606 - this Python, with the arguments of this process
 
 
 if __name__ == "__main__":

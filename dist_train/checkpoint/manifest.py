@@ -1,11 +1,15 @@
 """The manifest of a checkpoint, and the job for the writer process. Without torch, so that the writer starts quickly."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dist_train.system.files import MOST_JSON, read_bounded
+
 FORMAT = 1
+_KINDS = {"evaluated": bool, "data_fingerprint": str, "config": dict, "sha256": str}
+"""The types of a manifest's fields that are no int."""
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 
@@ -32,9 +36,26 @@ class Manifest:
     format: int = FORMAT
 
     @classmethod
+    def parse(cls, text: str) -> "Manifest":
+        """Return the manifest in a JSON text.
+
+        Raises:
+            ValueError: it is damaged, or somebody else's.
+        """
+        try:
+            found = cls(**json.loads(text))
+        except (TypeError, RecursionError) as error:
+            raise ValueError(f"no manifest: {error}") from None
+        kinds = {field.name: type(getattr(found, field.name)) for field in fields(cls)}
+        expected = {field.name: _KINDS.get(field.name, int) for field in fields(cls)}
+        if kinds != expected or found.step < 0:
+            raise ValueError("a field of the manifest has the wrong type")
+        return found
+
+    @classmethod
     def read(cls, folder: Path) -> "Manifest":
         """Read the manifest of a checkpoint that is known to be valid."""
-        return cls(**json.loads((folder / MANIFEST).read_bytes()))
+        return cls.parse(read_bounded(folder / MANIFEST, MOST_JSON).decode())
 
     @property
     def name(self) -> str:

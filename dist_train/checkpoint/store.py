@@ -5,7 +5,7 @@
 """
 
 import contextlib
-import json
+import errno
 import logging
 import mmap
 import os
@@ -22,7 +22,7 @@ from typing import Any
 from dist_train.checkpoint.format import copy_into, excerpt, lay_out, put_together, read_safetensors
 from dist_train.checkpoint.manifest import FORMAT, MANIFEST, STATE, ExtraFile, Job, Manifest
 from dist_train.errors import ConfigError, DistTrainError
-from dist_train.system.files import patiently, sha256_of
+from dist_train.system.files import patiently, read_json, sha256_of
 from dist_train.system.signals import ignore_stop_signals
 
 log = logging.getLogger(__name__)
@@ -249,23 +249,23 @@ def _look(path: Path) -> Manifest | str:
     Raises:
         OSError: the disk fails.
     """
-    try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or not {"sha256", "format"} <= manifest.keys():
-        return "its manifest is missing or unreadable"
-    if manifest["format"] != FORMAT:
+    known = read_json(path / MANIFEST, default={})
+    if isinstance(known.get("format"), int) and known["format"] != FORMAT:
         raise ConfigError(
-            f"{path} has format {manifest['format']}, but this version reads {FORMAT}; use the version that wrote it"
+            f"{path} has format {known['format']}, but this version reads {FORMAT}; use the version that wrote it"
         )
-    state = path / STATE
     try:
-        size = state.stat().st_size
-    except FileNotFoundError:
-        size = -1
-    if size != manifest["bytes"]:
-        return f"{STATE} has {size} bytes, but the manifest says {manifest['bytes']}"
-    if sha256_of(state) != manifest["sha256"]:
+        manifest = Manifest.read(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return "its manifest is missing or unreadable"
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL, errno.EISDIR):  # too large, or not a regular file
+            raise
+        return f"its manifest is unreadable: {error.strerror}"
+    state = path / STATE
+    size = state.stat().st_size if state.is_file() else -1
+    if size != manifest.bytes:
+        return f"{STATE} has {size} bytes, but the manifest says {manifest.bytes}"
+    if sha256_of(state) != manifest.sha256:
         return f"the SHA-256 of {STATE} differs from the manifest"
-    return Manifest(**manifest)
+    return manifest

@@ -112,7 +112,7 @@ def main(memory_fd: int) -> None:
     die_with_parent()  # a writer must not write after its trainer has died
     while True:
         try:
-            job: Job | None = pickle.load(sys.stdin.buffer)
+            job: Job | None = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent, by a pipe that nobody else has
         except EOFError:
             return
         if job is None:

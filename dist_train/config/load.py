@@ -11,8 +11,9 @@ from dist_train.config.messages import explain
 from dist_train.config.rules.migrations import migrated
 from dist_train.config.rules.refusals import refused_always
 from dist_train.config.schema import Config
-from dist_train.config.yaml_text import apply_override, parse_yaml, to_yaml, tuples
+from dist_train.config.yaml_text import MOST_TEXT, apply_override, parse_yaml, to_yaml, tuples
 from dist_train.errors import ConfigError
+from dist_train.system.files import read_bounded
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: bool = False) -> Config:
@@ -25,7 +26,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: 
         ConfigError: the file or an override cannot be read, or keys are wrong; the message lists all of them.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # The config of a run may be somebody else's; a user's own may be a pipe, as in --config <(...).
+        text = read_bounded(Path(path), MOST_TEXT).decode() if of_a_run else Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """Convert YAML text to plain values and back."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import yaml
@@ -10,6 +10,8 @@ from dist_train.config.values import set_value
 from dist_train.errors import ConfigError
 
 TAG = "tag:yaml.org,2002:"
+MOST_TEXT, MOST_VALUES, DEEPEST = 1 << 20, 100_000, 50
+"""Limits of a YAML text: characters, values, levels."""
 
 
 SCALARS: dict[str, tuple[re.Pattern[str], str]] = {
@@ -67,6 +69,52 @@ HINTS = {
 """Words in PyYAML's errors -> the fix, which PyYAML does not give."""
 
 
+class TooLarge(Exception):
+    """A YAML text that would take more memory or stack than a config can need."""
+
+
+def load_yaml(text: str, loader: Any) -> Any:
+    """Return the values in a YAML text, as ``yaml.load`` does, within limits.
+
+    A few lines of aliases of aliases can stand for 2^30 values, and libyaml's loader crashes on deep nesting.
+
+    Raises:
+        TooLarge: the text, its values with every alias written out, or its nesting exceed the limits.
+        yaml.YAMLError, ValueError: the text is not valid YAML.
+    """
+    if len(text) > MOST_TEXT:
+        raise TooLarge(f"has more than {MOST_TEXT >> 20} MiB")
+    _refuse_large(yaml.parse(text, Loader=loader))
+    return yaml.load(text, Loader=loader)  # noqa: S506 - the callers' loaders make plain values only
+
+
+def _refuse_large(events: Iterable[yaml.Event]) -> None:
+    """Raise TooLarge for a document that is nested too deeply, or expands to too many values."""
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and the number of values before it
+    count = 0
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            count += sizes.get(event.anchor or "", 1)  # one that is still open, a loop, is refused below
+            if any(event.anchor == anchor for anchor, _ in open_nodes):
+                raise TooLarge(f"contains itself (*{event.anchor})")
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = count - before
+        if count > MOST_VALUES:
+            raise TooLarge(f"has more than {MOST_VALUES:,} values, with each alias (*name) written out")
+        if len(open_nodes) > DEEPEST:
+            raise TooLarge(f"is nested too deeply, in more than {DEEPEST} levels")
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Return the values in a YAML text.
 
@@ -74,7 +122,9 @@ def parse_yaml(text: str, where: str) -> Any:
         ConfigError: the text is not valid YAML; the message starts with ``where``.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return load_yaml(text, _Loader)
+    except TooLarge as error:
+        raise ConfigError(f"{where} {error}, which no config needs; write it in sections") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -83,8 +133,6 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where} is not valid YAML{place}: {' '.join(words.split())}{fix}") from None
     except (yaml.YAMLError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise ConfigError(f"{where} is nested too deeply to be a config; write it in sections") from None
 
 
 def to_yaml(tree: dict[str, Any]) -> str:

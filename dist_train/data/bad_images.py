@@ -64,7 +64,7 @@ class BadImages:
         return group.from_main(lambda: self._add_to_list(path, met))
 
     def _add_to_list(self, path: Path, met: dict[SplitName, list[int]]) -> int:
-        known: list[dict[str, Any]] = read_json(path, default=[])
+        known = [entry for entry in read_json(path, default=[]) if _is_entry(entry)]
         listed = {(entry["split"], entry["path"]) for entry in known}
         for split, indices in met.items():
             for name in map(self._splits[split].name, indices):
@@ -83,3 +83,7 @@ class BadImages:
         except DataError as error:
             return str(error)
         return "it could not be read before, and can be read now"
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("split", "path"))

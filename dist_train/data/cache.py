@@ -1,94 +1,71 @@
 """Decoded images in one file, for ``augment.device``: shared by the ranks of a node, and read by all at memory's speed.
 
-The file is the pixels, uint8 [N, H, W, 3] (training images first), a JSON description, and the length of that. It appears
-by one rename, so that it is whole or absent; its digest is checked at every start, and it is built again when the data
-set's fingerprint is another.
+The file (``data/decoding/pixel_file``) appears by one rename, so that it is whole or absent; its digest is checked at every
+start, and it is built again when the data set's fingerprint is another. Only this user can read or write it. The run folder
+keeps the digest too: a cache that was replaced since the run began is built again.
 """
 
 import contextlib
 import hashlib
-import json
 import logging
 import math
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.decoding.picture import RGB, BadImage, Decoded, Picture
+from dist_train.data.decoding.picture import RGB, BadImage
+from dist_train.data.decoding.pixel_file import KEY, Cache, end_of_file, opened
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.data.index import DataIndex
 from dist_train.data.split import Split, SplitName
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
-from dist_train.system.files import atomic_write, fingerprint
+from dist_train.system.files import atomic_write, fingerprint, read_json, write_json
+from dist_train.system.private_folder import private_folder, temporary_folder
 from dist_train.system.progress import advance, shown
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-LENGTH_BYTES = 8
-BLOCK = 64 * 2**20
 COMPARED = 7
 """Parts of a split at whose ends an image is compared with its file at each start."""
-
 
 NoteBad = Callable[[SplitName, int, BadImage], None]
 """Counts an image that cannot be decoded, and raises ``DataError`` if it is one too many."""
 
 
-@dataclass(frozen=True)
-class Cache:
-    """Attributes:
-    pixels: uint8 [N, H, W, 3], mapped from the file.
-    bad: what is wrong with the images that could not be decoded, by their place in ``pixels``.
-    train: how many of the images are for training.
-    """
-
-    pixels: RGB
-    bad: dict[int, str]
-    train: int
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of every image."""
-        return self.pixels.shape[1], self.pixels.shape[2]
-
-    def reader(self, split: SplitName) -> Callable[[int], Picture]:
-        """Opens an image of a split by its index; raises ``BadImage`` as decoding it did."""
-        first = 0 if split == "train" else self.train
-
-        def read(index: int) -> Picture:
-            if first + index in self.bad:
-                raise BadImage(self.bad[first + index])
-            return Decoded(np.array(self.pixels[first + index]))
-
-        return read
-
-
-def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, note_bad: NoteBad) -> Cache:
+def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, note_bad: NoteBad, record: Path | None = None) -> Cache:
     """Open the cache of a data set on every rank; one process on each node checks it, and builds it if need be.
 
+    Args:
+        record: the file in the run folder that keeps the digest.
+
     Raises:
-        ConfigError: there is no room for it.
+        ConfigError: there is no room for it, or it belongs to another user.
         DataError: the images are not of one size, or cannot be decoded.
     """
     path = cache_path(cfg, index.images.rules)
     with group.together():
-        if group.local_rank == 0 and not _is_whole(path, index):
-            _build(path, index, note_bad)
+        known = read_json(record, default={}) if record else {}
+        expected = known.get("sha256") if isinstance(known, dict) else None
+        if group.local_rank == 0:
+            if cfg.cache is None:
+                private_folder(path.parent, KEY)
+            if not _is_whole(path, index, expected):
+                _build(path, index, note_bad)
     with group.together():
-        opened = _opened(path, index)
-        if opened is None:
+        cache = _opened(path, index)
+        if cache is None:
             raise DataError(f"{path} was replaced by another run's cache just now; give each run its own `data.cache`")
-    return opened
+        if record and group.is_main and cache.sha256 != expected:
+            if expected:
+                log.warning("the images decode to other pixels than when this run began; it continues with these")
+            write_json(record, {"sha256": cache.sha256})
+    return cache
 
 
 def check_cache(cfg: DataConfig, index: DataIndex) -> str:
@@ -107,7 +84,7 @@ def check_cache(cfg: DataConfig, index: DataIndex) -> str:
 
 def cache_path(cfg: DataConfig, rules: DecodeRules = DEFAULT_RULES) -> Path:
     """Return the file of a data set: the same for all runs that read the same images by the same rules."""
-    folder = Path(cfg.cache) if cfg.cache else Path(tempfile.gettempdir(), f"dist_train-{os.getuid()}")
+    folder = Path(cfg.cache) if cfg.cache else temporary_folder()
     parts = cfg.model_dump(include={"format", "name", "task", "csv", "val_fraction", "val_seed"}, mode="json")
     if rules.value_range is not None:
         parts["value_range"] = rules.value_range
@@ -116,38 +93,23 @@ def cache_path(cfg: DataConfig, rules: DecodeRules = DEFAULT_RULES) -> Path:
 
 
 def _opened(path: Path, index: DataIndex) -> Cache | None:
-    told = _description(path)
-    if told.get("format") != FORMAT or told.get("fingerprint") != index.fingerprint:
-        return None
-    pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=tuple(told["shape"]))
-    return Cache(pixels, {int(place): words for place, words in told["bad"].items()}, len(index.train))
+    return opened(path, index.fingerprint, len(index.train))
 
 
-def _description(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            end = file.seek(-LENGTH_BYTES, 2)
-            length = int.from_bytes(file.read(LENGTH_BYTES))
-            if length > end:
-                return {}
-            file.seek(end - length)
-            found = json.loads(file.read(length))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _is_whole(path: Path, index: DataIndex, expected: str | None) -> bool:
+    """Whether the cache is there, of this data set, and holds what was written to it.
 
-
-def _is_whole(path: Path, index: DataIndex) -> bool:
-    """Whether the cache is there, of this data set, and holds what was written to it."""
+    Args:
+        expected: the digest with which the run began; None if it begins now.
+    """
     cache = _opened(path, index)
     if cache is None:
         return False
-    digest = hashlib.sha256()
-    flat = cache.pixels.reshape(-1)
-    for start in range(0, len(flat), BLOCK):
-        digest.update(flat[start : start + BLOCK].data)
-    if digest.hexdigest() != _description(path)["sha256"]:
+    if cache.digest() != cache.sha256:
         log.warning("%s is damaged and will be built again", path)
+        return False
+    if expected not in (None, cache.sha256):
+        log.warning("%s has other pixels than when this run began and will be built again", path)
         return False
     if not _agrees(cache, index):
         log.warning("%s has other images than the data set and will be built again", path)
@@ -174,10 +136,8 @@ def _build(path: Path, index: DataIndex, note_bad: NoteBad) -> None:
     _remove_leftovers(path)
     try:
         count = len(index.train) + len(index.val)
-        with shown(f"decoding into {path}", "images", count), atomic_write(path) as file:
-            told = _write_pixels(file, index, note_bad, name, first.shape)
-            text = json.dumps(told).encode()
-            file.write(text + len(text).to_bytes(LENGTH_BYTES))
+        with shown(f"decoding into {path}", "images", count), atomic_write(path, mode=0o600) as file:
+            file.write(_write_pixels(file, index, note_bad, name, first.shape))
     except OSError as error:
         raise ConfigError(f"`data.cache`: cannot write {path}: {error.strerror}; choose another folder") from None
 
@@ -191,10 +151,8 @@ def _first(index: DataIndex) -> tuple[str, RGB]:
     raise DataError(f"`data.root` ({index.root}): none of the training images can be decoded")
 
 
-def _write_pixels(
-    file: BinaryIO, index: DataIndex, note_bad: NoteBad, first: str, shape: tuple[int, ...]
-) -> dict[str, Any]:
-    """Write all images of both splits, and return the description of what was written."""
+def _write_pixels(file: BinaryIO, index: DataIndex, note_bad: NoteBad, first: str, shape: tuple[int, ...]) -> bytes:
+    """Write all images of both splits, and return the end of the file."""
     digest, faults, place = hashlib.sha256(), dict[int, str](), 0
     splits: tuple[tuple[SplitName, Split], ...] = (("train", index.train), ("val", index.val))
     for name, split in splits:
@@ -211,13 +169,7 @@ def _write_pixels(
             file.write(pixels.data)
             place += 1
             advance()
-    return {
-        "format": FORMAT,
-        "fingerprint": index.fingerprint,
-        "shape": [place, *shape],
-        "sha256": digest.hexdigest(),
-        "bad": faults,
-    }
+    return end_of_file((place, *shape), index.fingerprint, digest.hexdigest(), faults)
 
 
 def _other_size(name: str, pixels: RGB, first: str, shape: tuple[int, ...]) -> DataError:

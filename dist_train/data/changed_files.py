@@ -2,12 +2,15 @@
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 from dist_train.data.index import DataIndex
 from dist_train.data.split import Split
-from dist_train.system.files import atomic_write
+from dist_train.system.files import atomic_write, open_regular
 
+MOST_BYTES = 4 << 30
+"""Of an unpacked listing: 14 million images with names of 250 characters."""
 NAMED = 3
 """Files that a message names for each kind of change."""
 
@@ -32,9 +35,11 @@ def save_listing(path: Path, index: DataIndex) -> None:
 def changes_since(path: Path, index: DataIndex) -> str:
     """Return what distinguishes ``index`` from the data set listed at ``path``, for an error message."""
     try:
-        lines = gzip.decompress(path.read_bytes()).decode(errors="surrogateescape").split("\n")
+        with open_regular(path) as file, gzip.open(file) as unpacked:
+            lines = unpacked.read(MOST_BYTES).decode(errors="surrogateescape").split("\n")
+        classes = list(map(str, json.loads(lines[0])))
         then = {(split, name): (size, target) for split, name, size, target in (line.split("\0") for line in lines[1:])}
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, TypeError, RecursionError, zlib.error):
         return "its files, sizes or labels have changed"
     now = _entries(index)
     kept = then.keys() & now.keys()
@@ -48,8 +53,8 @@ def changes_since(path: Path, index: DataIndex) -> str:
         ],
     }
     found = [_few(len(names), kind, names) for kind, names in kinds.items() if names]
-    if json.loads(lines[0]) != index.classes:
-        found.append(f"the classes were {_short(json.loads(lines[0]))} and are {_short(index.classes)}")
+    if classes != index.classes:
+        found.append(f"the classes were {_short(classes)} and are {_short(index.classes)}")
     return "; ".join(found) or "names, sizes and labels are the same, the content of its images is not"
 
 

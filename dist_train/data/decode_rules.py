@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +60,17 @@ def describe_rules(rules: DecodeRules) -> str:
 
 def _recorded(cfg: DataConfig, run: RunDir) -> DecodeRules:
     found = read_json(run.decode_rules, default=None)
-    bounds = found["value_range"] if found else None
+    bounds = found.get("value_range") if isinstance(found, dict) else None
+    if not (found is None or isinstance(found, dict)) or not (bounds is None or _is_range(bounds)):
+        raise ConfigError(
+            f"{run.decode_rules} is damaged: `value_range` must be null or two numbers; restore it from a backup, or give "
+            "`data.value_range`"
+        )
     return DecodeRules(tuple(bounds) if bounds else None, cfg.max_pixels, as_0_1_0=found is None)
+
+
+def _is_range(bounds: Any) -> bool:
+    return isinstance(bounds, list) and len(bounds) == 2 and all(type(bound) in (int, float) for bound in bounds)
 
 
 def _range_of_sample(index: DataIndex) -> Range | None:

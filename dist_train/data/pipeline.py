@@ -12,13 +12,15 @@ from dist_train.data.augment.on_cpu import evaluation_transform, training_transf
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
 from dist_train.data.augment.own_transforms import with_own
 from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import Cache, open_cache
+from dist_train.data.cache import open_cache
 from dist_train.data.dataset import Batch, ImageDataset, SmallImages
+from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network, mean_colour
+from dist_train.run.folder import RunDir
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
     """
     normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
     bad_images = BadImages(cfg.data, index)
-    cache = open_cache(cfg.data, index, group, bad_images.note) if train and cfg.augment.device else None
+    record = RunDir.of(cfg.run).pixel_cache
+    cache = open_cache(cfg.data, index, group, bad_images.note, record) if train and cfg.augment.device else None
     images = validation_images(cfg, index, network, bad_images, cache)
     batches = EvaluationBatches(len(images), cfg.eval.batch_size, group.rank, group.world_size)
     validation = evaluation_loader(cfg.data, images, batches, group.device)

@@ -13,6 +13,7 @@ from dist_train.evaluation.metric_functions.numbers import absolute_errors, r2_s
 from dist_train.evaluation.metric_functions.ranking import per_class
 from dist_train.evaluation.metrics import Evaluation
 from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
+from dist_train.system.foreign_text import printable
 
 PICTURED = 500
 """With more classes than this, no confusion image is logged."""
@@ -115,12 +116,12 @@ def describe_table(table: Table, limit: int = 20) -> str:
     defined = [row for row in table if not np.isnan(row[key])]
     worst = sorted(defined, key=lambda row: row[key], reverse=key == "rmse")
     worst += [row for row in table if np.isnan(row[key])]
-    width = max(len(row["class"]) for row in worst[:limit])
+    width = max(len(printable(row["class"])) for row in worst[:limit])
     names = [name for name in table[0] if name != "class"]
     lines = ["  ".join(["class".ljust(width), *(name.rjust(9) for name in names)])]
     for row in worst[:limit]:
         values = (f"{row[name]:9d}" if isinstance(row[name], int) else f"{row[name]:9.4g}" for name in names)
-        lines.append("  ".join([row["class"].ljust(width), *values]))
+        lines.append("  ".join([printable(row["class"]).ljust(width), *values]))
     if len(table) > limit:
         lines.append(f"... and {len(table) - limit} better ones")
     return "\n".join(lines)

@@ -20,6 +20,7 @@ from dist_train.inference.open_run import Which, open_run
 from dist_train.inference.score import score
 from dist_train.run.saved_config import run_config
 from dist_train.system.files import write_json
+from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ def evaluate_runs(
     json_file: Path | None,
     picture: Path | None,
     split: Held = "val",
+    trust: bool = False,
 ) -> int:
     """Evaluate each run, then the ensemble if there are several. Rank 0 prints the results and writes the files.
 
     Args:
         overrides: ``key.path=value``, which replace values of each run's config: for data that has moved, or other data.
         split: the validation or the test set.
+        trust: run code that lies in the run folders, if their configs name it.
 
     Returns:
         The exit code.
@@ -60,7 +63,7 @@ def evaluate_runs(
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split)
+            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split, trust=trust)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
@@ -92,6 +95,7 @@ def _evaluation(
     expected: DataIndex | None,
     keep: bool,
     split: Held = "val",
+    trust: bool = False,
 ) -> tuple[Evaluation, DataIndex] | None:
     """Return the evaluation of one run and its data set; None if a signal stopped it.
 
@@ -101,7 +105,7 @@ def _evaluation(
     """
     cfg = run_config(path, overrides)
     with group.together():
-        run = open_run(path, which, group.device, overrides=overrides)
+        run = open_run(path, which, group.device, overrides=overrides, trust=trust)
     other_data = any(
         override.startswith("data.") for override in overrides
     )  # read the run's own data as the run read it
@@ -137,13 +141,13 @@ def _report(
     """Print the scores, one line per run, and the classes of the last one. The JSON file has all digits."""
     for name, outcome in outcomes:
         scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
-        print(scores if len(outcomes) == 1 else f"{name}: {scores}")
+        print(scores if len(outcomes) == 1 else f"{printable(name)}: {scores}")
     left_out = len(index.val) - int(outcomes[0][1].counted.sum())
     if left_out:
         print(f"{left_out} of {len(index.val)} images cannot be read and are skipped")
     name, outcome = outcomes[-1]
     if len(index.classes) > 1:
-        print(f"\n{name}\n{describe_table(class_table(outcome, index.classes))}")
+        print(f"\n{printable(name)}\n{describe_table(class_table(outcome, index.classes))}")
     if json_file:
         documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
         write_json(json_file, documents[0] if len(documents) == 1 else documents)

@@ -22,7 +22,7 @@ TOLERANCE = 1e-3
 """The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
 
 
-def export_run(path: Path, which: Which, folder: Path) -> int:
+def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> int:
     """Write the model as .safetensors, as .onnx and its description, and compare the outputs of both files.
 
     Returns:
@@ -35,7 +35,7 @@ def export_run(path: Path, which: Which, folder: Path) -> int:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
-    run = open_run(path, which, "cpu")
+    run = open_run(path, which, "cpu", trust=trust)
     module, size = run.model, run.network.image_size
     images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -60,7 +60,7 @@ def _description(run: OpenedRun) -> dict[str, Any]:
     size = run.network.image_size
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
-        "model": run.config.model.name,
+        "model": _public(run.config.model.name),
         "source": run.config.model.source,
         "task": run.config.data.task,
         "classes": run.classes,
@@ -77,6 +77,12 @@ def _description(run: OpenedRun) -> dict[str, Any]:
         "output": {"name": "outputs", "shape": ["batch", len(run.classes)]},
         "activation": activation[run.config.data.task],
     }
+
+
+def _public(model: str) -> str:
+    """Return the name of a model without the folder in which it lies on this machine."""
+    kind, _, path = model.partition(":")
+    return f"{kind}:{Path(path).name}" if kind == "local-dir" else model
 
 
 def _geometry(frame: Frame) -> dict[str, Any]:
@@ -115,9 +121,20 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
         ) from error
     assert program is not None
     proto = program.model_proto
+    for part in (proto.graph, *proto.functions):
+        _forget_traces(part)
     onnx.helper.set_model_props(proto, {"dist_train": json_text(description)})
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
+
+
+def _forget_traces(graph: Any) -> None:
+    """Remove what torch's exporter writes about the origin of each node: stack traces with the paths of this machine."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _forget_traces(inner)
 
 
 def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ def load_run(
     device: torch.device | str | None = None,
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> Run:
     """Build the model of a run and load the run's weights.
 
@@ -76,11 +77,14 @@ def load_run(
         model: needed if the run was trained with a model from Python code: a module, or a callable that takes K and
             returns one.
         overrides: ``key.path=value``, which replace values of the run's config.
+        trust: run code that the config names and that lies in or under the run folder. Other code that the config names
+            is found on Python's search path: the user's own, which always runs.
 
     Raises:
-        ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
+        ConfigError: the path is not a run folder, the weights are missing, they do not fit the model, or the run names
+            code that lies in its own folder and is not trusted.
     """
-    run = open_run(path, weights, device, model, overrides)
+    run = open_run(path, weights, device, model, overrides, trust)
     return Run(run.folder, run.config, run.classes, run.network, run.device)
 
 

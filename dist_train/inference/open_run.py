@@ -1,8 +1,9 @@
 """Open a run folder: its config and its model with its weights.
 
-For inference, only ``open_run`` imports the user code that a run's config names.
+All commands and programs open a run by ``open_run``, which decides whether the code that the run's config names may run.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +19,16 @@ from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
+from dist_train.run.attempts import trained_with
 from dist_train.run.folder import RunDir
+from dist_train.run.named_code import came_with, digest_of, named_code
 from dist_train.run.result import Result, load_result
 from dist_train.run.saved_config import Which as Which
 from dist_train.run.saved_config import run_config
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
+
+log = logging.getLogger(__name__)
 
 
 class OpenedRun:
@@ -63,21 +68,26 @@ def open_run(
     device: torch.device | str | None = None,
     model: GivenModel | None = None,
     overrides: Sequence[str] = (),
+    trust: bool = False,
 ) -> OpenedRun:
     """Build the model of a run and load the run's weights; ``load_run.load_run`` describes the arguments.
 
     Raises:
-        ConfigError: the path is not a run folder, the weights are missing, or they do not fit the model.
+        ConfigError: the path is not a run folder, the weights are missing, they do not fit the model, or the run names
+            code that lies in its own folder and is not trusted.
     """
     folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
     file = folder.best if weights == "best" else folder.last
-    classes = read_json(folder.classes)
+    classes = read_json(folder.classes, default=[])
+    if not all(isinstance(name, str) for name in classes):
+        raise ConfigError(f"{folder.classes} is damaged: it must be a list of names; restore it from a backup")
     if not file.is_file() or not classes:
         raise ConfigError(
             f"{path} has no {file.name if classes else folder.classes.name}: the best weights exist after the first "
             "evaluation of a run, the last weights after its end; train the run further"
         )
     _same_model(folder, model)
+    _judge_code(folder, cfg, trust)
     with restored_generators():
         network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
     try:
@@ -89,13 +99,36 @@ def open_run(
     return OpenedRun(folder, cfg, classes, network, place)
 
 
+def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
+    """Refuse code that came with the run folder; note other code that has changed since the run trained with it.
+
+    Code elsewhere on Python's search path is the user's own.
+
+    Raises:
+        ConfigError: the config names code that came with the run folder, and ``trust`` is false.
+    """
+    then = trained_with(folder)
+    for code in named_code(cfg):
+        place = None if trust else came_with(folder.path, code)
+        if place is not None:
+            raise ConfigError(
+                f"`{code.key}` ({code.spec}) of {folder.path} is code that came with the run folder: {place}. It would "
+                "run with your rights; read it, and then allow it with --trust (in Python: load_run(..., trust=True))"
+            )
+        if then.get(code.spec) not in (None, digest_of(code)):
+            log.warning(
+                "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path
+            )
+
+
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:
     """Raise ConfigError if the run was trained with a model from Python code and none is given.
 
     The name of such a model is in the manifests of the run's checkpoints, not in its config.
     """
     for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
-        name = read_json(path, default={}).get("config", {}).get("given.model")
+        config = read_json(path, default={}).get("config")
+        name = config.get("given.model") if isinstance(config, dict) else None
         if name is not None and model is None:
             raise ConfigError(
                 f"{folder.path} was trained with a model from Python code ({name}): pass it again, "

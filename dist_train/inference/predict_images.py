@@ -10,10 +10,13 @@ from typing import Any, TextIO
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
 from dist_train.inference.open_run import OpenedRun, Which, open_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
+from dist_train.system.foreign_text import csv_cell, printable
 from dist_train.system.terminal import check_output, print_any_name, writing_output
 
 
-def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int) -> int:
+def predict_images(
+    path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int, trust: bool = False
+) -> int:
     """Predict files and folders, in the given order, and write CSV.
 
     Returns:
@@ -23,20 +26,26 @@ def predict_images(path: Path, images: Sequence[Path], which: Which, out: Path |
         ConfigError, DataError: the run has no weights, or there are no images.
     """
     files = list(images_of(images))
-    run = open_run(path, which)
+    run = open_run(path, which, trust=trust)
     predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules)
     unreadable: list[DataError] = []
     with _opened(out) as file:
         table = csv.writer(file)
-        table.writerow(_header(run))
+        cell = _shown if file.isatty() else csv_cell
+        table.writerow(map(cell, _header(run)))
         for found in predictor(files, batch_size):
             if isinstance(found, DataError):
                 unreadable.append(found)
             else:
-                table.writerow([found.image, *_fields(run, found)])
+                table.writerow(map(cell, [found.image, *_fields(run, found)]))
     for reason in unreadable:
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {printable(reason)}", file=sys.stderr)
     return EXIT_USER if unreadable else EXIT_DONE
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a terminal, which would obey what a file's name may hold."""
+    return printable(csv_cell(value))
 
 
 def _opened(out: Path | None) -> AbstractContextManager[TextIO]:

@@ -81,6 +81,11 @@ class RunDir:
         return self.path / "data_scan.bin"
 
     @property
+    def pixel_cache(self) -> Path:
+        """The SHA-256 of the decoded images that the run trains on; the cache lies outside of the run folder."""
+        return self.path / "pixel_cache.json"
+
+    @property
     def bad_images(self) -> Path:
         return self.path / "bad_images.json"
 

@@ -11,12 +11,15 @@ from typing import Any
 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from dist_train.system.files import open_regular
 
 Row = dict[str, Any]
 """``step``, ``epoch``, ``split`` and metrics by name."""
 
 LONGEST_LINE = 1 << 20
 """Bytes. A longer line is not a row."""
+LONGEST_NAME = 200
+LARGEST = 1 << 63
 TAIL = 1 << 16
 """Bytes at the end of the file in which we search for the last row."""
 
@@ -33,7 +36,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 def last_step(path: Path) -> int:
     """Return the step of the last row; 0 if there is none, or the file cannot be read."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
             rows = list(map(parse_row, file.read().splitlines()))
     except OSError:
@@ -54,7 +57,17 @@ def parse_row(line: bytes) -> Row | None:
         return None
     if not isinstance(row, dict) or type(row.get("step")) is not int or not isinstance(row.get("split"), str):
         return None
-    return row
+    return (
+        row
+        if 0 <= row["step"] < LARGEST and len(row["split"]) <= LONGEST_NAME and all(map(_is_column, row.items()))
+        else None
+    )
+
+
+def _is_column(item: tuple[str, Any]) -> bool:
+    """Return whether a name and a value can be shown; an integer of a thousand digits, for example, is no float."""
+    name, value = item
+    return len(name) <= LONGEST_NAME and not (isinstance(value, int) and abs(value) >= LARGEST)
 
 
 class RowFollower:
@@ -73,7 +86,7 @@ class RowFollower:
             OSError: the file exists but cannot be read.
         """
         try:
-            file = open(self._path, "rb")  # noqa: SIM115 - closed below
+            file = open_regular(self._path)
         except FileNotFoundError:
             return
         with file:

@@ -5,12 +5,17 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.system.files import open_regular
+
 Ints = NDArray[np.int32]
+MOST_BYTES = 1 << 30
+"""Of all arrays: 1.3 million images with paths of 190 characters."""
+MOST_CLASSES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,35 @@ def pack_arrays(step: int, paths: list[str], **arrays: NDArray[Any]) -> bytes:
 def load_predictions(path: Path) -> Predictions | None:
     """Return what the file contains; None if it is missing or damaged."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as data:
-            loaded = Predictions(int(data["step"]), data["pred"], data["label"], data["paths"].tolist())
-    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        with open_regular(path) as file:
+            _refuse_bomb(file)
+            with np.load(file, allow_pickle=False) as data:
+                return _checked(data["step"], data["pred"], data["label"], data["paths"])
+    except (OSError, ValueError, LookupError, EOFError, NotImplementedError, RuntimeError, TypeError):
         return None
-    return (
-        loaded if len(loaded.pred_N) == len(loaded.label_N) and len(loaded.paths) in (0, len(loaded.pred_N)) else None
-    )
+    except (ArithmeticError, MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _refuse_bomb(file: BinaryIO) -> None:
+    """Raise ValueError if the arrays are too large: a zip file of 1 MB can hold 1 GB."""
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > MOST_BYTES:
+        raise ValueError(f"{size} bytes")
+    file.seek(0)
+
+
+def _checked(step: Any, pred: Any, label: Any, paths: Any) -> Predictions:
+    """Return the content of the file. Raise ValueError if its arrays do not fit, or hold no class indices."""
+    for numbers in (pred, label):
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or len(numbers) != len(pred):
+            raise ValueError("not one class index for each image")
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < MOST_CLASSES:
+            raise ValueError("no class has such an index")
+    if paths.ndim != 1 or paths.dtype.kind != "U" or len(paths) not in (0, len(pred)):
+        raise ValueError("not one path for each image")
+    return Predictions(int(step), pred.astype(np.int32), label.astype(np.int32), paths.tolist())
 
 
 def confusion_KK(predictions: Predictions, classes: int) -> Ints:

@@ -11,9 +11,11 @@ from typing import Any
 import dist_train
 from dist_train.config.load import dump_config
 from dist_train.config.schema import Config
+from dist_train.run.attempts import attempts_of
 from dist_train.run.branch import parent_of
 from dist_train.run.folder import RunDir
 from dist_train.run.git_state import git_state
+from dist_train.run.named_code import digest_of, named_code
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
 
@@ -42,28 +44,43 @@ def begin_attempt(
         remove_leftovers(path)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
-    known = read_json(run.provenance, default={})
-    attempts = known.get("attempts", [])
-    attempts.append({"attempt": len(attempts) + 1, **_provenance(world_size, hosts, gpus or [])})
-    parent = known.get("parent") if resumed else parent_of(cfg)
+    attempts = attempts_of(run)
+    attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or [])})
+    parent = read_json(run.provenance, default={}).get("parent") if resumed else parent_of(cfg)
     write_json(run.provenance, {**({"parent": parent} if parent else {}), "attempts": attempts})
     return len(attempts)
 
 
-def _provenance(world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
+def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:
     packages = ("torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
     return {
         "started": now(),
-        "command": [sys.executable, *sys.orig_argv[1:]],
+        "command": list(map(without_secrets, [sys.executable, *sys.orig_argv[1:]])),
         "directory": os.getcwd(),
         "hosts": hosts,
         "world_size": world_size,
         "hardware": hardware() | {"gpus": gpus},
         "git": git_state(),
+        "named_code": {code.spec: digest_of(code) for code in named_code(cfg)},
         "versions": {"dist_train": dist_train.__version__, "python": platform.python_version()}
         | {name: _version(name) for name in packages},
         "slurm": {key: value for key, value in os.environ.items() if key in _SLURM_KEYS},
     }
+
+
+_SECRET = re.compile(
+    r"([\w.-]*(?:token|secret|passw|api_?key|credential)[\w.-]*['\"]?\s*[=:]\s*)(?!\s)[^\s,}]+", re.IGNORECASE
+)
+_LOGIN = re.compile(r"(://[^/\s:@]+:)[^/\s@]+@")
+
+
+def without_secrets(word: str) -> str:
+    """Return a word of a command line without what looks like a key or a password.
+
+    >>> without_secrets("log.loggers=[{options: {api_key: abc}}]"), without_secrets("data.root=s3://me:abc@host/images")
+    ('log.loggers=[{options: {api_key: ***}}]', 'data.root=s3://me:***@host/images')
+    """
+    return _LOGIN.sub(r"\1***@", _SECRET.sub(r"\1***", word))
 
 
 _SLURM_KEYS = (

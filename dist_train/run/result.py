@@ -1,15 +1,21 @@
 """``result.json``: the state of a run; and the file that says why a start was refused."""
 
+import logging
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dist_train.errors import ErrorKind
 from dist_train.run.folder import RunDir
 from dist_train.system.files import read_json, write_json
+from dist_train.system.foreign_text import printable
+
+log = logging.getLogger(__name__)
 
 Status = Literal["running", "stopped", "done", "failed"]
 
@@ -58,15 +64,72 @@ def write_result(run: RunDir, result: Result) -> None:
 
 
 def read_result(run: RunDir) -> dict[str, Any]:
-    """Return the content of ``result.json``; empty if the file is missing."""
-    result: dict[str, Any] = read_json(run.result, default={})
-    return result
+    """Return the content of ``result.json``: the fields of ``Result`` that it has; empty if the file is missing or damaged.
+
+    A field with another type of value is left out, with a warning: a run starts again whatever lies there.
+    """
+    known: dict[str, Any] = {key: value for key, value in read_json(run.result, default={}).items() if key in KINDS}
+    wrong = tuple(key for key, value in known.items() if not KINDS[key](value))
+    if wrong:
+        _warn_once(run.result, wrong)
+    return {key: value for key, value in known.items() if key not in wrong}
+
+
+@cache
+def _warn_once(path: Path, wrong: tuple[str, ...]) -> None:
+    log.warning("%s: the values of %s are of the wrong kind and are ignored", printable(path), ", ".join(wrong))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < LARGEST
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < LARGEST)
+
+
+def _is_scores(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > MOST_SCORES:
+        return False
+    return all(len(name) <= LONGEST_NAME and (number is None or _is_number(number)) for name, number in value.items())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _or_null(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or kind(value)
+
+
+def _one_of(values: tuple[str, ...]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in values
+
+
+LARGEST = 1 << 63
+MOST_SCORES, LONGEST_NAME = 1000, 200
+KINDS: dict[str, Callable[[Any], bool]] = {
+    "status": _one_of(get_args(Status)),
+    "attempt": _is_count,
+    "step": _is_count,
+    "total_steps": _is_count,
+    "best": _or_null(_is_scores),
+    "last": _or_null(_is_scores),
+    "weights": _one_of(("ema", "raw")),
+    "wall_s": _is_number,
+    "images_per_s": _or_null(_is_number),
+    "data_wait": _or_null(_is_number),
+    "advice": _or_null(_is_text),
+    "error": _or_null(_one_of(get_args(ErrorKind))),
+    "message": _or_null(_is_text),
+    "updated": _is_text,
+}
+"""What a field may hold."""
 
 
 def load_result(run: RunDir) -> Result:
     """Return ``result.json`` as a ``Result``, without fields that only another version knows."""
-    names = {field.name for field in fields(Result)}
-    known = {key: value for key, value in read_result(run).items() if key in names}
+    known = read_result(run)
     scores = {key: _numbers(known[key]) for key in ("best", "last") if known.get(key)}
     return Result(**known | scores | {"folder": run.path})
 

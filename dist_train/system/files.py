@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ T = TypeVar("T")
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors from which a network file system may recover."""
 PAUSES_S = (1.0, 5.0, 15.0)
+MOST_JSON = 16 << 20
+"""Bytes of a JSON file. Somebody else may have written it; read into objects it takes up to 40 times as many."""
 
 
 def patiently(work: Callable[[], T]) -> T:
@@ -45,18 +48,18 @@ def fsync_dir(path: Path) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, durable: bool = True, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` for writing; rename it to ``path`` if the block succeeds.
 
     A reader sees the old file or the new one, never a part of it. With ``durable`` the bytes and the name are fsynced, so
-    that this also holds after a power loss. An ``OSError`` names ``path``.
+    that this also holds after a power loss. An ``OSError`` names ``path``. The file has the rights ``mode`` less the umask.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(
         f".{path.name}.{secrets.token_hex(4)}.tmp"
     )  # random, because two hosts may have the same pid
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             yield file
             file.flush()
             if durable:
@@ -100,11 +103,44 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: Path, default: Any = None) -> Any:
-    """Return the JSON value in the file ``path``; ``default`` if the file is missing or does not parse."""
+    """Return the JSON value in the file ``path``.
+
+    Return ``default`` if the file is missing, larger than ``MOST_JSON``, does not parse, or holds another type of value
+    than ``default`` (if that is not None).
+    """
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        value = json.loads(read_bounded(path, MOST_JSON))
+    except (OSError, ValueError, RecursionError):
         return default
+    return value if default is None or isinstance(value, type(default)) else default
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: it is missing, larger, or something else: a named pipe would never end.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MiB", str(path))
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: it is missing, or a folder, a device, or a named pipe, whose opening would wait for a writer.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        fault = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(fault, "it is not a regular file", str(path))
+    return open(descriptor, "rb")
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from dist_train.errors import EXIT_DONE, EXIT_USER, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError
+from dist_train.system.foreign_text import printable
 
 COLUMNS = 100
 """Largest width of a log line."""
@@ -81,15 +82,25 @@ def piped(command: Callable[[], int]) -> int:
     """Run a command and accept that the reader of its output stops early, as ``head`` does.
 
     Returns:
-        The exit code of the command; 0 if the reader stopped.
+        The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed.
     """
     try:
         code = command()
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
+        _drop_the_rest()
         return EXIT_DONE
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT):
+            raise  # not by a write to stdout, which has no name
+        _drop_the_rest()
+        print(f"error: stdout cannot be written: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _drop_the_rest() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
 
 
 def report(error: DistTrainError) -> int:
@@ -100,7 +111,7 @@ def report(error: DistTrainError) -> int:
     """
     if is_first_rank() or error.of_one_rank:
         for line in str(error).splitlines():
-            print(f"{line_start(sys.stderr)}error: {line}", file=sys.stderr, flush=True)
+            print(f"{line_start(sys.stderr)}error: {printable(line)}", file=sys.stderr, flush=True)
     return EXIT_USER
 
 
@@ -126,12 +137,20 @@ def restored_log() -> Iterator[None]:
         root.setLevel(level)
 
 
+class _Printable(logging.Formatter):
+    """Names in a message, such as those of files, cannot control the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = printable(record.message, keep="\n\t")
+        return super().formatMessage(record)
+
+
 def log_to_console(rank: int) -> None:
     """Print the log of this process on stdout: INFO and above on rank 0, WARNING and above on the others."""
     handler = logging.StreamHandler(sys.stdout)
     prefix = "" if rank == 0 else f"[rank {rank}] "
     begin = "" if rank == 0 else line_start(sys.stdout)
-    handler.setFormatter(logging.Formatter(f"{begin}%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Printable(f"{begin}%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
     root = logging.getLogger("dist_train")
     root.handlers = [handler]
     root.setLevel(logging.INFO if rank == 0 else logging.WARNING)

@@ -15,9 +15,9 @@ from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
 from dist_train.model.weights import save_weights
+from dist_train.run.attempts import attempts_of
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
-from dist_train.system.files import read_json
 from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
@@ -49,7 +49,11 @@ class Recorder:
         if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         self._loggers = self._open(open_loggers)
-        self._write("running")
+        try:
+            self._write("running")
+        except OSError:
+            self._loggers.close("failed")
+            raise
 
     def _open(self, open_loggers: Callable[[Facts], Logger]) -> Logger:
         """Start the loggers on rank 0; if one fails, all ranks raise its error."""
@@ -235,7 +239,7 @@ def _beginning(setup: "Setup", hosts: list[str]) -> str:
 def _details(setup: "Setup", attempt: int) -> dict[str, Any]:
     """Return the facts about a run that its config does not hold, and the hardware and software of this attempt."""
     parameters = list(setup.state.model.parameters())
-    provenance = read_json(setup.run.provenance, default={}).get("attempts", [{}])[-1]
+    provenance = (attempts_of(setup.run) or [{}])[-1]
     return {
         "attempt": attempt,
         "plan": asdict(setup.plan),

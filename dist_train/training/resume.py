@@ -71,7 +71,7 @@ def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
     removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
     if removed or known.get("status") == "done":
         raise ConfigError(
-            f"{run.path} is {known['status']} at step {known['step']}, but {run.checkpoints} holds no valid checkpoint: "
+            f"{run.path} is {known['status']} at step {known.get('step', 0)}, but {run.checkpoints} holds no valid checkpoint: "
             "starting again at step 0 would overwrite its results; restore a checkpoint, remove the run folder, or choose "
             "another `run.name`"
         )

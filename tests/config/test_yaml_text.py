@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from dist_train.config import dump_config, load_config, parse_config
-from dist_train.config.yaml_text import parse_yaml
+from dist_train.config.yaml_text import TooLarge, load_yaml, parse_yaml
 from dist_train.errors import ConfigError
+from tests.support.hostile_runs import BOMB, MERGES
 from tests.support.runs import changed
 
 
@@ -64,3 +65,28 @@ def test_what_editors_read_by_yaml_1_2_is_read_here(text: str, value: Any) -> No
 def test_what_editors_read_otherwise(text: str, here: Any) -> None:
     """docs/config.md lists these."""
     assert parse_yaml(f"key: {text}", "here")["key"] == here
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader), yaml.BaseLoader])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BOMB, "more than 100,000 values, with each alias"),
+        (MERGES, "more than 100,000 values, with each alias"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a {b: [1, {c: *a}]}", "contains itself"),
+        (f"a: {'x' * (1 << 20)}", "more than 1 MiB"),
+        ("[" + "1," * 100_001 + "]", "more than 100,000 values"),
+    ],
+)
+def test_a_small_text_cannot_become_large(loader: Any, text: str, reason: str) -> None:
+    with pytest.raises(TooLarge, match=reason):
+        load_yaml(text, loader)
+    with pytest.raises(ConfigError, match=reason):
+        parse_yaml(text, "the config")
+
+
+def test_aliases_and_merges_of_a_usual_size_are_read() -> None:
+    text = "a: &a {x: 1, y: [1, 2]}\nb: *a\nc: {<<: *a, x: 3}\n"
+    assert load_yaml(text, yaml.SafeLoader)["c"] == {"x": 3, "y": [1, 2]}

@@ -1,5 +1,7 @@
 """The cache of decoded images: built once per node, complete or absent, verified, exact."""
 
+import hashlib
+import json
 import logging
 import os
 import shutil
@@ -14,11 +16,13 @@ from PIL import Image, ImageColor
 
 from dist_train.config import parse_config
 from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import Cache, cache_path, check_cache, open_cache
+from dist_train.data.cache import cache_path, check_cache, open_cache
+from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.inference.preflight import check
+from dist_train.system.files import read_json
 from tests.data.test_loader import equal, first_batches
 from tests.support.runs import changed, rows, state_digest, train
 
@@ -82,13 +86,13 @@ def test_without_one_good_image_there_is_none(small: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("damage", ["pixel", "cut", "empty", "text"])
 def test_a_damaged_one_is_built_anew(small: dict[str, Any], damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    whole = np.array(opened(small).pixels)
+    whole = opened(small).digest()
     content = bytearray(file_of(small).read_bytes())
     if damage == "pixel":
         content[1000] ^= 1
     file_of(small).write_bytes({"cut": content[:-3], "empty": b"", "text": b"none"}.get(damage, bytes(content)))
     with caplog.at_level(logging.WARNING):
-        assert np.array_equal(opened(small).pixels, whole)
+        assert opened(small).digest() == whole
     assert ("is damaged and will be built again" in caplog.text) == (damage == "pixel")
 
 
@@ -100,6 +104,67 @@ def test_it_is_built_anew_when_images_are_others_of_the_same_size(
         Image.new("RGB", (10, 12), colour).save(path, "BMP")
         assert opened(small).reader("train")(0).pixels()[0, 0].tolist() == list(ImageColor.getrgb(colour))
         assert ("has other images than the data set and will be built again" in caplog.text) == warned
+
+
+def test_poisoned_pixels_are_never_trained_on(small: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody put other pixels there, with the digest that fits them and the 16 compared images untouched."""
+    right = train(small, run__name="right")
+    path = file_of(small)
+    content = bytearray(path.read_bytes())
+    content[12 * 10 * 3 + 5] ^= 255
+    pixels = 26 * 12 * 10 * 3
+    length = int.from_bytes(content[-8:])
+    told = json.loads(content[-8 - length : -8]) | {"sha256": hashlib.sha256(content[:pixels]).hexdigest()}
+    text = json.dumps(told).encode()
+    poisoned = bytes(content[:pixels]) + text + len(text).to_bytes(8)
+    path.write_bytes(poisoned)
+    path.chmod(0o666)
+    assert state_digest(train(small, run__name="open")) == state_digest(right)
+    if os.geteuid() == 0:
+        path.write_bytes(poisoned)
+        os.chown(path, 54321, 54321)
+        with pytest.raises(ConfigError, match=r"`data.cache`: .* belongs to another user"):
+            opened(small)
+
+
+def test_a_cache_that_was_replaced_since_the_run_began_is_built_again(
+    small: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = tmp_path / "record.json"
+    cfg = parse_config(small)
+    index = scan(cfg.data)
+
+    def start() -> Cache:
+        return open_cache(cfg.data, index, ALONE, BadImages(cfg.data, index).note, record)
+
+    whole = start().digest()
+    assert read_json(record) == {"sha256": whole}
+    start()
+    assert caplog.text == ""
+    for damage in ('{"sha256": "another"}', "[]", "nothing"):
+        record.write_text(damage)
+        assert start().digest() == whole
+        assert read_json(record) == {"sha256": whole}
+    assert caplog.text.count("has other pixels than when this run began and will be built again") == 1
+    assert caplog.text.count("the images decode to other pixels than when this run began") == 1
+
+
+def test_only_this_user_can_read_it(small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    default = changed(small, data__cache=None)
+    opened(default)
+    path = file_of(default)
+    assert [path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777] == [0o600, 0o700]
+
+
+def test_a_run_whose_cache_is_cut_ends_with_an_error(small: dict[str, Any], tmp_path: Path) -> None:
+    """Loader processes and the trainer read it; a mapped file would kill them by SIGBUS."""
+    cache = opened(small)
+    with open(file_of(small), "r+b") as file:
+        file.truncate(0)
+    for workers in (0, 2):
+        with pytest.raises(DataError, match="it was cut while this run uses it; start the run again"):
+            first_batches(small, 1, cache=cache, data__workers=workers)
 
 
 def test_splits_of_one_folder_do_not_share_a_file(small: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """``python -m dist_train.export``: other programs load the files and compute the same."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,26 @@ def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: 
     file = run / "export" / "model.onnx"
     onnx.checker.check_model(onnx.load(file), full_check=True)
     assert '"classes"' in onnx.load(file).metadata_props[0].value
+    for written in (run / "export").iterdir():
+        for private in (
+            b"site-packages",
+            b'File "',
+            str(run).encode(),
+            str(Path.home()).encode(),
+            os.uname().nodename.encode(),
+        ):
+            assert len(private) < 3 or private not in written.read_bytes(), (written, private)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for batch in (1, 5):
         images = torch.randn(batch, 3, 32, 32)
         (found,) = session.run(None, {"images": images.numpy()})
         with torch.no_grad():
             assert np.abs(np.asarray(found) - model(images).numpy()).max() < 1e-4
+
+
+def test_the_folder_of_a_local_model_is_not_published() -> None:
+    assert exports._public("local-dir:/home/me/models/vit") == "local-dir:vit"
+    assert exports._public("hf-hub:timm/vit") == "hf-hub:timm/vit"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ IN_SCRIPT = {
     "signal_delay": ("77", "#SBATCH --signal=USR2@77"),
     "max_requeues": ("7", "-m launch.last_resort $status --max-requeues=7"),
     "max_restarts": ("6", "--max-restarts=6"),
-    "env": ("A=b c", "export A='b c'"),
+    "env": ("A=b c", "# --env: A"),
     "setup": ("module load cuda", "module load cuda"),
     "python": ("apptainer exec i.sif python", "apptainer exec i.sif python -u -m submitit"),
 }

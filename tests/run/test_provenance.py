@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import dist_train
 from dist_train.config import load_config, parse_config
 from dist_train.run.folder import RunDir
-from dist_train.run.provenance import begin_attempt, hardware
+from dist_train.run.provenance import begin_attempt, hardware, without_secrets
 
 
 def attempts(run: RunDir) -> list[dict[str, Any]]:
@@ -48,3 +50,19 @@ def test_the_hardware_is_this_hosts() -> None:
     assert abs(found["memory_gib"] - total_kib / 2**20) < 0.1
     assert isinstance(found["cpu"], str)
     assert found["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("optim.lr=0.1", "optim.lr=0.1"),
+        (
+            "log.loggers=[{name: a.b:C, options: {api_key: abc, x: 1}}]",
+            "log.loggers=[{name: a.b:C, options: {api_key: ***, x: 1}}]",
+        ),
+        ("loss.objective_options.password=abc", "loss.objective_options.password=***"),
+        ("data.root=https://me:abc@host/x", "data.root=https://me:***@host/x"),
+    ],
+)
+def test_no_secret_of_the_command_is_recorded(word: str, kept: str) -> None:
+    assert without_secrets(word) == kept

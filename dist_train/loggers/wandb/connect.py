@@ -92,10 +92,12 @@ def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
 
 def _knock(url: str) -> None:
     """Check that a server answers; wandb itself would wait for minutes. The certificate is left to wandb and its settings."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"{url} is not an address of a W&B server")
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(url, timeout=PROBE_S, context=trusting):
+        with urllib.request.urlopen(url, timeout=PROBE_S, context=trusting):  # noqa: S310 - the scheme is checked above
             pass
     except urllib.error.HTTPError as error:
         if error.code >= 500:

@@ -9,22 +9,27 @@ import fcntl
 import json
 import logging
 import os
+import re
 import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dist_train.run.folder import RunDir
-from dist_train.system.files import read_json
+from dist_train.system.files import open_regular, read_json
+from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import line_start
 
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
 _FILE_HEADER = 7
 _RETRY_S = 1.0
+MOST_RECORD = 64 << 20
+_ID = re.compile(r"\w[\w-]{0,127}")
+_NAME = re.compile(r"[^\W_][\w .-]{0,255}")
 
 _OURS = (
     *("WANDB_RUN_ID", "WANDB_MODE", "WANDB_DIR", "WANDB_RESUME", "WANDB_DISABLED", "WANDB_SERVICE"),
@@ -38,12 +43,27 @@ def session_path(run: RunDir) -> Path:
     return run.path / "wandb" / "session.json"
 
 
+def read_session(run: RunDir) -> dict[str, Any]:
+    """Return the settings in ``session.json``; empty if it is missing, or has an id or names that W&B cannot have given."""
+    session: dict[str, Any] = read_json(session_path(run), default={})
+    names = [session.get(key) for key in ("project", "entity")]
+    if not isinstance(session.get("id"), str) or not _ID.fullmatch(session["id"]):
+        return {}
+    return session if all(name is None or (isinstance(name, str) and _NAME.fullmatch(name)) for name in names) else {}
+
+
+def planted_settings(run: RunDir) -> Path | None:
+    """Return the file in the run folder by which somebody could send the user's API key to another server; None without."""
+    found = ((run.path / "wandb" / "local" / folder / "settings") for folder in ("wandb", ".wandb"))
+    return next((path for path in found if path.exists()), None)
+
+
 def client_env(run: RunDir) -> dict[str, str]:
     """Return the environment for wandb: no empty variables (they crash the client), all files in the run folder."""
     env = {key: value for key, value in os.environ.items() if value or not key.startswith("WANDB_")}
     for key in _OURS:
         env.pop(key, None)
-    session = read_json(session_path(run), default={})
+    session = read_session(run)
     # Under a W&B sweep agent, wandb takes these only from the environment, or invents others.
     names = {"WANDB_RUN_ID": "id", "WANDB_PROJECT": "project", "WANDB_ENTITY": "entity"}
     env |= {name: session[key] for name, key in names.items() if session.get(key)}
@@ -62,7 +82,9 @@ def client_env(run: RunDir) -> dict[str, str]:
 def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
     """Hold the upload lock of the run. Yield False if another process keeps it for longer than ``wait_s``."""
     deadline = time.monotonic() + wait_s
-    with open(run.path / "wandb" / "lock", "w") as file:
+    # "w" would empty the file behind a link, which may be any file of this user's.
+    descriptor = os.open(run.path / "wandb" / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    with open(descriptor, "r+b", buffering=0) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,21 +109,24 @@ def segments_of(folder: Path, run_id: str) -> list[Path]:
 
 def raw_records(path: Path) -> Iterator[bytes]:
     """Yield the bytes of each record, up to the first damaged one."""
-    data = path.read_bytes()
-    position, record = _FILE_HEADER, b""
-    while position + _CHUNK.size <= len(data):
-        room = _BLOCK - position % _BLOCK
-        if room < _CHUNK.size:
-            position += room
-            continue
-        _, length, kind = _CHUNK.unpack_from(data, position)
-        position += _CHUNK.size
-        if not 1 <= kind <= 4 or position + length > len(data):
-            return
-        record = data[position : position + length] if kind in (1, 2) else record + data[position : position + length]
-        position += length
-        if kind in (1, 4):
-            yield record
+    with open_regular(path) as file:
+        file.seek(_FILE_HEADER)
+        record = bytearray()
+        while True:
+            room = _BLOCK - file.tell() % _BLOCK
+            if room < _CHUNK.size:
+                file.seek(room, os.SEEK_CUR)
+                continue
+            head = file.read(_CHUNK.size)
+            if len(head) < _CHUNK.size:
+                return
+            _, length, kind = _CHUNK.unpack(head)
+            data = file.read(length)
+            if not 1 <= kind <= 4 or len(data) < length or len(record) > MOST_RECORD:
+                return
+            record = bytearray(data) if kind in (1, 2) else record + data
+            if kind in (1, 4):
+                yield bytes(record)
 
 
 def records(path: Path) -> Iterator[Any]:
@@ -143,7 +168,8 @@ def how_to_sync(run: RunDir) -> str:
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    print(f"{line_start(sys.stderr)}W&B: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full or closed stderr ends no upload
+        print(f"{line_start(sys.stderr)}W&B: {printable(message)}", file=sys.stderr, flush=True)
 
 
 def quiet_logging() -> None:

@@ -20,11 +20,11 @@ from typing import Any
 from dist_train.config.schema import Config
 from dist_train.errors import EXIT_DONE, EXIT_INCOMPLETE, ConfigError, exit_code_of
 from dist_train.loggers.base import Facts, Logger
-from dist_train.loggers.wandb.files import client_env, how_to_sync, say, session_path
+from dist_train.loggers.wandb.files import client_env, how_to_sync, read_session, say, session_path
 from dist_train.loggers.wandb.wanted import wanted_mode
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
-from dist_train.system.files import read_json, write_json
+from dist_train.system.files import write_json
 
 CLOSE_LIMITS_S: dict[Status, float] = {"done": 30.0, "failed": 15.0, "stopped": 10.0}
 """Time limit of the upload at the end of an attempt. It is short after a stop: a preempted job has little time left."""
@@ -134,7 +134,7 @@ def _close_pipe(process: "subprocess.Popen[bytes]") -> None:
 
 def _session(cfg: Config, facts: Facts, mode: str) -> dict[str, Any]:
     """Return the settings for the uploader."""
-    known = read_json(session_path(facts.run), default={})
+    known = read_session(facts.run)
     wandb = cfg.log.wandb
     return {
         "id": known.get("id") or os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4),

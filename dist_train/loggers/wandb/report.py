@@ -18,11 +18,13 @@ MAX_CONFUSIONS = 1000
 
 def log_predictions(run: RunDir, live: Any) -> None:
     """Log the tables, from ``predictions.npz`` and ``classes.json``: once per best step."""
-    predictions, names = load_predictions(run.predictions), read_json(run.classes)
+    predictions, names = load_predictions(run.predictions), read_json(run.classes, default=[])
     session = read_json(session_path(run), default={})
     place = "offline" if live.offline else "online"
     if predictions is None or not names or session.get("reported", {}).get(place) == predictions.step:
         return
+    if max(predictions.label_N.max(initial=0), predictions.pred_N.max(initial=0)) >= len(names):
+        return  # the file is of another data set
     per_class = _per_class(names, predictions)
     live.log({"val/per_class": wandb.Table(["class", "images", "accuracy", "precision"], per_class)})
     columns = ["label", "predicted", "images"]

@@ -14,11 +14,19 @@ from typing import Any
 
 from dist_train.errors import EXIT_INCOMPLETE, exit_code_of
 from dist_train.loggers.wandb.connect import already_logged, connect_online, on_server, why_not_online
-from dist_train.loggers.wandb.files import history, only_uploader_of, quiet_logging, say, segments_of, session_path
+from dist_train.loggers.wandb.files import (
+    history,
+    only_uploader_of,
+    planted_settings,
+    quiet_logging,
+    read_session,
+    say,
+    segments_of,
+    session_path,
+)
 from dist_train.loggers.wandb.uploader import NewRows, at_most, finish, log_best, log_rows
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from dist_train.system.files import read_json
 
 SEGMENT_S = 300.0
 REST_S = 300.0
@@ -28,12 +36,14 @@ def main(argv: list[str]) -> int:
     """Return 0 if the server has every row, else 4."""
     quiet_logging()
     run = RunDir(Path(argv[0]))
-    session = read_json(session_path(run), default={})
+    session = read_session(run)
     with only_uploader_of(run, wait_s=0.0) as alone:
         if not alone:
             say(f"{run.path}: live, skipped")
             return EXIT_INCOMPLETE
         reason = why_not_online() if session.get("id") else f"{session_path(run)} is damaged"
+        if planted := planted_settings(run):
+            reason = f"{planted} would choose the server that gets your API key; remove it, or keep the run offline"
         if reason:
             say(f"{run.path}: not uploaded, because {reason}")
             return EXIT_INCOMPLETE

@@ -20,6 +20,7 @@ from dist_train.learning.precision import Precision
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
+from dist_train.training.parts.compiled import compile_model
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.single_values import refuse_single_values
 from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, try_training
@@ -46,7 +47,7 @@ def build_state(
     own = OwnParts(objective, model)
     ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
     if cfg.model.compile:  # after the EMA has copied the model: a compiled module cannot be copied
-        model.compile()
+        compile_model(model)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
     sums = StepSums(group.device)

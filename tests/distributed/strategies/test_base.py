@@ -41,7 +41,7 @@ def _with_the_example(tree: dict[str, Any]) -> int:
     module = ModuleType("dist_train.distributed.strategies.ddp_bf16")
     exec(code, module.__dict__)
     sys.modules[module.__name__] = module
-    choices.STRATEGIES.rows.update(eval(f"{{{row}}}", vars(choices)))  # noqa: S307 - our own page
+    choices.STRATEGIES.rows.update(eval(f"{{{row}}}", vars(choices)))
     from dist_train.training.attempt import main
 
     return main(parse_config(changed(tree, distributed__strategy="ddp_bf16")))

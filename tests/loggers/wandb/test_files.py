@@ -10,7 +10,9 @@ from dist_train.loggers.wandb.files import (
     client_env,
     logged_steps,
     only_uploader_of,
+    planted_settings,
     raw_records,
+    read_session,
     segments_of,
     session_path,
 )
@@ -84,3 +86,34 @@ def test_one_uploader_at_a_time(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with only_uploader_of(run, wait_s=0.0) as again:
         assert again
+
+
+def test_a_planted_settings_file_is_found(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    assert planted_settings(run) is None
+    for name in ("wandb", ".wandb"):
+        path = tmp_path / "wandb" / "local" / name / "settings"
+        path.parent.mkdir(parents=True)
+        path.write_text("[default]\nbase_url = https://example.org\n")
+        assert planted_settings(run) == path
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"id": "../x"}, {"id": "*"}, {"id": ""}, {"id": 5}, {"id": "a", "project": "-x"}, {"id": "a", "entity": "a\0"}],
+)
+def test_a_session_that_no_run_wrote_is_not_used(tmp_path: Path, wrong: dict[str, object]) -> None:
+    write_json(session_path(RunDir(tmp_path)), {"id": "a1b2", "project": "my project", "entity": None})
+    assert read_session(RunDir(tmp_path))["id"] == "a1b2"
+    write_json(session_path(RunDir(tmp_path)), wrong)
+    assert read_session(RunDir(tmp_path)) == {}
+
+
+def test_the_lock_does_not_empty_the_file_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "wandb" / "lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="symbolic links"), only_uploader_of(RunDir(tmp_path), wait_s=0):
+        pass
+    assert (tmp_path / "mine").read_text() == "precious"
