@@ -4,13 +4,16 @@ For inference, only ``open_run`` imports the user code that a run's config names
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from dist_train.checkpoint.format import read_weights
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
@@ -101,12 +104,30 @@ def open_run(
     with restored_generators():
         network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
     try:
-        network.module.load_state_dict(load_weights(file))
+        load_own(network, file)
     except RuntimeError as error:
         raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network.module.to(place).eval()
     return OpenedRun(folder, cfg, classes, network, place)
+
+
+def load_own(network: Network, file: Path) -> None:
+    """Load weights that a run published, with the extra state of its modules.
+
+    Raises:
+        RuntimeError: they do not fit the model.
+    """
+    try:
+        weights = read_weights(file)
+    except (OSError, SafetensorError):
+        weights = load_weights(file)  # says what is wrong with the file
+    if weights.keys() != network.module.state_dict().keys():
+        # A model may register buffers and find shapes in its first pass.
+        size = network.image_size
+        with restored_generators(), torch.no_grad(), suppress(Exception):
+            network.module.eval()(torch.zeros((1, 3, size, size)))
+    network.module.load_state_dict(weights)
 
 
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:
