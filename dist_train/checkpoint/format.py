@@ -4,6 +4,7 @@ The format is the public one (8 bytes with the header's length, a JSON header, t
 safetensors reader opens a checkpoint, and reading executes no code. All other values are in the header's metadata.
 """
 
+import base64
 import json
 import math
 from dataclasses import dataclass
@@ -15,10 +16,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dist_train.errors import ConfigError
+from dist_train.system.files import atomic_write
+
 DTYPES = {
     torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.float16: "F16",
     torch.bfloat16: "BF16", torch.int16: "I16", torch.uint8: "U8", torch.int8: "I8", torch.bool: "BOOL",
+    torch.complex64: "C64", torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2", torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
 }  # fmt: skip
+
+PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,13 @@ class Layout:
 
 
 def lay_out(state: Any) -> Layout:
-    """Return the layout of the file for nested dicts, lists and tuples of tensors and plain values. Copies no tensor."""
+    """Return the layout of the file for nested dicts, lists and tuples of tensors, bytes and plain values.
+
+    Copies no tensor.
+
+    Raises:
+        ConfigError: a value is of a kind that the file cannot hold.
+    """
     tensors: dict[str, Tensor] = {}
     outline = _outline(state, "state", tensors)
     header: dict[str, Any] = {"__metadata__": {"outline": json.dumps(outline)}}
@@ -51,13 +66,21 @@ def lay_out(state: Any) -> Layout:
 def excerpt(layout: Layout, part: str) -> tuple[bytes, list[tuple[int, int]]]:
     """Return the file that holds one part of a state only: ``"model"`` gives the weights of the model.
 
+    If the part has other values than tensors (``nn.Module.get_extra_state``), the metadata has their outline.
+
     Returns:
         The file's header, and the byte ranges (from, to) of the whole state's payload that follow the header.
     """
     prefix, end = f"state.{part}.", 0
+    entries = json.loads(layout.header[8:])
+    outline = dict(json.loads(entries["__metadata__"]["outline"])["dict"])[part]
     header: dict[str, Any] = {}
+    if any("tensor" not in item for _, item in outline["dict"] if isinstance(item, dict)) or not all(
+        isinstance(item, dict) for _, item in outline["dict"]
+    ):
+        header["__metadata__"] = {"outline": json.dumps(_renamed(outline, prefix))}
     ranges = []
-    for name, entry in json.loads(layout.header[8:]).items():
+    for name, entry in entries.items():
         if name.startswith(prefix):
             begin, stop = entry["data_offsets"]
             header[name.removeprefix(prefix)] = entry | {"data_offsets": [end, end + stop - begin]}
@@ -91,14 +114,42 @@ def put_together(outline: str, tensors: dict[str, Tensor]) -> Any:
 def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Return JSON that preserves integer keys, tuples, and tensors (as their names), which plain JSON would lose."""
     if isinstance(value, Tensor):
+        if value.layout is not torch.strided or value.dtype not in DTYPES:
+            raise _not_to_be_saved(name, f"a tensor of {value.dtype}, {value.layout}", "use another format")
         tensors[name] = value
         return {"tensor": name}
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, dict):
+        if odd := [key for key in value if not isinstance(key, PLAIN)]:
+            raise _not_to_be_saved(name, f"a dict with the key {odd[0]!r}", "use text or numbers as keys")
         return {"dict": [[key, _outline(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         items = [_outline(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
         return {"list" if isinstance(value, list) else "tuple": items}
+    if not isinstance(value, PLAIN):
+        fix = "use tensors, numbers, text and bytes, and lists, tuples and dicts of them"
+        raise _not_to_be_saved(name, f"a {type(value).__name__}", fix)
     return value
+
+
+def _not_to_be_saved(name: str, kind: str, fix: str) -> ConfigError:
+    return ConfigError(
+        f"`{name.removeprefix('state.')}` is {kind}, which a checkpoint cannot hold: {fix}, or keep it out of `state_dict` "
+        "(a buffer: `persistent=False`)"
+    )
+
+
+def _renamed(outline: Any, prefix: str) -> Any:
+    """Return an outline whose tensors have names without ``prefix``."""
+    if isinstance(outline, list):
+        return [_renamed(item, prefix) for item in outline]
+    if not isinstance(outline, dict):
+        return outline
+    return {
+        kind: content.removeprefix(prefix) if kind == "tensor" else _renamed(content, prefix)
+        for kind, content in outline.items()
+    }
 
 
 def _fill(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -108,12 +159,41 @@ def _fill(value: Any, tensors: dict[str, Tensor]) -> Any:
     match kind:
         case "tensor":
             return tensors[content]
+        case "bytes":
+            return base64.b64decode(content)
         case "dict":
             return {key: _fill(item, tensors) for key, item in content}
         case "tuple":
             return tuple(_fill(item, tensors) for item in content)
         case _:
             return [_fill(item, tensors) for item in content]
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return the state dict in a file of weights: tensors on the CPU, and the extra state of modules that have some."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        outline = (file.metadata() or {}).get("outline")
+    return tensors if outline is None else put_together(outline, tensors)
+
+
+def save_weights(path: Path, state: dict[str, Any]) -> None:
+    """Write a state dict, with the extra state of modules if there is some, to a file of weights, atomically."""
+    with atomic_write(path) as file:
+        if all(isinstance(value, Tensor) for value in state.values()):
+            plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+            file.write(safetensors.torch.save(plain))
+        else:
+            file.write(_with_outline(state))
+
+
+def _with_outline(state: dict[str, Any]) -> bytes:
+    layout = lay_out({"model": state})
+    payload = bytearray(layout.payload_bytes)
+    if payload:
+        copy_into(payload, layout)
+    head, ranges = excerpt(layout, "model")
+    return head + b"".join(payload[begin:end] for begin, end in ranges)
 
 
 def read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:

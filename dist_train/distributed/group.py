@@ -78,7 +78,15 @@ class Dist:
         """Broadcast the buffers of rank 0 to all ranks: BatchNorm's running statistics differ between ranks."""
         if self.world_size > 1:
             for buffer in model.buffers():
-                dist.broadcast(buffer, src=0)
+                if buffer.layout is torch.strided and buffer.numel():
+                    buffer.copy_(self.of_main(buffer))
+
+    def of_main(self, tensor: Tensor) -> Tensor:
+        """Return the tensor of rank 0, on every rank. Every rank must call it, with the same shape and dtype."""
+        content = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if self.world_size > 1 and content.numel():
+            dist.broadcast(as_bytes(content), src=0)
+        return content
 
     def gather_objects(self, value: T) -> list[T]:
         """Return the values of all ranks, in the order of ranks, on every rank."""
@@ -174,6 +182,11 @@ class Dist:
         if self.world_size == 1:
             return None
         return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Return the memory of a contiguous tensor, uint8 [N]: gloo and NCCL do not know every dtype."""
+    return tensor.view(-1).view(torch.uint8)
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
-from dist_train.inference.open_run import OpenedRun, Which, open_run
+from dist_train.inference.open_run import OpenedRun, Which, load_own, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
-from dist_train.model.weights import load_weights, save_weights
 from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output
 
@@ -140,10 +140,10 @@ def _forget_traces(graph: Any) -> None:
 def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:
     """Return the outputs of a newly built model with the weights of the file."""
     cfg = run.config
-    fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False).module.eval()
-    fresh.load_state_dict(load_weights(path))
+    fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False)
+    load_own(fresh, path)
     with torch.no_grad():
-        outputs: Tensor = fresh(images)
+        outputs: Tensor = fresh.module.eval()(images)
     return outputs
 
 

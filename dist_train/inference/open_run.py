@@ -5,12 +5,15 @@ All commands and programs open a run by ``open_run``, which decides whether the 
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from dist_train.checkpoint.format import read_weights
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
@@ -91,7 +94,7 @@ def open_run(
     with restored_generators():
         network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
     try:
-        network.module.load_state_dict(load_weights(file))
+        load_own(network, file)
     except RuntimeError as error:
         raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -119,6 +122,24 @@ def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
             log.warning(
                 "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path
             )
+
+
+def load_own(network: Network, file: Path) -> None:
+    """Load weights that a run published, with the extra state of its modules.
+
+    Raises:
+        RuntimeError: they do not fit the model.
+    """
+    try:
+        weights = read_weights(file)
+    except (OSError, SafetensorError):
+        weights = load_weights(file)  # says what is wrong with the file
+    if weights.keys() != network.module.state_dict().keys():
+        # A model may register buffers and find shapes in its first pass.
+        size = network.image_size
+        with restored_generators(), torch.no_grad(), suppress(Exception):
+            network.module.eval()(torch.zeros((1, 3, size, size)))
+    network.module.load_state_dict(weights)
 
 
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:

@@ -23,13 +23,13 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 class Precision:
     """The precision of the forward pass, the backward pass and the optimizer step.
 
-    A step with a non-finite gradient is skipped in two cases, without waiting for the GPU: with fp16, where the loss
+    A step whose gradient norm is not finite is skipped in two cases, without waiting for the GPU: with fp16, where the loss
     scaler needs this to find its scale; and with ``train.nonfinite: skip``, which uses the scaler at a constant scale
     of 1.
 
     Attributes:
         scales: whether the loss is scaled (fp16).
-        skips: whether steps with a non-finite gradient are skipped.
+        skips: whether steps whose gradient norm is not finite are skipped.
     """
 
     def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
@@ -51,9 +51,9 @@ class Precision:
         """Return the context for a forward pass."""
         return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of ``loss``, times the loss scale if there is one."""
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    def backward(self, loss: Tensor, times: Tensor | None = None) -> None:
+        """Add the gradients of ``loss``, times the loss scale if there is one, and times ``times``, float32 []."""
+        self.scaler.scale(loss).backward(times)  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, clip: Clip) -> Tensor:
         """Clip the gradients and update the weights.
@@ -69,6 +69,10 @@ class Precision:
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = clip(grads, self._clip)
         if self.skips:
+            # torch looks at single gradients, each of which may be finite while their norm overflows. No public name
+            # reaches the flag that the optimizer reads.
+            for skip in self.scaler._found_inf_per_device(optimizer).values():
+                skip.copy_((norm < math.inf).logical_not())
             self.scaler.step(optimizer)
             self.scaler.update(None if self.scales else 1.0)
         else:

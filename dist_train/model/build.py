@@ -8,6 +8,7 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model import pretrained
 from dist_train.model.backbones import GivenModel, create
+from dist_train.model.cells import find_shapes, own_memory
 from dist_train.model.freeze import freeze
 from dist_train.model.heads import head_parameters, set_head
 from dist_train.model.initial_weights import load_initial
@@ -44,6 +45,8 @@ def build_model(
             f"{str(error).splitlines()[0]}"
         ) from error
     module = backbone.module
+    find_shapes(module, backbone.image_size)
+    own_memory(module)
     set_head(module, backbone.heads, cfg.head, backbone.new_head)
     head = head_parameters(module, backbone.heads)
     if path and not overlay:

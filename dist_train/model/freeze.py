@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from dist_train.config.sections.model import ModelConfig
 
 
+STAYS_IN_EVAL = "dist_train_stays_in_eval"
+"""The attribute of frozen parts that have statistics but no parameters, which would show that they are frozen."""
+
+
 def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> frozenset[str]:
     """Turn off the gradients of every parameter that ``model.freeze`` names, except those of the head.
+
+    Parts without parameters that keep statistics, such as ``BatchNorm2d(affine=False)``, are frozen with what is around
+    them: ``train_mode`` keeps them in eval mode.
 
     Args:
         head: the names of the parameters of the head.
@@ -28,20 +35,27 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
     """
     if cfg.freeze == "none":
         return frozenset()
+    statistics = _statistics(module, head)
     if cfg.freeze == "backbone":
         names = {name for name, _ in module.named_parameters()}
     else:
-        names = set().union(*(_matching(module, pattern, head) for pattern in cfg.freeze))
+        names = set().union(*(_matching(module, pattern, head, statistics) for pattern in cfg.freeze))
     off = {name for name, parameter in module.named_parameters() if name in names - head and parameter.requires_grad}
     for name in off:
         module.get_parameter(name).requires_grad_(False)
+    patterns = ["*"] if cfg.freeze == "backbone" else cfg.freeze
+    for path in statistics:
+        if any(_freezes(pattern, module, path, names) for pattern in patterns):
+            setattr(module.get_submodule(path), STAYS_IN_EVAL, True)
     return frozenset(off)
 
 
 def unfreeze(module: nn.Module, names: frozenset[str]) -> None:
-    """Turn on the gradients of the parameters that ``freeze`` returned."""
+    """Turn on the gradients of the parameters that ``freeze`` returned, and let all statistics move."""
     for name in names:
         module.get_parameter(name).requires_grad_(True)
+    for part in module.modules():
+        vars(part).pop(STAYS_IN_EVAL, None)
 
 
 def train_mode(module: nn.Module) -> None:
@@ -53,7 +67,8 @@ def train_mode(module: nn.Module) -> None:
     module.train()
     for part in module.modules():
         parameters = list(part.parameters())
-        if part is not module and parameters and not any(p.requires_grad for p in parameters):
+        frozen = parameters and not any(p.requires_grad for p in parameters)
+        if part is not module and (frozen or hasattr(part, STAYS_IN_EVAL)):
             part.eval()
 
 
@@ -64,8 +79,11 @@ def describe(module: nn.Module) -> str:
     return f"{trainable:,} of {total:,} parameters train"
 
 
-def _matching(module: nn.Module, pattern: str, head: frozenset[str]) -> set[str]:
-    """Return the names of the parameters that match ``pattern``; at least one is outside the head."""
+def _matching(module: nn.Module, pattern: str, head: frozenset[str], statistics: list[str]) -> set[str]:
+    """Return the names of the parameters that match ``pattern``.
+
+    At least one is outside the head, unless the pattern matches a part of ``statistics``.
+    """
     kind, colon, value = pattern.partition(":")
     if kind == "type" and colon:
         found = {name for name, part in _with_names(module) if value in (cls.__name__ for cls in type(part).__mro__)}
@@ -75,7 +93,7 @@ def _matching(module: nn.Module, pattern: str, head: frozenset[str]) -> set[str]
     else:
         found = {name for name, _ in module.named_parameters() if any(fnmatchcase(p, pattern) for p in _paths(name))}
         known = {path for name, _ in module.named_parameters() for path in _paths(name)}
-    if found - head:
+    if found - head or any(_freezes(pattern, module, path, set()) for path in statistics):
         return found
     if found:
         raise ConfigError(f"`model.freeze` ({pattern}) matches only the head, which always trains; remove this pattern")
@@ -88,6 +106,48 @@ def _with_names(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, part in module.named_modules():
         if path:
             yield from ((f"{path}.{name}", part) for name, _ in part.named_parameters())
+
+
+def _statistics(module: nn.Module, head: frozenset[str]) -> list[str]:
+    """Return the path of every part outside the head that has buffers and no parameters."""
+    return [
+        path
+        for path, part in module.named_modules()
+        if path
+        and next(part.buffers(), None) is not None
+        and next(part.parameters(), None) is None
+        and not any(names and names <= head for names in (_parameters_below(module, outer) for outer in _paths(path)))
+    ]
+
+
+def _parameters_below(module: nn.Module, path: str) -> set[str]:
+    return {f"{path}.{name}" for name, _ in module.get_submodule(path).named_parameters()}
+
+
+def _freezes(pattern: str, module: nn.Module, path: str, names: set[str]) -> bool:
+    """Return whether a pattern freezes a part without parameters.
+
+    Args:
+        names: the names of the parameters that all patterns match.
+    """
+    kind, colon, value = pattern.partition(":")
+    if kind == "type" and colon:
+        outer = [module.get_submodule(outer) for outer in _paths(path)]
+        return any(value in (cls.__name__ for cls in type(part).__mro__) for part in outer)
+    if kind == "all_but_last" and colon:
+        return _neighbour(module, path) in names
+    return any(fnmatchcase(outer, pattern) for outer in _paths(path))
+
+
+def _neighbour(module: nn.Module, path: str) -> str | None:
+    """Return the name of the last parameter before a part without parameters; of the first one if there is none."""
+    before: str | None = None
+    for name, part in module.named_modules():
+        if name == path and before is not None:
+            return before
+        for key, _ in part.named_parameters(recurse=False):
+            before = f"{name}.{key}" if name else key
+    return next((name for name, _ in module.named_parameters()), None)
 
 
 def _paths(name: str) -> list[str]:

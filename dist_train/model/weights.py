@@ -1,4 +1,4 @@
-"""State dicts on disk: read and write files of weights."""
+"""State dicts on disk: read files of weights."""
 
 import zipfile
 from pathlib import Path
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dist_train.errors import ConfigError
 from dist_train.model.pickled_tensors import NotLoadedError, load_tensors
-from dist_train.system.files import atomic_write
 
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 """The keys under which training programs store the weights; the first one found is used."""
@@ -23,13 +22,6 @@ NO_WEIGHTS = {
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
 }
 """The first bytes of a file without weights -> what the file is, and what to do."""
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write a state dict as .safetensors, atomically."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    with atomic_write(path) as file:
-        file.write(safetensors.torch.save(plain))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

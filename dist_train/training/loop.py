@@ -4,18 +4,15 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from torch.nn.utils import get_total_norm
-
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import ExtraFiles
 from dist_train.distributed.stop import StopRequest
-from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, reported
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.run.result import Status
-from dist_train.training.guard import finite_means, take_means
+from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
 from dist_train.training.parts.build_state import train_everything
 from dist_train.training.recorder import Recorder
 from dist_train.training.step import train_step
@@ -74,17 +71,17 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     """
     began = time.monotonic()
     state = setup.state
-    state.share_buffers(setup.group)
-    found = evaluate(
-        state.evaluated_model,
-        setup.data.validation,
-        setup.index,
-        setup.group,
-        setup.data.normalise,
-        state.precision,
-        stop,
-        reported(setup.cfg.eval, setup.index.task),
-    )
+    with state.shared_buffers(setup.group):
+        found = evaluate(
+            state.evaluated_model,
+            setup.data.validation,
+            setup.index,
+            setup.group,
+            setup.data.normalise,
+            state.precision,
+            stop,
+            reported(setup.cfg.eval, setup.index.task),
+        )
     train_mode(state.objective)
     if found is None:
         return None, True
@@ -92,6 +89,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     with setup.group.together():  # rank 0 draws, packs and writes
         recorder.log_evaluation(found, time.monotonic() - began)
         files = _published(setup, found) if is_best else None
+    finite_score(setup, found.scores)
     return files, False
 
 
@@ -120,10 +118,8 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
     if unreadable and setup.group.is_main:
         log.warning("%d images cannot be read and are skipped: see %s", unreadable, setup.run.bad_images)
     progress = setup.state.progress
-    if not get_total_norm(list(setup.state.model.parameters())).isfinite():
-        raise NonFiniteError(f"the weights are NaN or infinite after step {progress.step}; lower `optim.lr`")
+    refuse_what_is_not_finite(setup)
     setup.state.own.check_frozen()
-    setup.state.share_buffers(setup.group)
     state = setup.state.state_dict(setup.group)
     manifest = Manifest(
         step=progress.step,

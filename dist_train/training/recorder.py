@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
-from dist_train.model.weights import save_weights
 from dist_train.run.attempts import attempts_of
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result

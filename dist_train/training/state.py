@@ -1,6 +1,8 @@
 """The training state: the only object that training changes, and all that a checkpoint holds."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -15,6 +17,9 @@ from dist_train.learning.ema import Ema
 from dist_train.learning.optimizer import match_layouts
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
+from dist_train.learning.rank_buffers import RankBuffers
+from dist_train.learning.step_buffers import StepBuffers
+from dist_train.model.cells import buffers_put_back
 from dist_train.system.terminal import digits
 from dist_train.training.step_sums import StepSums
 
@@ -86,6 +91,8 @@ class TrainState:
         model: the model itself, never a wrapper such as DDP.
         own: the parts of the objective outside the model.
         evaluated_model: the module that is evaluated and published: the model or its EMA, as ``eval.weights`` says.
+        buffers: what a step does to buffers.
+        rank_buffers: the buffers that each rank has for itself, and those that a model's state lacks.
     """
 
     model: nn.Module
@@ -96,6 +103,8 @@ class TrainState:
     ema: Ema | None
     evaluated_model: nn.Module
     precision: Precision
+    buffers: StepBuffers
+    rank_buffers: RankBuffers
     sums: StepSums
     progress: Progress
 
@@ -104,19 +113,24 @@ class TrainState:
         """Return the key of ``state_dict`` under which the weights of ``evaluated_model`` are."""
         return "model" if self.evaluated_model is self.model else "ema"
 
-    def share_buffers(self, group: Dist) -> None:
-        """Broadcast the buffers of rank 0 to all ranks. Every rank must call it."""
-        group.broadcast_buffers(self.objective)
-        if self.ema is not None:
-            group.broadcast_buffers(self.ema.module)
+    @contextmanager
+    def shared_buffers(self, group: Dist) -> Iterator[None]:
+        """Give all ranks the buffers of rank 0 for the block, and then their own again. Every rank must call it."""
+        modules = [self.objective] if self.ema is None else [self.objective, self.ema.module]
+        with buffers_put_back(*modules):
+            for module in modules:
+                group.broadcast_buffers(module)
+            yield
 
     def state_dict(self, group: Dist) -> dict[str, Any]:
         """Return the whole state, with the running sums of every rank. Every rank must call it."""
         own = self.own.state_dict()
         extras = self.sums.extra_values()
+        buffers = self.rank_buffers.state_dict(group)
         return {
             "model": self.strategy.state_dict(self.model),
             **({"objective": own} if own else {}),
+            **({"buffers": buffers} if buffers else {}),
             "optimizer": self.strategy.state_dict(self.optimizer),
             "ema": None if self.ema is None else self.ema.module.state_dict(),
             "precision": self.precision.state_dict(),
@@ -133,10 +147,14 @@ class TrainState:
         self.strategy.load_state_dict(self.model, state["model"])
         if "objective" in state:
             self.own.load_state_dict(state["objective"])
+        self.rank_buffers.load_state_dict(state.get("buffers", {}), group)
+        self.buffers.note_finite()
+        self.buffers.keep()
         self.strategy.load_state_dict(self.optimizer, state["optimizer"])
         match_layouts(self.optimizer)
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
+            self.ema.copy_the_others()
         self.precision.load_state_dict(state["precision"])
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}
         self.sums.restore(_my_sums(state["sums"], group), extras)

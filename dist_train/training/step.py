@@ -1,5 +1,6 @@
 """One optimizer step."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -59,7 +60,10 @@ class Stepper:
 
 
 def train_step(stepper: Stepper, state: TrainState) -> None:
-    """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device."""
+    """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device.
+
+    A step that is skipped leaves weights, moments, buffers and EMA as they were.
+    """
     step, strategy = state.progress.step, stepper.strategy
     lr, keys = stepper.numbers(step)
     set_lr(state.optimizer, lr)
@@ -77,7 +81,8 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
                 found = stepper.wrapped(images, targets)
             if len(keys) > 1:
                 found = {name: value / len(keys) for name, value in found.items()}
-            state.precision.backward(found["loss"])
+            # A gradient of NaN shows all ranks, without a further collective, that something here is not finite.
+            state.precision.backward(found["loss"], state.buffers.soundness(found["loss"].detach(), last))
             if last and (unused := strategy.unused(stepper.wrapped)):
                 raise unused_in_a_step(unused, strategy.group.rank)
         parts.append({name: value.detach() for name, value in found.items()})
@@ -85,8 +90,11 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     loss = extras.pop("loss")
     grad_norm = state.precision.step(state.optimizer, strategy.clip)
     state.optimizer.zero_grad()
+    finite = grad_norm < math.inf if state.precision.skips else None
+    if finite is not None:
+        state.buffers.put_back_unless(finite)
     if state.ema is not None:
-        state.ema.update(step + 1)
+        state.ema.update(step + 1, finite)
     state.sums.add(loss, grad_norm, extras)
     state.progress.step = step + 1
 

@@ -8,7 +8,17 @@ import pytest
 import safetensors.torch
 import torch
 
-from dist_train.checkpoint.format import DTYPES, copy_into, excerpt, lay_out, put_together, read_safetensors
+from dist_train.checkpoint.format import (
+    DTYPES,
+    copy_into,
+    excerpt,
+    lay_out,
+    put_together,
+    read_safetensors,
+    read_weights,
+    save_weights,
+)
+from dist_train.errors import ConfigError
 
 
 def _file(path: Path, state: Any) -> tuple[Path, bytearray]:
@@ -83,3 +93,33 @@ def test_copying_reads_the_tensors_as_they_are_now() -> None:
     memory = bytearray(layout.payload_bytes)
     copy_into(memory, layout)
     assert np.frombuffer(memory, np.float32).tolist() == [2.0] * 4
+
+
+def test_bytes_and_text_of_modules_are_in_a_file_of_weights_too(tmp_path: Path) -> None:
+    state = {
+        "a.w": torch.ones(2),
+        "a._extra_state": {"raw": b"\x00\xff", 5: (1, None), "t": torch.zeros(3)},
+        "_extra_state": "x",
+    }
+    save_weights(tmp_path / "w.safetensors", state)
+    found = read_weights(tmp_path / "w.safetensors")
+    assert found.keys() == state.keys()
+    assert found["_extra_state"] == "x"
+    assert found["a.w"].equal(torch.ones(2))
+    assert found["a._extra_state"].pop("t").equal(torch.zeros(3))
+    assert found["a._extra_state"] == {"raw": b"\x00\xff", 5: (1, None)}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.eye(2).to_sparse(), "`model.x` is a tensor of torch.float32, torch.sparse_coo"),
+        (torch.ones(2, dtype=torch.complex128), "`model.x` is a tensor of torch.complex128"),
+        ({1, 2}, "`model.x` is a set"),
+        ({"a": [object()]}, "`model.x.a.0` is a object"),
+        ({(1, 2): 3}, r"`model.x` is a dict with the key \(1, 2\)"),
+    ],
+)
+def test_what_the_file_cannot_hold_is_named(value: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        lay_out({"model": {"x": value}})

@@ -1,11 +1,14 @@
 """The moving average equals timm's, buffers included."""
 
+import pytest
 import timm
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from dist_train.errors import ConfigError
 from dist_train.learning.ema import Ema
+from tests.support import odd_models
 
 
 def test_the_average_is_timms_bit_for_bit() -> None:
@@ -26,15 +29,51 @@ def test_the_average_is_timms_bit_for_bit() -> None:
 def test_a_tensor_in_two_places_is_averaged_once_and_a_new_one_is_found() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     model[1].weight = model[0].weight
-    model.register_buffer("mean", torch.zeros(1))
+    model.register_buffer("running_mean", torch.zeros(1))
     ema = Ema(model, 0.5)
     with torch.no_grad():
         model[0].weight.fill_(4.0)
     ema.update(1)
     with torch.no_grad():
         model[0].weight.fill_(0.0)
-    model.mean = torch.ones(1)
+    model.running_mean = torch.ones(1)
     ema.update(2)
     assert ema.module[0].weight.eq(2).all()
     assert ema.module[1].weight is ema.module[0].weight
-    assert ema.module.mean.item() == 0.5
+    assert ema.module.running_mean.item() == 0.5
+
+
+def test_a_skipped_step_leaves_the_average_and_any_other_has_the_same_bits() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3)
+    plain, told = Ema(model, 0.9), Ema(model, 0.9)
+    for step in range(1, 5):
+        with torch.no_grad():
+            for tensor in model.parameters():
+                tensor.add_(torch.randn_like(tensor))
+        plain.update(step)
+        told.update(step, torch.tensor(True))
+    for mine, other in zip(plain.averaged, told.averaged, strict=True):
+        assert torch.equal(mine, other)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    told.update(5, torch.tensor(False))
+    for mine, other in zip(plain.averaged, told.averaged, strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_other_buffers_are_copied_and_what_is_infinite_too() -> None:
+    model = odd_models.Mask(3)
+    model.register_buffer("count", torch.zeros(1))
+    ema = Ema(model, 0.9)
+    for step in range(1, 4):
+        model.count += 1
+        ema.update(step)
+    assert ema.module.mask.equal(model.mask)
+    assert ema.module.bias.equal(model.bias)
+    assert ema.module.count.item() == 3
+
+
+def test_a_model_that_cannot_be_copied_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"`train\.ema` needs a copy of the model, which cannot be copied"):
+        Ema(odd_models.Lock(3), 0.9)

@@ -8,11 +8,11 @@ import timm
 import torch
 import torchvision
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.config import parse_config
 from dist_train.config.sections.model import HeadConfig, ModelConfig
 from dist_train.model.build import build_model
 from dist_train.model.network import Network
-from dist_train.model.weights import save_weights
 from tests.support.ranks import collect, start_ranks
 from tests.support.runs import changed, folder, rows, train
 

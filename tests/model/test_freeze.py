@@ -14,6 +14,7 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
 from dist_train.model.freeze import freeze, train_mode, unfreeze
+from tests.support.odd_models import NoAffine
 from tests.support.runs import changed, rows, state_digest, train
 
 HEAD = frozenset({"fc.weight", "fc.bias"})
@@ -178,3 +179,41 @@ def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
     cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=2))
     with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10, but the run ends at step 10"):
         make_plan(cfg, 60, 1)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "moving"),
+    [
+        ("backbone", {"head.0"}),
+        (("conv",), {"first", "norm", "head.0"}),
+        (("conv", "norm"), {"first", "head.0"}),
+        (("conv", "type:BatchNorm2d"), {"head.0"}),
+        ("none", {"first", "norm", "head.0"}),
+    ],
+    ids=str,
+)
+def test_statistics_without_parameters_are_frozen_with_what_is_around_them(patterns: Any, moving: set[str]) -> None:
+    module = NoAffine(3)
+    off = freeze(module, ModelConfig(name="x", freeze=patterns), frozenset({"head.1.weight", "head.1.bias"}))
+    assert _moving(module) == moving
+    unfreeze(module, off)
+    assert _moving(module) == {"first", "norm", "head.0"}
+
+
+def test_before_the_last_blocks_statistics_are_frozen_with_the_layer_before_them() -> None:
+    blocks = [nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, affine=False), nn.ReLU()) for _ in range(3)]
+    module = nn.Sequential(*[layer for block in blocks for layer in block], nn.Flatten(), nn.Linear(12, 3))
+    freeze(module, ModelConfig(name="x", freeze=("all_but_last:1",)), frozenset({"10.weight", "10.bias"}))
+    train_mode(module)
+    assert [name for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d) and part.training] == [
+        "7"
+    ]
+
+
+def _moving(module: nn.Module) -> set[str]:
+    """Return the layers whose statistics a training pass changes."""
+    train_mode(module)
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    module(torch.randn(4, 3, 9, 9))
+    changed_buffers = (name for name, buffer in module.named_buffers() if not torch.equal(buffer, before[name]))
+    return {name.rpartition(".")[0] for name in changed_buffers}

@@ -8,13 +8,13 @@ import timm
 import torch
 from torch import nn
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.config.sections.model import HeadConfig, ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.backbones import create
 from dist_train.model.build import build_model
 from dist_train.model.heads import head_parameters, set_head
 from dist_train.model.layers import last_layer
-from dist_train.model.weights import save_weights
 
 
 def plain(width: int = 8, outputs: int = 3) -> nn.Sequential:

@@ -10,11 +10,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.config.sections.model import HeadConfig, ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
 from dist_train.model.initial_weights import load_initial
-from dist_train.model.weights import load_weights, save_weights
+from dist_train.model.weights import load_weights
 from tests.support.runs import rows, train
 
 HEAD = frozenset({"fc.weight", "fc.bias"})

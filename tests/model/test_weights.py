@@ -15,8 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dist_train.checkpoint.format import save_weights
 from dist_train.errors import ConfigError
-from dist_train.model.weights import load_weights, save_weights
+from dist_train.model.weights import load_weights
 from tests.support.runs import rows, train
 
 WEIGHTS = {"body.weight": torch.arange(6.0).view(2, 3), "body.bias": torch.ones(2, dtype=torch.float16)}

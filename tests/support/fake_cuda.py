@@ -185,7 +185,7 @@ def pretend_gpu() -> FakeGpu:
             "is_available": lambda: True, "set_device_index": lambda index: None,
             "current_accelerator": lambda **_: torch.device("cuda"), "current_device_index": lambda: 0, "current_stream": lambda *_: SimpleNamespace(is_capturing=lambda: False),
         },
-        Tensor: {"pin_memory": lambda tensor: gpu.pin(tensor), "backward": lambda root: backward(root),
+        Tensor: {"pin_memory": lambda tensor: gpu.pin(tensor), "backward": lambda root, gradient=None: backward(root if gradient is None else root * gradient),
                  "record_stream": lambda tensor, stream: setattr(tensor, "used_by", stream)},
         fake_tensor: {"init_gpu_context": lambda device: None},  # it would allocate on the device
         FakeTensorMode: {"__deepcopy__": lambda mode, memo: mode},  # a copied tensor is on the same device

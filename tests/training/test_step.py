@@ -1,5 +1,6 @@
 """A step depends on its number alone, and leaves no gradient."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -7,15 +8,19 @@ import torch
 
 from dist_train.config import parse_config
 from dist_train.config.planning import make_plan
-from dist_train.distributed.group import Dist
+from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
+from dist_train.training.guard import refuse_what_is_not_finite
 from dist_train.training.setup import build_setup
 from dist_train.training.step import AHEAD, Stepper, train_step
+from tests.support.odd_models import FAULTS
+from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
 UNUSED: Any = None
+SWITCH = "tests.support.odd_models:Switch"
 
 
 def stepper(tree: dict[str, Any], rank: int = 1) -> Stepper:
@@ -84,3 +89,78 @@ def test_scalars_are_means_over_micro_batches_and_steps(tree: dict[str, Any]) ->
         "twice": pytest.approx(2 * means.loss),
         "class": pytest.approx(sum(classes) / len(classes)),
     }
+
+
+class Faulty(torch.nn.Module):
+    """The loss is infinite and its gradient finite, where the model says so."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.zeros(3))
+        self.teacher = torch.nn.Linear(3, 3).requires_grad_(False)
+        self.changing = ("teacher",)
+
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        outputs = self.model(images).float()
+        self.mean = 0.9 * self.mean + outputs.detach().mean(0)
+        with torch.no_grad():
+            self.teacher.weight.mul_(0.9)
+        loss = torch.nn.functional.cross_entropy(outputs, targets)
+        return loss + float("inf" if self.model.kind == "loss" else 0)
+
+
+def around_a_skipped_step(tree: dict[str, Any], kind: str, faulty_rank: int) -> list[str]:
+    """Make three good steps and one with a fault on one rank; return the names of what the fourth has changed."""
+    cfg = parse_config(tree)
+    with joined(cfg.distributed) as group:
+        setup = build_setup(cfg, group)
+        for _ in range(3):
+            train_step(setup.stepper, setup.state)
+        before = flat(copy.deepcopy(setup.state.state_dict(group)))
+        setup.state.model.kind = kind if group.rank == faulty_rank else ""
+        train_step(setup.stepper, setup.state)
+        after = flat(copy.deepcopy(setup.state.state_dict(group)))
+        assert setup.state.sums.read(group).bad_steps == 1
+        refuse_what_is_not_finite(setup)
+        setup.state.model.kind = ""
+        train_step(setup.stepper, setup.state)
+        assert setup.state.sums.read(group).bad_steps == 1, "the next step is a good one"
+        return [name for name, value in after.items() if not torch.equal(value, before[name])]
+
+
+def flat(value: Any, name: str = "state") -> dict[str, torch.Tensor]:
+    """Return the tensors of a nested state by their paths."""
+    if isinstance(value, torch.Tensor):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return {path: tensor for key, item in items for path, tensor in flat(item, f"{name}.{key}").items()}
+
+
+PLAIN = {"train__nonfinite": "skip", "train__ema": 0.9}
+
+
+@pytest.mark.parametrize("kind", [*FAULTS, "loss"])
+def test_a_skipped_step_leaves_everything_as_it_was(tree: dict[str, Any], kind: str) -> None:
+    objective = "tests.training.test_step:Faulty"
+    tree = changed(tree, model__name=SWITCH, loss__objective=objective, **PLAIN, log__every_steps=99)
+    for ranks in (1, 2):
+        for found in run_ranks(ranks, around_a_skipped_step, tree, kind, ranks - 1):
+            assert found == ["state.sums"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train__precision": "amp_fp16", "optim": {"name": "sgd", "lr": 0.1, "momentum": 0.9}},
+        {"train__precision": "fp16", "train__clip_grad": 1.0},
+        {"model__sync_bn": True, "optim": {"name": "rmsprop", "lr": 0.01}},
+        {"train__micro_batch": 2, "optim": {"name": "adamw", "lr": 0.01}},
+    ],
+    ids=["amp_fp16", "fp16", "sync_bn", "accumulated"],
+)
+def test_so_does_one_with(tree: dict[str, Any], options: dict[str, Any]) -> None:
+    tree = changed(tree, **(PLAIN | {"model__name": SWITCH, "log__every_steps": 99} | options))
+    scale = {"state.precision.scale", "state.precision._growth_tracker"}
+    for found in run_ranks(2, around_a_skipped_step, tree, "activation", 1):
+        assert set(found) - scale == {"state.sums"}

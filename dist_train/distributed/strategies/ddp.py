@@ -29,7 +29,10 @@ class Ddp(Strategy):
 
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
         """Broadcast the weights and buffers of rank 0, and return the module to train through."""
-        self.group.broadcast_buffers(module)  # with the option above, DDP broadcasts only parameters here
+        self.group.broadcast_buffers(module)
+        # DDP would fail at buffers of formats that its collectives do not know, such as int16.
+        buffers = [name for name, _ in module.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)  # type: ignore[no-untyped-call]
         device = self.group.device
         return DistributedDataParallel(
             module,

@@ -4,10 +4,12 @@ import logging
 
 from torch import nn
 
+from dist_train.checkpoint.format import lay_out
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.data.index import DataIndex
 from dist_train.data.report.notes import class_counts
+from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.sync_bn import synchronise
 from dist_train.errors import ConfigError
@@ -17,6 +19,9 @@ from dist_train.learning.objective import Supervised, TrainingPass, build_object
 from dist_train.learning.optimizer import build_optimizer, replace_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
+from dist_train.learning.rank_buffers import RankBuffers
+from dist_train.learning.step_buffers import StepBuffers
+from dist_train.model.cells import own_memory
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
@@ -42,6 +47,7 @@ def build_state(
     group, model = strategy.group, network.module
     precision = Precision(cfg.train, group.device)
     objective = _objective(cfg, strategy, network, index, precision, given)
+    own_memory(objective)
     if cfg.model.sync_bn and group.world_size > 1:
         synchronise(objective, group)
     own = OwnParts(objective, model)
@@ -50,8 +56,11 @@ def build_state(
         compile_model(model)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
+    buffers = StepBuffers(objective, own.changing())
     sums = StepSums(group.device)
-    state = TrainState(model, objective, own, strategy, optimizer, ema, published, precision, sums, Progress())
+    parts = model, objective, own, strategy, optimizer, ema, published, precision
+    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress())
+    lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
     return _wrapped(cfg, plan, network, index.outputs, state), state
 
 
@@ -109,6 +118,7 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
         strategy.settle(wrapped, images, targets)
     if unused := strategy.unused(wrapped):
         raise unused_in_a_step(unused, strategy.group.rank)
+    state.buffers.keep()
     return wrapped
 
 

@@ -13,6 +13,7 @@ from dist_train.config.user_code import is_own
 from dist_train.distributed.failure_kind import kind_of
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.learning.objective import Supervised, TrainingPass, check_result
+from dist_train.model.cells import buffers_put_back
 from dist_train.model.freeze import train_mode
 from dist_train.model.input_channels import refuse_other_channels
 from dist_train.model.network import Network
@@ -50,9 +51,9 @@ def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Te
 
     Gradients are set to None.
     """
-    tensors = [*module.buffers(), *changing]
+    tensors = list(changing)
     before = [tensor.clone() for tensor in tensors]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with buffers_put_back(module), torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
     with torch.no_grad():
         for tensor, value in zip(tensors, before, strict=True):
