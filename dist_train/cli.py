@@ -20,7 +20,7 @@ from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
-from dist_train.system.signals import ignore_stop_signals
+from dist_train.system.signals import end_at_interrupt, ignore_stop_signals
 from dist_train.system.terminal import piped, positive, report
 
 COMMANDS = {
@@ -157,6 +157,7 @@ def _train(cfg: Config) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)
+    end_at_interrupt()  # until the training has handlers of its own, every stop signal ends the process at once
     with quick_imports():
         importlib.import_module("dist_train.training.attempt")
     try:

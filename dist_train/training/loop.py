@@ -8,6 +8,7 @@ from torch.nn.utils import get_total_norm
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import ExtraFiles
+from dist_train.data.loader import WaitedForData
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import NonFiniteError
 from dist_train.evaluation.loop import evaluate
@@ -37,7 +38,14 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             if progress.step == plan.unfreeze_step:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped = train_everything(*parts)
-            train_step(setup.stepper, setup.state)
+            try:
+                train_step(setup.stepper, setup.state)
+            except WaitedForData as waited:
+                if setup.group.world_size > 1 or waited.received % plan.accumulate:
+                    raise  # the other ranks are in this step, or a part of it is computed
+                stop.settled()
+                save_now(setup, recorder, stop, None)
+                return "stopped"
             recorder.tick()
             setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
@@ -48,7 +56,8 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
         if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
-            save_now(setup, recorder, stop, best)
+            with stop.patience():
+                save_now(setup, recorder, stop, best)
         if stopping:
             return "stopped"
         pending = False
@@ -71,15 +80,14 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     began = time.monotonic()
     state = setup.state
     state.share_buffers(setup.group)
-    found = evaluate(
-        state.evaluated_model,
-        setup.data.validation,
-        setup.index,
-        setup.group,
-        setup.data.normalise,
-        state.precision,
-        stop,
-    )
+    data, normalise = setup.data.validation, setup.data.normalise
+    found: Evaluation | None = None
+    try:
+        found = evaluate(state.evaluated_model, data, setup.index, setup.group, normalise, state.precision, stop)
+    except WaitedForData:
+        if setup.group.world_size > 1:
+            raise  # the other ranks go on evaluating
+        stop.settled()
     train_mode(state.objective)
     if found is None:
         return None, True
