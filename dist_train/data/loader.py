@@ -21,7 +21,7 @@ from dist_train.data.workers import loader_processes
 from dist_train.distributed.stop import StopNow
 from dist_train.errors import DataError
 from dist_train.system.processes import die_with_parent
-from dist_train.system.signals import ignore_stop_signals, say_nothing_of_dead_children
+from dist_train.system.signals import deaf_to_children, ignore_stop_signals, say_nothing_of_dead_children
 
 
 class WaitedForData(StopNow):
@@ -81,6 +81,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
             plain.of_one_rank = True
             raise plain from None
         except StopNow as stopped:
+            end_loaders()
             raise WaitedForData(str(stopped), received) from None
         yield _copied(batch, device) if device.type != "cuda" else _copied_beside(batch, device)
 
@@ -173,11 +174,13 @@ def end_loaders() -> None:
     """End the loader processes of this process, persistent ones too, and the threads beside them.
 
     torch does so when nothing refers to an iterator any more. After an error, its traceback does, and in a notebook for
-    as long as nobody looks at another error.
+    as long as nobody looks at another error. And torch waits 5 s for each process that waits itself.
     """
-    for iterator in list(_iterators):
-        if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
-            iterator._shutdown_workers()
+    with deaf_to_children():
+        _kill_loader_processes()
+        for iterator in list(_iterators):
+            if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
+                iterator._shutdown_workers()
     atexit.unregister(end_loader_processes)
 
 
@@ -187,6 +190,10 @@ def end_loader_processes() -> None:
     They ignore SIGTERM, which is what multiprocessing would send them before it waits for them, for ever.
     """
     say_nothing_of_dead_children()
+    _kill_loader_processes()
+
+
+def _kill_loader_processes() -> None:
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()

@@ -190,6 +190,7 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
     try:
         status = fit(setup, recorder, stop)
         stop.settled()
+        end_loaders()
         setup.checkpoints.close()
     except Exception:
         parts.enter_context(deaf_to_children())  # a loader process may be what failed
