@@ -81,6 +81,12 @@ def ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def hear_stop_signals() -> None:
+    """Undo that whoever started this process made it ignore the stop signals."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def deaf_to_children() -> Iterator[None]:
     """Ignore the end of child processes in the block.

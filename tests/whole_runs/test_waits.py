@@ -16,7 +16,7 @@ import yaml
 from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
 from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
-from tests.support.runs import changed, folder, rows, state_digest, train
+from tests.support.runs import changed, folder
 from tests.support.waits import NOTE
 
 LIMIT_S = 10.0
