@@ -67,7 +67,10 @@ class ImageDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
         pixels = np.empty((len(keys), *self._size, 3), dtype=np.uint8)
-        indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
+        try:
+            indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
+        except StopIteration as error:  # which a loader would take for the end of the data set
+            raise RuntimeError(f"StopIteration while an image was read: {self.name(int(self.reading[0]))}") from error
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 

@@ -36,15 +36,16 @@ class WaitedForData(StopNow):
         self.received = received
 
 
-SLICES = 5
-"""A wait of ``data.timeout_s`` is made of so many. A process that was suspended meanwhile misses one of them only."""
+SLICES, SLICE_S = 5, 5.0
+"""A wait of ``data.timeout_s`` is cut into at least so many parts, of at most so many seconds. A process that was suspended
+meanwhile misses one of them only; after each, torch looks whether its processes are alive."""
 
 
 def training_loader(
     cfg: DataConfig, images: ImageDataset, sampler: Iterable[Any], micro_batch: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of micro-batches in the order of ``sampler``."""
-    dataset, options = _source(cfg, images, micro_batch, device)
+    dataset, options = _source(cfg, images, micro_batch, device, min(SLICE_S, cfg.timeout_s / SLICES))
     return DataLoader(dataset, batch_size=micro_batch, sampler=sampler, **options)
 
 
@@ -53,7 +54,8 @@ def evaluation_loader(
 ) -> DataLoader[Batch]:
     """Return a loader of the given batches. Its processes may stay from one evaluation to the next."""
     persistent = cfg.persistent_workers and loader_processes(cfg) > 0
-    dataset, options = _source(cfg, images, batches.batch_size, device)
+    # In one part, torch also waits for processes that have stayed.
+    dataset, options = _source(cfg, images, batches.batch_size, device, cfg.timeout_s / SLICES)
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **options)
 
 
@@ -102,7 +104,7 @@ def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any
 
 
 def _next(batches: Iterator[Any], slice_s: float, sent: SentImages | None) -> Batch:
-    for _ in range(SLICES):
+    for _ in range(1 if sent is None else round(sent.timeout_s / slice_s)):
         try:
             batch = next(batches)
         except RuntimeError as error:
@@ -113,13 +115,13 @@ def _next(batches: Iterator[Any], slice_s: float, sent: SentImages | None) -> Ba
             return batch.open() if isinstance(batch, Parcel) else batch
     assert sent is not None  # without processes there is no time limit
     raise DataError(
-        f"no batch came from the loader processes within `data.timeout_s` ({slice_s * SLICES:.0f}): {sent.state()}. Raise it "
+        f"no batch came from the loader processes within `data.timeout_s` ({sent.timeout_s}): {sent.state()}. Raise it "
         "if the disk is slow; the same command continues from the last checkpoint"
     )
 
 
 def _source(
-    cfg: DataConfig, images: ImageDataset, batch_size: int, device: torch.device
+    cfg: DataConfig, images: ImageDataset, batch_size: int, device: torch.device, slice_s: float
 ) -> tuple[Dataset[Any], dict[str, Any]]:
     """Return the data set and the options of a loader."""
     workers = loader_processes(cfg)
@@ -128,10 +130,10 @@ def _source(
     options["generator"] = torch.Generator()
     if not workers:
         return images, options
-    return SentImages(images, workers, cfg.prefetch, batch_size), options | {
+    return SentImages(images, workers, cfg.prefetch, batch_size, cfg.timeout_s), options | {
         "num_workers": workers,
         "prefetch_factor": cfg.prefetch,
-        "timeout": cfg.timeout_s / SLICES,
+        "timeout": slice_s,
         "worker_init_fn": _start_worker,
         # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
         "multiprocessing_context": "fork",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal, TextIO
 
+from dist_train.system.processes import others_run
 from dist_train.system.signals import STOP_SIGNALS, in_main_thread, wakeup_pipe
 
 TICK_S = 0.5
@@ -24,8 +25,6 @@ LEAVE_S = 3.5
 """How long it then gets to leave by itself, before the thread ends the process."""
 BUSY_S = 30.0
 """How long after a stop signal one step may compute, if the steps before it were shorter."""
-IDLE = 0.2
-"""Cores in use. A process that uses less than this waits."""
 LATE_S = 5.0
 """After the timeout: collectives that wait for another rank raise their own error first."""
 
@@ -98,15 +97,13 @@ class Watchdog:
             self._resources.close()
 
     def _watch(self) -> None:
-        then, used = time.monotonic(), time.process_time()
+        then = time.monotonic()
         while not self._over.is_set():
             self._listen()
-            now, cpu = time.monotonic(), time.process_time()
+            now = time.monotonic()
             # Not the time in which the process was suspended.
-            passed = min(now - then, 2 * TICK_S)
-            idle = cpu - used < IDLE * (now - then)
-            then, used = now, cpu
-            self._count(passed, idle)
+            self._count(min(now - then, 2 * TICK_S))
+            then = now
             why = self._reason_to_leave()
             if why is not None and not self._over.is_set():
                 self._leave(why)
@@ -118,9 +115,10 @@ class Watchdog:
             if set(os.read(self._reader, 4096)) & set(STOP_SIGNALS) and self._signalled_s is None:
                 self._signalled_s = 0.0
 
-    def _count(self, passed: float, idle: bool) -> None:
+    def _count(self, passed: float) -> None:
         self._quiet_s += passed
-        self._idle_s = self._idle_s + passed if idle else 0.0
+        # Its threads' states, and not its time on a core: that is short on a busy machine too.
+        self._idle_s = self._idle_s + passed if self._quiet_s > TICK_S and not others_run() else 0.0
         if self._signalled_s is not None:
             self._signalled_s += passed
 

@@ -16,7 +16,11 @@ import yaml
 from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
 from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
-from tests.support.runs import changed, folder
+from dist_train.run.result import read_result
+from dist_train.system.processes import children
+from tests.support.ranks import run_ranks
+from tests.support.runs import _main, changed, folder, rows, state_digest, train
+from tests.support.shm import CAN_MOUNT, small_shm
 from tests.support.waits import NOTE
 
 LIMIT_S = 10.0
@@ -119,3 +123,68 @@ def test_a_stop_signal_reaches_a_run_that_waits(
             assert traces.saved()[-1] == traces.reached(), "not a step was lost"
     assert ranks > 1 or "Traceback" not in output, output  # torchrun prints its own
     assert f"{number.name}" in output, output
+
+
+def test_a_run_that_was_left_goes_on_as_if_nothing_had_been(
+    tree: dict[str, Any], start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits for a batch saves the step before it: no step is done twice."""
+    quiet = changed(tree, log__every_steps=1, **PLACES["data, without loader processes"])
+    straight = train(quiet, run__name="straight")
+    started = start(changed(tree, log__every_steps=1), "data, without loader processes", 1)
+    os.kill(started.process.pid, signal.SIGTERM)
+    assert _ended(started) < LIMIT_S
+    traces = Traces(RunDir(folder(tree)))
+    assert traces.saved()[-1] == traces.reached() == 2, "the third batch did not come"
+    monkeypatch.delenv(NOTE)
+    train(quiet)
+    assert state_digest(folder(tree)) == state_digest(straight)
+    assert rows(folder(tree)) == rows(straight)
+
+
+def test_one_process_that_hangs_ends_after_the_timeout(tree: dict[str, Any], start: Any, tmp_path: Path) -> None:
+    tree = changed(tree, distributed__timeout_s=2, checkpoint__every_steps=1)
+    started = start(tree, "data, without loader processes", 1)
+    assert _ended(started) < 40
+    output = (tmp_path / "log").read_text()
+    assert started.process.returncode == 1
+    assert "Timeout (0:00:02)!" in output
+    assert "in wait" in output, "the stack shows where"
+    result = read_result(RunDir(folder(tree)))
+    assert (result["status"], result["error"]) == ("failed", "other")
+    assert "no progress for `distributed.timeout_s` (2) seconds" in result["message"]
+
+
+@pytest.mark.slow
+def test_a_loader_process_that_dies_on_one_rank_is_told_as_that(tree: dict[str, Any], tmp_path: Path) -> None:
+    tree = changed(tree, data__workers=1, train__epochs=10**4, log__every_steps=1, eval__every_steps=10**6)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
+    for killed in (0, 1):
+        started = CommandStart(["--config", str(tmp_path / "run.yaml"), f"run.name=rank{killed}"], 2, tmp_path / "log")
+        run = RunDir(folder(tree).with_name(f"rank{killed}"))
+        assert wait_until(lambda run=run: Traces(run).reached() > 3, started, 120)  # type: ignore[misc]
+        loaders = [pid for pid in children(started.ranks()[killed]) if "pt_data_worker" in _threads(pid)]
+        assert len(loaders) == 1
+        os.kill(loaders[0], signal.SIGKILL)
+        assert wait_for_end(started, 60) < 60
+        result = read_result(run)
+        assert (result["status"], result["error"]) == ("failed", "other")
+        assert result["message"].startswith(f"rank {killed}: a loader process was killed")
+
+
+def _threads(pid: int) -> str:
+    return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs a private mount, which root may make")
+def test_the_shared_memory_of_docker_is_enough(tree: dict[str, Any]) -> None:
+    """Batches of 4 x 5 x 12 images of 192 px take 26 MB, of which 1 MB would be there."""
+    tree = changed(
+        tree, data__workers=4, data__image_size=192, train__max_steps=2, train__epochs=1, eval__batch_size=12
+    )
+    assert run_ranks(1, _in_small_shm, tree) == [0]
+
+
+def _in_small_shm(tree: dict[str, Any]) -> int:
+    small_shm("1m")
+    return _main(tree)

@@ -29,10 +29,11 @@ class SentImages(Dataset[Parcel]):
         workers: loader processes.
         prefetch: batches that each keeps ready.
         batch_size: images in the largest batch.
+        timeout_s: how long the training process waits for a batch.
     """
 
-    def __init__(self, images: ImageDataset, workers: int, prefetch: int, batch_size: int) -> None:
-        self._images = images
+    def __init__(self, images: ImageDataset, workers: int, prefetch: int, batch_size: int, timeout_s: int) -> None:
+        self._images, self.timeout_s = images, timeout_s
         self._measures = workers, prefetch, batch_size * images.image_bytes
         self._memory: BatchMemory | None = None
 
