@@ -23,7 +23,7 @@ from dist_train.run.saved_config import Which, branched
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
-from dist_train.system.signals import ignore_stop_signals
+from dist_train.system.signals import end_at_interrupt, ignore_stop_signals
 from dist_train.system.start import check_start
 from dist_train.system.streams import go_on_without
 from dist_train.system.terminal import piped, positive, report
@@ -207,6 +207,7 @@ def _train(cfg: Config) -> int:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)
     go_on_without()
+    end_at_interrupt()  # until the training has handlers of its own, every stop signal ends the process at once
     with quick_imports():
         importlib.import_module("dist_train.training.attempt")
     try:

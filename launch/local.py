@@ -8,12 +8,12 @@ import time
 
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
+from dist_train.system.signals import heard_signals
 from launch import rendezvous
 from launch.code_copy import Snapshot
 from launch.installation import pythonpath
 from launch.job import Job, Task
 from launch.job_options import SUPERVISOR, flags
-from launch.supervise import STOP_SIGNALS
 
 
 def run_here(job: Job, snapshot: Snapshot) -> int:
@@ -24,7 +24,7 @@ def run_here(job: Job, snapshot: Snapshot) -> int:
     """
     processes.adopt_orphans()
     stop: list[int] = []
-    for number in STOP_SIGNALS:
+    for number in heard_signals():
         signal.signal(number, lambda number, _frame: stop.append(number))
     env = os.environ | {"PYTHONPATH": pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(job.options.env)
     for task in snapshot.tasks:

@@ -24,13 +24,13 @@ from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal, read_result
 from dist_train.system import processes
+from dist_train.system.signals import STOP_SIGNALS, heard_signals
 from dist_train.system.streams import go_on_without, open_missing
 from launch import rendezvous, scontrol, starts
 from launch.job import Task
 from launch.job_options import SUPERVISOR, JobOptions, add_options
 from launch.verdict import HOPELESS, Facts, Verdict, judge
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _TO_WORKERS = signal.SIGUSR2  # torchrun itself never sends it
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
 _LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well
@@ -73,7 +73,8 @@ class Supervisor:
         command, env = agent_command(self.task, self.place), self._environment()
         meeting = f"{self.place.host}:{self.place.port}"
         self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
-        agent = processes.start_guarded(command, env, ignoring=(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+        # Not SIGINT: the agent handles it.
+        agent = processes.start_guarded(command, env, ignoring=[n for n in STOP_SIGNALS if n != signal.SIGINT])
         code = self._watch(agent)
         self._end_orphans()
         verdict = judge(self._facts(code))
@@ -238,7 +239,7 @@ def note_signals() -> list[str]:
     def note(number: int, _frame: FrameType | None) -> None:
         notes.append(signal.Signals(number).name)
 
-    for number in STOP_SIGNALS:
+    for number in heard_signals():
         signal.signal(number, note)
     return notes
 

@@ -1,5 +1,6 @@
 """Batches of uint8 images, read by ``SampleKey``."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -48,6 +49,17 @@ class ImageDataset(Dataset[Batch]):
     ) -> None:
         self._split, self._name, self._open, self._note_bad = split, name, open_image, note_bad
         self._transform, self._size, self._seed = transform, size, seed
+        self.reading = np.zeros(1, dtype=np.int64)
+        """Index of the image that is read now. In a loader process, memory that the training process sees."""
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the bytes of one image in a batch."""
+        return 3 * math.prod(self._size)
+
+    def name(self, index: int) -> str:
+        """Return the name of an image of the split."""
+        return self._split.name(index)
 
     def __len__(self) -> int:
         return len(self._split)
@@ -55,7 +67,10 @@ class ImageDataset(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
         pixels = np.empty((len(keys), *self._size, 3), dtype=np.uint8)
-        indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
+        try:
+            indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
+        except StopIteration as error:  # which a loader would take for the end of the data set
+            raise RuntimeError(f"StopIteration while an image was read: {self.name(int(self.reading[0]))}") from error
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
@@ -67,6 +82,7 @@ class ImageDataset(Dataset[Batch]):
         """Make a sample in its place in the batch; the index of the image that it was made of."""
         taken, key = index, self.key(epoch, index)
         for attempt in range(REPLACEMENTS):
+            self.reading[0] = taken
             try:
                 self._transform(self._open(taken), key, target)
                 return taken

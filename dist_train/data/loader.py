@@ -1,6 +1,7 @@
 """DataLoaders: processes that fill batches, and the way of a batch to the device."""
 
 import atexit
+import itertools
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -8,29 +9,54 @@ from typing import Any
 from weakref import WeakSet
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.dataset import DRAWS, Batch
+from dist_train.data.dataset import DRAWS, Batch, ImageDataset
+from dist_train.data.loading.batch_memory import Parcel
+from dist_train.data.loading.room import no_room_for_processes
+from dist_train.data.loading.sent_images import SentImages, sent_images_of
+from dist_train.data.sampler import EvaluationBatches
 from dist_train.data.workers import loader_processes
+from dist_train.distributed.stop import StopNow
 from dist_train.errors import DataError
 from dist_train.system.processes import die_with_parent
-from dist_train.system.signals import ignore_stop_signals, say_nothing_of_dead_children
+from dist_train.system.signals import deaf_to_children, ignore_stop_signals, say_nothing_of_dead_children
+
+
+class WaitedForData(StopNow):
+    """A stop signal came while this rank waited for its next batch.
+
+    Attributes:
+        received: the batches before it.
+    """
+
+    def __init__(self, reason: str, received: int) -> None:
+        super().__init__(reason)
+        self.received = received
+
+
+SLICES, SLICE_S = 5, 5.0
+"""A wait of ``data.timeout_s`` is cut into at least so many parts, of at most so many seconds. A process that was suspended
+meanwhile misses one of them only; after each, torch looks whether its processes are alive."""
 
 
 def training_loader(
-    cfg: DataConfig, dataset: Dataset[Batch], sampler: Iterable[Any], micro_batch: int, device: torch.device
+    cfg: DataConfig, images: ImageDataset, sampler: Iterable[Any], micro_batch: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of micro-batches in the order of ``sampler``."""
-    return DataLoader(dataset, batch_size=micro_batch, sampler=sampler, **_options(cfg, device))
+    dataset, options = _source(cfg, images, micro_batch, device, min(SLICE_S, cfg.timeout_s / SLICES))
+    return DataLoader(dataset, batch_size=micro_batch, sampler=sampler, **options)
 
 
 def evaluation_loader(
-    cfg: DataConfig, dataset: Dataset[Batch], batches: Iterable[Any], device: torch.device
+    cfg: DataConfig, images: ImageDataset, batches: EvaluationBatches, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of the given batches. Its processes may stay from one evaluation to the next."""
     persistent = cfg.persistent_workers and loader_processes(cfg) > 0
-    return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **_options(cfg, device))
+    # In one part, torch also waits for processes that have stayed.
+    dataset, options = _source(cfg, images, batches.batch_size, device, cfg.timeout_s / SLICES)
+    return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **options)
 
 
 def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
@@ -39,23 +65,79 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
     A batch travels to a GPU while the steps before it are computed there.
 
     Raises:
-        DataError: as the loader process raised it, without that process's traceback.
+        DataError: as the loader process raised it, without that process's traceback; or no batch came in time.
+        DistTrainError: the loader processes cannot start.
+        WaitedForData: a stop signal came, and no batch.
     """
-    batches = iter(loader)
-    _iterators.add(batches)
-    # Register again, to run before the exit handler of multiprocessing.
-    atexit.unregister(end_loader_processes)
-    atexit.register(end_loader_processes)
-    while True:
+    sent = sent_images_of(loader)
+    batches = _started(loader, sent)
+    for received in itertools.count():
         try:
-            batch = next(batches)
+            batch = _next(batches, loader.timeout, sent)
         except StopIteration:
+            if sent is not None:
+                sent.end()
             return
         except DataError as error:
             plain = DataError(str(error).strip().rsplit("DataError: ", 1)[-1])
             plain.of_one_rank = True
             raise plain from None
+        except StopNow as stopped:
+            end_loaders()
+            raise WaitedForData(str(stopped), received) from None
         yield _copied(batch, device) if device.type != "cuda" else _copied_beside(batch, device)
+
+
+def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any]:
+    """Return an iterator over the batches; start its processes."""
+    try:
+        if sent is not None:
+            sent.begin(loader.persistent_workers)
+        batches = iter(loader)
+    except OSError as error:
+        raise no_room_for_processes(loader.num_workers, error) from error
+    _iterators.add(batches)
+    # Register again, to run before the exit handler of multiprocessing.
+    atexit.unregister(end_loader_processes)
+    atexit.register(end_loader_processes)
+    return batches
+
+
+def _next(batches: Iterator[Any], slice_s: float, sent: SentImages | None) -> Batch:
+    for _ in range(1 if sent is None else round(sent.timeout_s / slice_s)):
+        try:
+            batch = next(batches)
+        except RuntimeError as error:
+            # After this error torch's iterator goes on waiting where it was, if it is asked again.
+            if not str(error).startswith("DataLoader timed out"):
+                raise
+        else:
+            return batch.open() if isinstance(batch, Parcel) else batch
+    assert sent is not None  # without processes there is no time limit
+    raise DataError(
+        f"no batch came from the loader processes within `data.timeout_s` ({sent.timeout_s}): {sent.state()}. Raise it "
+        "if the disk is slow; the same command continues from the last checkpoint"
+    )
+
+
+def _source(
+    cfg: DataConfig, images: ImageDataset, batch_size: int, device: torch.device, slice_s: float
+) -> tuple[Dataset[Any], dict[str, Any]]:
+    """Return the data set and the options of a loader."""
+    workers = loader_processes(cfg)
+    options = {"collate_fn": _already_a_batch, "pin_memory": cfg.pin_memory and device.type == "cuda"}
+    # The loader draws a base seed from a generator when it starts; ours keeps the default one untouched.
+    options["generator"] = torch.Generator()
+    if not workers:
+        return images, options
+    return SentImages(images, workers, cfg.prefetch, batch_size, cfg.timeout_s), options | {
+        "num_workers": workers,
+        "prefetch_factor": cfg.prefetch,
+        "timeout": slice_s,
+        "worker_init_fn": _start_worker,
+        # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
+        "multiprocessing_context": "fork",
+    }
 
 
 def _copied(batch: Batch, device: torch.device) -> Batch:
@@ -83,22 +165,7 @@ def _copy_stream(gpu: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
 
 
-def _options(cfg: DataConfig, device: torch.device) -> dict[str, Any]:
-    workers = loader_processes(cfg)
-    return {
-        "num_workers": workers,
-        "collate_fn": _already_a_batch,
-        "pin_memory": cfg.pin_memory and device.type == "cuda",
-        "worker_init_fn": _start_worker,
-        "prefetch_factor": cfg.prefetch if workers else None,
-        # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
-        "multiprocessing_context": "fork" if workers else None,
-        # The loader draws a base seed from a generator when it starts; ours keeps the default one untouched.
-        "generator": torch.Generator(),
-    }
-
-
-def _already_a_batch(batch: Batch) -> Batch:
+def _already_a_batch(batch: Any) -> Any:
     return batch
 
 
@@ -109,11 +176,13 @@ def end_loaders() -> None:
     """End the loader processes of this process, persistent ones too, and the threads beside them.
 
     torch does so when nothing refers to an iterator any more. After an error, its traceback does, and in a notebook for
-    as long as nobody looks at another error.
+    as long as nobody looks at another error. And torch waits 5 s for each process that waits itself.
     """
-    for iterator in list(_iterators):
-        if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
-            iterator._shutdown_workers()
+    with deaf_to_children():
+        _kill_loader_processes()
+        for iterator in list(_iterators):
+            if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
+                iterator._shutdown_workers()
     atexit.unregister(end_loader_processes)
 
 
@@ -123,6 +192,10 @@ def end_loader_processes() -> None:
     They ignore SIGTERM, which is what multiprocessing would send them before it waits for them, for ever.
     """
     say_nothing_of_dead_children()
+    _kill_loader_processes()
+
+
+def _kill_loader_processes() -> None:
     for process in multiprocessing.active_children():
         if process.daemon:
             process.kill()
@@ -132,3 +205,7 @@ def _start_worker(_worker: int) -> None:
     ignore_stop_signals()
     # A forked process holds its rank's sockets open: it must not outlive the rank, or the others would wait for it.
     die_with_parent()
+    info = get_worker_info()
+    assert info is not None
+    assert isinstance(info.dataset, SentImages)
+    info.dataset.start_process()

@@ -1,5 +1,6 @@
 """Everything that depends on an open data set: one call for training, evaluation and prediction on validation images."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,10 +18,14 @@ from dist_train.data.dataset import Batch, ImageDataset, SmallImages
 from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
+from dist_train.data.loading.room import Needs, check_room, needs
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
+from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network, mean_colour
 from dist_train.run.folder import RunDir
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,12 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
         train: also for training; with ``augment.device`` this builds the cache of decoded images.
 
     Raises:
-        ConfigError, DataError: the cache cannot be built.
+        ConfigError, DataError: the cache cannot be built, or the machine has no room for the loader processes.
     """
+    with group.together():
+        warning = check_room(loader_needs(cfg, network, group.world_size)) if train else None
+    if warning and group.local_rank == 0:
+        log.warning("%s", warning)
     normalise = Normalise(cfg.data, network, group.device, cfg.model.channels_last)
     bad_images = BadImages(cfg.data, index)
     record = RunDir.of(cfg.run).pixel_cache
@@ -73,6 +82,13 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
     batches = EvaluationBatches(len(images), cfg.eval.batch_size, group.rank, group.world_size)
     validation = evaluation_loader(cfg.data, images, batches, group.device)
     return DataPipeline(cfg, group, index, network, normalise, validation, bad_images, cache)
+
+
+def loader_needs(cfg: Config, network: Network, world_size: int) -> Needs:
+    """Return what the loader processes of a training on ``world_size`` ranks need of a machine."""
+    micro_batch = cfg.train.micro_batch or -(-cfg.train.global_batch // world_size)
+    workers, image_bytes = loader_processes(cfg.data), 3 * network.image_size**2
+    return needs(workers, cfg.data.prefetch, image_bytes, micro_batch + cfg.eval.batch_size)
 
 
 def training_images(

@@ -2,11 +2,14 @@
 
 A signal handler only sets a flag. Each step sends the flag to the other ranks through a CPU group and reads the result
 of the step before. So a signal to one rank stops all ranks at the same step, within two steps, without waiting.
+
+A rank that does not come to its next step, and one that has not begun to train, cannot stop with the others: there the
+handler raises ``StopNow``.
 """
 
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 
@@ -14,9 +17,14 @@ import torch
 
 from dist_train.distributed.group import Dist
 from dist_train.distributed.heartbeat import heard
-from dist_train.distributed.watchdog import StackDump
+from dist_train.distributed.watchdog import StackDump, Watchdog, Why, interrupt_main_thread
 from dist_train.errors import DistTrainError
-from dist_train.system.signals import STOP_SIGNALS, in_main_thread
+from dist_train.system.signals import heard_signals, in_main_thread
+
+
+class StopNow(BaseException):
+    """A stop signal came, and this rank cannot stop with the others. Not an ``Exception``, which the user's code may catch."""
+
 
 AT_LIMIT, AT_SIGNAL = 1, 2
 """Why a rank asks the others to stop. If ranks have both reasons, the signal counts."""
@@ -39,10 +47,16 @@ class StopRequest:
         group: the ranks that must agree.
         limit: the time limit; None means no limit.
         timeout_s: print the stacks of this rank after this many seconds without a call of ``agreed``.
+        watchdog: makes this rank leave where it waits; without one it stops in ``agreed`` only.
     """
 
-    def __init__(self, group: Dist, limit: Limit | None = None, timeout_s: float = 600) -> None:
+    def __init__(
+        self, group: Dist, limit: Limit | None = None, timeout_s: float = 600, watchdog: Watchdog | None = None
+    ) -> None:
         self.reason = ""
+        self._watchdog = watchdog
+        self._beginning = watchdog is not None
+        self._why: Why | None = None
         self._stacks: StackDump | None = None
         self._hearing = ExitStack()
         self._timeout_s = timeout_s
@@ -59,20 +73,61 @@ class StopRequest:
         self._stacks.beat()
         self._hearing.enter_context(heard(self._stacks.beat))
         if in_main_thread():
-            for number in STOP_SIGNALS:
+            for number in heard_signals():
                 signal.signal(number, self._note)
+        if self._watchdog is not None:
+            self._watchdog.start(self._leave)
+            self._hearing.enter_context(heard(self._watchdog.alive))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the watchdog. The signal handlers stay, so that a late signal does not kill a run that is ending."""
+        """Stop to watch. The signal handlers stay, so that a late signal does not kill a run that is ending."""
+        self._beginning = False
         self._hearing.close()
         if self._stacks is not None:
             self._stacks.close()
+        self.settled()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
+        why, self._why = self._why, None
+        if why == "hang":
+            raise DistTrainError(self.hang())
+        if why == "stop":
+            raise StopNow(self.reason)
         if number == signal.SIGINT and self.reason == "SIGINT":
             raise KeyboardInterrupt  # the second Ctrl-C stops at once
         self.reason = signal.Signals(number).name
+        if self._beginning:
+            self._beginning = False  # further signals do not disturb the leaving
+            raise StopNow(self.reason)
+
+    def _leave(self, why: Why) -> None:
+        self._why = why
+        interrupt_main_thread()
+
+    def hang(self) -> str:
+        """Return the message of the error after ``timeout_s`` without progress."""
+        return (
+            f"no progress for `distributed.timeout_s` ({self._timeout_s:.0f}) seconds; the stacks above show where this "
+            "process waits. Raise it if a step or an evaluation takes so long; the same command continues from the last "
+            "checkpoint"
+        )
+
+    def begin(self) -> None:
+        """Say that the training begins: from here on, a signal stops all ranks at the same step."""
+        self._beginning = False
+        if self._watchdog is not None:
+            self._watchdog.begin()
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Wait in the block as long as it takes, for a disk that a checkpoint is written to."""
+        return nullcontext() if self._watchdog is None else self._watchdog.patience()
+
+    def settled(self) -> None:
+        """Say that the training ends in order: what follows takes as long as it takes."""
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._why = None
 
     def reserve(self, seconds: float) -> None:
         """Reserve at least this many seconds before the time limit for the final save."""
@@ -88,8 +143,17 @@ class StopRequest:
             raise self._error
         if self._stacks is not None:
             self._stacks.beat()
+        if self._watchdog is not None:
+            self._watchdog.beat()
         if self._deadline is not None and self._stop_would_end(time.monotonic()) > self._deadline:
             self.reason = self.reason or self._limit_reason
+        stopping = self._exchanged()
+        if stopping:
+            self.settled()
+        return stopping
+
+    def _exchanged(self) -> bool:
+        """Return whether any rank had a reason to stop at its last call; with one rank, whether it has one now."""
         if self._group.world_size == 1:
             return bool(self.reason)
         before = self._posted

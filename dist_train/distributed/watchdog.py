@@ -1,10 +1,162 @@
-"""Print the stacks of this rank when it makes no progress."""
+"""What happens when a rank makes no progress: its stacks are printed, and it is made to leave.
+
+A signal handler in Python runs only when the main thread comes back to Python code. A rank that waits in a collective does not,
+and one that waits for a batch goes on waiting after the handler. So a thread watches.
+"""
 
 import faulthandler
+import os
+import select
+import signal
 import sys
+import threading
 import time
-from contextlib import suppress
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Literal, TextIO
+
+from dist_train.system.processes import others_run
+from dist_train.system.signals import STOP_SIGNALS, in_main_thread, wakeup_pipe
+
+TICK_S = 0.5
+GRACE_S = 4.5
+"""How long a rank may go on waiting after a stop signal."""
+LEAVE_S = 3.5
+"""How long it then gets to leave by itself, before the thread ends the process."""
+BUSY_S = 30.0
+"""How long after a stop signal one step may compute, if the steps before it were shorter."""
+LATE_S = 5.0
+"""After the timeout: collectives that wait for another rank raise their own error first."""
+
+Why = Literal["stop", "hang"]
+"""A stop signal, or no sign of life for the whole timeout."""
+
+
+class Watchdog:
+    """Makes the main thread leave where it waits after a stop signal, or shows no sign of life for ``timeout_s`` seconds.
+
+    A rank that computes gets time to end its step. While it still begins, it has nothing to lose and gets none.
+
+    Args:
+        alone: whether this rank waits for no other one.
+        exit_now: ends the process where the main thread does not leave within ``LEAVE_S``; None: never ends it.
+    """
+
+    def __init__(self, timeout_s: float, alone: bool, exit_now: Callable[[Why], None] | None) -> None:
+        self._timeout_s, self._alone, self._exit_now = timeout_s, alone, exit_now
+        self._interrupt: Callable[[Why], None] = lambda why: None
+        self._reader = self._writer = -1
+        self._resources = ExitStack()
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._beginning, self._patient = True, False
+        self._beats = 0
+        self._quiet_s = self._idle_s = self._unheard_s = self._last_step_s = 0.0
+        self._signalled_s: float | None = None
+
+    def start(self, interrupt: Callable[[Why], None]) -> None:
+        """Watch the calling thread, if it is the main one, which alone can be interrupted.
+
+        Args:
+            interrupt: makes the main thread raise; called in the watching thread.
+        """
+        if in_main_thread():
+            self._interrupt = interrupt
+            self._reader, self._writer = self._resources.enter_context(wakeup_pipe())
+            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+            self._thread.start()
+
+    def beat(self) -> None:
+        """Report progress."""
+        self._last_step_s = self._quiet_s
+        self._quiet_s = self._idle_s = self._unheard_s = 0.0
+        self._beats += 1
+
+    def alive(self) -> None:
+        """Report a sign of life of a long work that this rank does or waits for: it does not hang."""
+        self._unheard_s = 0.0
+
+    def begin(self) -> None:
+        """Say that the training begins: from here on, there is work to lose."""
+        self._beginning = False
+        self.beat()
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Wait in the block as long as it takes: for a disk that a checkpoint is written to."""
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+            self.beat()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._over.set()
+        if self._thread is not None:
+            os.write(self._writer, b"\0")  # to wake it
+            self._thread.join()
+            self._thread = None
+            self._resources.close()
+
+    def _watch(self) -> None:
+        then = time.monotonic()
+        while not self._over.is_set():
+            self._listen()
+            now = time.monotonic()
+            # Not the time in which the process was suspended.
+            self._count(min(now - then, 2 * TICK_S))
+            then = now
+            why = self._reason_to_leave()
+            if why is not None and not self._over.is_set():
+                self._leave(why)
+
+    def _listen(self) -> None:
+        if not select.select([self._reader], [], [], TICK_S)[0]:
+            return
+        with suppress(BlockingIOError):
+            if set(os.read(self._reader, 4096)) & set(STOP_SIGNALS) and self._signalled_s is None:
+                self._signalled_s = 0.0
+
+    def _count(self, passed: float) -> None:
+        self._quiet_s += passed
+        self._unheard_s += passed
+        # Its threads' states, and not its time on a core: that is short on a busy machine too.
+        self._idle_s = self._idle_s + passed if self._quiet_s > TICK_S and not others_run() else 0.0
+        if self._signalled_s is not None:
+            self._signalled_s += passed
+
+    def _reason_to_leave(self) -> Why | None:
+        if self._patient:
+            return None
+        if self._signalled_s is not None and self._signalled_s > GRACE_S and self._waits():
+            return "stop"
+        return "hang" if self._hangs() else None
+
+    def _waits(self) -> bool:
+        if self._beginning:
+            return True
+        usual = 2 * self._last_step_s
+        return min(self._quiet_s, self._idle_s) > max(GRACE_S, usual) or self._quiet_s > max(BUSY_S, usual)
+
+    def _hangs(self) -> bool:
+        if self._beginning:
+            return False  # how long a scan or a download takes is not known
+        # The first step may compile for long; a rank may compute for long, and wait for another one after that.
+        quiet_s = self._quiet_s if self._alone and self._beats > 2 else self._idle_s
+        return min(quiet_s, self._unheard_s) > self._timeout_s + (0 if self._alone else LATE_S)
+
+    def _leave(self, why: Why) -> None:
+        self._interrupt(why)
+        if not self._over.wait(LEAVE_S) and self._exit_now is not None:
+            self._exit_now(why)
+        self._over.set()
+
+
+def interrupt_main_thread() -> None:
+    """Make the main thread run a signal handler, also where it waits in a system call."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
 
 
 class StackDump:

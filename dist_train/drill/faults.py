@@ -17,6 +17,7 @@ from dist_train.run.metrics_file import read_rows
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
 from dist_train.system.processes import alive, children, die_with_parent, send
+from dist_train.system.signals import hear_stop_signals
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ FAULTS = (
     Fault("SIGKILL during a save", "all", signal.SIGKILL, "save"),
     Fault("SIGKILL during an evaluation", "all", signal.SIGKILL, "evaluation"),
     Fault("SIGKILL, newest checkpoint damaged", "all", signal.SIGKILL, damage=True),
+    Fault("SIGHUP to everything, as a terminal that closes", "all", signal.SIGHUP),
+    Fault("SIGHUP to torchrun", "agent", signal.SIGHUP, needs_ranks=2),
     Fault("SIGTERM to torchrun", "agent", signal.SIGTERM, needs_ranks=2),
     Fault("SIGKILL of torchrun", "agent", signal.SIGKILL, needs_ranks=2),
 )
@@ -92,7 +95,7 @@ class CommandStart:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C goes to the drill only; the processes end with the drill
-                preexec_fn=die_with_parent,
+                preexec_fn=_as_from_a_terminal,
             )
         self.agent = self.process.pid if ranks > 1 else None
         self._ranks: dict[int, int] = {} if ranks > 1 else {0: self.process.pid}
@@ -107,6 +110,12 @@ class CommandStart:
 
     def running(self) -> bool:
         return self.process.poll() is None or any(map(alive, self._ranks.values()))
+
+
+def _as_from_a_terminal() -> None:
+    """In a process that starts: end with the drill, and hear all signals, also where the drill runs under nohup."""
+    die_with_parent()
+    hear_stop_signals()
 
 
 def _rank_of(pid: int) -> int | None:

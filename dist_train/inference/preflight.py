@@ -15,6 +15,9 @@ from dist_train.data.augment.own_transforms import own_transforms
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.index import scan
+from dist_train.data.loading.room import check_room
+from dist_train.data.loading.room import describe as describe_room
+from dist_train.data.pipeline import loader_needs
 from dist_train.data.report.description import describe as describe_data
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
@@ -66,10 +69,14 @@ def check(cfg: Config, world_size: int) -> None:
     network = build_network(cfg, index, alone, load=saved is None)
     _, state = build_state(cfg, plan, Single(alone), network, index, Given())
     own_transforms(cfg.augment, network.image_size)
+    room = loader_needs(cfg, network, world_size)
+    warning = check_room(room)
     lines = [
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
         *plan.describe().splitlines(),
+        describe_room(room),
+        *([f"note: {warning}"] if warning else []),
         *(f"note: {line}" for line in advise(cfg, plan, index.outputs, alone.device.type)),
         f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
     ]

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -63,6 +65,16 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
+
+
+def others_run() -> bool:
+    """Return whether a thread of this process, besides the calling one, runs or waits only for a core."""
+    for task in os.listdir("/proc/self/task"):
+        if int(task) != threading.get_native_id():
+            with suppress(OSError):  # it has ended meanwhile
+                if Path(f"/proc/self/task/{task}/stat").read_text().rpartition(")")[2].split()[0] == "R":
+                    return True
+    return False
 
 
 _PR_SET_CHILD_SUBREAPER = 36

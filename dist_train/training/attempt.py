@@ -4,24 +4,27 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
-from dist_train.distributed.stop import Limit, StopRequest
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, DistTrainError, TakenError
+from dist_train.distributed.stop import Limit, StopNow, StopRequest
+from dist_train.distributed.watchdog import Watchdog, Why
+from dist_train.errors import DistTrainError, TakenError
 from dist_train.loggers.open import open_loggers
 from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
+from dist_train.system.processes import leave_at_once
 from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
-from dist_train.training.failure import fail, for_program, record_failure
+from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
 from dist_train.training.loop import evaluation_pending, finished, fit, log
 from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
@@ -33,11 +36,22 @@ LAST_WRITE_S = 20.0
 NOTHING_GIVEN = Given()
 
 
-@dataclass
-class Number:
-    """The number of this attempt; None until the attempt has started."""
+LEAVING_WRITE_S = 2.0
+"""How long a run waits for that if it leaves after a stop signal."""
 
-    value: int | None = None
+
+@dataclass
+class Begun:
+    """What an attempt has got so far.
+
+    Attributes:
+        number: the number of the attempt; None until it has started.
+        checkpoints: None until they are open.
+    """
+
+    number: int | None = None
+    stop: StopRequest | None = None
+    checkpoints: Checkpoints | None = None
 
 
 def main(cfg: Config) -> int:
@@ -47,17 +61,20 @@ def main(cfg: Config) -> int:
         The exit code. A stopped run exits 0 under torchrun, because torchrun restarts a worker with any other
         exit code; ``result.json`` holds the status.
     """
-    number, parts = Number(), ExitStack()  # not closed after an error: the process exits at once
+    begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
         group = parts.enter_context(joined(cfg.distributed))
-        status = attempt(cfg, group, number, parts)
+        status = attempt(cfg, group, begun, parts)
         parts.close()
+    except StopNow as stopped:
+        leave_at_once(leave(cfg, str(stopped), begun.number))
     except KeyboardInterrupt:
-        return fail(cfg, _interrupted(), number.value)
+        return fail(cfg, _interrupted(), begun.number)
     except Exception as error:  # noqa: BLE001 - result.json records every failure
-        return fail(cfg, error, number.value)
-    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
+        if begun.stop is not None and left_by_others(error, begun.stop.reason):
+            leave_at_once(leave(cfg, begun.stop.reason, begun.number))
+        return fail(cfg, error, begun.number)
+    return exit_code(status)
 
 
 def train(cfg: Config, given: Given) -> Result:
@@ -69,17 +86,20 @@ def train(cfg: Config, given: Given) -> Result:
     Raises:
         DistTrainError: an error that the user can fix, or a lost rank. Other errors are raised unchanged.
     """
-    number = Number()
+    begun = Begun()
     with ExitStack() as parts:
         try:
             group = parts.enter_context(joined(cfg.distributed))
-            attempt(cfg, group, number, parts, given)
+            attempt(cfg, group, begun, parts, given)
             return group.from_main(partial(load_result, RunDir.of(cfg.run)))
+        except StopNow as stopped:
+            leave(cfg, str(stopped), begun.number)
+            return replace(load_result(RunDir.of(cfg.run)), status="stopped")
         except KeyboardInterrupt:
-            record_failure(cfg, _interrupted(), number.value)
+            record_failure(cfg, _interrupted(), begun.number)
             raise
         except Exception as error:
-            known = for_program(record_failure(cfg, error, number.value))
+            known = for_program(record_failure(cfg, error, begun.number))
             if not isinstance(known, DistTrainError):
                 raise
         finally:
@@ -95,28 +115,53 @@ def _interrupted() -> DistTrainError:
     )
 
 
-def attempt(cfg: Config, group: Dist, number: Number, parts: ExitStack, given: Given | None = None) -> Status:
+def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
     """Make one attempt at a run: lock it, build, resume, train, report the result.
 
     Args:
-        number: receives the number of this attempt when the attempt starts.
+        begun: receives what the ending of the attempt needs.
         parts: receives everything that must be closed after the attempt.
         given: objects from the calling program; None in a command. A command exits at once if another process takes
             over its run.
     """
     log_to_console(group.rank)
-    stop = parts.enter_context(StopRequest(group, time_limit(cfg, time.time()), cfg.distributed.timeout_s))
+    stop = begun.stop = parts.enter_context(_stop_request(cfg, group, begun, exits=given is None))
     run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)
+        begun.checkpoints = setup.checkpoints
         parts.callback(setup.checkpoints.abandon)
         try:
-            return _train(setup, number, parts, stop)
+            return _train(setup, begun, parts, stop)
         except Exception:
+            stop.settled()
             # A state copied before the error is valid: give the writer time to finish it.
             setup.checkpoints.finish(LAST_WRITE_S)
             raise
+        except StopNow:
+            setup.checkpoints.finish(LEAVING_WRITE_S)
+            raise
+
+
+def _stop_request(cfg: Config, group: Dist, begun: Begun, exits: bool) -> StopRequest:
+    """Return the watch over signals and hangs.
+
+    Args:
+        exits: where the main thread does not leave a collective, end the process.
+    """
+
+    def exit_now(why: Why) -> None:
+        assert begun.stop is not None
+        if begun.checkpoints is not None:
+            begun.checkpoints.finish(LEAVING_WRITE_S)
+        if why == "stop":
+            leave_at_once(leave(cfg, begun.stop.reason or "a stop signal", begun.number))
+        leave_at_once(fail(cfg, DistTrainError(begun.stop.hang()), begun.number))
+
+    timeout_s = cfg.distributed.timeout_s
+    watchdog = Watchdog(timeout_s, group.world_size == 1, exit_now if exits else None)
+    return StopRequest(group, time_limit(cfg, time.time()), timeout_s, watchdog)
 
 
 @contextmanager
@@ -133,16 +178,19 @@ def _held(lock: RunLock, run: RunDir, group: Dist) -> Iterator[None]:
             lock.release()
 
 
-def _train(setup: Setup, number: Number, parts: ExitStack, stop: StopRequest) -> Status:
+def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> Status:
     group, hosts = setup.group, hosts_of(setup.group)
-    number.value = group.from_main(lambda: _begin(setup, hosts))
-    recorder = Recorder(setup, number.value, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
+    stop.begin()
+    begun.number = number = group.from_main(lambda: _begin(setup, hosts))
+    recorder = Recorder(setup, number, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
         why = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     try:
         status = fit(setup, recorder, stop)
+        stop.settled()
+        end_loaders()
         setup.checkpoints.close()
     except Exception:
         parts.enter_context(deaf_to_children())  # a loader process may be what failed

@@ -7,15 +7,26 @@ import re
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dist_train.config.schema import Config
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.failure_kind import kind_of
-from dist_train.errors import EXIT_FAILED, EXIT_USER, CommError, ConfigError, DistTrainError, ErrorKind, TooBigError
+from dist_train.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    EXIT_USER,
+    CommError,
+    ConfigError,
+    DistTrainError,
+    ErrorKind,
+    TooBigError,
+)
 from dist_train.run.folder import RunDir
-from dist_train.run.result import Result, read_result, write_refusal, write_result
+from dist_train.run.result import Result, Status, read_result, write_refusal, write_result
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report
 
@@ -57,6 +68,45 @@ def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
     else:
         log.error("rank %d failed:\n%s", _rank(), traceback.format_exc())
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
+
+
+def exit_code(status: Status) -> int:
+    """Return the exit code of a run that is done or stopped.
+
+    A stopped run exits 0 under torchrun, because torchrun restarts a worker with any other exit code; ``result.json`` holds
+    the status.
+    """
+    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    return EXIT_DONE if status == "done" or under_torchrun else EXIT_STOPPED
+
+
+def leave(cfg: Config, reason: str, attempt: int | None) -> int:
+    """Report a rank that leaves after a stop signal without a save, because it cannot stop with the others.
+
+    Args:
+        reason: the signal.
+        attempt: the number of the attempt; None if the training had not begun.
+
+    Returns:
+        The exit code.
+    """
+    run = RunDir.of(cfg.run)
+    step = max((int(path.name[5:]) for path in run.checkpoints.glob("step_*")), default=0)
+    saved = f"the last checkpoint is that of step {step}" if step else "there is no checkpoint"
+    what = f"left after {reason} without a save, " + ("while it waited" if attempt else "before the first step")
+    log.warning("%s: %s; start the same command again to continue", what, saved)
+    known = read_result(run)
+    try:
+        if attempt is not None and known.get("attempt") == attempt and known.get("status") == "running":
+            write_result(run, Result(**_progress(known) | {"step": step}, status="stopped", message=what))
+    except OSError as error:
+        log.error("cannot write the stop to result.json: %s", error)
+    return exit_code("stopped")
+
+
+def left_by_others(error: Exception, reason: str) -> bool:
+    """Return whether a rank lost the others because all of them got a stop signal, ``reason``, and some left earlier."""
+    return bool(reason) and kind_of(error) == "comm"
 
 
 def for_program(error: Exception) -> Exception:
@@ -105,10 +155,12 @@ def write_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: boo
     if known and (of_this_start or known.get("status") == "done"):
         write_refusal(run, kind, message)
     elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        fields = {
-            key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known
-        }
-        write_result(run, Result(**fields, status="failed", error=kind, message=message))
+        write_result(run, Result(**_progress(known), status="failed", error=kind, message=message))
+
+
+def _progress(known: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``result.json`` says of how far the run is."""
+    return {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known}
 
 
 def explained(error: Exception, cfg: Config) -> Exception:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import ExtraFiles
+from dist_train.data.loader import WaitedForData
 from dist_train.distributed.stop import StopRequest
 from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, reported
@@ -32,7 +33,14 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             if progress.step == plan.unfreeze_step:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped = train_everything(*parts)
-            train_step(setup.stepper, setup.state)
+            try:
+                train_step(setup.stepper, setup.state)
+            except WaitedForData as waited:
+                if setup.group.world_size > 1 or waited.received % plan.accumulate:
+                    raise  # the other ranks are in this step, or a part of it is computed
+                stop.settled()
+                save_now(setup, recorder, stop, None)
+                return "stopped"
             recorder.tick()
             setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
@@ -43,7 +51,8 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
         if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
-            save_now(setup, recorder, stop, best)
+            with stop.patience():
+                save_now(setup, recorder, stop, best)
         if stopping:
             return "stopped"
         pending = False
@@ -71,17 +80,23 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     """
     began = time.monotonic()
     state = setup.state
-    with state.shared_buffers(setup.group):
-        found = evaluate(
-            state.evaluated_model,
-            setup.data.validation,
-            setup.index,
-            setup.group,
-            setup.data.normalise,
-            state.precision,
-            stop,
-            reported(setup.cfg.eval, setup.index.task),
-        )
+    found: Evaluation | None = None
+    try:
+        with state.shared_buffers(setup.group):
+            found = evaluate(
+                state.evaluated_model,
+                setup.data.validation,
+                setup.index,
+                setup.group,
+                setup.data.normalise,
+                state.precision,
+                stop,
+                reported(setup.cfg.eval, setup.index.task),
+            )
+    except WaitedForData:
+        if setup.group.world_size > 1:
+            raise  # the other ranks go on evaluating
+        stop.settled()
     train_mode(state.objective)
     if found is None:
         return None, True

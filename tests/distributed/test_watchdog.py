@@ -1,9 +1,21 @@
-"""Stacks are printed when there is no sign of life, and only then."""
+"""Stacks are printed when there is no sign of life, and only then; a process that waits is made to leave."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from typing import Any
 
 import pytest
+
+from dist_train.distributed import watchdog
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stop import StopNow, StopRequest
+from dist_train.distributed.watchdog import Watchdog
+from dist_train.errors import DistTrainError
+from tests.support.ranks import run_ranks
 
 CODE = """
 import time
@@ -31,3 +43,124 @@ def test_a_timer_of_somebody_else_goes_on_if_there_was_no_beat() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "Timeout" in done.stderr
+
+
+def _quick() -> None:
+    """The same in a tenth of the time."""
+    watchdog.TICK_S, watchdog.GRACE_S, watchdog.LEAVE_S, watchdog.BUSY_S = 0.05, 0.5, 0.5, 3.0
+
+
+def _seconds_until(error: type[BaseException], work: Any) -> float:
+    began = time.monotonic()
+    try:
+        work()
+    except error:
+        return time.monotonic() - began
+    return -1.0
+
+
+def _compute(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def _after_a_signal(work: str) -> float:
+    """Seconds from a stop signal in a training until its main thread leaves ``work``; -1 if it does the work."""
+    _quick()
+    works = {
+        "sleep": lambda: time.sleep(20),
+        "compute": lambda: _compute(1.5),
+        "compute for long": lambda: _compute(20),
+    }
+    dog = Watchdog(60, alone=True, exit_now=None)
+    with StopRequest(Dist.alone(), watchdog=dog) as stop:
+        stop.begin()
+        os.kill(os.getpid(), signal.SIGTERM)
+        if work == "write a checkpoint":
+            with stop.patience():
+                return _seconds_until(StopNow, lambda: time.sleep(1.5))
+        return _seconds_until(StopNow, works[work])
+
+
+@pytest.mark.parametrize("work", ["sleep", "compute for long"])
+def test_after_a_signal_a_process_that_waits_leaves(work: str) -> None:
+    (seconds,) = run_ranks(1, _after_a_signal, work)
+    assert 0 < seconds < 15
+
+
+@pytest.mark.parametrize("work", ["compute", "write a checkpoint"])
+def test_a_step_and_a_save_are_ended(work: str) -> None:
+    assert run_ranks(1, _after_a_signal, work) == [-1.0]
+
+
+def _at_the_beginning() -> float:
+    dog = Watchdog(60, alone=True, exit_now=None)
+    with StopRequest(Dist.alone(), watchdog=dog):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGHUP)).start()
+        return _seconds_until(StopNow, lambda: time.sleep(20))
+
+
+def test_before_the_training_a_signal_ends_all_at_once() -> None:
+    (seconds,) = run_ranks(1, _at_the_beginning)
+    assert 0 < seconds < 4
+
+
+def _hangs(work: str) -> str:
+    _quick()
+    dog = Watchdog(1.0, alone=True, exit_now=None)
+    with StopRequest(Dist.alone(), timeout_s=1, watchdog=dog) as stop:
+        stop.begin()
+        for _ in range(20):
+            time.sleep(0.1)
+            stop.agreed()
+        try:
+            time.sleep(20) if work == "sleep" else _compute(20)
+        except DistTrainError as error:
+            return str(error)
+    return "went on"
+
+
+@pytest.mark.parametrize("work", ["sleep", "compute"])
+def test_one_process_that_makes_no_progress_ends_after_the_timeout(work: str) -> None:
+    (told,) = run_ranks(1, _hangs, work)
+    assert told.startswith("no progress for `distributed.timeout_s` (1) seconds")
+
+
+DEAF = """
+import ctypes, os, threading, time
+from dist_train.distributed import watchdog
+from dist_train.distributed.group import Dist
+from dist_train.distributed.stop import StopRequest
+watchdog.GRACE_S = watchdog.LEAVE_S = 0.5
+dog = watchdog.Watchdog(60, True, lambda why: os._exit({"stop": 75, "hang": 1}[why]))
+with StopRequest(Dist.alone(), watchdog=dog):
+    threading.Timer(0.2, os.kill, (os.getpid(), 15)).start()
+    lock = ctypes.CDLL(None)
+    lock.pthread_mutex_lock(ctypes.byref(mutex := ctypes.create_string_buffer(40)))
+    lock.pthread_mutex_lock(ctypes.byref(mutex))  # for ever, and no signal interrupts it
+"""
+
+
+def test_a_main_thread_that_waits_in_c_is_ended() -> None:
+    assert subprocess.run([sys.executable, "-c", DEAF], timeout=60).returncode == 75
+
+
+def _forked() -> bool:
+    """Whether a signal to a forked process is taken for one to this process."""
+    _quick()
+    dog = Watchdog(60, alone=True, exit_now=None)
+    with StopRequest(Dist.alone(), watchdog=dog) as stop:
+        stop.begin()
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+            time.sleep(60)
+        time.sleep(0.3)
+        os.kill(child, signal.SIGUSR1)
+        os.waitpid(child, 0)
+        return _seconds_until(StopNow, lambda: time.sleep(2)) > 0
+
+
+def test_a_signal_to_a_forked_process_is_its_own() -> None:
+    assert run_ranks(1, _forked) == [False]

@@ -65,6 +65,8 @@ def test_only_a_kill_takes_away_the_chance_to_save() -> None:
         "stop signal to one rank",
         "stop signal to all ranks",
         "stop signal during an evaluation",
+        "SIGHUP to everything, as a terminal that closes",
+        "SIGHUP to torchrun",
         "SIGTERM to torchrun",
         "SIGKILL of torchrun",
     }

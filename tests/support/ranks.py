@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import tempfile
 import traceback
@@ -87,6 +88,8 @@ def _rank(pipe: Connection, output: str, environment: dict[str, str], function: 
         for number in (1, 2):
             os.dup2(file.fileno(), number)
     os.environ.update(environment, OMP_NUM_THREADS="1")
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)  # tests may run under nohup
     multiprocessing.set_start_method("fork", force=True)  # as in a process that torchrun starts
     import torch
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -110,3 +111,20 @@ def test_a_signal_to_a_process_that_is_gone_is_nothing() -> None:
     process.wait()
     assert not processes.alive(process.pid)
     processes.send([process.pid], signal.SIGTERM)
+
+
+def test_a_thread_that_computes_is_seen_and_one_that_sleeps_is_not() -> None:
+    over = threading.Event()
+
+    def compute() -> None:
+        while not over.is_set():
+            pass
+
+    assert not any(processes.others_run() for _ in range(3))
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        assert processes.others_run()
+    finally:
+        over.set()
+        thread.join()

@@ -4,17 +4,22 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
 from dist_train.system.signals import (
     STOP_SIGNALS,
     deaf_to_children,
+    end_at_interrupt,
+    hear_stop_signals,
+    heard_signals,
     ignore_stop_signals,
     restored_handlers,
     say_nothing_of_dead_children,
+    wakeup_pipe,
 )
-from tests.support.ranks import run_ranks
+from tests.support.ranks import RankFailure, run_ranks
 
 
 def test_handlers_are_given_back_after_an_error_too() -> None:
@@ -94,3 +99,58 @@ def _children_that_end() -> list[str]:
 
 def test_the_end_of_a_child_raises_nothing_in_the_block() -> None:
     assert run_ranks(1, _children_that_end) == [["deaf", "a child has ended"]]
+
+
+def _heard(ignored: list[signal.Signals]) -> list[str]:
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    return sorted(number.name for number in set(STOP_SIGNALS) - set(heard_signals()))
+
+
+@pytest.mark.parametrize(
+    ("ignored", "deaf"),
+    [
+        ([], []),
+        ([signal.SIGHUP], ["SIGHUP"]),
+        ([signal.SIGQUIT], ["SIGQUIT"]),
+        ([signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2], []),
+        ([signal.SIGINT, signal.SIGQUIT], []),
+        ([signal.SIGINT, signal.SIGQUIT, signal.SIGHUP], ["SIGHUP"]),
+    ],
+    ids=["a terminal", "nohup", "SIGQUIT alone", "a supervisor's agent", "& in a script", "nohup & in a script"],
+)
+def test_signals_that_the_start_ignores(ignored: list[signal.Signals], deaf: list[str]) -> None:
+    assert run_ranks(1, _heard, ignored) == [deaf]
+
+
+def _interrupted_import() -> None:
+    end_at_interrupt()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+
+def test_an_interrupt_of_the_imports_ends_at_once_without_a_traceback() -> None:
+    with pytest.raises(RankFailure, match="died with -2"):
+        run_ranks(1, _interrupted_import)
+
+
+def _signal_in_c() -> list[int]:
+    """What another thread reads while the main thread runs no handler."""
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    with wakeup_pipe() as (reader, _):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return list(os.read(reader, 10))
+
+
+def test_another_thread_sees_the_signals() -> None:
+    assert run_ranks(1, _signal_in_c) == [[signal.SIGUSR1]]
+
+
+def _hears_again() -> list[bool]:
+    ignore_stop_signals()
+    hear_stop_signals()
+    return [signal.getsignal(number) == signal.SIG_DFL for number in STOP_SIGNALS]
+
+
+def test_a_started_process_can_hear_what_its_starter_ignores() -> None:
+    assert run_ranks(1, _hears_again) == [[True] * len(STOP_SIGNALS)]

@@ -5,7 +5,8 @@
 The faults are those of the fire drill (``dist_train.drill.faults``): stop signals and SIGKILL to one rank, to all, to torchrun;
 at a random moment (which hits start-up and steps), while the writer is at work, during an evaluation; and damage to
 the newest checkpoint between two starts. Most ranks are forked with torch imported, so that kills hit the training and
-not the start of Python; the share ``--torchrun`` of the starts is real. What SLURM adds is in benchmarks/slurm_faults.py.
+not the start of Python; the share ``--torchrun`` of the starts is real. As root, every second forked start has a /dev/shm of 64 MB
+of its own, as in a container of Docker; and one kind of fault is a /dev/shm that is full: that start must be refused. What SLURM adds is in benchmarks/slurm_faults.py.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import os
 import platform
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -24,10 +26,12 @@ import yaml
 
 from dist_train.drill.faults import FAULTS, CommandStart, Fault, Started, Traces, strike, wait_for_end, wait_until
 from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
 from tests.support.forked_start import ForkedStart
 from tests.support.images import make_image_folder
 from tests.support.ranks import start_ranks
 from tests.support.runs import _main, changed, folder, published, rows, state_digest, train
+from tests.support.shm import CAN_MOUNT, small_shm
 
 MODELS: tuple[dict[str, Any], ...] = (
     {"name": "test_vit"},
@@ -54,6 +58,15 @@ def config(images: Path, output: Path, kind: int) -> dict[str, Any]:
         "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
     }
+
+
+FULL_SHM = Fault("start with a full /dev/shm", "all", signal.SIGTERM)
+"""Nothing is sent: the start must end by itself."""
+
+
+def _main_in_small_shm(tree: dict[str, Any], size: str) -> int:
+    small_shm(size)
+    return _main(tree)
 
 
 class Tally:
@@ -117,10 +130,15 @@ class Fuzz:
         self.images = make_image_folder(output / "images")
         self.tally = Tally()
         self.faults = [fault for fault in FAULTS if fault.target != "agent" or torchrun > 0]
+        if CAN_MOUNT:
+            self.faults.append(FULL_SHM)
 
     def start(self, tree: dict[str, Any], world_size: int, fault: Fault | None) -> Started:
         """Agents are hit where there is one; a start that nobody disturbs is forked."""
         if fault is None or (fault.target != "agent" and self.rng.random() >= self.torchrun):
+            if CAN_MOUNT and self.rng.random() < 0.5:
+                self.tally.launchers["forked, /dev/shm of 64 MB"] += 1
+                return ForkedStart(start_ranks(world_size, _main_in_small_shm, tree, "64m"))
             self.tally.launchers["forked"] += 1
             return ForkedStart(start_ranks(world_size, _main, tree))
         self.tally.launchers["torchrun"] += 1
@@ -135,6 +153,10 @@ class Fuzz:
         while traces.status() != "done":
             fault = self.rng.choice(self.faults) if done < most else None
             stale, before = traces.flights(), traces.number()
+            if fault is FULL_SHM:
+                self.refused(tree, world_size, traces, before)
+                done += 1
+                continue
             workers = self.rng.choice((0, 0, 1))  # their number may change from start to start
             started = self.start(changed(tree, data__workers=workers), world_size, fault)
             if fault is not None and self.await_moment(fault, traces, started, seconds, stale, before):
@@ -150,6 +172,15 @@ class Fuzz:
             wait_for_end(started, LIMIT_S)
             assert fault is not None or traces.status() == "done", "an undisturbed start failed"
         return traces.run.path
+
+    def refused(self, tree: dict[str, Any], world_size: int, traces: Traces, before: int | None) -> None:
+        """Start with loader processes where /dev/shm has no room for them: that ends by itself before the first step."""
+        started = ForkedStart(start_ranks(world_size, _main_in_small_shm, changed(tree, data__workers=1), "8k"))
+        assert wait_for_end(started, LIMIT_S) < LIMIT_S, "a start with a full /dev/shm hangs"
+        assert traces.number() == before, "a start with a full /dev/shm began to train"
+        assert "/dev/shm" in (read_result(traces.run).get("message") or "/dev/shm")
+        self.tally.faults[FULL_SHM.name] += 1
+        self.tally.hits["start-up"] += 1
 
     def await_moment(
         self, fault: Fault, traces: Traces, started: Started, seconds: float, stale: frozenset[int], before: int | None

@@ -116,6 +116,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.max_overlap",
     "data.workers",
     "data.prefetch",
+    "data.timeout_s",
     "data.pin_memory",
     "data.persistent_workers",
     "data.cache",

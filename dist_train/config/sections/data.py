@@ -81,6 +81,8 @@ class DataConfig(Section):
     """Loader processes per rank; 0 loads in the training process. If not given: one per core of the rank, at most 4."""
     prefetch: PositiveInt = 4
     """Batches that each loader process keeps ready."""
+    timeout_s: PositiveInt = 300
+    """Seconds that a rank waits for a batch of its loader processes; then the run ends, and the error says what each does."""
     pin_memory: bool = True
     """Copy batches to the GPU from page-locked memory, while the GPU computes."""
     persistent_workers: bool = True

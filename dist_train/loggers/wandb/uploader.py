@@ -9,7 +9,6 @@ only at the end.
 import json
 import os
 import select
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import Row, RowFollower
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
+from dist_train.system.signals import ignore_stop_signals
 
 POLL_S = 1.0
 ORPHAN_FINISH_S = 20.0
@@ -33,8 +33,7 @@ LOCK_S = 60.0
 
 def main(argv: list[str]) -> int:
     """Return 0 if the upload has ended, 3 if this process must be restarted."""
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN)  # some clusters signal every process; the trainer tells us when to end
+    ignore_stop_signals()  # some clusters signal every process; the trainer tells us when to end
     os.nice(5)
     quiet_logging()
     run = RunDir(Path(argv[0]))
