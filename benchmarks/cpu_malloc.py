@@ -12,7 +12,7 @@ import sys
 STEPS = """
 import sys, time
 import timm, torch
-from dist_train.system.memory import keep_freed_memory
+from dist_train.system.machine.memory import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

@@ -27,7 +27,7 @@ from benchmarks.pipeline_peers import ours_224
 from benchmarks.shortcuts_sides import MODELS, PARTS, Step, clipped_otherwise, ends_alike
 from dist_train.data.decoding import jpeg
 from dist_train.system.fast_imports import quick_imports
-from dist_train.system.memory import keep_freed_memory
+from dist_train.system.machine.memory import keep_freed_memory
 
 START = f"""import contextlib, sys, time; from {quick_imports.__module__} import quick_imports
 with quick_imports() if sys.argv[1] == "shortcut" else contextlib.nullcontext(): import {ours_224.__module__}

@@ -1,7 +1,7 @@
 """How many loader processes a rank has."""
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.system.cores import cores_per_rank
+from dist_train.system.machine.cores import cores_per_rank
 
 MOST_WORKERS = 4
 """Where ``data.workers`` is null. More need much shared memory; the log says when more would help."""

@@ -19,8 +19,8 @@ from dist_train.config.choices import STRATEGIES
 from dist_train.distributed.heartbeat import Heartbeat, Word, sign_of_life, word_of
 from dist_train.distributed.meeting import meeting_place, not_met
 from dist_train.errors import CommError, ConfigError, DistTrainError
-from dist_train.system.memory import keep_freed_memory
-from dist_train.system.network import check_network
+from dist_train.system.machine.memory import keep_freed_memory
+from dist_train.system.machine.network import check_network
 from dist_train.system.start import check_start, whole_number
 
 if TYPE_CHECKING:

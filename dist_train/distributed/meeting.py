@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from dist_train.errors import CommError
-from dist_train.system.network import GLOO
+from dist_train.system.machine.network import GLOO
 
 PATIENCE_S = 120.0
 """How long ranks wait for the last one at least: each imports torch at the speed of its own disk."""

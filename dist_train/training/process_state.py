@@ -8,7 +8,7 @@ import cv2
 from dist_train.distributed.group import left_group
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.seeding import restored_generators
-from dist_train.system.memory import restored_malloc
+from dist_train.system.machine.memory import restored_malloc
 from dist_train.system.signals import restored_handlers
 from dist_train.system.terminal import restored_log
 

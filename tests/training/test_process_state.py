@@ -11,7 +11,7 @@ import torch
 
 from dist_train.config import parse_config
 from dist_train.learning.algorithms import set_algorithms
-from dist_train.system.memory import keep_freed_memory
+from dist_train.system.machine.memory import keep_freed_memory
 from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.terminal import log_to_console
 from dist_train.training.process_state import restored_process

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.errors import ConfigError, DistTrainError
-from dist_train.system.cores import ranks_per_node
-from dist_train.system.limits import free_memory, memory_limit, processes_left
+from dist_train.system.machine.cores import ranks_per_node
+from dist_train.system.machine.limits import free_memory, memory_limit, processes_left
 
 PROCESS_BYTES = 22_000_000
 """Memory of a loader process that it does not share with its rank."""

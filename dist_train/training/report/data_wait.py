@@ -2,7 +2,7 @@
 
 from dist_train.config.schema import Config
 from dist_train.data.workers import loader_processes
-from dist_train.system.cores import cores_per_rank
+from dist_train.system.machine.cores import cores_per_rank
 
 TOO_MUCH = 0.05
 """If a run waits for data for more than this share of the time, it prints advice."""

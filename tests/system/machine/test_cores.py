@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dist_train.system.cores import cores_per_rank
+from dist_train.system.machine.cores import cores_per_rank
 
 
 def test_ranks_share_what_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.system import limits
-from dist_train.system.limits import free_memory, memory_limit, processes_left
+from dist_train.system.machine import limits
+from dist_train.system.machine.limits import free_memory, memory_limit, processes_left
 
 
 def test_the_machine_itself() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import ConfigError
-from dist_train.system import network
-from dist_train.system.network import GLOO, NCCL, check_network, resolved
+from dist_train.system.machine import network
+from dist_train.system.machine.network import GLOO, NCCL, check_network, resolved
 
 ROOT = Path(__file__).parents[2]
 NO_SUCH = "no-such-host.invalid"
@@ -71,7 +71,7 @@ def test_a_name_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MADE_UP_HOST = """
 from dist_train.errors import ConfigError
-from dist_train.system import network
+from dist_train.system.machine import network
 network.PATIENCE_S = 0.2
 try:
     network.check_network(nccl=False)

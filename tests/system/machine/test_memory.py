@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from dist_train.system.memory import keep_freed_memory, restored_malloc
+from dist_train.system.machine.memory import keep_freed_memory, restored_malloc
 from tests.support.ranks import run_ranks
 
 BLOCK = 80 * 2**20
