@@ -1,34 +1,34 @@
 """The fault table: what each kind of failure costs a run on a real SLURM. Run it as root, on one Linux machine:
 
-    python benchmarks/slurm_faults.py [--tracker linuxproc] [--tracker cgroup] [--only NAME] [--again]
+    slurm/testcluster alone python benchmarks/slurm_faults.py [--tracker cgroup] [--nodes 4] [--only NAME] [--again]
+    DEBIAN=trixie slurm/testcluster alone python benchmarks/slurm_faults.py    the same with SLURM 24.11
 
 Each row is a job of the real trainer, submitted by the real launcher, on ``slurm/testcluster``. Each finished row is added
-to ``benchmarks/results/slurm_faults.json`` and runs again only with ``--again``. The table is written next to that file.
+to ``benchmarks/results/slurm_faults.json`` and runs again if it was not ok, or with ``--again``. The table is written next to that file.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.slurm_rows import DONE, Expected, Results, Row, line, measure, reference  # noqa: E402
 from launch import scontrol  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 from tests.slurm.lab import Watched  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-WORK = Path("/tmp/dist_train-faults")
 BUG = """\
 import os
 if "RANK" in os.environ:
@@ -41,6 +41,14 @@ if "RANK" in os.environ:
             raise RuntimeError("a bug that comes at step 57, always")
     register_optimizer_step_post_hook(bug)
 """
+SLOW = """\
+import os, time
+if "RANK" in os.environ:
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+    register_optimizer_step_post_hook(lambda *_: time.sleep(0.25))
+"""
+NO_SIGNAL = '#!/bin/sh\nPATH="${PATH#*:}" exec sbatch --signal=CONT@10 "$@"\n'
+"""An ``sbatch`` found first, whose option replaces the signal that the job's script asks for."""
 
 
 @dataclass
@@ -53,37 +61,23 @@ class Case:
     procs: int = 2
     steps: int = lab.STEPS
     at_step: int = 25
-    state: str = "COMPLETED"
-    restarts: tuple[int, ...] = (1,)
-    lost: int = 0
-    """Largest number of steps that may be trained again."""
+    must: Expected = DONE
+    must_newer: Expected | None = None
+    """The same from SLURM 24.05 on, if it differs."""
     hosts: str = ""
     """/etc/hosts of the nodes; empty: all names resolve."""
-    pythonpath: str = ""
+    hook: str = ""
+    """Code in every rank: ``bug``, ``slow``."""
+    signal: bool = True
+    """Whether SLURM signals the job before its time limit."""
 
-
-@dataclass
-class Row:
-    """The result of one case."""
-
-    tracker: str
-    case: str
-    ok: bool
-    job: str
-    requeues: int
-    attempts: int
-    steps_lost: int | None
-    saved_after_s: float | None
-    first_step_after_s: float | None
-    final_state: str
-    status: str
-    weights: str
-    date: str
-    note: str = ""
+    def expected(self) -> Expected:
+        newer = self.must_newer and scontrol.version() >= scontrol.KEEPS_GRACE
+        return self.must_newer if newer and self.must_newer else self.must
 
 
 def preempt(job: Watched) -> None:
-    lab.preempt(nodes=2)
+    lab.preempt(nodes=int(os.environ["NODES"]))
 
 
 def requeue(job: Watched) -> None:
@@ -108,185 +102,142 @@ def nothing(job: Watched) -> None:
     """Do nothing: the failure comes from the job itself or from SLURM."""
 
 
-KILLED = 2 * lab.SAVE_EVERY - 1
+KILLED = Expected(lost=2 * lab.SAVE_EVERY - 1)
 """After a kill: the steps since the last save; or since the save before, if the last one was still being written."""
-WALLTIME = {"at_step": 1, "restarts": (1, 2, 3)}
-"""Their steps take longer than the first start on an idle machine, and not longer than four starts on a busy one."""
-BROKEN = {"state": "FAILED", "at_step": 1, "pythonpath": str(WORK / "bug")}
+WALLTIME = Expected(restarts=tuple(range(1, 12)))
+"""Slow steps take longer than the first start on an idle machine; on a busy one a start has less time for them."""
+FAILED = Expected("FAILED", "failed", restarts=(0, 1))
+ONCE_MORE = Expected(left_again=1)
 SHORT = ("--time=2", "--signal-delay=45")
 CASES = {
-    "preemption, 15 s grace": Case(preempt, nodes=2, procs=1),
+    "preemption, 15 s grace": Case(preempt, nodes=2, procs=1, must_newer=ONCE_MORE),
     "preemption, no grace (KillWait 10 s)": Case(preempt, ("--partition=abrupt",), nodes=2, procs=1),
-    "walltime, by SLURM's signal": Case(nothing, SHORT, steps=2000, **WALLTIME),
-    "walltime, no signal: our own limit": Case(nothing, (*SHORT, "--sbatch=signal=CONT@10"), steps=3500, **WALLTIME),
+    "preemption, 15 s grace, PreemptMode=CANCEL": Case(
+        preempt, ("--partition=cancel",), nodes=2, procs=1, must_newer=Expected("PREEMPTED")
+    ),
+    "walltime, by SLURM's signal": Case(nothing, SHORT, steps=300, at_step=1, hook="slow", must=WALLTIME),
+    "walltime, no signal: our own limit": Case(
+        nothing, SHORT, steps=300, at_step=1, hook="slow", must=WALLTIME, signal=False
+    ),
     "scontrol requeue": Case(requeue),
-    "node lost": Case(lose_node, nodes=2, procs=1, lost=KILLED),
-    "one rank killed": Case(killer("worker", -1), restarts=(0,), lost=KILLED),
-    "one agent killed, one node": Case(killer("agent", 0), lost=KILLED),
-    "one agent killed, two nodes": Case(killer("agent", -1), nodes=2, procs=1, lost=KILLED),
-    "one supervisor killed, one node": Case(killer("supervisor", 0), lost=KILLED),
-    "one supervisor killed, two nodes": Case(killer("supervisor", -1), nodes=2, procs=1, lost=KILLED),
-    "scancel": Case(cancel, state="CANCELLED", restarts=(0,)),
-    "a bug at step 57": Case(nothing, ("--max-restarts=1",), restarts=(0, 1), **BROKEN),
-    "bad data at step 57, two nodes": Case(nothing, ("--env=BAD_DATA=1",), nodes=2, procs=1, restarts=(0,), **BROKEN),
-    "names do not resolve, preemption": Case(preempt, nodes=2, procs=1, hosts="127.0.0.1 localhost\n"),
+    "node lost": Case(lose_node, nodes=2, procs=1, must=KILLED),
+    "one rank killed": Case(killer("worker", -1), must=replace(KILLED, restarts=(0,))),
+    "one agent killed, one node": Case(killer("agent", 0), must=KILLED),
+    "one agent killed, two nodes": Case(killer("agent", -1), nodes=2, procs=1, must=KILLED),
+    "one supervisor killed, one node": Case(killer("supervisor", 0), must=KILLED),
+    "one supervisor killed, two nodes": Case(killer("supervisor", -1), nodes=2, procs=1, must=KILLED),
+    "scancel": Case(cancel, must=Expected("CANCELLED", "stopped", restarts=(0,))),
+    "a bug at step 57": Case(nothing, ("--max-restarts=1",), at_step=1, hook="bug", must=FAILED),
+    "preemption, then a bug at step 57": Case(
+        preempt,
+        ("--max-restarts=0",),
+        nodes=2,
+        procs=1,
+        hook="bug",
+        must=replace(FAILED, restarts=(2,)),
+        must_newer=replace(FAILED, restarts=(2,), left_again=1),
+    ),
+    "bad data at step 57, two nodes": Case(
+        *(nothing, ("--env=BAD_DATA=1",)), nodes=2, procs=1, at_step=1, hook="bug", must=replace(FAILED, restarts=(0,))
+    ),
+    "names do not resolve, preemption": Case(
+        preempt, nodes=2, procs=1, hosts="127.0.0.1 localhost\n", must_newer=ONCE_MORE
+    ),
 }
 
 
-def run_case(name: str, case: Case, tracker: str) -> Row:
+def run_case(name: str, case: Case, tracker: str, work: Path) -> Row:
     """Run one row of the table."""
-    hosts = WORK / "hosts"
+    hosts = work / "hosts"
     hosts.write_text(case.hosts)
     lab.cluster("up", PROCTRACK=tracker, HOSTSFILE=str(hosts) if case.hosts else "")
-    folder = WORK / tracker / re.sub(r"\W+", "-", name)
+    folder = work / tracker / re.sub(r"\W+", "-", name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    config = lab.make_config(folder, WORK / "images", case.steps)
-    os.environ["PYTHONPATH"] = case.pythonpath
+    config = lab.make_config(folder, work / "images", case.steps)
+    weights = reference(work, work / "images", case.steps, case.nodes * case.procs) or ""
+    path = os.environ["PATH"]
+    os.environ |= {"PYTHONPATH": str(work / case.hook) if case.hook else ""}
+    os.environ |= {} if case.signal else {"PATH": f"{work}/no-signal:{path}"}
     job = lab.launch(config, *case.args, nodes=case.nodes, procs=case.procs)
-    os.environ.pop("PYTHONPATH")
+    os.environ |= {"PYTHONPATH": "", "PATH": path}
+    began, note = time.time(), ""
     try:
         job.wait_step(case.at_step)
         began = time.time()
         case.disturb(job)
-        end, note = job.wait_over(420), ""
+        job.wait_over(900)
     except AssertionError as error:
-        end, note, began = job.look(), str(error).splitlines()[0], time.time()
+        note = str(error).splitlines()[0]
     time.sleep(1)
-    row = measure(name, case, tracker, job, began)
-    if note or not row.ok:
+    nodes = f"{case.nodes} x {case.procs}"
+    row = measure(job, began, weights, {"slurm": release(), "tracker": tracker, "nodes": nodes, "case": name})
+    row.ok, row.note = not note and case.expected().met_by(row), note
+    if not row.ok:
         (folder / "log.txt").write_text(job.log())
         subprocess.run(["scancel", job.job_id], check=False)
-    row.note = note
-    row.final_state = end.state
     return row
 
 
-def measure(name: str, case: Case, tracker: str, job: Watched, began: float) -> Row:
-    """Return a row without its note."""
-    end, resumed = job.look(), job.resumed_at()
-    final = lab.weights(job.run)
-    same = "none" if final is None else "equal" if final == reference(case.steps) else "DIFFERENT"
-    lost = reached_before(job) - resumed[0] if resumed and case.state == "COMPLETED" else None
-    expected = case.state == end.state and end.restarts in case.restarts and (lost or 0) <= case.lost
-    expected &= (
-        same == "equal"
-        if case.state == "COMPLETED"
-        else end.status == {"CANCELLED": "stopped"}.get(case.state, "failed")
-    )
-    return Row(
-        tracker=tracker,
-        case=name,
-        ok=expected,
-        job=job.job_id,
-        requeues=end.restarts,
-        attempts=end.attempt,
-        steps_lost=lost,
-        saved_after_s=saved_after(job, began),
-        first_step_after_s=first_step_after(job, began),
-        final_state=end.state,
-        status=end.status,
-        weights=same,
-        date=f"{datetime.now():%Y-%m-%d %H:%M}",
-    )
+def release() -> str:
+    """Return the version of SLURM, such as 22.05.8."""
+    return scontrol.run("scontrol", "--version").split()[-1]
 
 
-def reached_before(job: Watched) -> int:
-    """Return the last step before the second attempt."""
-    return max(seen.step for seen in job.seen if seen.attempt == 1)
-
-
-def saved_after(job: Watched, began: float) -> float | None:
-    """Return the seconds until the run had stopped and saved, from the first signal, or from the kill without a signal."""
-    saved = next((seen.time for seen in job.seen if seen.status == "stopped"), None)
-    if saved is None:
-        return None
-    told = [clock(text) for text in re.findall(r"\[supervisor (\S+) node \d+\] \w+: asking", job.log())]
-    return round(saved - min([moment for moment in told if moment < saved], default=began), 1)
-
-
-def first_step_after(job: Watched, began: float) -> float | None:
-    """Return the seconds until a new step, from the second start of the supervisors, or from the kill without one."""
-    started = re.search(r"\[supervisor (\S+) node 0\] start [\d_]+\.1,", job.log())
-    again = [seen for seen in job.seen if seen.attempt > 1 and (seen.restarts > 0 or not started)]
-    base = again[0].step if again else 0
-    moved = next((seen.time for seen in again if seen.step > base), None)
-    return round(moved - (clock(started[1]) if started else began), 1) if moved else None
-
-
-def clock(text: str) -> float:
-    """Return the Unix time of a time of today."""
-    return datetime.combine(datetime.now().date(), datetime.strptime(text, "%H:%M:%S.%f").time()).timestamp()
-
-
-def reference(steps: int) -> str | None:
-    """Return the digest of the final weights of an undisturbed run with two ranks; trained once per call of this command."""
-    folder = WORK / f"undisturbed-{steps}"
-    if lab.weights(folder / "run") is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        lab.run_with_torchrun(lab.make_config(folder, WORK / "images", steps), procs=2)
-    return lab.weights(folder / "run")
-
-
-def place(row: Row) -> tuple[bool, int]:
-    """Return the position of a row in the table."""
-    return row.tracker == "cgroup", list(CASES).index(row.case)
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows as Markdown."""
-    head = "| tracker | case | job | requeues | attempts | steps lost | signal -> saved, s | restart -> first step, s | state | weights | |"
-    lines = [head, "|" + "---|" * 11]
-    for row in rows:
-        cells = [row.tracker, row.case, row.job, row.requeues, row.attempts, row.steps_lost, row.saved_after_s]
-        cells += [
-            row.first_step_after_s,
-            row.final_state,
-            row.weights,
-            "ok" if row.ok else f"NOT AS EXPECTED {row.note}",
-        ]
-        lines.append("| " + " | ".join("-" if cell is None else str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def prepare() -> Path:
+    """Make what all rows share. Return their folder."""
+    work = Path(tempfile.mkdtemp(prefix="dist_train-faults-"))
+    lab.make_images(work / "images")
+    for path, text in {
+        "bug/sitecustomize.py": BUG,
+        "slow/sitecustomize.py": SLOW,
+        "no-signal/sbatch": NO_SIGNAL,
+    }.items():
+        (work / path).parent.mkdir(parents=True)
+        (work / path).write_text(text)
+        (work / path).chmod(0o755)
+    return work
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tracker", action="append", choices=("linuxproc", "cgroup"))
+    parser.add_argument("--tracker", action="append", choices=("linuxproc", "cgroup"), help="(linuxproc)")
+    parser.add_argument("--nodes", type=int, help="every row on so many nodes with one rank each (1 x 2 or 2 x 1)")
     parser.add_argument("--only", action="append", choices=list(CASES))
     parser.add_argument("--again", action="store_true", help="also run rows that are already recorded")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the table (benchmarks/results)")
     args = parser.parse_args()
-    file = RESULTS / "slurm_faults.json"
-    rows = [Row(**row) for row in json.loads(file.read_text())] if file.exists() else []
-    (WORK / "bug").mkdir(parents=True, exist_ok=True)
-    (WORK / "bug" / "sitecustomize.py").write_text(BUG)
-    lab.make_images(WORK / "images")
-    for stale in WORK.glob("undisturbed-*"):  # of other code, perhaps
-        shutil.rmtree(stale)
-    for tracker in args.tracker or ["linuxproc", "cgroup"]:
+    os.environ["NODES"] = str(args.nodes or 2)
+    lab.cluster("up")
+    work, results, rows = prepare(), Results(args.results, list(CASES)), []
+    for tracker in args.tracker or ["linuxproc"]:
         for name in args.only or list(CASES):
-            known = [row for row in rows if (row.tracker, row.case) == (tracker, name)]
-            if known and not args.again:
+            case = replace(CASES[name], nodes=args.nodes, procs=1) if args.nodes else CASES[name]
+            key = (release(), f"{case.nodes} x {case.procs}", tracker, name)
+            if not args.again and any(row.key == key and row.ok for row in results.read()):
                 continue
-            row = run_case(name, CASES[name], tracker)
-            rows = sorted([other for other in rows if other not in known] + [row], key=place)
-            file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
-            print(table([row]).splitlines()[-1], flush=True)
-    (RESULTS / "slurm_faults.md").write_text(
-        HEAD.format(version=scontrol.run("sinfo", "--version").strip(), every=lab.SAVE_EVERY, killed=KILLED)
-        + table(rows)
-    )
-    return 0 if all(row.ok for row in rows) else 1
+            rows.append(run_case(name, case, tracker, work))
+            results.add(rows[-1], HEAD.format(every=lab.SAVE_EVERY, killed=KILLED.lost))
+            print(line(rows[-1]), flush=True)
+    if not all(row.ok for row in rows):
+        print(f"logs are in {work}")
+        return 1
+    shutil.rmtree(work)
+    return 0
 
 
 HEAD = """\
 # Faults on a real SLURM
 
-Made by `python benchmarks/slurm_faults.py` on 2 shared CPU cores, {version}, two nodes in network namespaces, two
-gloo ranks, torch 2.14.1; a 0.4 M parameter ResNet, a checkpoint every {every} steps. "weights" compares
-`last.safetensors` with that of an undisturbed torchrun. A row is ok if the job ended as expected, with equal weights if it
-completed, and lost no step after a signal and at most {killed} steps after a kill. "signal -> saved" and "restart -> first
-step" depend mostly on the load of the machine: to import torch took up to 20 s. A requeued job waits at least 6 s for SLURM
-(`cred_expire`).
+Made by `slurm/testcluster alone python benchmarks/slurm_faults.py` (SLURM of Debian 12) and `DEBIAN=trixie slurm/testcluster
+alone ...` (of Debian 13, in a chroot), with `--tracker cgroup` and `--nodes N` for the rows that say so; on 2 shared CPU
+cores without a GPU; nodes in network namespaces, gloo ranks, torch 2.14.1; a 0.4 M parameter ResNet, a checkpoint every
+{every} steps. "weights" compares `last.safetensors` with that of an undisturbed torchrun. A row is ok if the job and the run
+ended as expected, with equal weights if it is done, and lost no step after a signal and at most {killed} steps after a kill.
+"left again": SLURM 24.05 and later start a job once more after its end if it was once preempted with a grace time; that
+start must leave before torchrun. There a preempted job with `PreemptMode=CANCEL` ends as PREEMPTED even if its run is done.
+"signal -> saved" and "restart -> first step" depend mostly on the load of the machine: to import torch took up to 20 s. A
+requeued job waits at least 6 s for SLURM (`cred_expire`).
 
 """
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.slurm_faults import KILLED  # noqa: E402
-from launch import scontrol  # noqa: E402
+from launch import cluster as slurm  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 from tests.slurm.lab import Watched  # noqa: E402
 
@@ -137,7 +137,7 @@ def soak(count: int = 20) -> dict[str, Any]:
         "ok": end.state == "COMPLETED"
         and same
         and len(events) == count
-        and all(event["lost"] <= (KILLED if "killed" in event["fault"] else 0) for event in events),
+        and all(event["lost"] <= (KILLED.lost if "killed" in event["fault"] else 0) for event in events),
     }
 
 
@@ -162,7 +162,7 @@ def main() -> int:
         return 2
     shutil.rmtree(WORK, ignore_errors=True)
     lab.make_images(WORK / "images")
-    if not scontrol.partitions():
+    if not slurm.look().partitions:
         lab.cluster("up")
     entry = names[sys.argv[1]](*map(int, sys.argv[2:]))
     entry = {"date": f"{datetime.now():%Y-%m-%d %H:%M}", "hardware": "2 shared CPU cores", **entry}

@@ -43,23 +43,31 @@ def plan_snapshot(job: Job) -> Snapshot:
 
 
 def take_snapshot(snapshot: Snapshot, job: Job) -> None:
-    """Copy the packages and the user's modules; write the environment, the resolved configs and the git state."""
+    """Copy the packages and the user's modules; write the environment, the resolved configs and the git state.
+
+    The arrays of a long sweep have one copy of the code.
+    """
     if job.options.env and job.options.cluster == "slurm":
         with atomic_write(snapshot.environment, mode=0o600) as file:
             lines = (f"export {key}={shlex.quote(value)}\n" for key, value in job.options.env)
             file.write("".join(lines).encode(errors="surrogateescape"))
     if job.options.no_snapshot:
         return
+    if not snapshot.code.exists():
+        _copy_code(snapshot)
+    for run, task in zip(job.runs, snapshot.tasks, strict=True):
+        path = Path(task.config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_config(run.cfg))
+
+
+def _copy_code(snapshot: Snapshot) -> None:
     for package in PACKAGES:
         shutil.copytree(HOME / package, snapshot.code / package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in user_code().glob("*.py"):
         shutil.copy2(module, snapshot.code)
     state = git_state(HOME) or {"commit": None}
     write_json(snapshot.code / COPY_NOTE, {**state, "changes": git_diff(HOME, *PACKAGES)})
-    for run, task in zip(job.runs, snapshot.tasks, strict=True):
-        path = Path(task.config)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_config(run.cfg))
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from dist_train.config.types import seconds_of
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from launch import scontrol
+from launch import cluster, limits, scontrol
 from launch.installation import pythonpath, user_code
 from launch.job_options import JobOptions
+from launch.option_values import Gpus
 from launch.options import last_line
 from launch.starts import read_submissions
 
@@ -69,7 +70,7 @@ class Job:
     @property
     def gpus(self) -> int:
         """GPUs per node."""
-        return self.options.gpus_per_node or 0
+        return self.options.gpus_per_node.count if self.options.gpus_per_node else 0
 
     @property
     def procs(self) -> int:
@@ -103,7 +104,8 @@ class Job:
     def describe(self) -> str:
         """Return the lines that are printed before the submission."""
         why = f" ({self.why_no_gpu})" if self.why_no_gpu else ""
-        devices = f"{self.gpus} GPU(s)" if self.gpus else f"no GPU{why}"
+        kind = f" {self.options.gpus_per_node.kind}" if self.options.gpus_per_node else ""
+        devices = f"{self.gpus}{kind.rstrip()} GPU(s)" if self.gpus else f"no GPU{why}"
         lines = [
             f"{self.nodes} node(s) x {self.procs} worker(s) = {self.world_size} rank(s); "
             f"{devices} and {self.cpus} CPU(s) per node",
@@ -149,14 +151,17 @@ def _fill_in(options: JobOptions) -> tuple[JobOptions, str]:
     """Return the options with the numbers of GPUs and workers filled in, and why no GPU was found."""
     gpus, why = options.gpus_per_node, ""
     if gpus is None and options.cluster == "slurm":
-        found = scontrol.gpus_in_a_node(options.partition)
-        gpus, where = found or 0, f"partition {options.partition}" if options.partition else "the default partition"
+        found = cluster.known(options.dry_run).gpus_in_a_node(options.partition)
+        gpus, where = (
+            Gpus(found or 0),
+            f"partition {options.partition}" if options.partition else "the default partition",
+        )
         if found is None:
             why = "sinfo gives no answer on this machine; set --gpus-per-node"
         elif not found:
             why = f"sinfo lists none in {where}; choose another --partition, or set --gpus-per-node"
-    gpus = gpus or 0
-    return replace(options, gpus_per_node=gpus, procs_per_node=options.procs_per_node or gpus or 1), why
+    gpus = gpus or Gpus()
+    return replace(options, gpus_per_node=gpus, procs_per_node=options.procs_per_node or gpus.count or 1), why
 
 
 def _check_resources(job: Job) -> None:
@@ -170,10 +175,54 @@ def _check_resources(job: Job) -> None:
             f"--signal-delay ({options.signal_delay} s) must be shorter than --time ({options.time} = {job.seconds} s)"
         )
     if options.partition and options.cluster == "slurm":
-        known = scontrol.partitions()
+        known = cluster.known(options.dry_run).partitions
         unknown = [name for name in options.partition.split(",") if known and name not in known]
         if unknown:
             raise ConfigError(f"--partition ({unknown[0]}) does not exist here; use one of: {', '.join(known)}")
+
+
+def array_size(job: Job) -> tuple[int, int]:
+    """Return the largest number of runs in an array, and the number of arrays.
+
+    Raises:
+        ConfigError: ``--max-parallel`` is less than the number of arrays, which run side by side.
+    """
+    here = cluster.known(job.options.dry_run) if job.options.cluster == "slurm" else cluster.Cluster()
+    size = max(1, here.max_array if here.max_array is not None else len(job.runs))
+    count = -(-len(job.runs) // size)
+    if count > 1 and job.options.max_parallel < count:
+        raise ConfigError(
+            f"--max-parallel ({job.options.max_parallel}) must be at least {count}: the cluster allows {size} runs in one "
+            f"array (MaxArraySize), so that these {len(job.runs)} runs need {count} arrays, which run side by side"
+        )
+    return size, count
+
+
+def check_limits(job: Job) -> list[str]:
+    """Compare the job with what the cluster offers.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ConfigError: the job can never start. With ``--no-check`` and ``--qos`` this is a warning: a site may have changed
+            since, and a QOS may lift the limits of a partition.
+    """
+    options, here = job.options, cluster.known(job.options.dry_run)
+    if here.silent:
+        return ["SLURM does not answer: the GPUs of its nodes and its limits are not known"]
+    request = limits.Request(
+        *(options.partition, options.time, job.seconds, job.nodes, job.cpus),
+        *(options.mem, options.gpus_per_node or Gpus()),
+    )
+    array_size(job)
+    found = limits.complaints(request, here)
+    if found and not (options.no_check or options.qos):
+        raise ConfigError(
+            "\n".join(f"{text}: SLURM would never start the job (--no-check submits it)" for text in found)
+        )
+    down = [f"partition {name} is down: the job waits until it is up" for name in limits.downs(request, here)]
+    return [*(f"{text}: the job may wait for ever" for text in found), *down]
 
 
 def _check_files(cfg: Config) -> None:

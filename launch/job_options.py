@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from dist_train.system.terminal import positive
-from launch.option_values import memory, natural, pair, sbatch_option, walltime
+from launch.option_values import Gpus, gpus, memory, natural, pair, sbatch_option, srun_option, walltime
 
 RUN = "run"
 RESOURCES = "resources"
@@ -57,8 +57,12 @@ class JobOptions:
     """``key.path=value`` for each value of the file to override."""
 
     nodes: int = _option(RESOURCES, 1, "number of nodes (%(default)s)", type=positive, metavar="N")
-    gpus_per_node: int | None = _option(
-        RESOURCES, None, "GPUs per node (default: all GPUs of a node in the partition)", type=natural, metavar="G"
+    gpus_per_node: Gpus | None = _option(  # noqa: RUF009  # ruff does not know that Gpus is immutable
+        RESOURCES,
+        None,
+        "GPUs per node, such as 4 or a100:4 (default: all GPUs of a node in the partition)",
+        type=gpus,
+        metavar="[TYPE:]G",
     )
     procs_per_node: int | None = _option(
         RESOURCES, None, "worker processes per node (default: one per GPU, or 1)", type=positive, metavar="P"
@@ -76,6 +80,12 @@ class JobOptions:
         RESOURCES,
         "another option of sbatch, such as exclusive or licenses=scratch:1",
         type=sbatch_option,
+        metavar="KEY[=VALUE]",
+    )
+    srun: tuple[tuple[str, str | bool], ...] = _list_option(
+        RESOURCES,
+        "an option of the srun that starts the supervisors, such as mpi=none",
+        type=srun_option,
         metavar="KEY[=VALUE]",
     )
 
@@ -116,7 +126,9 @@ class JobOptions:
         choices=("slurm", "local"),
     )
     dry_run: bool = _switch("print script, command and plan; submit nothing")
-    no_check: bool = _switch("skip `dist_train --check`, which reads data, weights and model on this machine")
+    no_check: bool = _switch(
+        "skip `dist_train --check`, which reads data, weights and model on this machine; limits of the cluster only warn"
+    )
     no_snapshot: bool = _switch("run the code in this folder instead of a copy of it made now")
     follow: bool = _switch("print the log until the run ends; the exit code is that of the run")
     cluster_config: str | None = _option(MODES, None, "YAML file of the cluster's defaults", metavar="FILE")

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     if args.status <= 128:
         return int(args.status)
     run, job_id = RunDir.of(load_config(args.config, args.overrides).run), rendezvous.job_id(env)
-    if starts.has_failed(run, job_id, rendezvous.restarts(env)):
+    start = starts.find_start(run, job_id, rendezvous.restarts(env))
+    if start and start.get("verdict") == "fail":
         return int(args.status)
     job, past, result = scontrol.show_job_surely(job_id), starts.history(run, job_id), read_result(run)
     ended = result.get("status") == "done" or (
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
         )
     )
     print(f"[batch] a supervisor died by signal {args.status - 128}; {verdict.action}: {verdict.why}", flush=True)
+    if start:
+        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted)
     if verdict.action != "requeue":
         return 0 if verdict.action == "done" else int(args.status)
     complaint = scontrol.requeue(job_id)

@@ -2,8 +2,55 @@
 
 import re
 from argparse import ArgumentTypeError
+from dataclasses import dataclass
 
 from dist_train.config.types import seconds_of
+
+OWNED = {
+    **{
+        name: f"--{name}"
+        for name in ("nodes", "time", "mem", "partition", "account", "qos", "constraint", "reservation")
+    },
+    **{name: f"--{name}" for name in ("exclude", "gpus-per-node")},
+    "cpus-per-task": "--cpus-per-gpu",
+    "signal": "--signal-delay",
+    "array": "--sweep and --max-parallel",
+    "requeue": "--max-requeues",
+    "no-requeue": "--max-requeues=0",
+    **dict.fromkeys(("ntasks", "ntasks-per-node"), "--procs-per-node: a node has one task, which starts the workers"),
+    **dict.fromkeys(("output", "error", "open-mode"), "run.output_dir: the logs are in the run folder"),
+    **dict.fromkeys(("parsable", "test-only", "wait", "wrap"), "--follow or --dry-run"),
+}
+"""Options of sbatch that the launcher sets itself, and what to use instead."""
+OWNED_OF_SRUN = {
+    **{name: OWNED[name] for name in ("nodes", "ntasks", "ntasks-per-node", "output", "error", "open-mode")},
+    "cpus-per-task": "--cpus-per-gpu",
+    "export": "--env",
+    **dict.fromkeys(("kill-on-bad-exit", "no-kill"), "nothing: a failed node must end the others"),
+    **dict.fromkeys(("pty", "multi-prog", "unbuffered"), "nothing: the launcher needs it as it is"),
+}
+"""The same of srun."""
+_SHORT = {"N": "nodes", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude"}
+_SHORT |= {"c": "cpus-per-task", "a": "array", "n": "ntasks", "o": "output", "e": "error", "W": "wait"}
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """GPUs per node: ``4``, or ``a100:4`` of one type."""
+
+    count: int = 0
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.count}" if self.kind else str(self.count)
+
+
+def gpus(text: str) -> Gpus:
+    """Read ``4`` or ``a100:4``."""
+    match = re.fullmatch(r"(?:([A-Za-z][\w.-]*):)?(\d+)", text)
+    if not match or match[1] == "gpu":
+        raise ArgumentTypeError(f"{text!r} must be a number of GPUs, or TYPE:NUMBER such as a100:4")
+    return Gpus(int(match[2]), match[1] or "")
 
 
 def natural(text: str) -> int:
@@ -18,6 +65,16 @@ def memory(text: str) -> str:
     if not re.fullmatch(r"\d+[KMGT]?B?", text):
         raise ArgumentTypeError(f"{text!r} must be a memory size, such as 64G or 64000M")
     return text.removesuffix("B")
+
+
+def megabytes(size: str) -> int:
+    """Return the megabytes in a memory size of sbatch; a number without a unit has this unit.
+
+    >>> [megabytes(size) for size in ("64G", "2048K", "500")]
+    [65536, 2, 500]
+    """
+    number, unit = re.fullmatch(r"(\d+)([KMGT]?)", size).groups()  # type: ignore[union-attr]  # ``memory`` has read it
+    return int(int(number) * {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024**2}[unit])
 
 
 def walltime(text: str) -> str:
@@ -39,7 +96,23 @@ def pair(text: str) -> tuple[str, str]:
 
 def sbatch_option(text: str) -> tuple[str, str | bool]:
     """Read ``gres=gpu:8``. ``exclusive``, ``exclusive=`` and ``exclusive=true`` (in a YAML file) are options without value."""
-    key, _, value = text.removeprefix("--").partition("=")
+    return _foreign_option(text, "--sbatch", OWNED)
+
+
+def srun_option(text: str) -> tuple[str, str | bool]:
+    """Read an option of srun in the same way."""
+    return _foreign_option(text, "--srun", OWNED_OF_SRUN)
+
+
+def _foreign_option(text: str, option: str, owned: dict[str, str]) -> tuple[str, str | bool]:
+    given, _, value = text.lstrip("-").partition("=")
+    key = given.replace("_", "-")
     if not re.fullmatch(r"[A-Za-z][\w-]*", key, re.ASCII):
-        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY, where KEY is the name of an option of sbatch")
+        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY, where KEY is the name of an option")
+    name = _SHORT.get(key, key)
+    meant = [name] if name in owned else [name for name in owned if name.startswith(key)]  # SLURM takes `tim` for time
+    if meant:
+        raise ArgumentTypeError(f"{option} {given}: the launcher sets {meant[0]} itself; use {owned[meant[0]]}")
+    if len(key) == 1:
+        raise ArgumentTypeError(f"{option} {given}: use the long name of the option, without --")
     return key, True if value in ("", "true") else value

@@ -1,17 +1,36 @@
-"""Ask SLURM by ``scontrol`` and ``sinfo``. If SLURM is missing or does not answer, results are empty: nothing is raised."""
+"""Ask SLURM by ``scontrol``. If SLURM is missing or does not answer, results are empty: nothing is raised."""
 
 import os
 import re
 import subprocess
 import time
 from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "UNKNOWN"
+"""SLURM does not answer."""
+FORGOTTEN = "FORGOTTEN"
+"""SLURM answers that it has no such job: it ended more than ``MinJobAge`` ago, or belongs to another cluster."""
+_FINAL = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "RECONFIG_FAIL", "TIMEOUT", FORGOTTEN),
+)
+"""All other states are live, also those that a newer SLURM adds: to take a live job for ended would lose it."""
+_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+
+
+KEEPS_GRACE = (24, 5)
+"""From this release on, SLURM starts a job once more after its end if it was once preempted with a grace time: it notes the
+preemption in the job, and requeues the job when its batch script next ends without a request to requeue it."""
+NO_PROGRAM, HANGS = 127, 124
+"""Exit codes of ``call`` for a program that does not exist, and for one that does not end in time."""
 
 
 @dataclass(frozen=True)
 class Job:
     """The state of one job, or of one task of an array."""
 
-    state: str = "UNKNOWN"
+    state: str = UNKNOWN
     preempted: bool = False
     """SLURM preempts the current start; it runs on for its grace time."""
     end_time: float | None = None
@@ -23,14 +42,25 @@ class Job:
     @property
     def over(self) -> bool:
         """Whether the job has ended and will not start again."""
-        return self.state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED", "UNKNOWN")
+        return self.state in _FINAL
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the job is in the queue and has no nodes."""
+        return self.state in _WAITING
+
+    @property
+    def why_waiting(self) -> str:
+        """Why a job in the queue does not start, such as ``" (Resources)"``; else empty."""
+        return f" ({self.reason})" if self.waiting and self.reason not in ("", "None") else ""
 
 
 def show_job(job_id: str) -> Job:
     """Return the job with an id such as ``17`` or ``17_3``."""
-    fields = _fields(run("scontrol", "show", "job", "-o", job_id))
+    answer = call("scontrol", "show", "job", "-o", job_id)
+    fields = _fields(answer.stdout)
     if "JobState" not in fields:
-        return Job()
+        return Job(FORGOTTEN if "Invalid job id" in answer.stderr else UNKNOWN)
     return Job(
         state=fields["JobState"],
         preempted=fields["JobState"] == "RUNNING" and fields.get("PreemptTime", "None") != "None",
@@ -39,6 +69,12 @@ def show_job(job_id: str) -> Job:
         reason=fields.get("Reason", ""),
         nodes=fields.get("NodeList", ""),
     )
+
+
+def version() -> tuple[int, int]:
+    """Return the release of SLURM, such as (24, 11); (0, 0) without SLURM. This asks no controller."""
+    match = re.search(r"(\d+)\.(\d+)", run("scontrol", "--version"))
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def kill_wait_s() -> int:
@@ -50,7 +86,7 @@ def kill_wait_s() -> int:
 def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
     """Return the job; ask again for a while if the controller does not answer."""
     give_up_at = time.time() + patience_s
-    while (job := show_job(job_id)).state == "UNKNOWN" and time.time() < give_up_at:
+    while (job := show_job(job_id)).state == UNKNOWN and time.time() < give_up_at:
         time.sleep(2)
     return job
 
@@ -58,8 +94,8 @@ def show_job_surely(job_id: str, patience_s: float = 120.0) -> Job:
 def requeue(job_id: str, patience_s: float = 60.0) -> str:
     """Requeue the job with the same id. Return SLURM's error message, or an empty string."""
     give_up_at = time.time() + patience_s
-    while complaint := _call("scontrol", "requeue", job_id).stderr.strip():
-        if show_job(job_id).state not in ("RUNNING", "UNKNOWN"):
+    while complaint := call("scontrol", "requeue", job_id).stderr.strip():
+        if show_job(job_id).state not in ("RUNNING", UNKNOWN):
             return ""  # another supervisor or SLURM has requeued it
         if time.time() > give_up_at:
             return complaint
@@ -77,34 +113,21 @@ def node_address(host: str) -> str:
     return _fields(run("scontrol", "show", "node", "-o", host)).get("NodeAddr", host)
 
 
-def gpus_in_a_node(partition: str | None) -> int | None:
-    """Return the largest number of GPUs of a node in the partition (None: the default partition); None without an answer."""
-    chosen = ["-p", partition] if partition else []
-    lines = run("sinfo", "-h", "-o", "%P %G", *chosen).splitlines()
-    if not lines:
-        return None
-    if not partition:
-        lines = [line for line in lines if line.split()[0].endswith("*")] or lines
-    counts = [sum(int(n) for n in re.findall(r"gpu(?::[^:,()]+)?:(\d+)", line.split()[-1])) for line in lines]
-    return max(counts)
-
-
-def partitions() -> list[str]:
-    """Return the names of all partitions."""
-    return sorted({name.rstrip("*") for name in run("sinfo", "-h", "-o", "%P").split()})
-
-
 def run(*command: str) -> str:
     """Return the standard output of a command; empty if it fails, hangs or does not exist."""
-    done = _call(*command)
+    done = call(*command)
     return done.stdout if done.returncode == 0 else ""
 
 
-def _call(*command: str) -> "subprocess.CompletedProcess[str]":
+def call(*command: str, patience_s: float = 60.0, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run a command, and kill it after ``patience_s`` seconds."""
+    limits: dict[str, Any] = {"capture_output": True, "text": True, "timeout": patience_s, "check": False}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_env())
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 127, "", str(error))
+        return subprocess.run(command, input=stdin, env=_env(), **limits)
+    except OSError as error:
+        return subprocess.CompletedProcess(command, NO_PROGRAM, "", str(error))
+    except subprocess.TimeoutExpired as error:
+        return subprocess.CompletedProcess(command, HANGS, "", str(error))
 
 
 def _env() -> dict[str, str]:

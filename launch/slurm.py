@@ -6,18 +6,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # started as a file: find modules from the clone, and not launch/*.py as top-level modules
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
-from launch import options, status, sweep
+from launch import cluster, options, status, sweep
 from launch.code_copy import Snapshot, plan_snapshot, take_snapshot, withdrawn_if_refused
 from launch.installation import CLONE_CONFIG, IN_CLONE, command
-from launch.job import Job, check_not_running, check_with_trainer, is_done, make_job
+from launch.job import Job, check_limits, check_not_running, check_with_trainer, is_done, make_job
 from launch.job_options import JobOptions
 from launch.starts import record_submission
+
+if TYPE_CHECKING:
+    from launch.submit import Submitted
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,9 +59,12 @@ def _launch(given: JobOptions) -> int:
     job = _make_job(given)
     if job is None:
         return 0
+    warnings = check_limits(job) if given.cluster == "slurm" else []
     plan = "" if given.no_check else check_with_trainer(job)
     snapshot = plan_snapshot(job)
     print(job.describe())
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(plan, end="\n" if plan else "", flush=True)
     if given.dry_run:
         return _show(job, snapshot)
@@ -108,17 +115,45 @@ def _make_job(given: JobOptions) -> Job | None:
 
 
 def _show(job: Job, snapshot: Snapshot) -> int:
+    """Print the script of the job and the command of its supervisors; ask sbatch what it would do with the script."""
     from launch.rendezvous import Place
-    from launch.submit import script
+    from launch.submit import arrays, script, test_only
     from launch.supervise import agent_command
 
     place = Place("JOB", 0, node=0, nodes=job.nodes, host="FIRST_NODE", own="THIS_NODE", port=20000)
-    print(f"\n# {job.home}/JOB_submission.sh\n{script(job, snapshot)}")
-    print(f"# the supervisor of each node runs\n{' '.join(agent_command(snapshot.tasks[0], place))}")
+    parts = arrays(job, snapshot)
+    text = script(*parts[0])
+    print(f"\n# {job.home}/JOB_submission.sh\n{text}")
+    if len(parts) > 1:
+        print(f"# the first of {len(parts)} arrays, of at most {len(parts[0][0].runs)} runs each (MaxArraySize)")
+    print(f"# the supervisor of each node runs\n{' '.join(agent_command(snapshot.tasks[0], place))}", flush=True)
+    if job.options.cluster == "slurm" and cluster.known(job.options.dry_run).offers:
+        print(f"# sbatch --test-only: {test_only(text)}")
     return 0
 
 
 def _submit(job: Job, snapshot: Snapshot) -> int:
+    from launch.submit import arrays
+
+    submitted: list[Submitted] = []
+    try:
+        for part in arrays(job, snapshot):
+            submitted += _submit_part(*part)
+    except ConfigError as error:
+        if not submitted:
+            raise
+        others = f"{len(submitted)} of {len(job.runs)} runs are in the queue; the same command submits the others"
+        raise ConfigError(f"{error}\n{others}") from None
+    first = submitted[0]
+    output_dir = job.runs[0].folder.path.parent
+    print(f"follow: tail -F {first.logs}\nstatus: {command('slurm')} status {output_dir}")
+    jobs = dict.fromkeys(entry.job_id.partition("_")[0] for entry in submitted)
+    print(f"cancel: scancel {' '.join(jobs)}   (saves first)", flush=True)
+    return status.follow(job.runs[0].folder, first.job_id, first.logs) if job.options.follow else 0
+
+
+def _submit_part(job: Job, snapshot: Snapshot) -> "list[Submitted]":
+    """Submit one run or one array, and write that into the run folders."""
     from launch.submit import submit
 
     with withdrawn_if_refused([job.home, *(run.folder.path / "slurm" for run in job.runs)]):
@@ -127,11 +162,7 @@ def _submit(job: Job, snapshot: Snapshot) -> int:
     for run, entry in zip(job.runs, submitted, strict=True):
         record_submission(run.folder, entry.job_id, logs=entry.logs, code=str(snapshot.code), nodes=job.nodes)
         print(f"job {entry.job_id}: run folder {run.folder.path}, log {entry.logs}")
-    first = submitted[0]
-    output_dir = job.runs[0].folder.path.parent
-    print(f"follow: tail -F {first.logs}\nstatus: {command('slurm')} status {output_dir}")
-    print(f"cancel: scancel {first.job_id.partition('_')[0]}   (saves first)", flush=True)
-    return status.follow(job.runs[0].folder, first.job_id, first.logs) if job.options.follow else 0
+    return submitted
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import now, read_result
 from dist_train.system.files import read_json, write_json
+from launch.scontrol import KEEPS_GRACE
 
 
 @dataclass(frozen=True)
@@ -49,24 +50,51 @@ def record_start(run: RunDir, job_id: str, restart: int) -> None:
             "restart": restart,
             "time": now(),
             "step": live_step(run),
+            "attempt": result.get("attempt", 0),
             "stopped_at": result.get("step", 0) if result.get("status") == "stopped" else None,
         }
     )
     write_json(run.path / "starts.json", starts)
 
 
-def record_end(run: RunDir, verdict: str, why: str) -> None:
+def record_end(run: RunDir, verdict: str, why: str, **details: bool) -> None:
     """Add the end to the last start in ``starts.json``."""
     starts = read_starts(run)
     if starts:
-        starts[-1] |= {"ended": now(), "reached": live_step(run), "verdict": verdict, "why": why}
+        starts[-1] |= {"ended": now(), "reached": live_step(run), "verdict": verdict, "why": why, **details}
         write_json(run.path / "starts.json", starts)
 
 
-def has_failed(run: RunDir, job_id: str, restart: int) -> bool:
-    """Return whether a supervisor has decided that this start failed and must not be repeated."""
+def ended_before(run: RunDir, job_id: str, restart: int, slurm: tuple[int, int]) -> dict[str, Any] | None:
+    """Return the start that brought the run to its end, if it was an earlier one of this job; None otherwise.
+
+    A job that has failed may be started once more by SLURM (``scontrol.KEEPS_GRACE``), or by a user who wants to try again:
+    that is before 24.05, without a preemption, or after the failure was repeated once.
+    """
+    earlier = [start for start in read_starts(run) if start["job"] == job_id and start["restart"] < restart]
+    if not earlier:
+        return None
+    last = earlier[-1]
+    if wrote_result(run, job_id) and read_result(run).get("status") == "done":
+        return {**last, "verdict": "done"}
+    preempted = any(start.get("preempted") for start in earlier)
+    by_slurm = slurm >= KEEPS_GRACE and preempted and not last.get("repeated")
+    return last if by_slurm and last.get("verdict") == "fail" else None
+
+
+def wrote_result(run: RunDir, job_id: str) -> bool:
+    """Return whether ``result.json`` is of this job: it made the last start, and a new attempt since its first start."""
+    starts = read_starts(run)
+    if not starts or starts[-1]["job"] != job_id:
+        return False
+    attempts = [start.get("attempt") or 0 for start in starts if start["job"] == job_id]
+    return bool(read_result(run).get("attempt", 0) > min(attempts))
+
+
+def find_start(run: RunDir, job_id: str, restart: int) -> dict[str, Any] | None:
+    """Return this start if it is the last one of the run; None otherwise."""
     start = next(iter(read_starts(run)[-1:]), {})
-    return (start.get("job"), start.get("restart"), start.get("verdict")) == (job_id, restart, "fail")
+    return start if (start.get("job"), start.get("restart")) == (job_id, restart) else None
 
 
 def read_starts(run: RunDir) -> list[dict[str, Any]]:
@@ -103,6 +131,7 @@ _START: dict[str, Callable[[Any], bool]] = {
     "step": _is_count,
     "time": lambda value: isinstance(value, str),
     "stopped_at": lambda value: value is None or _is_count(value),
+    "attempt": lambda value: value is None or _is_count(value),
     "verdict": _is_text,
     "why": _is_text,
 }

@@ -17,9 +17,19 @@ from dist_train.system.foreign_text import printable
 from launch import scontrol
 from launch.installation import command
 from launch.run_reader import standing
-from launch.starts import read_starts, read_submissions
+from launch.starts import read_starts, read_submissions, wrote_result
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
+_LOOKS = 2  # a job that is being requeued shows a final state for a moment
+_HELD = {
+    "PartitionTimeLimit": "--time is above the partition's limit: scancel {job}, and submit with less",
+    "PartitionNodeLimit": "--nodes is above the partition's limit: scancel {job}, and submit with fewer",
+    "BadConstraints": "no node has what it asks for: scancel {job}, and submit with less",
+    "JobHeldUser": "it is held: scontrol release {job}",
+    "JobHeldAdmin": "an administrator holds it",
+    "launch_failure_limit_exceeded_requeued_held": "SLURM could not start it, and holds it: scontrol release {job}",
+}
+"""Reasons for which a job waits without an end, and what to do."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,14 +48,28 @@ def table(folder: Path) -> str:
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
-    found = [_COLUMNS, *(_row_or_damage(RunDir(path), folder) for path in dict.fromkeys(paths))]
+    slurm = _Slurm()
+    found = [_COLUMNS, *(_row_or_damage(RunDir(path), folder, slurm) for path in dict.fromkeys(paths))]
     rows = [tuple(printable(cell) for cell in row) for row in found]
     if len(rows) == 1:
         return f"no runs in {folder}"
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, *(["SLURM does not answer: states are those in the run folders"] * slurm.silent)])
+
+
+class _Slurm:
+    """Ask SLURM about jobs, until it does not answer: each further question would wait for it as long."""
+
+    silent = False
+
+    def job(self, job_id: str | None) -> scontrol.Job:
+        """Return the job; state UNKNOWN if there is none or SLURM does not answer."""
+        if job_id is None or self.silent:
+            return scontrol.Job()
+        job = scontrol.show_job(job_id)
+        self.silent = job.state == scontrol.UNKNOWN
+        return job
 
 
 def follow(run: RunDir, job_id: str, logs: str) -> int:
@@ -55,32 +79,59 @@ def follow(run: RunDir, job_id: str, logs: str) -> int:
         The exit code of the run: 0 done, 75 stopped, 1 anything else.
     """
     try:
-        job = _follow_to_end(job_id, logs)
+        job = _follow_to_end(run, job_id, logs)
     except KeyboardInterrupt:
         print(f"\n[job {job_id}] is still in SLURM; to stop it: scancel {job_id}")
         return EXIT_STOPPED
-    status = read_result(run).get("status")
-    print(f"[job {job_id}] run folder {run.path}: {status or 'no result'}", flush=True)
-    if job.state not in ("COMPLETED", "CANCELLED", "UNKNOWN"):
-        return EXIT_FAILED  # a job that failed before it began leaves the result of the one before it
-    return exit_code_of(str(status))
+    print(f"[job {job_id}] run folder {run.path}: {read_result(run).get('status') or 'no result'}", flush=True)
+    return _exit_code(run, job_id, job)
 
 
-def _follow_to_end(job_id: str, logs: str) -> scontrol.Job:
+def _exit_code(run: RunDir, job_id: str, job: scontrol.Job) -> int:
+    """Return the exit code by the run folder: SLURM calls a run that is done PREEMPTED if it was preempted before."""
+    if not wrote_result(
+        run, job_id
+    ):  # a job that ended before its workers began leaves the result of the one before it
+        return EXIT_STOPPED if job.state == "CANCELLED" else EXIT_FAILED
+    failed = read_starts(run)[-1].get("verdict") == "fail"
+    return EXIT_FAILED if failed else exit_code_of(str(read_result(run).get("status")))
+
+
+def _follow_to_end(run: RunDir, job_id: str, logs: str) -> scontrol.Job:
     offsets: dict[str, int] = {}
-    state = ""
+    state, looks_over = "", 0
     while True:
         job = scontrol.show_job_surely(job_id)
         _print_news(logs, offsets)
-        now = f"{job.state}{f' on {job.nodes}' if job.state == 'RUNNING' else ''}, {job.restarts} requeue(s)"
+        where = f" on {job.nodes}" if job.state == "RUNNING" else job.why_waiting
+        now = f"{job.state}{where}, {job.restarts} requeue(s)"
         if now != state:
             state = now
-            print(f"[job {job_id}] {now}", flush=True)
-        if job.over or job.state == "UNKNOWN":
+            print(f"[job {job_id}] {now}{_advice(job, job_id)}", flush=True)
+        looks_over = looks_over + 1 if job.over else 0
+        if looks_over == _LOOKS or job.state == scontrol.UNKNOWN or _starts_for_nothing(run, job_id, job):
             break
-        time.sleep(2)
+        time.sleep(1 if looks_over else 2)
     _print_news(logs, offsets)
     return job
+
+
+def _starts_for_nothing(run: RunDir, job_id: str, job: scontrol.Job) -> bool:
+    """Return whether the run is done and SLURM has queued its job once more: that start will leave at once."""
+    done = job.waiting and job.restarts and _is_done(run, job_id)
+    if done:
+        print(f"[job {job_id}] the run is done; SLURM starts its job once more, which then leaves at once", flush=True)
+    return bool(done)
+
+
+def _is_done(run: RunDir, job_id: str | None) -> bool:
+    return read_result(run).get("status") == "done" and job_id is not None and wrote_result(run, job_id)
+
+
+def _advice(job: scontrol.Job, job_id: str) -> str:
+    """Return what to do about a job that does not start by itself."""
+    advice = _HELD.get(job.reason) if job.waiting else None
+    return f"; it will not start by itself: {advice.format(job=job_id)}" if advice else ""
 
 
 def _print_news(logs: str, offsets: dict[str, int]) -> None:
@@ -102,10 +153,10 @@ def _is_run(path: Path) -> bool:
     return path.name == "launch.json" or (path.parent / "provenance.json").exists()
 
 
-def _row_or_damage(run: RunDir, folder: Path) -> tuple[str, ...]:
+def _row_or_damage(run: RunDir, folder: Path, slurm: _Slurm) -> tuple[str, ...]:
     """Return one line of the table, also for a run whose files have unexpected content."""
     try:
-        return _row(run, folder)
+        return _row(run, folder, slurm)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
         return (_name(run, folder), "damaged", "", "", "", "", f"{type(error).__name__}: {error}"[:80])
 
@@ -114,37 +165,41 @@ def _name(run: RunDir, folder: Path) -> str:
     return str(run.path.relative_to(folder)) if run.path != folder else run.path.name
 
 
-def _row(run: RunDir, folder: Path) -> tuple[str, ...]:
+def _row(run: RunDir, folder: Path, slurm: _Slurm) -> tuple[str, ...]:
     result, submissions, starts = read_result(run), read_submissions(run), read_starts(run)
     if run.result.exists() and not result:
         raise ValueError("result.json cannot be read")
     job_id = submissions[-1]["job"] if submissions else None
-    job = scontrol.show_job(job_id) if job_id else scontrol.Job()
-    state = str(result.get("status", ""))
-    if job.state in ("PENDING", "CONFIGURING", "SUSPENDED") or (
-        not job.over and job.state not in ("UNKNOWN", "RUNNING")
-    ):
-        state = f"{job.state.lower()} ({job.reason})" if job.state == "PENDING" else job.state.lower()
-    elif job.over and state in ("running", ""):
-        state = f"lost ({job.state})"
-    elif job.state == "UNKNOWN" and state == "running":
-        state = standing(run, result)
+    job = slurm.job(job_id)
+    state = _state(run, job_id, job)
     step, total = live_step(run), result.get("total_steps", 0)
     note = result.get("message") or (starts[-1].get("why") if starts else None) or ""
-    requeues = job.restarts if job.state != "UNKNOWN" else max((start["restart"] for start in starts), default=0)
+    known = job.state not in (scontrol.UNKNOWN, scontrol.FORGOTTEN)
+    requeues = job.restarts if known else max((start["restart"] for start in starts), default=0)
     return (
-        *(
-            _name(run, folder),
-            state or ("unknown" if job.state == "UNKNOWN" else "queued"),
-            f"{step}/{total}" if total else str(step),
-            _best(result),
-        ),
+        *(_name(run, folder), state, f"{step}/{total}" if total else str(step), _best(result)),
         *(
             str(requeues),
             _eta(run, total) if state == "running" else "",
             note.splitlines()[0][:80] if note.strip() else "",
         ),
     )
+
+
+def _state(run: RunDir, job_id: str | None, job: scontrol.Job) -> str:
+    """Return the state of a run: by its job while that is live, else by its folder."""
+    result = read_result(run)
+    status = str(result.get("status", ""))
+    if _is_done(run, job_id):
+        return "done"  # whatever SLURM calls the job, or if SLURM starts it once more
+    if job.state in (scontrol.UNKNOWN, scontrol.FORGOTTEN):
+        return standing(run, result) if status else "unknown"
+    if not job.over:
+        return (status or "queued") if job.state == "RUNNING" else job.state.lower() + job.why_waiting
+    if status not in ("running", ""):
+        return status
+    began = job_id is not None and any(start["job"] == job_id for start in read_starts(run))
+    return f"lost ({job.state})" if began else f"{job.state.lower()} before it began"
 
 
 def _best(result: dict[str, Any]) -> str:

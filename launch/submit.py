@@ -3,14 +3,17 @@
 import glob
 import os
 import shlex
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dist_train.errors import ConfigError
+from launch import cluster, scontrol
 from launch.code_copy import Snapshot
 from launch.installation import pythonpath
-from launch.job import Job
+from launch.job import Job, array_size
 from launch.job_options import LAST_RESORT, JobOptions, flags
 from launch.options import last_line
 from launch.supervise import supervise
@@ -44,9 +47,22 @@ def script(job: Job, snapshot: Snapshot) -> str:
     """Return the sbatch script, without submitting it."""
     executor = _AnywhereExecutor(job.home.absolute(), python=job.options.python)
     executor.update_parameters(**_parameters(job, snapshot))
-    if job.sweep:
+    if len(job.runs) > 1:  # submitit makes no array of one run
         executor.parameters["map_count"] = len(job.runs)
     return str(executor._make_submission_file_text(executor._submitit_command_str, "dry-run"))
+
+
+def arrays(job: Job, snapshot: Snapshot) -> list[tuple[Job, Snapshot]]:
+    """Split a sweep into arrays that are not longer than the cluster allows. Together they keep ``--max-parallel``."""
+    size, count = array_size(job)
+    if count == 1:
+        return [(job, snapshot)]
+    options = replace(job.options, max_parallel=job.options.max_parallel // count)
+    parts = [slice(start, start + size) for start in range(0, len(job.runs), size)]
+    return [
+        (replace(job, runs=job.runs[part], options=options), replace(snapshot, tasks=snapshot.tasks[part]))
+        for part in parts
+    ]
 
 
 def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
@@ -57,10 +73,7 @@ def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
     """
     executor = SlurmExecutor(job.home.absolute(), python=job.options.python)
     executor.update_parameters(**_parameters(job, snapshot))
-    conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
-    # In an allocation, SLURM_ variables of the shell (CPU binding, number of tasks) would change the job.
-    with submitit.helpers.clean_env():
-        os.environ.update(conf)
+    with _outside_of_jobs():
         try:
             if job.sweep:
                 with executor.batch(allow_implicit_submissions=False):
@@ -68,9 +81,40 @@ def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
             else:
                 jobs = [executor.submit(supervise, snapshot.tasks[0])]
         except FailedJobError as error:
-            raise ConfigError(f"sbatch refuses the job (--dry-run prints it): {last_line(str(error))}") from None
+            raise ConfigError(f"sbatch refuses the job (--dry-run prints it): {complaint(str(error))}") from None
     folder = glob.escape(str(job.home.absolute()))
     return [Submitted(j.job_id, f"{folder}/{j.job_id}_*_log.out") for j in jobs]
+
+
+def test_only(text: str) -> str:
+    """Ask sbatch whether it would take a script, and when the job would start. Return its answer.
+
+    Raises:
+        ConfigError: sbatch refuses the script.
+    """
+    with _outside_of_jobs():
+        done = scontrol.call("sbatch", "--test-only", patience_s=cluster.DRY_RUN_S, stdin=text)
+    if done.returncode == scontrol.HANGS:
+        return "no answer"
+    if done.returncode:
+        raise ConfigError(f"sbatch --test-only refuses the job: {complaint(done.stderr)}")
+    return " ".join(line.removeprefix("sbatch: ") for line in done.stderr.splitlines())
+
+
+def complaint(text: str) -> str:
+    """Return what sbatch says about a refusal: often its first line has the reason, and the last one only the category."""
+    lines = [line.strip() for line in text.splitlines()]
+    said = [line for line in lines if line.startswith(("sbatch:", "allocation failure:"))]
+    return "; ".join(said) or last_line(text)
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """Hide the SLURM_ variables of an allocation (CPU binding, number of tasks), which would change the job."""
+    conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
+    with submitit.helpers.clean_env():
+        os.environ.update(conf)
+        yield
 
 
 def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
@@ -90,12 +134,15 @@ def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
         "additional_parameters": extra,
         # Since SLURM 22.05 srun does not inherit the CPUs of sbatch. Without --open-mode=append a requeue would truncate
         # the log. Without --export=ALL supervisors would not get what `_setup` exports if sbatch has --export=NONE.
-        "srun_args": ["--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL", f"--cpus-per-task={job.cpus}"],
+        "srun_args": [
+            *("--kill-on-bad-exit=1", "--open-mode=append", "--export=ALL", f"--cpus-per-task={job.cpus}"),
+            *(f"--{key}" if value is True else f"--{key}={value}" for key, value in options.srun),
+        ],
         "setup": _setup(options, snapshot),
         "teardown": _teardown(options, snapshot),
     }
     _refuse_line_breaks(job, snapshot, extra)
-    return parameters | ({"gpus_per_node": job.gpus} if job.gpus else {})
+    return parameters | ({"gpus_per_node": str(options.gpus_per_node)} if job.gpus else {})
 
 
 def _refuse_line_breaks(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from dist_train.system.streams import go_on_without, open_missing
 from launch import rendezvous, scontrol, starts
 from launch.job import Task
 from launch.job_options import SUPERVISOR, JobOptions, add_options
-from launch.verdict import HOPELESS, Facts, Verdict, judge
+from launch.verdict import HOPELESS, Facts, Verdict, judge, judge_again
 
 _TO_WORKERS = signal.SIGUSR2  # torchrun itself never sends it
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
@@ -68,6 +68,8 @@ class Supervisor:
         """Run the workers until they end, then requeue or end the job. Return the exit code of this task."""
         processes.adopt_orphans()
         self._end_leftovers()
+        if self.place.slurm and (last := self._ended_before()):
+            return self._leave_again(last)
         if self.place.node == 0:
             starts.record_start(self.run, self.place.job_id, self.place.restart)
         command, env = agent_command(self.task, self.place), self._environment()
@@ -77,8 +79,20 @@ class Supervisor:
         agent = processes.start_guarded(command, env, ignoring=[n for n in STOP_SIGNALS if n != signal.SIGINT])
         code = self._watch(agent)
         self._end_orphans()
-        verdict = judge(self._facts(code))
-        return self._act(verdict)
+        facts = self._facts(code)
+        return self._act(judge(facts), preempted=facts.preempted)
+
+    def _ended_before(self) -> dict[str, Any] | None:
+        return starts.ended_before(self.run, self.place.job_id, self.place.restart, scontrol.version())
+
+    def _leave_again(self, last: dict[str, Any]) -> int:
+        """Leave before any worker starts: an earlier start of this job has ended the run."""
+        verdict = judge_again(last, self.place.job_id)
+        if self.place.node != 0:  # node 0 alone records, so that all nodes read the same
+            self.say(verdict.why)
+            return EXIT_DONE
+        starts.record_start(self.run, self.place.job_id, self.place.restart)
+        return self._act(verdict, repeated=True)
 
     def say(self, text: str) -> None:
         """Print one line into the log of this node."""
@@ -215,10 +229,10 @@ class Supervisor:
             slurm=self.place.slurm,
         )
 
-    def _act(self, verdict: Verdict) -> int:
+    def _act(self, verdict: Verdict, **details: bool) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
         if self.place.node == 0 or verdict.action == "fail":  # on "fail" srun kills the other supervisors
-            starts.record_end(self.run, verdict.action, verdict.why)
+            starts.record_end(self.run, verdict.action, verdict.why, **details)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
             return EXIT_FAILED

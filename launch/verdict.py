@@ -60,6 +60,17 @@ def judge(facts: Facts) -> Verdict:
     return verdict
 
 
+def judge_again(last: dict[str, Any], job_id: str) -> Verdict:
+    """Return the verdict of a start after the one that ended the run, which is ``last`` in ``starts.json``."""
+    if last["verdict"] == "done":
+        return Verdict("done", "the run is done already; SLURM has started the job once more")
+    return Verdict(
+        "fail",
+        f"{last['why']} (in start {last['restart']}; SLURM has started the job once more after its preemption; "
+        f"to try again, solve the error, then: scontrol requeue {job_id})",
+    )
+
+
 def _interrupted(facts: Facts) -> Verdict | None:
     """Return the verdict if SLURM or a signal stopped the run; None otherwise."""
     stopped = facts.result.get("status") == "stopped"

@@ -14,12 +14,13 @@ from tests.launch.commands import ROOT, dry_run
 
 IN_SCRIPT = {
     "nodes": ("3", "#SBATCH --nodes=3"),
-    "gpus_per_node": ("4", "#SBATCH --gpus-per-node=4"),
+    "gpus_per_node": ("a100:4", "#SBATCH --gpus-per-node=a100:4"),
     "procs_per_node": ("4", "--nproc-per-node=4"),
     "cpus_per_gpu": ("5", "#SBATCH --cpus-per-task=20"),
     "mem": ("3G", "#SBATCH --mem=3G"),
     "time": ("3:21:00", "#SBATCH --time=201"),
     "sbatch": ("licenses=scratch:1", "#SBATCH --licenses=scratch:1"),
+    "srun": ("mpi=none", " --mpi=none "),
     "signal_delay": ("77", "#SBATCH --signal=USR2@77"),
     "max_requeues": ("7", "-m launch.last_resort $status --max-requeues=7"),
     "max_restarts": ("6", "--max-restarts=6"),

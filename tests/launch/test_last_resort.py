@@ -37,6 +37,19 @@ def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path
     assert requeued == ["7"]
 
 
+def test_it_records_that_the_job_was_preempted(
+    make_config: Callable[..., Path], requeued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later start needs it: SLURM starts such a job once more after its end."""
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job("RUNNING", preempted=True))
+    config = make_config()
+    run = RunDir.of(load_config(config).run)
+    starts.record_start(run, "7", 0)
+    assert last_resort.main(["137", "--config", str(config)], TASK) == 0
+    (start,) = starts.read_starts(run)
+    assert (start["verdict"], start["preempted"]) == ("requeue", True)
+
+
 def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(
     make_config: Callable[..., Path], requeued: list[str]
 ) -> None:

@@ -20,17 +20,45 @@ def answer(path: Path, script: str) -> None:
     path.chmod(0o755)
 
 
-def test_gpus_of_the_default_partition_count_where_none_is_named(tool: Path) -> None:
-    answer(tool / "sinfo", "echo 'big gpu:h100:8(S:0-1)'; echo 'small* gpu:a100:4'; echo 'small* gpu:2,tmpfs:1'")
-    assert scontrol.gpus_in_a_node(None) == 4
-    answer(tool / "sinfo", "echo 'cpu* (null)'; echo 'gpu gpu:8'")
-    assert scontrol.gpus_in_a_node(None) == 0
-    answer(tool / "sinfo", "echo 'gpu gpu:h100:4,gpu:l4:2'")
-    assert scontrol.gpus_in_a_node("gpu") == 6
-
-
 def test_times_are_read_whatever_format_the_user_likes(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(2_000_000_000))
     answer(tool / "scontrol", f"[ $SLURM_TIME_FORMAT = standard ] && echo JobState=RUNNING EndTime={end}")
     assert scontrol.show_job("1").end_time == 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("state", "over", "waiting"),
+    [
+        ("COMPLETED", True, False),
+        ("NODE_FAIL", True, False),
+        ("DEADLINE", True, False),
+        ("RUNNING", False, False),
+        ("STAGE_OUT", False, False),
+        ("REQUEUE_HOLD", False, True),
+        ("SPECIAL_EXIT", False, True),
+        ("A_STATE_OF_A_LATER_SLURM", False, False),
+        (scontrol.UNKNOWN, False, False),
+    ],
+)
+def test_only_the_final_states_are_over(tool: Path, state: str, over: bool, waiting: bool) -> None:
+    answer(tool / "scontrol", f"echo JobState={state} Reason=Resources")
+    job = scontrol.show_job("1")
+    assert (job.over, job.waiting) == (over, waiting)
+    assert job.why_waiting == (" (Resources)" if waiting else "")
+
+
+def test_a_forgotten_job_is_not_asked_for_again(tool: Path) -> None:
+    answer(tool / "scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    began = time.monotonic()
+    assert scontrol.show_job_surely("1").state == scontrol.FORGOTTEN
+    assert time.monotonic() - began < 10
+    answer(tool / "scontrol", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    assert scontrol.show_job("1").state == scontrol.UNKNOWN
+
+
+def test_the_release_is_a_pair_of_numbers(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(tool / "scontrol", "echo slurm-wlm 24.11.5")
+    assert scontrol.version() == (24, 11)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert scontrol.version() == (0, 0)

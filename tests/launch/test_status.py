@@ -80,20 +80,109 @@ def test_a_run_without_slurm_is_told_from_its_folder(tmp_path: Path, jobs: dict[
     assert "too big" in status.table(run.path)
 
 
+def test_the_folder_of_a_done_run_counts_not_the_state_of_its_job(
+    tmp_path: Path, jobs: dict[str, scontrol.Job]
+) -> None:
+    """SLURM 24.05 and later start a job once more after a preemption, and call it PREEMPTED under PreemptMode=CANCEL."""
+    jobs |= {"1": scontrol.Job("PENDING", restarts=2, reason="Resources"), "2": scontrol.Job("PREEMPTED")}
+    for name, job in (("a", "1"), ("b", "2")):
+        make_run(tmp_path, name, job, status="done", step=4, total_steps=4)
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:3] == ["a", "done", "4/4"]
+    assert line_of(table, "b")[:3] == ["b", "done", "4/4"]
+
+
+def test_a_job_cancelled_while_pending_is_not_lost(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    jobs |= {name: scontrol.Job("CANCELLED") for name in ("1", "2", "3")} | {"4": scontrol.Job("DEADLINE")}
+    make_run(tmp_path, "a", "1")
+    make_run(tmp_path, "d", "4")
+    starts.record_submission(make_run(tmp_path, "b", "7", status="stopped", step=4, total_steps=9), "2")
+    make_run(tmp_path, "c", "3", status="running", step=4, total_steps=9)
+    table = status.table(tmp_path)
+    assert line_of(table, "a")[:5] == ["a", "cancelled", "before", "it", "began"]
+    assert line_of(table, "d")[:5] == ["d", "deadline", "before", "it", "began"]
+    assert line_of(table, "b")[:2] == ["b", "stopped"]
+    assert line_of(table, "c")[:3] == ["c", "lost", "(CANCELLED)"]
+
+
+def test_a_held_job_is_not_over(tmp_path: Path, jobs: dict[str, scontrol.Job]) -> None:
+    jobs["1"] = scontrol.Job("REQUEUE_HOLD", reason="JobHeldUser")
+    make_run(tmp_path, "a", "1", status="stopped", step=4, total_steps=9)
+    assert line_of(status.table(tmp_path), "a")[:3] == ["a", "requeue_hold", "(JobHeldUser)"]
+
+
+def test_a_dead_controller_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(scontrol, "show_job", lambda job_id: asked.append(job_id) or scontrol.Job())
+    for name in "abc":
+        make_run(tmp_path, name, name, status="stopped", step=4, total_steps=9)
+    table = status.table(tmp_path)
+    assert line_of(table, "c")[:2] == ["c", "stopped"]
+    assert table.endswith("\nSLURM does not answer: states are those in the run folders")
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
-    ("state", "result", "code"),
+    ("state", "result", "verdict", "code"),
     [
-        ("COMPLETED", "done", 0),
-        ("CANCELLED", "stopped", 75),
-        ("CANCELLED", "running", 1),
-        ("FAILED", "failed", 1),
-        ("FAILED", "done", 1),  # the result of an earlier job: this one broke before it began
-        ("TIMEOUT", "stopped", 1),
+        ("COMPLETED", "done", "done", 0),
+        ("PREEMPTED", "done", "done", 0),  # SLURM 24.05 and later, PreemptMode=CANCEL
+        ("PREEMPTED", "stopped", "leave", 75),
+        (scontrol.FORGOTTEN, "done", "done", 0),
+        (scontrol.FORGOTTEN, "running", "", 1),
+        ("CANCELLED", "stopped", "leave", 75),
+        ("CANCELLED", "running", "", 1),
+        ("FAILED", "failed", "fail", 1),
+        ("FAILED", "stopped", "fail", 1),
+        ("TIMEOUT", "stopped", "requeue", 75),
     ],
 )
-def test_follow_ends_with_the_jobs_outcome(
-    state: str, result: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_follow_ends_with_the_outcome_of_the_run(
+    state: str, result: str, verdict: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job(state))
     run = make_run(tmp_path, "a", "7", status=result)
+    starts.record_end(run, verdict, "because")
     assert status.follow(run, "7", f"{tmp_path}/7_*_log.out") == code
+
+
+@pytest.mark.parametrize(("state", "code"), [("FAILED", 1), ("COMPLETED", 1), ("CANCELLED", 75)])
+def test_follow_ignores_the_result_of_an_earlier_job(
+    state: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job(state))
+    run = make_run(tmp_path, "a", "6", status="done")
+    assert status.follow(run, "7", f"{tmp_path}/7_*_log.out") == code
+
+
+def follow_states(monkeypatch: pytest.MonkeyPatch, run: RunDir, *jobs: scontrol.Job) -> int:
+    """Follow job 7 through these states."""
+    answers = iter(jobs)
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: next(answers))
+    monkeypatch.setattr(status.time, "sleep", lambda _: None)
+    return status.follow(run, "7", "/nowhere_*")
+
+
+def test_follow_says_why_a_job_waits_and_what_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pending = [scontrol.Job("PENDING", reason=reason) for reason in ("None", "Resources", "PartitionTimeLimit")]
+    ended = [scontrol.Job("CANCELLED")] * 2
+    assert follow_states(monkeypatch, make_run(tmp_path, "a", "7"), *pending, *ended) == 75
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == ["[job 7] PENDING, 0 requeue(s)", "[job 7] PENDING (Resources), 0 requeue(s)"]
+    assert told[2].startswith("[job 7] PENDING (PartitionTimeLimit), 0 requeue(s); it will not start by itself: --time")
+
+
+def test_follow_passes_over_the_state_of_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path, "a", "7", status="done")
+    states = ["RUNNING", "NODE_FAIL", "PENDING", "RUNNING", "COMPLETED", "COMPLETED"]
+    assert follow_states(monkeypatch, run, *[scontrol.Job(state) for state in states]) == 0
+
+
+def test_follow_does_not_wait_for_the_start_after_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path, "a", "7", status="done")
+    assert follow_states(monkeypatch, run, scontrol.Job("PENDING", restarts=2, reason="Resources")) == 0
+    assert "the run is done; SLURM starts its job once more" in capsys.readouterr().out

@@ -1,10 +1,12 @@
 """From options to sbatch. ``tests/slurm`` runs real jobs."""
 
+import json
 import os
 import pickle
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,24 +41,113 @@ def test_what_sbatch_takes_under_its_own_name(make_config: Callable[..., Path]) 
     assert not [line for line in lines if line.startswith("#SBATCH --partition")]
 
 
-def test_a_refusal_of_sbatch_is_one_line(make_config: Callable[..., Path], tmp_path: Path) -> None:
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid account or account/partition' >&2\nexit 1\n")
-    (tools / "sbatch").chmod(0o755)
-    (tools / "srun").symlink_to("/bin/true")
-    config, path = make_config(), f"{tools}:{os.environ['PATH']}"
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder with an ``sbatch`` that refuses, and an ``srun``."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    tool(folder / "sbatch", "echo 'sbatch: error: Invalid account or account/partition' >&2; exit 1")
+    tool(folder / "srun", "true")
+    return folder
+
+
+def tool(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def submit(tools: Path, config: Path, *args: str) -> "subprocess.CompletedProcess[str]":
+    return launch("--config", str(config), "--no-check", *args, path=f"{tools}:{os.environ['PATH']}")
+
+
+def test_a_refusal_of_sbatch_is_one_line(make_config: Callable[..., Path], tools: Path) -> None:
+    config = make_config()
     for _ in range(2):  # the second in the same second, or nearly
-        done = launch("--config", str(config), "--no-check", path=path)
+        done = submit(tools, config)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert done.stderr.endswith("(--dry-run prints it): sbatch: error: Invalid account or account/partition\n")
-        assert not (tmp_path / "runs").exists(), "no half run folder"
-    other = tmp_path / "runs" / "tiny" / "slurm" / "of an earlier job"
-    other.parent.mkdir(parents=True)
-    other.write_text("kept")
-    assert launch("--config", str(config), "--no-check", path=path).returncode == 2
-    assert [path for path in (tmp_path / "runs").rglob("*") if path.is_file()] == [other]
+
+
+@pytest.mark.parametrize("args", [[], ["--no-snapshot"], ["--sweep=run.seed=1,2"]])
+def test_a_refusal_leaves_no_folders(
+    args: list[str], make_config: Callable[..., Path], tools: Path, tmp_path: Path
+) -> None:
+    assert submit(tools, make_config(), *args).returncode == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_refusal_leaves_an_earlier_run_as_it_was(
+    make_config: Callable[..., Path], tools: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "tiny" / "slurm").mkdir(parents=True)
+    (tmp_path / "runs" / "tiny" / "slurm" / "7_0_log.out").write_text("the log of an earlier job")
+    (tmp_path / "runs" / "tiny" / "metrics.jsonl").write_text("")
+    before = sorted(tmp_path.rglob("*"))
+    config = make_config()
+    assert submit(tools, config).returncode == 2
+    after = [path for path in tmp_path.rglob("*") if tmp_path / "data" not in (path, *path.parents) and path != config]
+    assert sorted(after) == before
+
+
+def test_a_long_sweep_becomes_arrays_and_a_late_refusal_keeps_the_first(
+    make_config: Callable[..., Path], tools: Path, tmp_path: Path
+) -> None:
+    tool(tools / "sinfo", "echo 'low*|up|infinite|1-infinite|9|64|64000|(null)'")
+    tool(tools / "scontrol", "[ $2 = config ] && echo 'MaxArraySize = 2'")
+    tool(
+        tools / "sbatch",
+        f"cd {tools}; echo >> count; n=$(wc -l < count); cp $1 script$n; "
+        "[ $n -lt 3 ] && echo Submitted batch job 7$n || { echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; "
+        "echo 'sbatch: error: Batch job submission failed: Job violates policy' >&2; exit 1; }",
+    )
+    done = submit(tools, make_config(), "--sweep=run.seed=1,2,3,4,5", "--max-parallel=6")
+    assert done.returncode == 2
+    assert "QOSMaxSubmitJobPerUserLimit; sbatch: error: Batch job submission failed: Job violates policy" in done.stderr
+    assert done.stderr.endswith("error: 4 of 5 runs are in the queue; the same command submits the others\n")
+    assert "#SBATCH --array=0-1%2" in (tools / "script1").read_text()
+    runs = tmp_path / "runs"
+    assert sorted(path.name for path in runs.iterdir()) == ["tiny", *(f"tiny-seed{seed}" for seed in (1, 2, 3, 4))]
+    jobs = [json.loads((runs / f"tiny-seed{seed}" / "launch.json").read_text())[-1]["job"] for seed in (1, 2, 3, 4)]
+    assert jobs == ["71_0", "71_1", "72_0", "72_1"]
+    assert len(list((runs / "tiny" / "slurm").glob("code-*"))) == 1
+    for name in ("script1", "script2"):
+        (line,) = [line for line in (tools / name).read_text().splitlines() if line.startswith("runs=(")]
+        assert len(shlex.split(line.removeprefix("runs=(").removesuffix(")"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "words"),
+    [
+        ("sbatch: Job 9 to start at 2026-11-27 using 1 processors", 0, "# sbatch --test-only: Job 9 to start at 2026-"),
+        (
+            "allocation failure: Requested node configuration is not available",
+            2,
+            "refuses the job: allocation failure: Req",
+        ),
+    ],
+)
+def test_a_dry_run_asks_sbatch(
+    said: str, code: int, words: str, make_config: Callable[..., Path], tools: Path, tmp_path: Path
+) -> None:
+    tool(tools / "sinfo", "echo 'low*|up|infinite|1-infinite|9|64|64000|(null)'")
+    tool(tools / "sbatch", f"cat > {tools}/script; [ $1 = --test-only ] && echo '{said}' >&2; exit {code}")
+    done = submit(tools, make_config(), "--dry-run")
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout + done.stderr
+    assert (tools / "script").read_text() in done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dead_controller_costs_a_dry_run_two_seconds(make_config: Callable[..., Path], tools: Path) -> None:
+    for name in ("sinfo", "scontrol", "sbatch"):
+        tool(tools / name, "exec sleep 60")
+    config = make_config()
+    began = time.monotonic()
+    done = submit(tools, config, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "warning: SLURM does not answer: the GPUs of its nodes and its limits are not known\n"
+    assert time.monotonic() - began < 12  # about 3 s on a quiet machine; each further question would cost 2 or 60 s
 
 
 def test_without_submitit_the_error_says_what_to_install(make_config: Callable[..., Path]) -> None:
@@ -67,7 +158,7 @@ def test_without_submitit_the_error_says_what_to_install(make_config: Callable[.
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: a SLURM job needs submitit: pip install submitit\n"
+    assert done.stderr.endswith("error: a SLURM job needs submitit: pip install submitit\n")
 
 
 @pytest.mark.parametrize("present", ["sbatch", "srun"])

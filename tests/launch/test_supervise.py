@@ -1,5 +1,7 @@
 """Supervisors with real torchrun agents and a stand-in trainer, on this machine."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from dist_train.config import load_config
+from dist_train.run.folder import RunDir
+from dist_train.run.result import Result, write_result
+from launch import starts
 from tests.launch.local_runs import result_of, starts_of, wait_for_step
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -67,3 +73,31 @@ def test_a_start_that_is_turned_away_ends_the_job_without_restarts(
     assert [entry["verdict"] for entry in starts_of(tmp_path)] == ["fail"]
     assert "config error at step 0, which another start cannot solve: another start works on it" in output
     assert result_of(tmp_path)["status"] == "running"
+
+
+@pytest.mark.parametrize(("status", "verdict", "code"), [("done", "done", 0), ("failed", "fail", 1)])
+def test_a_start_after_the_end_leaves_before_torchrun(
+    status: str, verdict: str, code: int, standin_code: Path, make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What SLURM 24.05 and later ask for after a preemption; ``benchmarks/slurm_faults.py`` has it from a real one."""
+    config = make_config()
+    run = RunDir.of(load_config(config).run)
+    starts.record_start(run, "7", 0)
+    starts.record_end(run, "requeue", "stopped by preemption", preempted=True)
+    starts.record_start(run, "7", 1)
+    write_result(run, Result(status=status, attempt=2, step=9))  # type: ignore[arg-type]
+    starts.record_end(run, verdict, "the reason")
+    before = run.result.read_bytes()
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho JobState=RUNNING slurm 24.11.5\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    task = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+    task |= {"SLURM_JOB_NODELIST": "n1", "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = [sys.executable, "-m", "launch.supervise", f"--config={config}"]
+    done = subprocess.run(command, cwd=standin_code, env=os.environ | task, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert run.result.read_bytes() == before
+    assert "SLURM has started the job once more" in done.stdout
+    assert "torch" not in done.stdout
+    assert ("error: the reason" in done.stderr) == bool(code)
+    last = starts_of(tmp_path)[-1]
+    assert (last["restart"], last["verdict"], last["repeated"]) == (2, verdict, True)

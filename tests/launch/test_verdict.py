@@ -3,7 +3,7 @@
 import pytest
 
 from launch.starts import History
-from launch.verdict import Facts, judge
+from launch.verdict import Facts, judge, judge_again
 
 MOVED, IDLE, IDLE_AGAIN = History(True, True, None), History(False, True, None), History(False, False, None)
 
@@ -61,3 +61,11 @@ def test_an_error_that_would_come_again_is_final(error: str) -> None:
     assert verdict.action == "fail"
     assert error in verdict.why
     assert "why" in verdict.why
+
+
+def test_a_start_after_the_end_repeats_its_verdict() -> None:
+    assert judge_again({"verdict": "done", "why": "done at step 9"}, "7").action == "done"
+    again = judge_again({"verdict": "fail", "why": "oom error", "restart": 2}, "7")
+    assert again.action == "fail"
+    assert again.why.startswith("oom error (in start 2;")
+    assert "scontrol requeue 7" in again.why

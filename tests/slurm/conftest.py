@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import scontrol
+from launch import cluster as slurm
 from tests.slurm import lab
 
 
@@ -18,7 +18,7 @@ def cluster() -> Iterator[None]:
     if before is None:
         lab.cluster_env()
     try:
-        if {"low", "high"} <= set(scontrol.partitions()):
+        if {"low", "high"} <= set(slurm.look().partitions):
             yield
         elif os.environ.get("REQUIRE_SLURM") == "1":
             pytest.fail("REQUIRE_SLURM=1, but no SLURM with partitions low and high answers: slurm/testcluster up")
