@@ -141,7 +141,7 @@ def branch(argv: Sequence[str]) -> int:
     """Train a new run from the weights of another one. Return the exit code."""
     args = branch_parser().parse_intermixed_args(argv)
     try:
-        cfg = branched(args.run, args.name, args.weights, args.overrides)
+        cfg = branched(args.run, args.name, args.weights, args.overrides, args.trust)
     except ConfigError as error:
         return report(error)
     if args.print_config:
@@ -163,6 +163,7 @@ def branch_parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", required=True, metavar="NEW", help="name of the new run (`run.name`)")
     parser.add_argument("--weights", choices=get_args(Which), default="best", help="which weights of RUN (best)")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="a value that differs from RUN's")
+    parser.add_argument("--trust", action="store_true", help="run code that lies in RUN, if its config names it")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check config, data and model; print the plan")
     modes.add_argument("--print-config", action="store_true", help="print the new run's config, for slurm for example")

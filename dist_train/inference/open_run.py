@@ -24,7 +24,7 @@ from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.attempts import trained_with
 from dist_train.run.folder import RunDir
-from dist_train.run.named_code import came_with, digest_of, named_code
+from dist_train.run.named_code import digest_of, named_code, refuse_code_of_the_run
 from dist_train.run.result import Result, load_result
 from dist_train.run.saved_config import Which as Which
 from dist_train.run.saved_config import run_config
@@ -110,14 +110,10 @@ def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
     Raises:
         ConfigError: the config names code that came with the run folder, and ``trust`` is false.
     """
+    if not trust:
+        refuse_code_of_the_run(folder.path, cfg)
     then = trained_with(folder)
     for code in named_code(cfg):
-        place = None if trust else came_with(folder.path, code)
-        if place is not None:
-            raise ConfigError(
-                f"`{code.key}` ({code.spec}) of {folder.path} is code that came with the run folder: {place}. It would "
-                "run with your rights; read it, and then allow it with --trust (in Python: load_run(..., trust=True))"
-            )
         if then.get(code.spec) not in (None, digest_of(code)):
             log.warning(
                 "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dist_train.config.schema import Config
 from dist_train.config.user_code import is_own
+from dist_train.errors import ConfigError
 from dist_train.system.files import sha256_of
 from dist_train.system.private_folder import is_foreign
 
@@ -38,6 +39,7 @@ def named_code(cfg: Config) -> list[NamedCode]:
         *(("augment.transforms", entry.name) for entry in cfg.augment.transforms),
         ("loss.name", cfg.loss.name),
         ("loss.objective", cfg.loss.objective),
+        *(("eval.metric", name) for name in (cfg.eval.metric, *cfg.eval.metrics)),
         *(("log.loggers", entry.name) for entry in cfg.log.loggers),
     ]
     return [NamedCode(key, spec) for key, spec in named if spec is not None and ":" in spec]
@@ -53,6 +55,21 @@ def came_with(run: Path, code: NamedCode) -> Path | None:
         if _is_under(place, run) or (_is_under(place, Path(os.path.realpath(run)).parent) and is_foreign(place)):
             return place
     return None
+
+
+def refuse_code_of_the_run(run: Path, cfg: Config) -> None:
+    """Refuse a config that names code which came with its run folder: it would run with the user's rights.
+
+    Raises:
+        ConfigError: the config names such code.
+    """
+    for code in named_code(cfg):
+        place = came_with(run, code)
+        if place is not None:
+            raise ConfigError(
+                f"`{code.key}` ({code.spec}) of {run} is code that came with the run folder: {place}. It would "
+                "run with your rights; read it, and then allow it with --trust (in Python: load_run(..., trust=True))"
+            )
 
 
 def digest_of(code: NamedCode) -> str | None:

@@ -9,6 +9,7 @@ from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
+from dist_train.run.named_code import refuse_code_of_the_run
 from dist_train.system.files import read_json
 
 Which = Literal["best", "last"]
@@ -32,14 +33,17 @@ def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return load_config(RunDir(path).config, list(overrides), of_a_run=True) if overrides else cfg
 
 
-def branched(parent: Path, name: str, weights: Which, overrides: Sequence[str] = ()) -> Config:
+def branched(parent: Path, name: str, weights: Which, overrides: Sequence[str] = (), trust: bool = False) -> Config:
     """Return the config of a run that begins from the weights of ``parent``, in the folder beside it.
 
     It is the config of the parent with the overrides; ``model.weights`` is the parent's file.
 
+    Args:
+        trust: run code that came with the parent's folder, if its config names it.
+
     Raises:
-        ConfigError: ``parent`` is no run folder or has no such weights, an override is wrong, or the new run would have the
-            folder of its parent.
+        ConfigError: ``parent`` is not a run folder or has no such weights, an override is wrong, the new run would have
+            the folder of its parent, or the config names code that came with that folder and is not trusted.
     """
     run_config(parent)  # it raises the error of a folder that is damaged or is no run
     run = RunDir(parent)
@@ -53,6 +57,8 @@ def branched(parent: Path, name: str, weights: Which, overrides: Sequence[str] =
     own = ["run.resume=auto", f"run.output_dir={json.dumps(str(parent.resolve().parent))}", *overrides]
     own += [f"run.name={json.dumps(name)}", f"model.weights={json.dumps(str(file.resolve()))}"]
     cfg = load_config(run.config, own, of_a_run=True)
+    if not trust:
+        refuse_code_of_the_run(parent, cfg)
     if RunDir.of(cfg.run).path.resolve() == parent.resolve():
         raise ConfigError(f"--name ({name}) is the run itself; choose another name")
     return cfg

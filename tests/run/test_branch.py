@@ -98,7 +98,9 @@ def test_check_looks_at_the_new_run(tree: dict[str, Any]) -> None:
     assert not parent.with_name("child").exists()
 
 
-def test_what_cannot_be_a_parent_is_refused(tree: dict[str, Any], tmp_path: Path) -> None:
+def test_what_cannot_be_a_parent_is_refused(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="is not a run folder"):
         branched(tmp_path, "child", "best")
     run = train(tree)
@@ -108,6 +110,12 @@ def test_what_cannot_be_a_parent_is_refused(tree: dict[str, Any], tmp_path: Path
         branched(run, "child", "best", ["optim.lrr=1"])
     with pytest.raises(ConfigError, match=r"`run.name` \(' '\)"):
         branched(run, " ", "best")
+    (run / "their_branch_code.py").write_text("raise SystemExit('the code ran')")
+    monkeypatch.syspath_prepend(run)
+    code = ["model.name=their_branch_code:make"]
+    with pytest.raises(ConfigError, match=r"their_branch_code:make.* came with the run folder.* --trust"):
+        branched(run, "child", "best", code)
+    assert branched(run, "child", "best", code, trust=True).model.name == "their_branch_code:make"
     (run / "last.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"has no last.safetensors: .* or use --weights best"):
         branched(run, "child", "last")

@@ -110,7 +110,14 @@ def test_every_key_that_names_code_is_known(tree: dict[str, Any]) -> None:
     named = [{"name": "a.b:C"}]
     cfg = parse_config(
         changed(
-            tree, model__name="m:f", data__format="d:f", augment__transforms=named, log__loggers=named, loss__name="l:f"
+            tree,
+            model__name="m:f",
+            data__format="d:f",
+            augment__transforms=named,
+            log__loggers=named,
+            loss__name="l:f",
+            eval__metric="e:f",
+            eval__metrics=["top1", "e:g"],
         )
     )
     assert [(code.key, code.spec) for code in named_code(cfg)] == [
@@ -118,6 +125,8 @@ def test_every_key_that_names_code_is_known(tree: dict[str, Any]) -> None:
         ("data.format", "d:f"),
         ("augment.transforms", "a.b:C"),
         ("loss.name", "l:f"),
+        ("eval.metric", "e:f"),
+        ("eval.metric", "e:g"),
         ("log.loggers", "a.b:C"),
     ]
     cfg = parse_config(changed(tree, loss__objective="o:f", model__name="hf-hub:timm/vit"))
