@@ -3,13 +3,21 @@
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from dist_train.system.files import MOST_JSON, read_bounded
 
 FORMAT = 1
-_KINDS = {"evaluated": bool, "data_fingerprint": str, "config": dict, "sha256": str}
-"""The types of a manifest's fields that are no int."""
+_KINDS: dict[str, tuple[type, ...]] = {
+    "evaluated": (bool,),
+    "data_fingerprint": (str,),
+    "config": (dict,),
+    "total_steps": (int, NoneType),
+    "schedule_starts": (list, NoneType),
+    "sha256": (str,),
+}
+"""The types of a manifest's fields that are not int alone."""
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 
@@ -47,8 +55,8 @@ class Manifest:
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no manifest: {error}") from None
         kinds = {field.name: type(getattr(found, field.name)) for field in fields(cls)}
-        expected = {field.name: _KINDS.get(field.name, int) for field in fields(cls)}
-        if kinds != expected or found.step < 0:
+        fits = all(kind in _KINDS.get(name, (int,)) for name, kind in kinds.items())
+        if not fits or found.step < 0 or any(type(step) is not int for step in found.schedule_starts or ()):
             raise ValueError("a field of the manifest has the wrong type")
         return found
 
