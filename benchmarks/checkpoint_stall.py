@@ -1,10 +1,11 @@
-"""How long a checkpoint pauses the training loop: ours, ``torch.save``, and torch's asynchronous save.
+"""How long a checkpoint pauses the training loop, and what it takes: ours, ``torch.save``, torch's asynchronous save.
 
     python -m benchmarks.checkpoint_stall --json benchmarks/results/checkpoint_stall.json
 
-1 GB of state (``--quick``: 0.1 GB), all three in turn in one process with one thread. Measures the pause of the loop in
-seconds, how much longer steps of about 8 and 100 ms take while the file is written, and the seconds until the checkpoint is
-durable. Each way ends with an fsync. The first save of each way is reported separately: it allocates memory.
+1 GB of state (``--quick``: 0.1 GB), all ways in turn in one process with one thread. Measures the pause of the loop in
+seconds, how much longer steps of about 8 and 100 ms take while the file is written, the seconds until the checkpoint is
+durable, and the host memory that a save adds to that of the state. Each way ends with an fsync. The first save of each way is
+reported separately: it allocates memory, unless that was done ahead.
 """
 
 import argparse
@@ -12,9 +13,12 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ import torch.distributed.checkpoint as dcp
 from benchmarks.measure import Row, print_table, write_json
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
+from dist_train.config.sections.checkpoint import Memory
 from dist_train.system.files import fsync_dir
 
 STEPS_MS = (8, 100)
@@ -38,8 +43,11 @@ def make_state(size: int) -> dict[str, torch.Tensor]:
     return large | {f"small.{n}": torch.randn(768) for n in range(300)}
 
 
-def ours(folder: Path, state: dict[str, torch.Tensor]) -> tuple[Save, Callable[[], None]]:
-    checkpoints = Checkpoints(folder / "ours", keep=2)
+def ours(folder: Path, state: dict[str, torch.Tensor], memory: Memory = "full") -> tuple[Save, Callable[[], None]]:
+    checkpoints = Checkpoints(folder / f"ours-{memory}", keep=2, memory=memory)
+    checkpoints.start()
+    checkpoints.wait()
+    checkpoints.reserve(sum(tensor.nbytes for tensor in state.values()), torch.device("cpu"))
 
     def save(number: int) -> Callable[[], bool]:
         manifest = Manifest(number, True, world_size=1, data_fingerprint="", config={})
@@ -79,7 +87,12 @@ def async_save(folder: Path, state: dict[str, torch.Tensor]) -> tuple[Save, Call
     return save, lambda: None
 
 
-WAYS = {"ours": ours, "torch.save + fsync": torch_save, "dcp.async_save": async_save}
+WAYS = {
+    "ours": ours,
+    "ours, memory: low": partial(ours, memory="low"),
+    "torch.save + fsync": torch_save,
+    "dcp.async_save": async_save,
+}
 
 
 def calibrate(step_ms: float) -> Callable[[], float]:
@@ -111,6 +124,40 @@ def measure(save: Save, number: int, step: Callable[[], float]) -> dict[str, flo
     return {"blocked_s": blocked, "durable_s": total, "step_factor": statistics.median(beside or [before]) / before}
 
 
+def memory_of(make: Callable[..., tuple[Save, Callable[[], None]]], state: dict[str, torch.Tensor]) -> float:
+    """Return the peak of the host memory that a save takes, in bytes per byte of the state."""
+    before, peak, ended = _memory(), 0, threading.Event()
+
+    def sample() -> None:
+        nonlocal peak
+        while not ended.wait(0.005):
+            peak = max(peak, _memory())
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        save, close = make(Path(folder), state)
+        for number in (1, 2):
+            durable = save(number)
+            while not durable():
+                time.sleep(0.01)
+        close()
+        ended.set()
+        sampler.join()
+    return (peak - before) / sum(tensor.nbytes for tensor in state.values())
+
+
+def _memory() -> int:
+    """Return the bytes that this process and its children hold, shared pages counted once (PSS)."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    total = 0
+    for pid in ["self", *children]:
+        with suppress(OSError):  # it has just ended
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
 def run(size: int, rounds: int) -> dict[str, Any]:
     """Measure all ways in turn. Return the medians of ``rounds``, without the first one."""
     torch.set_num_threads(1)
@@ -120,7 +167,10 @@ def run(size: int, rounds: int) -> dict[str, Any]:
     first: dict[str, float] = {}
     with tempfile.TemporaryDirectory(dir=".") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's, about a save without ranks
+        memory = {way: memory_of(make, state) for way, make in WAYS.items()}
         ways = {way: make(Path(folder), state) for way, make in WAYS.items()}
+        for _ in range(50):  # a run has at least so many before its first save; memory is allocated beside them
+            steps[STEPS_MS[-1]]()
         number = 0
         for turn in range(rounds + 1):
             for way, (save, _) in ways.items():
@@ -132,7 +182,10 @@ def run(size: int, rounds: int) -> dict[str, Any]:
                         found[way][ms].append(figures)
         for _, close in ways.values():
             close()
-    return {way: {"first_blocked_s": first[way]} | _medians(by_step) for way, by_step in found.items()}
+    return {
+        way: {"first_blocked_s": first[way], "memory": memory[way]} | _medians(by_step)
+        for way, by_step in found.items()
+    }
 
 
 def _medians(by_step: dict[int, list[dict[str, float]]]) -> dict[str, float]:
@@ -144,7 +197,7 @@ def _medians(by_step: dict[int, list[dict[str, float]]]) -> dict[str, float]:
 
 def rows_of(results: dict[str, dict[str, float]]) -> list[Row]:
     """Return the rows: the pause of the loop, the slowdown of steps during a save, the time until it is durable."""
-    ours, rows = results["ours"], []
+    ours, rows = results["ours"], _rows_of_ours(results)
     for peer, figures in results.items():
         if peer == "ours":
             continue
@@ -162,12 +215,44 @@ def rows_of(results: dict[str, dict[str, float]]) -> list[Row]:
                 met,
             )
         )
+        ratio, limit = ours["durable_s"] / figures["durable_s"], 0.8 if peer.startswith("torch.save") else None
+        target, met = (f"<= {limit}x", ratio <= limit) if limit else ("", None)
+        durable = "time until the checkpoint is durable"
+        rows.append(Row(durable, "s", ours["durable_s"], figures["durable_s"], peer, ratio, target, met))
         for what, unit, key in (
-            ("time until the checkpoint is durable", "s", "durable_s"),
+            ("host memory for a save, per byte of the state", "bytes", "memory"),
             *((f"steps of {ms} ms while it is written", "x as long", f"step_factor_{ms}ms") for ms in STEPS_MS),
         ):
             rows.append(Row(what, unit, ours[key], figures[key], peer, ours[key] / figures[key]))
     return rows
+
+
+def _rows_of_ours(results: dict[str, dict[str, float]]) -> list[Row]:
+    """Return the rows that compare our saves with each other."""
+    ours, low = results["ours"], results["ours, memory: low"]
+    first = ours["first_blocked_s"] / ours["blocked_s"]
+    return [
+        Row(
+            "pause of the first save",
+            "s",
+            ours["first_blocked_s"],
+            ours["blocked_s"],
+            "a later save",
+            first,
+            "<= 1.5x",
+            first <= 1.5,
+        ),
+        Row(
+            "memory of state and save, `memory: low`",
+            "x the state",
+            1 + low["memory"],
+            1 + ours["memory"],
+            "`memory: full`",
+            (1 + low["memory"]) / (1 + ours["memory"]),
+            "<= 1.25x the state",
+            1 + low["memory"] <= 1.25,
+        ),
+    ]
 
 
 def main() -> None:

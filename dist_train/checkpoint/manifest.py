@@ -6,18 +6,33 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from dist_train.checkpoint.digests import ALGORITHM
 from dist_train.system.files import MOST_JSON, read_bounded
 
+<<<<<<< HEAD
 FORMAT = 1
+=======
+FORMAT = 2
+"""2: the digest of the state is not always a SHA-256. A version that reads format 1 only refuses such a checkpoint."""
+READABLE = (1, 2)
+>>>>>>> sound-writer
 _KINDS: dict[str, tuple[type, ...]] = {
     "evaluated": (bool,),
     "data_fingerprint": (str,),
     "config": (dict,),
     "total_steps": (int, NoneType),
     "schedule_starts": (list, NoneType),
+<<<<<<< HEAD
     "sha256": (str,),
 }
 """The types of a manifest's fields that are not int alone."""
+=======
+    "algorithm": (str,),
+    "digest": (str,),
+    "sha256": (str,),
+}
+"""The types of a manifest's fields that are no int."""
+>>>>>>> sound-writer
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 
@@ -29,7 +44,9 @@ class Manifest:
         evaluated: whether it was saved after the evaluation of its step.
         config: the config values that change the weights, by dotted key.
         total_steps, schedule_starts: of the plan (config/plan.py). Versions before 0.2.0 did not record them: None.
-        bytes, sha256: size and SHA-256 of ``state.safetensors``.
+        bytes: the size of ``state.safetensors``.
+        algorithm, digest: a row of ``digests.ALGORITHMS``, and the digest of ``state.safetensors``.
+        sha256: the digest in format 1. Empty in format 2, but there: versions that read format 1 only look for it first.
     """
 
     step: int
@@ -40,6 +57,8 @@ class Manifest:
     total_steps: int | None = None
     schedule_starts: list[int] | None = None
     bytes: int = 0
+    algorithm: str = ALGORITHM
+    digest: str = ""
     sha256: str = ""
     format: int = FORMAT
 
@@ -54,9 +73,14 @@ class Manifest:
             found = cls(**json.loads(text))
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no manifest: {error}") from None
+<<<<<<< HEAD
         kinds = {field.name: type(getattr(found, field.name)) for field in fields(cls)}
         fits = all(kind in _KINDS.get(name, (int,)) for name, kind in kinds.items())
         if not fits or found.step < 0 or any(type(step) is not int for step in found.schedule_starts or ()):
+=======
+        right = all(type(getattr(found, field.name)) in _KINDS.get(field.name, (int,)) for field in fields(cls))
+        if not right or found.step < 0:
+>>>>>>> sound-writer
             raise ValueError("a field of the manifest has the wrong type")
         return found
 
@@ -64,6 +88,11 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """Read the manifest of a checkpoint that is known to be valid."""
         return cls.parse(read_bounded(folder / MANIFEST, MOST_JSON).decode())
+
+    @property
+    def expected(self) -> tuple[str, str]:
+        """Return the algorithm and the digest with which ``state.safetensors`` was written."""
+        return ("sha256", self.sha256) if self.format == 1 else (self.algorithm, self.digest)
 
     @property
     def name(self) -> str:
@@ -82,7 +111,7 @@ class ExtraFile:
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to write: ``header``, then the first ``payload_bytes`` of the shared memory.
+    """One checkpoint to write: ``header``, then ``payload_bytes`` of tensors.
 
     Attributes:
         rows: ``metrics.jsonl``; the writer flushes it to disk too, so that no row before the checkpoint can get lost.

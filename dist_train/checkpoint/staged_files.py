@@ -8,16 +8,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dist_train.checkpoint.durable_file import write_durably
 from dist_train.system.files import fsync_dir
 
 
 def stage(path: Path, checkpoint: str, content: Iterable[bytes | memoryview]) -> None:
     """Write the staged file for ``path`` and ``checkpoint``, and flush it to disk."""
-    with open(path.with_name(f".{path.name}.{checkpoint}.staged"), "wb") as file:
-        for piece in content:
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
+    write_durably(path.with_name(f".{path.name}.{checkpoint}.staged"), content)
     fsync_dir(path.parent)
 
 

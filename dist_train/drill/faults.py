@@ -223,10 +223,10 @@ class Traces:
             return None
 
     def digest(self) -> str:
-        """Return the SHA-256 of the newest checkpoint: weights, optimizer, EMA, loss scale and progress."""
+        """Return the digest of the newest checkpoint: weights, optimizer, EMA, loss scale and progress."""
         names = self._names()
         manifest = read_json(self.run.checkpoints / names[-1] / MANIFEST, default={}) if names else {}
-        return str(manifest.get("sha256", "none"))
+        return str(manifest.get("digest", "none"))
 
     def status(self) -> str:
         return str(read_result(self.run).get("status", "none"))

@@ -26,6 +26,7 @@ from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
 from dist_train.training.loop import evaluation_pending, finished, fit, log
+from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
@@ -132,6 +133,7 @@ def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Giv
         setup = build_setup(cfg, group, given or NOTHING_GIVEN)
         begun.checkpoints = setup.checkpoints
         parts.callback(setup.checkpoints.abandon)
+        group.from_main(setup.checkpoints.start)
         try:
             return _train(setup, begun, parts, stop)
         except Exception:
@@ -187,6 +189,9 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
     if finished(setup):
         why = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
+    if group.is_main:
+        import_ahead(setup.cfg.data.task)
+    group.from_main(setup.checkpoints.wait)  # until the writer is ready
     try:
         status = fit(setup, recorder, stop)
         stop.settled()

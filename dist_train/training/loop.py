@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     """Train from the state's step to the end of the plan, or until all ranks agree to stop."""
     plan, progress = setup.plan, setup.state.progress
-    pending, over = evaluation_pending(setup), finished(setup)
+    pending, over, grown = evaluation_pending(setup), finished(setup), True
     while pending or not over:
         if not pending:
             if progress.step == plan.unfreeze_step:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
-                setup.stepper.wrapped = train_everything(*parts)
+                setup.stepper.wrapped, grown = train_everything(*parts), True
             try:
                 train_step(setup.stepper, setup.state)
             except WaitedForData as waited:
@@ -41,6 +41,9 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
                 stop.settled()
                 save_now(setup, recorder, stop, None)
                 return "stopped"
+            if grown:  # now the optimizer has its moments
+                setup.checkpoints.reserve(setup.state.nbytes(), setup.group.device)
+                grown = False
             recorder.tick()
             setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
@@ -147,5 +150,7 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
     )
     # Rank 0 waits for the checkpoint before this one.
     setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
+    if setup.group.is_main:
+        recorder.look_at_code()
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
     recorder.paused(time.monotonic() - began)

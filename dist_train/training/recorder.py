@@ -16,6 +16,7 @@ from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
 from dist_train.run.attempts import attempts_of
+from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.terminal import digits
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from dist_train.training.setup import Setup
 
 log = logging.getLogger(__name__)
+
+CODE_LIMIT_S = 2.0
+"""How long the end of a run waits for the file system to say whether the code has changed."""
 
 
 class Recorder:
@@ -49,6 +53,7 @@ class Recorder:
         if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         self._loggers = self._open(open_loggers)
+        self._code = CodeWatch()
         try:
             self._write("running")
         except OSError:
@@ -160,6 +165,18 @@ class Recorder:
             return None
         return progress.early_end(cfg.eval.metric, cfg.train.early_stopping)
 
+    def look_at_code(self, limit_s: float = 0.0) -> None:
+        """Report the code files that have changed since the start, and start to look again. For rank 0.
+
+        Args:
+            limit_s: wait so long for the look that was started last.
+        """
+        changed = self._code.news(limit_s)
+        if changed:
+            log.warning("%s", messages.changed_code(changed))
+            note_changed_code(self._setup.run, self._setup.state.progress.step, changed)
+        self._code.look()
+
     def _result(self, status: Status) -> Result:
         setup, progress = self._setup, self._setup.state.progress
         speed: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
@@ -201,6 +218,7 @@ class Recorder:
         setup = self._setup
         if not setup.group.is_main:
             return
+        self.look_at_code()
         if status == "done":
             save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
         self._write(status)
@@ -209,6 +227,7 @@ class Recorder:
                 if path.exists():
                     self._loggers.file(path)
         self._close_loggers(status)
+        self.look_at_code(CODE_LIMIT_S)
         log.info(self._ending(status, reason))
 
     def _ending(self, status: Status, reason: str) -> str:

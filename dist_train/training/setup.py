@@ -1,12 +1,14 @@
 """Build everything that training needs from a config and a group of ranks, in the order that it requires."""
 
 import logging
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dist_train.checkpoint.staged_files import publish
-from dist_train.checkpoint.store import Checkpoints, load
+from dist_train.checkpoint.store import Checkpoints
+from dist_train.checkpoint.stored import load, verify
 from dist_train.config.choices import STRATEGIES
 from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
@@ -76,7 +78,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
     compared = arithmetic(cfg) | given.names()
-    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics)
+    checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics, cfg.checkpoint.memory)
     begun = make_plan(cfg, len(index.train), group.world_size)
     saved, plan = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared, begun))
     index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
@@ -87,6 +89,9 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     compared |= group.from_main(lambda: state.own.hashes())
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
+        with group.together():
+            if group.local_rank == 0 and not group.is_main:
+                verify(saved, socket.gethostname())
         with group.together():  # a rank may read from a slower disk than the others
             content = load(saved)
         if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:

@@ -139,6 +139,14 @@ class TrainState:
             "progress": asdict(self.progress),
         }
 
+    def nbytes(self) -> int:
+        """Return about the bytes of ``state_dict``. Waits for no device and no rank; complete after the first step."""
+        modules = [self.model] if self.ema is None else [self.model, self.ema.module]
+        values = [value for module in modules for value in module.state_dict().values()]
+        values += [value for kept in self.optimizer.state.values() for value in kept.values()]
+        values += self.own.state_dict().values()
+        return sum(value.nbytes for value in values if isinstance(value, Tensor))
+
     def load_state_dict(self, state: dict[str, Any], group: Dist) -> None:
         """Load a saved state, in place.
 

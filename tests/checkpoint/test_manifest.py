@@ -7,7 +7,15 @@ from dist_train.checkpoint.manifest import Manifest
 
 
 def _manifest(step: int, evaluated: bool = False) -> Manifest:
-    return Manifest(step, evaluated, world_size=2, data_fingerprint="f", config={"optim.lr": 0.1, "data.mean": None})
+    return Manifest(
+        step,
+        evaluated,
+        world_size=2,
+        data_fingerprint="f",
+        config={"optim.lr": 0.1, "data.mean": None},
+        total_steps=20,
+        schedule_starts=[0, 5],
+    )
 
 
 def test_names_sort_by_step_and_then_by_evaluation() -> None:
@@ -20,4 +28,4 @@ def test_names_sort_by_step_and_then_by_evaluation() -> None:
 def test_it_comes_back_from_json() -> None:
     manifest = _manifest(3, True)
     assert Manifest(**json.loads(json.dumps(asdict(manifest)))) == manifest
-    assert asdict(manifest)["format"] == 1, "checkpoints of this format are on many disks"
+    assert (asdict(manifest)["format"], asdict(manifest)["sha256"]) == (2, ""), "0.1.0 looks for both, and then refuses"

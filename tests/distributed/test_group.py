@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dist_train.checkpoint.manifest import Manifest
-from dist_train.checkpoint.store import Checkpoints, load
+from dist_train.checkpoint.store import Checkpoints
+from dist_train.checkpoint.stored import load
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.failure_kind import kind_of
 from dist_train.distributed.group import choose_strategy, joined

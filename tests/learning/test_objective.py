@@ -160,7 +160,7 @@ def test_distillation_from_a_file_of_weights_resumes_bit_for_bit(distilling: dic
 
 
 def _saved(run: Path) -> dict[str, Any]:
-    from dist_train.checkpoint.store import load
+    from dist_train.checkpoint.stored import load
 
     return load(sorted((run / "checkpoints").iterdir())[-1])  # type: ignore[no-any-return]
 

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from dist_train.checkpoint.store import load
+from dist_train.checkpoint.stored import load
 from dist_train.config import parse_config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError

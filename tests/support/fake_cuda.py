@@ -46,6 +46,7 @@ class FakeGpu(TorchDispatchMode):
         on: whether waiting is noted in ``waits``.
         ran: the names of all operators that the device was given.
         seeds: what its generator was seeded with.
+        registered: memory that was pinned after it was allocated: address and size in bytes.
         stream: the queue of work that operations join.
     """
 
@@ -58,6 +59,7 @@ class FakeGpu(TorchDispatchMode):
         self.stream = _Stream()
         self._fake = FakeTensorMode()
         self._pinned: dict[int, Tensor] = {}
+        self.registered: dict[int, int] = {}
 
     @contextmanager
     def noting(self, on: bool = True) -> Iterator[None]:
@@ -86,6 +88,15 @@ class FakeGpu(TorchDispatchMode):
         pinned = tensor.clone()
         self._pinned[pinned.untyped_storage().data_ptr()] = pinned
         return pinned
+
+    def register(self, address: int, size: int, flags: int) -> int:
+        """``cudaHostRegister``: memory that the program has becomes pinned memory."""
+        self.registered[address] = size
+        return 0
+
+    def unregister(self, address: int) -> int:
+        del self.registered[address]
+        return 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -178,6 +189,7 @@ def pretend_gpu() -> FakeGpu:
             "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
             "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
             "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
+            "cudart": lambda: SimpleNamespace(cudaHostRegister=gpu.register, cudaHostUnregister=gpu.unregister),
             "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU", "synchronize": lambda *_: gpu.note("synchronize"),
         },
         torch.cuda.random: {"current_device": lambda: 0},

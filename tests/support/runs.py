@@ -82,7 +82,7 @@ def state_digest(run: Path, **progress: Any) -> str:
     """
     import torch
 
-    from dist_train.checkpoint.store import load
+    from dist_train.checkpoint.stored import load
 
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
     digest = hashlib.sha256(newest.name.encode())
@@ -116,7 +116,8 @@ def move_checkpoint(run: Path, step: int, **progress: Any) -> None:
     Args:
         progress: more of what the state's progress shall say.
     """
-    from dist_train.checkpoint.store import Checkpoints, load
+    from dist_train.checkpoint.store import Checkpoints
+    from dist_train.checkpoint.stored import load
 
     newest = sorted((run / "checkpoints").glob("step_*"))[-1]
     state, manifest = load(newest), Manifest(**json.loads((newest / "manifest.json").read_text()))

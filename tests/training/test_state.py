@@ -1,11 +1,15 @@
-"""The best evaluation, early stopping, and the progress in old checkpoints."""
+"""The best evaluation, early stopping, the progress in old checkpoints, and the size of the state."""
 
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
+from dist_train.checkpoint.store import MORE
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.training.state import Progress
+from tests.support.ranks import run_ranks
+from tests.support.runs import changed
 
 NAN = float("nan")
 PATIENT = EarlyStoppingConfig(patience=2, min_delta=1.0)
@@ -94,3 +98,33 @@ def test_progress_of_a_checkpoint_of_version_0_1_loads() -> None:
         "to_beat": 50.0, "evaluations_without_gain": 1, "skipped": 3,
     }  # fmt: skip
     assert asdict(Progress(**saved)) == saved
+
+
+def _sizes(tree: dict[str, Any]) -> list[tuple[int, int]]:
+    """Of each save of a run: the memory that was reserved for it, and the bytes of its tensors."""
+    from dist_train.checkpoint import background_writer
+    from dist_train.checkpoint.format import Layout, copy_into
+    from dist_train.config import parse_config
+    from dist_train.training.attempt import main
+
+    seen: list[tuple[int, int]] = []
+
+    def noted(memory: Any, layout: Layout) -> None:
+        seen.append((len(memory), layout.payload_bytes))
+        copy_into(memory, layout)
+
+    background_writer.copy_into = noted
+    assert main(parse_config(tree)) == 0
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["adamw, EMA", "unfrozen later"])
+def test_memory_for_a_save_is_reserved_before_the_first_save_and_fits(tree: dict[str, Any], kind: str) -> None:
+    """If it were too small, the save itself would have to allocate it again."""
+    tree = changed(tree, optim={"name": "adamw", "lr": 1e-3}, checkpoint__every_steps=3)
+    tree = changed(tree, train__ema=0.9) if kind != "unfrozen later" else changed(tree, model__freeze="backbone")
+    if kind == "unfrozen later":
+        tree = changed(tree, model__unfreeze_epoch=1)
+    [sizes] = run_ranks(1, _sizes, tree)
+    assert len(sizes) == 5
+    assert all(needed < reserved < 1.05 * needed + 2 * MORE for reserved, needed in sizes), sizes

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dist_train.checkpoint.store import load
+from dist_train.checkpoint.stored import load
 from dist_train.config import Config, parse_config
 from dist_train.distributed.group import joined
 from dist_train.distributed.stop import StopRequest

@@ -16,7 +16,7 @@ from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from dist_train.checkpoint.store import load
+from dist_train.checkpoint.stored import load
 from tests.support.runs import rows
 from tests.support.runs import train as trained
 from tests.whole_runs.plain_loop import Recipe, adamw, read_images, sgd, train, warm_cosine

@@ -17,7 +17,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from dist_train.checkpoint.store import Checkpoints, load
+from dist_train.checkpoint.store import Checkpoints
+from dist_train.checkpoint.stored import load
 from dist_train.config import parse_config
 from dist_train.drill.faults import Traces, wait_until
 from dist_train.run.folder import RunDir

@@ -136,6 +136,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "eval.metrics",
     "checkpoint.every_steps",
     "checkpoint.keep",
+    "checkpoint.memory",
     "log.every_steps",
     "log.tensorboard",
     "log.wandb.mode",

@@ -1,6 +1,10 @@
 """The section `checkpoint`: how often to save, and how many to keep."""
 
+from typing import Literal
+
 from dist_train.config.types import PositiveInt, Section
+
+Memory = Literal["full", "low"]
 
 
 class CheckpointConfig(Section):
@@ -8,3 +12,6 @@ class CheckpointConfig(Section):
     """Steps between two checkpoints; one epoch if not given."""
     keep: PositiveInt = 2
     """Number of checkpoints to keep, the newest ones."""
+    memory: Memory = "full"
+    """Memory of rank 0's host for a save. `full`: a copy of the state, and training pauses for the copy only. `low`: no copy, and
+    training pauses until the checkpoint is on disk."""

@@ -17,6 +17,7 @@ WIDTH = COLUMNS - len(CLOCK)
 MOST_NAMES = 10
 """Up to this many classes are all named; of more, only the first ``SHOWN_OF_MANY``."""
 SHOWN_OF_MANY = 5
+MOST_FILES = 3
 
 
 def device_line(device: str, hosts: Sequence[str], per_rank: int = 1) -> str:
@@ -100,6 +101,15 @@ def stopped(run: RunDir, result: Result, reason: str) -> str:
     """Return where a stopped run was saved, and how to continue it."""
     saved = f"stopped at step {result.step} of {result.total_steps} ({reason}); this step is saved in {run.path}"
     return wrapped([saved, "start the same command again to continue"], WIDTH)
+
+
+def changed_code(files: list[str]) -> str:
+    """Return the warning that files of the running code have changed on disk."""
+    more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""
+    return (
+        f"the code has changed on disk since this start: {', '.join(files[:MOST_FILES])}{more}. This start goes on with the "
+        "code that it has loaded; the next one uses the new code"
+    )
 
 
 def printable(name: str) -> str:

@@ -13,6 +13,7 @@ from tests.support.runs import changed
     ("override", "words"),
     [
         ({"checkpoint__keep": 0}, "`checkpoint.keep` (0) must be greater than 0; the default is 2"),
+        ({"checkpoint__memory": "none"}, "`checkpoint.memory` ('none') must be one of full, low"),
         ({"checkpoint__every_steps": 0}, "`checkpoint.every_steps` (0) must be greater than 0"),
     ],
 )

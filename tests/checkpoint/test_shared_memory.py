@@ -1,0 +1,108 @@
+"""The memory for a copy of the state: allocated before it is needed, and never cleared while a write reads from it."""
+
+import os
+import resource
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dist_train.checkpoint.shared_memory import SharedMemory
+from tests.support.fake_cuda import GPU, pretend_gpu
+from tests.support.ranks import run_ranks
+
+CPU = torch.device("cpu")
+SIZE = 64 * 2**20
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def _written(memory: SharedMemory, size: int) -> int:
+    """Fill the memory. Return how many pages had to be allocated or mapped for it."""
+    content, place = torch.ones(size, dtype=torch.uint8), memory.of(size)
+    target = torch.frombuffer(place, dtype=torch.uint8, count=size)
+    before = _faults()
+    target.copy_(content)
+    return _faults() - before
+
+
+def test_after_a_reservation_the_first_copy_costs_what_a_later_one_costs() -> None:
+    reserved, not_reserved = SharedMemory(), SharedMemory()
+    reserved.reserve(SIZE, CPU)
+    reserved.of(SIZE)
+    first, later, cold = _written(reserved, SIZE), _written(reserved, SIZE), _written(not_reserved, SIZE)
+    assert cold >= SIZE / 2**21, "so many huge pages at least: the test measures something"
+    assert first <= later + cold / 10
+    reserved.close()
+    not_reserved.close()
+
+
+def test_a_reservation_is_not_waited_for() -> None:
+    memory, began = SharedMemory(), time.monotonic()
+    memory.reserve(4 * SIZE, CPU)
+    asked = time.monotonic() - began
+    memory.of(4 * SIZE)
+    assert asked < max(0.02, (time.monotonic() - began) / 2)
+    memory.close()
+
+
+def test_it_grows_and_keeps_what_it_holds() -> None:
+    """A write from it may be in flight when the state grows (``model.unfreeze_epoch``)."""
+    memory = SharedMemory()
+    memory.reserve(10_000, CPU)
+    torch.frombuffer(memory.of(10_000), dtype=torch.uint8).fill_(7)
+    memory.reserve(SIZE, CPU)
+    assert len(memory.of(SIZE)) == SIZE
+    assert os.pread(memory.fd, 10_000, 0) == b"\x07" * 10_000
+    memory.reserve(5_000, CPU)
+    assert len(memory.of(5_000)) == SIZE, "it does not shrink"
+    assert len(memory.of(2 * SIZE)) == 2 * SIZE, "without a reservation too"
+    memory.close()
+
+
+def test_nothing_is_left_after_the_end() -> None:
+    opened = set(os.listdir("/proc/self/fd"))
+    memory = SharedMemory()
+    memory.reserve(SIZE, CPU)
+    memory.close()
+    assert set(os.listdir("/proc/self/fd")) == opened
+    assert "memfd:checkpoint" not in Path("/proc/self/maps").read_text()
+
+
+def _pinned_and_released() -> list[dict[int, int]]:
+    gpu = pretend_gpu()
+    memory, seen = SharedMemory(), []
+    memory.reserve(SIZE, GPU)
+    place = memory.of(SIZE)
+    seen.append(dict(gpu.registered))
+    memory.reserve(2 * SIZE, GPU)
+    del place
+    memory.of(2 * SIZE)
+    seen.append(dict(gpu.registered))
+    memory.close()
+    return [*seen, dict(gpu.registered)]
+
+
+def test_for_a_gpu_the_memory_is_pinned_once_and_released() -> None:
+    """No more than the state needs: that is all the host memory of a save."""
+    [(first, grown, end)] = run_ranks(1, _pinned_and_released)
+    assert (list(first.values()), list(grown.values()), end) == ([SIZE], [2 * SIZE], {})
+
+
+def _not_pinned() -> int:
+    pretend_gpu()
+    torch.cuda.cudart = lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2)
+    memory = SharedMemory()
+    memory.reserve(SIZE, GPU)
+    size = len(memory.of(SIZE))
+    memory.close()
+    return size
+
+
+def test_memory_that_cannot_be_pinned_is_used_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_ranks(1, _not_pinned) == [SIZE]
+    assert "cannot be pinned (CUDA error 2): saves take longer" in capfd.readouterr().out
