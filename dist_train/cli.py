@@ -57,7 +57,7 @@ examples:
   torchrun --nproc_per_node=4 -m dist_train --config flowers.yaml optim.lr=3e-4 run.name=flowers-2
 
 If a run was stopped or killed, the same command resumes it.
-Exit codes: 0 done, 2 bad config or data, 75 stopped and saved (run the command again), 1 any other
+Exit codes: 0 done, 2 bad config or data, 75 stopped (run the command again), 1 any other
 error. Under torchrun a stopped run exits with 0; result.json in the run folder says how it ended.
 """
 

@@ -13,7 +13,7 @@ EXIT_UPLOADER_LOST = 3
 EXIT_INCOMPLETE = 4
 """The W&B uploader reached its time limit and logged what is not uploaded yet."""
 EXIT_STOPPED = 75
-"""The run stopped and is saved; the same command continues it (BSD's EX_TEMPFAIL). Under torchrun the rank exits 0."""
+"""The run stopped, and what was to save is saved; the same command continues it (BSD's EX_TEMPFAIL). Under torchrun the rank exits 0."""
 EXIT_AGAIN = 76
 """A supervisor without SLURM asks its launcher to start it again."""
 

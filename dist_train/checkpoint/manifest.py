@@ -9,30 +9,20 @@ from typing import Any
 from dist_train.checkpoint.digests import ALGORITHM
 from dist_train.system.files import MOST_JSON, read_bounded
 
-<<<<<<< HEAD
-FORMAT = 1
-=======
 FORMAT = 2
 """2: the digest of the state is not always a SHA-256. A version that reads format 1 only refuses such a checkpoint."""
 READABLE = (1, 2)
->>>>>>> sound-writer
 _KINDS: dict[str, tuple[type, ...]] = {
     "evaluated": (bool,),
     "data_fingerprint": (str,),
     "config": (dict,),
     "total_steps": (int, NoneType),
     "schedule_starts": (list, NoneType),
-<<<<<<< HEAD
-    "sha256": (str,),
-}
-"""The types of a manifest's fields that are not int alone."""
-=======
     "algorithm": (str,),
     "digest": (str,),
     "sha256": (str,),
 }
-"""The types of a manifest's fields that are no int."""
->>>>>>> sound-writer
+"""The types of a manifest's fields that are not int alone."""
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 
@@ -73,14 +63,8 @@ class Manifest:
             found = cls(**json.loads(text))
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no manifest: {error}") from None
-<<<<<<< HEAD
-        kinds = {field.name: type(getattr(found, field.name)) for field in fields(cls)}
-        fits = all(kind in _KINDS.get(name, (int,)) for name, kind in kinds.items())
-        if not fits or found.step < 0 or any(type(step) is not int for step in found.schedule_starts or ()):
-=======
         right = all(type(getattr(found, field.name)) in _KINDS.get(field.name, (int,)) for field in fields(cls))
-        if not right or found.step < 0:
->>>>>>> sound-writer
+        if not right or found.step < 0 or any(type(step) is not int for step in found.schedule_starts or ()):
             raise ValueError("a field of the manifest has the wrong type")
         return found
 

@@ -4,7 +4,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.system.machine.cores import cores_per_rank
 
 MOST_WORKERS = 4
-"""Where ``data.workers`` is null. More need much shared memory; the log says when more would help."""
+"""Where ``data.workers`` is null. More need much memory; the log says when more would help."""
 
 
 def loader_processes(cfg: DataConfig) -> int:
