@@ -190,7 +190,6 @@ def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
         (("conv", "type:BatchNorm2d"), {"head.0"}),
         ("none", {"first", "norm", "head.0"}),
     ],
-    ids=str,
 )
 def test_statistics_without_parameters_are_frozen_with_what_is_around_them(patterns: Any, moving: set[str]) -> None:
     module = NoAffine(3)

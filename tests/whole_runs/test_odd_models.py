@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from dist_train.checkpoint.store import load
+from dist_train.checkpoint.stored import load
 from dist_train.inference.open_run import open_run
 from tests.support import odd_models
 from tests.support.runs import changed, fails, folder, rows, state_digest, train
