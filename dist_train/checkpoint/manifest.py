@@ -1,10 +1,10 @@
 """The manifest of a checkpoint, and the job for the writer process. Without torch, so that the writer starts quickly."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from dist_train.checkpoint.digests import ALGORITHM
 from dist_train.system.files import MOST_JSON, read_bounded
@@ -12,17 +12,6 @@ from dist_train.system.files import MOST_JSON, read_bounded
 FORMAT = 2
 """2: the digest of the state is not always a SHA-256. A version that reads format 1 only refuses such a checkpoint."""
 READABLE = (1, 2)
-_KINDS: dict[str, tuple[type, ...]] = {
-    "evaluated": (bool,),
-    "data_fingerprint": (str,),
-    "config": (dict,),
-    "total_steps": (int, NoneType),
-    "schedule_starts": (list, NoneType),
-    "algorithm": (str,),
-    "digest": (str,),
-    "sha256": (str,),
-}
-"""The types of a manifest's fields that are not int alone."""
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 
@@ -63,9 +52,11 @@ class Manifest:
             found = cls(**json.loads(text))
         except (TypeError, RecursionError) as error:
             raise ValueError(f"no manifest: {error}") from None
-        right = all(type(getattr(found, field.name)) in _KINDS.get(field.name, (int,)) for field in fields(cls))
-        if not right or found.step < 0 or any(type(step) is not int for step in found.schedule_starts or ()):
-            raise ValueError("a field of the manifest has the wrong type")
+        wrong = [name for name, hint in get_type_hints(cls).items() if not _is_of(getattr(found, name), hint)]
+        if wrong or found.step < 0:
+            raise ValueError(
+                f"no manifest: {', '.join(wrong) or 'step'} cannot be {getattr(found, (*wrong, 'step')[0])!r:.40}"
+            )
         return found
 
     @classmethod
@@ -82,6 +73,15 @@ class Manifest:
     def name(self) -> str:
         """Return the folder's name. The checkpoint saved after a step's evaluation sorts after the one saved before it."""
         return f"step_{self.step:08d}" + ("-evaluated" if self.evaluated else "")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Return whether a value of a JSON text is of the type that a field of ``Manifest`` declares."""
+    if isinstance(hint, UnionType):
+        return any(_is_of(value, one) for one in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_of(item, get_args(hint)[0]) for item in value)
+    return type(value) is (get_origin(hint) or hint)
 
 
 @dataclass(frozen=True)

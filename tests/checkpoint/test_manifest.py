@@ -1,7 +1,10 @@
 """A manifest: the name of its folder, and its way through JSON."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import pytest
 
 from dist_train.checkpoint.manifest import Manifest
 
@@ -27,5 +30,31 @@ def test_names_sort_by_step_and_then_by_evaluation() -> None:
 
 def test_it_comes_back_from_json() -> None:
     manifest = _manifest(3, True)
-    assert Manifest(**json.loads(json.dumps(asdict(manifest)))) == manifest
+    assert Manifest.parse(json.dumps(asdict(manifest))) == manifest
     assert (asdict(manifest)["format"], asdict(manifest)["sha256"]) == (2, ""), "0.1.0 looks for both, and then refuses"
+
+
+def test_every_field_is_accepted_with_and_without_those_that_older_versions_lack() -> None:
+    """A field that is added later must not make all checkpoints look damaged."""
+    full = replace(_manifest(3), bytes=7, digest="d", sha256="s")
+    assert None not in asdict(full).values(), "give the new field a value here"
+    for manifest in (full, replace(full, total_steps=None, schedule_starts=None)):
+        assert Manifest.parse(json.dumps(asdict(manifest))) == manifest
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Manifest)])
+@pytest.mark.parametrize("wrong", [0.5, [None], [[1]], {}, "x", True])
+def test_a_value_of_another_kind_is_damage(field: str, wrong: Any) -> None:
+    good = asdict(_manifest(3))
+    if type(wrong) is type(good[field]) and not isinstance(wrong, list):
+        return
+    with pytest.raises(ValueError, match=f"no manifest: {field} cannot be"):
+        Manifest.parse(json.dumps(good | {field: wrong}))
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", "[" * 100_000, '{"step": 1}', "{}", '{"step": -1}'])
+def test_what_no_run_wrote_is_no_manifest(text: str) -> None:
+    with pytest.raises(ValueError, match="no manifest"):
+        Manifest.parse(text)
+    with pytest.raises(ValueError, match="no manifest: step cannot be -1"):
+        Manifest.parse(json.dumps(asdict(_manifest(-1))))

@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import (
+    KINDS,
     START_NAME,
     Result,
     load_result,
@@ -53,3 +55,16 @@ def test_a_refusal_is_for_the_start_that_was_refused(tmp_path: Path, monkeypatch
     write_refusal(run, "config", "`optim.lr` was changed")
     assert read_refusal(run, "7.0 at node1:1")["message"] == "`optim.lr` was changed"
     assert read_refusal(run, "7.1 at node1:1") == {}
+
+
+def test_every_field_may_be_read_back() -> None:
+    """``read_result`` leaves out what it does not know: a new field needs its kind."""
+    assert KINDS.keys() == {field.name for field in fields(Result)} - {"folder"}
+    assert [key for key, value in asdict(Result()).items() if key in KINDS and not KINDS[key](value)] == []
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"word"', "[" * 100_000, '{"step": 1e999}', '{"step": "5"}'])
+def test_what_no_run_wrote_is_left_out(tmp_path: Path, content: str) -> None:
+    run = RunDir(tmp_path)
+    run.result.write_text(content)
+    assert read_result(run) == {}
