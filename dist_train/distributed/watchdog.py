@@ -19,9 +19,9 @@ from dist_train.system.processes import others_run
 from dist_train.system.signals import STOP_SIGNALS, in_main_thread, wakeup_pipe
 
 TICK_S = 0.5
-GRACE_S = 4.5
+GRACE_S = 4.0
 """How long a rank may go on waiting after a stop signal."""
-LEAVE_S = 3.5
+LEAVE_S = 2.5
 """How long it then gets to leave by itself, before the thread ends the process."""
 BUSY_S = 30.0
 """How long after a stop signal one step may compute, if the steps before it were shorter."""

@@ -37,7 +37,7 @@ LAST_WRITE_S = 20.0
 NOTHING_GIVEN = Given()
 
 
-LEAVING_WRITE_S = 2.0
+LEAVING_WRITE_S = 1.5
 """How long a run waits for that if it leaves after a stop signal."""
 
 

@@ -43,3 +43,14 @@ def test_interrupted_saved_and_continued(
     assert process.returncode == 0, output
     assert result_of(tmp_path)["step"] == stopped["step"] + 3
     assert starts_of(tmp_path)[-1]["stopped_at"] == stopped["step"]
+
+
+def test_a_closed_terminal_loses_nothing(
+    start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    process = start(make_config(steps=400))
+    wait_for_step(tmp_path, 3)
+    process.send_signal(signal.SIGHUP)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, output
+    assert result_of(tmp_path)["status"] == "stopped"

@@ -15,9 +15,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from dist_train.config import parse_config
 from dist_train.distributed.failure_kind import kind_of
 from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_until
+from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
-from dist_train.run.result import Result, read_result, write_result
-from dist_train.training.failure import explained, tell_torchrun, write_failure
+from dist_train.run.result import Result, load_result, read_result, write_result
+from dist_train.training.failure import explained, leave, left_by_others, tell_torchrun, write_failure
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder
@@ -132,3 +133,33 @@ def test_a_killed_loader_process_is_a_sentence(tree: dict[str, Any], capsys: pyt
     assert collect(ranks) == [1]
     assert "lower `data.workers` (1) or `data.prefetch`" in read_result(RunDir(folder(tree)))["message"]
     assert "Traceback" not in capsys.readouterr().out
+
+
+def test_a_rank_that_leaves_says_what_is_saved(tree: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg.run)
+    (run.checkpoints / "step_00000004").mkdir(parents=True)
+    write_result(run, Result(status="running", attempt=2, step=6, total_steps=10))
+    assert leave(cfg, "SIGTERM", 2) == EXIT_STOPPED
+    result = load_result(run)
+    assert (result.status, result.step, result.total_steps) == ("stopped", 4, 10), "where the next start continues"
+    assert result.message == "left after SIGTERM without a save, while it waited"
+    assert "the last checkpoint is that of step 4; start the same command again" in caplog.text
+
+
+@pytest.mark.parametrize(("attempt", "status"), [(None, "running"), (1, "running"), (2, "failed"), (2, "done")])
+def test_a_rank_that_leaves_changes_no_result_of_others(tree: dict[str, Any], attempt: int | None, status: Any) -> None:
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg.run)
+    run.path.mkdir(parents=True)
+    write_result(run, Result(status=status, attempt=2, step=6))
+    before = run.result.read_bytes()
+    leave(cfg, "SIGHUP", attempt)
+    assert run.result.read_bytes() == before
+
+
+def test_ranks_that_lose_others_after_a_stop_signal_were_stopped_too() -> None:
+    lost = RuntimeError("[gloo] Connection closed by peer")
+    assert left_by_others(lost, "SIGTERM")
+    assert not left_by_others(lost, "")
+    assert not left_by_others(ValueError("of the user's code"), "SIGTERM")
