@@ -84,7 +84,7 @@ def array() -> dict[str, Any]:
         "status": [end.status for end in ends],
         "submitted_again": "all runs of this sweep are done" not in again.stdout,
         "ok": all(end.state == "COMPLETED" and end.status == "done" for end in ends)
-        and [end.restarts for end in ends] == [1, 1, 0, 0, 0, 0]
+        and [end.restarts for end in ends] == [1 + lab.starts_after_the_end()] * 2 + [0] * 4
         and "all runs of this sweep are done" in again.stdout,
     }
 

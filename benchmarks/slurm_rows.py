@@ -153,9 +153,14 @@ class Results:
         """Add a row, or replace the row of the same case."""
         with self._locked():
             rows = [other for other in self.read() if other.key != row.key] + [row]
-            rows.sort(key=lambda row: (row.slurm, row.nodes, row.tracker != "linuxproc", self.order.index(row.case)))
+            rows.sort(key=self._place)
             self.file.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
             self.file.with_suffix(".md").write_text(head + table(rows))
+
+    def _place(self, row: Row) -> tuple[str, bool, int, int]:
+        """Return the position of a row in the table: first the rows on one and two nodes."""
+        nodes = int(row.nodes.split()[0])
+        return row.slurm, row.tracker != "linuxproc", nodes if nodes > 2 else 0, self.order.index(row.case)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -160,6 +160,11 @@ def preempt(seconds: int = 2, nodes: int = 2) -> str:
     return done.stdout.strip()
 
 
+def starts_after_the_end() -> int:
+    """How often SLURM starts a job again after its end, if it was preempted with a grace time."""
+    return int(scontrol.version() >= scontrol.KEEPS_GRACE)
+
+
 def processes(run: Path, kind: str) -> list[int]:
     """Ids of processes that work on a run: ``worker``, ``agent`` or ``supervisor``, the oldest first."""
     marks = {
