@@ -81,7 +81,7 @@ def traces(tmp_path: Path) -> Traces:
         folder = run.checkpoints / f"step_{step:08d}"
         folder.mkdir(parents=True)
         (folder / "state.safetensors").write_bytes(bytes(100))
-        (folder / "manifest.json").write_text(json.dumps({"sha256": f"of {step}"}))
+        (folder / "manifest.json").write_text(json.dumps({"digest": f"of {step}"}))
     rows = [{"step": step, "split": "train", "loss": 1 / step} for step in range(1, 9)]
     rows.insert(4, {"step": 4, "split": "val", "loss": 0.5})
     run.metrics.write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 9, "spl')
