@@ -25,6 +25,8 @@ LEAVE_S = 2.5
 """How long it then gets to leave by itself, before the thread ends the process."""
 BUSY_S = 30.0
 """How long after a stop signal one step may compute, if the steps before it were shorter."""
+STACKS_S = 1.0
+"""After the timeout, for a rank alone: its stacks are printed first. A tick may count what passed before the last beat."""
 LATE_S = 5.0
 """After the timeout: collectives that wait for another rank raise their own error first."""
 
@@ -145,7 +147,7 @@ class Watchdog:
             return False  # how long a scan or a download takes is not known
         # The first step may compile for long; a rank may compute for long, and wait for another one after that.
         quiet_s = self._quiet_s if self._alone and self._beats > 2 else self._idle_s
-        return min(quiet_s, self._unheard_s) > self._timeout_s + (0 if self._alone else LATE_S)
+        return min(quiet_s, self._unheard_s) > self._timeout_s + (STACKS_S if self._alone else LATE_S)
 
     def _leave(self, why: Why) -> None:
         self._interrupt(why)

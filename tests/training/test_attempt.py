@@ -67,6 +67,7 @@ def test_a_stopped_run_says_what_is_saved_as_its_last_word(
 
 
 def test_attempts_are_numbered_and_described(tree: dict[str, Any]) -> None:
+    tree = changed(tree, schedule__name="constant")
     train(tree, train__epochs=1)
     run = train(tree, 2)
     attempts = json.loads((run / "provenance.json").read_text())["attempts"]

@@ -24,6 +24,7 @@ def test_every_strategy_has_its_class() -> None:
 
 
 def test_a_run_goes_on_from_its_newest_checkpoint(tree: dict[str, Any]) -> None:
+    tree = changed(tree, schedule__name="constant")
     run = train(tree)
     setup = build_setup(parse_config(changed(tree, train__epochs=3)), Dist.alone())
     assert (setup.state.progress.step, setup.plan.total_steps) == (10, 15)

@@ -155,6 +155,8 @@ class _NeverStops:
 class _Quiet:
     def paused(self, seconds: float) -> None: ...
 
+    def look_at_code(self) -> None: ...
+
 
 def _saved(setup: Setup) -> None:
     train_step(setup.stepper, setup.state)
