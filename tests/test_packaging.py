@@ -78,7 +78,7 @@ def test_from_an_example_to_a_job(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "flowers.yaml").write_text(example.stdout)
     printed = run(installed, tmp_path, "dist-train", "--config", "flowers.yaml", "--print-config")
     assert yaml.safe_load(printed.stdout)["run"]["name"] == "flowers"
-    arguments = ["--config=flowers.yaml", "--dry-run", "--no-check", "--nodes=2"]
+    arguments = ["--config=flowers.yaml", "--dry-run", "--no-check", "--nodes=2", "--time=10:00", "--cpus-per-gpu=1"]
     job = run(installed, tmp_path, "dist-train-slurm", *arguments)
     assert job.returncode == 0, job.stderr
     assert "#SBATCH --nodes=2" in job.stdout

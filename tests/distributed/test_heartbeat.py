@@ -44,7 +44,7 @@ def _long_work(timeout_s: int, seconds: float) -> dict[str, Any]:
     return found | {"heard": len(heard_of) > 4 * seconds / timeout_s}
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_work_may_take_longer_than_the_timeout(world_size: int) -> None:
     expected = {"main": "done", "in step": list(range(world_size)), "heard": True}
     assert run_ranks(world_size, _long_work, 1, 2.5) == [expected] * world_size
@@ -68,7 +68,9 @@ def _stuck(method: str) -> str:
     return "went on"
 
 
-@pytest.mark.parametrize(("method", "world_size"), [("from_main", 2), ("together", 3)])
+@pytest.mark.parametrize(
+    ("method", "world_size"), [("from_main", 2), pytest.param("together", 3, marks=pytest.mark.slow)]
+)
 def test_a_stuck_rank_is_an_error_that_says_where(method: str, world_size: int) -> None:
     words = run_ranks(world_size, _stuck, method)
     assert len(set(words)) == 1, words
@@ -85,7 +87,7 @@ def _scan_and_count() -> float:
     return -1
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGSTOP])
 def test_a_rank_that_dies_or_freezes_while_it_works_is_missed_soon(number: signal.Signals) -> None:
     ranks = start_ranks(2, _scan_and_count)
     time.sleep(4)

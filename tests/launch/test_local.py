@@ -48,7 +48,11 @@ def test_interrupted_saved_and_continued(
 def test_a_closed_terminal_loses_nothing(
     start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path
 ) -> None:
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # nohup starts this test with it ignored, and a child inherits that
     process = start(make_config(steps=400))
+    signal.signal(signal.SIGHUP, before)
     wait_for_step(tmp_path, 3)
     process.send_signal(signal.SIGHUP)
     output = process.communicate(timeout=60)[0]

@@ -9,6 +9,7 @@ import pytest
 from dist_train.run.folder import RunDir
 from launch import status
 from tests.slurm import lab
+from tests.support.wandb_helpers import wait_for
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 
@@ -63,8 +64,8 @@ def test_a_sweep_above_the_longest_array_and_cancelled_while_pending(
     assert done.returncode == 0, done.stderr
     (first, second) = done.stdout.splitlines()[-1].removeprefix("cancel: scancel ").split()[:2]
     try:
-        table = status.table(config.parent / "run-seed0")
-        assert "pending (BeginTime)" in table
+        # SLURM finds the reason when its scheduler looks at the job.
+        wait_for(lambda: "pending (BeginTime)" in status.table(config.parent / "run-seed0"))
         assert f"job {second}_1: run folder {config.parent / 'run-seed102'}" in done.stdout
     finally:
         subprocess.run(["scancel", first, second], check=True)

@@ -45,10 +45,14 @@ def snapshot() -> dict[str, Any]:
     }
 
 
+ENDING = ("QueueFeederThread", "heartbeat")
+"""Threads that end soon by themselves."""
+
+
 def _running() -> dict[str, Any]:
     """Threads, child processes and open files; those that are ending get five seconds."""
     deadline = time.monotonic() + 5
-    while any(thread.name == "QueueFeederThread" for thread in threading.enumerate()) and time.monotonic() < deadline:
+    while any(thread.name in ENDING for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return {
         "threads": sorted(thread.name for thread in threading.enumerate()),

@@ -107,6 +107,7 @@ def _draws_names_as_text(node: str, page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_pictures_of_hostile_names(runs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     chosen = [path for path in runs.iterdir() if re.search(r"good|names|dictionary|\$x|bytes|types|line", path.name)]
@@ -124,6 +125,7 @@ def test_status_shows_a_line_for_each(runs: Path, tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) > 300
 
 
+@pytest.mark.slow
 def test_an_upload_goes_on_after_a_hostile_folder(good: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")

@@ -242,7 +242,9 @@ def test_a_disk_that_fails_is_told_in_a_sentence(
         (folder(tree) / name).mkdir(parents=True)
     assert _run(tree, world_size) == [1] * world_size
     output = capsys.readouterr().out
-    assert f"error: {folder(tree) / 'metrics.jsonl'}: it is not a regular file; the saved checkpoints are intact" in output
+    assert (
+        f"error: {folder(tree) / 'metrics.jsonl'}: it is not a regular file; the saved checkpoints are intact" in output
+    )
     assert "cannot write the failure to result.json: [Errno 21] Is a directory" in output
     assert "Traceback" not in output
     assert not (folder(tree) / "run.lock").exists()
