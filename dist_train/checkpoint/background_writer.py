@@ -19,7 +19,7 @@ LOOK_EVERY_S = 0.5
 
 
 class WriterDied(Exception):
-    """The process that writes checkpoints is no longer there."""
+    """The writer process has ended."""
 
 
 class BackgroundWriter:
@@ -59,7 +59,7 @@ class BackgroundWriter:
         """Copy the state and start to write it.
 
         Raises:
-            OSError: there is no memory for the copy.
+            OSError: out of memory for the copy.
             WriterDied: the process has died.
         """
         assert self._memory is not None

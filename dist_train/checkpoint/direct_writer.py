@@ -1,6 +1,6 @@
 """Write checkpoints in the trainer itself, straight from its tensors: ``checkpoint.memory: low``.
 
-There is no copy of the state. Training waits until the checkpoint is on disk.
+It does not copy the state: training waits until the checkpoint is on disk.
 """
 
 from collections.abc import Iterator
@@ -41,10 +41,10 @@ class DirectWriter:
         return self._answer
 
     def kill(self) -> None:
-        """Do nothing: there is no process."""
+        """Do nothing: this writer has no process of its own."""
 
     def close(self) -> None:
-        """Do nothing: there is no process."""
+        """Do nothing: this writer has no process of its own."""
 
 
 def payload_of(layout: Layout, begin: int, end: int) -> Iterator[Piece]:

@@ -99,7 +99,7 @@ class Checkpoints:
             raise SaveError(f"{error} before {manifest.name}") from None
         except OSError as error:
             raise SaveError(
-                f"there is no memory for a copy of the state ({error.strerror or error}); use `checkpoint.memory` (low)"
+                f"out of memory for a copy of the state ({error.strerror or error}); set checkpoint.memory=low"
             ) from None
         self._in_flight = manifest.name
 

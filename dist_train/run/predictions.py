@@ -50,6 +50,15 @@ def pack_arrays(step: int, paths: list[str], **arrays: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
+DAMAGED = (
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error),  # the file or its archive is cut off or changed
+    *(NotImplementedError, RuntimeError),  # zipfile: a compression or encryption that it does not know
+    *(SyntaxError, TypeError, ValueError, ArithmeticError, MemoryError),  # NumPy: the header of an array is not one
+    LookupError,  # an array is missing
+)
+"""What reading an .npz raises if its bytes are damaged or hostile."""
+
+
 def load_predictions(path: Path) -> Predictions | None:
     """Return what the file contains; None if it is missing or damaged."""
     try:
@@ -57,9 +66,7 @@ def load_predictions(path: Path) -> Predictions | None:
             _refuse_bomb(file)
             with np.load(file, allow_pickle=False) as data:
                 return _checked(data["step"], data["pred"], data["label"], data["paths"])
-    except (OSError, ValueError, LookupError, EOFError, NotImplementedError, RuntimeError, TypeError):
-        return None
-    except (ArithmeticError, MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error):
+    except DAMAGED:
         return None
 
 

@@ -96,3 +96,25 @@ def test_nothing_is_read_again_however_far_the_run_is(tree: dict[str, Any]) -> N
         move_checkpoint(run, step)
         assert run_ranks(1, _reads, changed(tree, train__max_steps=step + 3)) == [3 * 12 + 23]
         assert [row["step"] for row in rows(run, "val")][-1] == step + 3
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_so_does_one_with_weights_of_classes_options_and_more_metrics(tree: dict[str, Any], world_size: int) -> None:
+    loss = {"name": "bce", "options": {"target_threshold": 0.2, "sum_classes": True}}
+    keys = {"augment__mixup": 0.8, "train__global_batch": 16, "model__options": {"qkv_bias": False}}
+    tree = changed(
+        tree,
+        **keys,
+        loss=loss | {"label_smoothing": 0.1, "class_balance": {"name": "effective_number", "power": 0.5}},
+        optim={"name": "lamb", "lr": 1e-3, "options": {"trust_clip": True}},
+        eval={"metrics": ["auroc", "kappa", "top2"], "metric": "balanced_accuracy"},
+        checkpoint={"every_steps": 1, "keep": 100},
+    )
+    straight = train(tree, world_size, run__name="straight")
+    resumed = train(tree, world_size, run__name="resumed")
+    for checkpoint in sorted((resumed / "checkpoints").iterdir())[2:]:
+        shutil.rmtree(checkpoint)
+    train(tree, world_size, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+    assert {"auroc", "kappa", "top2", "balanced_accuracy"} <= rows(resumed, "val")[-1].keys()
