@@ -16,9 +16,9 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
-from dist_train.inference.open_run import Which, open_run
+from dist_train.inference.open_run import open_run
 from dist_train.inference.score import score
-from dist_train.run.saved_config import run_config
+from dist_train.run.saved_config import Which, run_config
 from dist_train.system.files import write_json
 from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from dist_train.checkpoint.format import save_weights
 from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
-from dist_train.inference.open_run import OpenedRun, Which, load_own, open_run
+from dist_train.inference.open_run import OpenedRun, load_own, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
+from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output
 

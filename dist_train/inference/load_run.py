@@ -11,11 +11,12 @@ from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import DataError
-from dist_train.inference.open_run import OpenedRun, Which, open_run
+from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.predictor import ImageTransform, Prediction, Predictor, Source, images_of
 from dist_train.inference.score import check_classes, index_of, score
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.model.backbones import GivenModel
+from dist_train.run.saved_config import Which
 from dist_train.seeding import restored_generators
 
 

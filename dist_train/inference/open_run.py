@@ -26,8 +26,7 @@ from dist_train.run.attempts import trained_with
 from dist_train.run.folder import RunDir
 from dist_train.run.named_code import digest_of, named_code, refuse_code_of_the_run
 from dist_train.run.result import Result, load_result
-from dist_train.run.saved_config import Which as Which
-from dist_train.run.saved_config import run_config
+from dist_train.run.saved_config import Which, run_config
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
-from dist_train.inference.open_run import OpenedRun, Which, open_run
+from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
+from dist_train.run.saved_config import Which
 from dist_train.system.foreign_text import csv_cell, printable
 from dist_train.system.terminal import check_output, print_any_name, writing_output
 

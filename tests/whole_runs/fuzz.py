@@ -40,6 +40,12 @@ MODELS: tuple[dict[str, Any], ...] = (
 CROPS = ("center", "random_resized")
 """With the first model and the second."""
 
+LOSSES: tuple[dict[str, Any], ...] = (
+    {"label_smoothing": 0.1},
+    {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
+)
+NONFINITE = ("error", "skip")
+
 SAVE_EVERY, EVALUATE_EVERY = 3, 5
 LIMIT_S = 240.0
 
@@ -51,9 +57,10 @@ def config(images: Path, output: Path, kind: int) -> dict[str, Any]:
         "model": {**MODELS[kind], "pretrained": False, "drop_path": 0.1},
         "data": {"root": str(images), "image_size": 32, "workers": 0},
         "augment": {"crop": CROPS[kind], "randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
+        "loss": LOSSES[kind],
         "optim": {"name": "adamw", "lr": 1e-3},
-        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
-        "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY},
+        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9, "nonfinite": NONFINITE[kind]},
+        "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY, "metrics": ["auroc"]},
         "checkpoint": {"every_steps": SAVE_EVERY, "keep": 3},
         "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
