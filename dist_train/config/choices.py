@@ -179,22 +179,28 @@ def falls(metric: str) -> bool:
 
 _SCHEDULES = "dist_train.learning.schedule"
 _FLOOR = "schedule.min_lr"
+_CYCLES = ("schedule.cooldown_epochs", "schedule.restarts")
 
 SCHEDULES = ChoiceTable(
     "schedule.name",
     {
-        "cosine": Choice(f"{_SCHEDULES}:cosine", reads=(_FLOOR,)),
+        "cosine": Choice(f"{_SCHEDULES}:cosine", reads=(*_CYCLES, _FLOOR)),
         "constant": Choice(f"{_SCHEDULES}:constant"),
-        "linear": Choice(f"{_SCHEDULES}:linear", reads=(_FLOOR,)),
+        "linear": Choice(f"{_SCHEDULES}:linear", reads=(*_CYCLES, _FLOOR)),
+        "poly": Choice(f"{_SCHEDULES}:poly", reads=(*_CYCLES, _FLOOR, "schedule.power")),
+        "wsd": Choice(f"{_SCHEDULES}:wsd", reads=("schedule.cooldown_epochs", _FLOOR, "schedule.decay")),
         "step": Choice(f"{_SCHEDULES}:step", reads=(_FLOOR, "schedule.gamma", "schedule.step_epochs")),
         "multistep": Choice(f"{_SCHEDULES}:multistep", reads=(_FLOOR, "schedule.gamma", "schedule.milestones")),
         "onecycle": Choice(f"{_SCHEDULES}:onecycle", reads=(_FLOOR, "schedule.pct_start")),
         "exponential": Choice(f"{_SCHEDULES}:exponential", reads=(_FLOOR, "schedule.gamma")),
     },
+    own=Choice(reads=("schedule.options",)),
+    own_form="package.module:function",
 )
 """``build``: (``learning.schedule.Moment``, **the keys that it reads) -> learning rate after the warm-up.
 
-The result and the argument ``min_lr`` are factors of ``optim.lr``."""
+The result and the argument ``min_lr`` are factors of ``optim.lr``. ``cooldown_epochs`` and ``restarts`` are not passed: the
+``Moment`` follows from them. A function of the user's gets each of ``schedule.options``."""
 
 
 HEADS = ChoiceTable(

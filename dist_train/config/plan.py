@@ -13,6 +13,7 @@ class Plan:
 
     Attributes:
         warmup_steps: of the config; a shorter run or part of the schedule is all warm-up.
+        cooldown_steps: at the end of the run, and of each part of the schedule, at the lowest learning rate.
         schedule_starts: the steps at which the schedule begins: 0, and where ``schedule.on_extend: restart`` began it again.
     """
 
@@ -29,6 +30,7 @@ class Plan:
     log_every_steps: int
     unfreeze_step: int | None = None
     schedule_starts: tuple[int, ...] = (0,)
+    cooldown_steps: int = 0
 
     def due(self, step: int, every: int) -> bool:
         """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
@@ -47,10 +49,11 @@ class Plan:
     def describe(self) -> str:
         """Return the plan in three lines of text, for ``--check`` and the start of the log."""
         again = "".join(f"; the schedule starts again at step {step}" for step in self.schedule_starts[1:])
+        cooldown = f", cooldown {self.cooldown_steps} steps" if self.cooldown_steps else ""
         dropped = self.train_images - self.steps_per_epoch * self.global_batch
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
-            f"warm-up {min(self.warmup_steps, self.total_steps)} steps{again}\n"
+            f"warm-up {min(self.warmup_steps, self.total_steps)} steps{cooldown}{again}\n"
             f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
             f"x {self.accumulate} accumulated; {dropped} of {self.train_images} images left out of each epoch\n"
             f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "

@@ -53,6 +53,7 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         steps_per_epoch=steps_per_epoch,
         total_steps=total,
         warmup_steps=round(cfg.schedule.warmup_epochs * steps_per_epoch),
+        cooldown_steps=round(cfg.schedule.cooldown_epochs * steps_per_epoch),
         eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
         save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
         log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),

@@ -39,6 +39,7 @@ def named_code(cfg: Config) -> list[NamedCode]:
         *(("augment.transforms", entry.name) for entry in cfg.augment.transforms),
         ("loss.name", cfg.loss.name),
         ("loss.objective", cfg.loss.objective),
+        ("schedule.name", cfg.schedule.name),
         *(("eval.metric", name) for name in (cfg.eval.metric, *cfg.eval.metrics)),
         *(("log.loggers", entry.name) for entry in cfg.log.loggers),
     ]

@@ -17,6 +17,7 @@ from dist_train.data.index import DataIndex
 from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import FROZEN
+from dist_train.learning.schedule import refuse_changing
 from dist_train.learning.schedule_length import continued
 from dist_train.run.branch import how_to_branch
 from dist_train.run.folder import RunDir
@@ -48,9 +49,12 @@ def find_checkpoint(
     try:
         if found is None:
             _may_begin(cfg, index, RunDir.of(cfg.run))
+            refuse_changing(cfg.schedule, cfg.optim.lr, plan)
             return None, plan
         _may_go_on(cfg, index, compared, *found)
-        return found[0], _continued(cfg, plan, found[1])
+        plan = _continued(cfg, plan, found[1])
+        refuse_changing(cfg.schedule, cfg.optim.lr, plan)
+        return found[0], plan
     except (ConfigError, DataError) as error:
         error.of_this_start = True
         raise

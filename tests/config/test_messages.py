@@ -22,7 +22,7 @@ from tests.support.runs import changed
             "`loss.name` ('crossentropy') must be one of cross_entropy, focal, bce, binary_focal, asymmetric, soft_f1, mse, l1, huber, or "
             "package.module:Class; did you mean cross_entropy?",
         ),
-        ({"schedule__name": "cosin"}, "exponential; did you mean cosine?"),
+        ({"schedule__name": "cosin"}, "or package.module:function; did you mean cosine?"),
         ({"data__format": "ImageFolder"}, "or package.module:callable; did you mean imagefolder?"),
         ({"run__resume": "atuo"}, "did you mean auto?"),
         ({"train__epochs": 0}, "`train.epochs` (0) must be greater than 0; the default is 10"),

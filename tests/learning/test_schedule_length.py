@@ -49,7 +49,7 @@ def test_the_same_length_goes_on(ten: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("step", [4, 10])
-@pytest.mark.parametrize("name", ["cosine", "linear", "onecycle"])
+@pytest.mark.parametrize("name", ["cosine", "linear", "poly", "wsd", "onecycle"])
 def test_a_change_of_the_rates_is_refused_with_every_way_out(ten: dict[str, Any], name: str, step: int) -> None:
     with pytest.raises(ConfigError) as refused:
         go_on(changed(ten, schedule__name=name), step, train__epochs=4)

@@ -24,6 +24,7 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
         lambda c: c.augment.mixup * c.augment.cutmix > 0,
         "`augment.mixup` and `augment.cutmix` are both set",
     ),
+    "schedule.warmup_lr": (lambda c: c.schedule.warmup_epochs > 0, "`schedule.warmup_epochs` is set"),
     "eval.every_epochs": (lambda c: c.eval.every_steps is None, "`eval.every_steps` is null"),
     "eval.weights": (lambda c: c.train.ema is not None, "`train.ema` is set"),
 }
@@ -90,6 +91,11 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
         )
     if schedule.warmup_epochs and plan.warmup_steps >= steps:
         yield f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}): all {steps} steps of the run are warm-up; use fewer"
+    if schedule.restarts and schedule.restarts.every_epochs >= plan.epoch(steps):
+        yield (
+            f"`schedule.restarts.every_epochs` ({schedule.restarts.every_epochs:g}): the run ends at epoch "
+            f"{plan.epoch(steps):g}, before the first restart; use fewer epochs"
+        )
     first = schedule.step_epochs if schedule.name == "step" else min(schedule.milestones, default=0.0)
     if schedule.name in ("step", "multistep") and first >= plan.epoch(steps):
         key = "step_epochs" if schedule.name == "step" else "milestones"

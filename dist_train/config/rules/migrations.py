@@ -46,6 +46,13 @@ BEFORE: dict[str, Any] = {
     "model.head.init": "timm",
     "model.options": {},
     "optim.options": {},
+    "schedule.options": {},
+    "schedule.warmup_lr": None,
+    "schedule.cooldown_epochs": 0.0,
+    "schedule.restarts": None,
+    "schedule.power": 0.9,
+    "schedule.decay.share": 0.2,
+    "schedule.decay.shape": "1-sqrt",
 }
 """Keys added after 0.1.0 that change the weights -> the value that matches the code without the key."""
 

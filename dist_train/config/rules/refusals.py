@@ -62,6 +62,23 @@ def _endless_warm_up(cfg: "Config") -> Iterator[str]:
         )
 
 
+def _warm_up_from_above(cfg: "Config") -> Iterator[str]:
+    if cfg.schedule.warmup_lr is not None and cfg.schedule.warmup_lr > cfg.optim.lr:
+        yield (
+            f"`schedule.warmup_lr` ({cfg.schedule.warmup_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}): the learning rate "
+            "would fall in the warm-up; use a smaller value"
+        )
+
+
+def _nothing_between(cfg: "Config") -> Iterator[str]:
+    warmup, cooldown, epochs = cfg.schedule.warmup_epochs, cfg.schedule.cooldown_epochs, cfg.train.epochs
+    if cooldown and warmup + cooldown >= epochs:
+        yield (
+            f"`schedule.cooldown_epochs` ({cooldown:g}) and `schedule.warmup_epochs` ({warmup:g}) take all of `train.epochs` "
+            f"({epochs}): no epoch is left for the schedule; use fewer epochs"
+        )
+
+
 def _soft_f1_of_mixed_classes(cfg: "Config") -> Iterator[str]:
     """Refuse soft_f1 with mixed images: it would read their targets as several labels, and use sigmoid instead of softmax."""
     mixing = _mixing(cfg)
@@ -83,6 +100,8 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _smoothing_of_several_labels,
     _rising_rate,
     _endless_warm_up,
+    _warm_up_from_above,
+    _nothing_between,
     _own_transforms_on_the_device,
 )
 

@@ -36,13 +36,16 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
         ),
         (
             {"schedule": {"name": "constant", "min_lr": 0.01}},
-            "`schedule.min_lr` has no effect unless `schedule.name` is cosine, linear, step, multistep, onecycle or exp",
+            "`schedule.min_lr` has no effect unless `schedule.name` is cosine, linear, poly, wsd, step, multistep, onecyc",
         ),
         (
             {"eval__every_epochs": 2, "eval__every_steps": 5},
             "`eval.every_epochs` has no effect unless `eval.every_steps`",
         ),
         ({"eval__metric": "top5"}, "`eval.metric` (top5) is always 100 with 3 classes; use top1"),
+        ({"schedule__warmup_lr": 0.01}, "`schedule.warmup_lr` has no effect unless `schedule.warmup_epochs` is set"),
+        ({"schedule__restarts": {"every_epochs": 2.0}}, "the run ends at epoch 2, before the first restart"),
+        ({"schedule__power": 2.0}, "`schedule.power` has no effect unless `schedule.name` is poly"),
         ({"train__ema": 0.999}, "`train.ema` (0.999) averages over about 1000 steps, but the run has 10"),
         (
             {"train__max_steps": 100_000},
