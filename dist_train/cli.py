@@ -35,6 +35,10 @@ COMMANDS = {
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
+    "calibrate": (
+        "dist_train.inference.command_line:calibrate",
+        "fit temperature and thresholds on a run's validation set",
+    ),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dist_train.inference.command_line import reported, run_parser
+from dist_train.inference.command_line import add_overrides, reported, run_parser
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,13 +19,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split", choices=("val", "test"), default="val", help="images to use: validation or test set (val)"
     )
-    parser.add_argument(
-        "--set",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="override a value of the runs' configs, such as data.root=FOLDER if the images have moved; repeatable",
-    )
+    add_overrides(parser)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write metrics, table and confusion matrix to FILE")
     parser.add_argument(
         "--picture",

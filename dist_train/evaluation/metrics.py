@@ -21,6 +21,7 @@ from dist_train.config.user_code import function_of
 from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
+from dist_train.evaluation.activation import activated
 from dist_train.evaluation.metric_functions.scored import Scored
 
 
@@ -127,7 +128,7 @@ class SampleScores:
         counted = torch.ones_like(scores[0])
         self._rows[indices_B] = torch.stack([score.double() for score in (counted, *scores)], dim=1)
         if self._outputs is not None:
-            self._outputs.add(self._activated(logits_BK), indices_B)
+            self._outputs.add(activated(self._task, logits_BK), indices_B)
 
     def _of_classes(self, logits_BK: Tensor, labels_B: Tensor) -> list[Tensor]:
         best = logits_BK.topk(self._depth)
@@ -136,11 +137,6 @@ class SampleScores:
         ranks = missed.long().cumprod(1).sum(1)
         confidence = (best.values[:, 0] - logits_BK.logsumexp(1)).exp()
         return [F.cross_entropy(logits_BK, labels_B, reduction="none"), ranks, best.indices[:, 0], confidence]
-
-    def _activated(self, logits_BK: Tensor) -> Tensor:
-        if self._task == "regression":
-            return logits_BK
-        return logits_BK.softmax(1) if self._task == "classification" else logits_BK.sigmoid()
 
     def read(self, group: Dist) -> Evaluation:
         """Return the result over the samples of all ranks. Every rank must call it.

@@ -33,3 +33,28 @@ def reported(command: Callable[[], int]) -> int:
         return piped(command)
     except DistTrainError as error:
         return report(error)
+
+
+def calibrate(argv: list[str]) -> int:
+    """Run ``python -m dist_train calibrate RUN``. Return the exit code."""
+    parser = run_parser(
+        "calibrate",
+        "Fit a temperature (and for multilabel tasks a threshold for each label) on the validation set of a run. It is kept in "
+        "calibration.json of the run folder; predict, export and load_run use it.",
+    )
+    add_overrides(parser)
+    args = parser.parse_args(argv)
+    from dist_train.inference.calibrate_run import calibrate_run  # imports torch, which --help does not need
+
+    return reported(lambda: calibrate_run(args.run, args.weights, args.set, args.trust))
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set KEY=VALUE``, which may be given several times."""
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="override a value of the run's config, such as data.root=FOLDER if the images have moved; repeatable",
+    )

@@ -14,6 +14,7 @@ from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.evaluation.activation import mean_outputs
 from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.open_run import open_run
@@ -125,11 +126,7 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex, metrics: Sequence
     """Return the evaluation of the mean outputs (probabilities or numbers) of several models, by ``metrics``."""
     kept = [outcome.outputs for outcome in outcomes if outcome.outputs is not None]
     assert len(kept) == len(outcomes)
-    mean = torch.stack(kept).double().mean(0).float()
-    if index.task == "classification":
-        mean = mean.clamp_min(torch.finfo(torch.float32).tiny).log()
-    elif index.task == "multilabel":
-        mean = mean.logit(eps=1e-7)
+    mean = mean_outputs(index.task, kept)
     scores = SampleScores(index.val, index.task, index.outputs, torch.device("cpu"), metrics)
     scores.add(mean, outcomes[0].labels, torch.from_numpy(outcomes[0].counted).nonzero().flatten())
     return scores.read(Dist.alone())

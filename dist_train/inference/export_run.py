@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from dist_train.checkpoint.format import save_weights
 from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.evaluation.calibration import Calibration
+from dist_train.evaluation.views import described
 from dist_train.inference.open_run import OpenedRun, load_own, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
@@ -46,12 +48,13 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(run)
     write_json(folder / "model.json", description)
-    _write_onnx(folder / "model.onnx", module, images, description)
+    published = module if run.calibration is None else _Calibrated(module, run.calibration).eval()
+    _write_onnx(folder / "model.onnx", published, images, description)
     _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
     # Other images and another batch size than for the export.
     more = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        _compare(folder / "model.onnx", module(more), _run_onnx(folder / "model.onnx", more))
+        _compare(folder / "model.onnx", published(more), _run_onnx(folder / "model.onnx", more))
     return EXIT_DONE
 
 
@@ -77,7 +80,32 @@ def _description(run: OpenedRun) -> dict[str, Any]:
         },
         "output": {"name": "outputs", "shape": ["batch", len(run.classes)]},
         "activation": activation[run.config.data.task],
+        "test_time_augmentation": described(run.config.eval.tta),
+        "calibration": _calibration(run),
     }
+
+
+def _calibration(run: OpenedRun) -> dict[str, Any] | None:
+    """Return temperature and thresholds, and which file has applied the temperature."""
+    found = run.calibration
+    if found is None:
+        return None
+    return {
+        "temperature": found.temperature,
+        "applied": "model.onnx divides its outputs by the temperature; the weights in model.safetensors do not",
+        "thresholds": dict(zip(run.classes, found.thresholds, strict=False)),
+    }
+
+
+class _Calibrated(nn.Module):
+    """A model whose outputs are divided by the temperature."""
+
+    def __init__(self, module: nn.Module, calibration: Calibration) -> None:
+        super().__init__()
+        self._module, self._calibration = module, calibration
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._calibration.applied(self._module(images))
 
 
 def _public(model: str) -> str:

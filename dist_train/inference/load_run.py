@@ -12,7 +12,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import DataError
 from dist_train.inference.open_run import OpenedRun, open_run
-from dist_train.inference.predictor import ImageTransform, Prediction, Predictor, Source, images_of
+from dist_train.inference.predictor import ImageTransform, Prediction, Source, images_of, predictor_of
 from dist_train.inference.score import check_classes, index_of, score
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.model.backbones import GivenModel
@@ -35,7 +35,7 @@ class Run(OpenedRun):
             DataError: an image cannot be read.
         """
         with restored_algorithms():
-            predictor = Predictor(self.config, self.network, self.classes, self.device, self.rules)
+            predictor = predictor_of(self)
             return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
@@ -86,7 +86,7 @@ def load_run(
             code that lies in its own folder and is not trusted.
     """
     run = open_run(path, weights, device, model, overrides, trust)
-    return Run(run.folder, run.config, run.classes, run.network, run.device)
+    return Run(run.folder, run.config, run.classes, run.network, run.device, run.weights)
 
 
 def _or_raise(found: Prediction | DataError) -> Prediction:

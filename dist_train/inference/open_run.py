@@ -13,22 +13,27 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from dist_train.checkpoint.digests import ALGORITHM, digest_of
 from dist_train.checkpoint.format import read_weights
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.errors import ConfigError
+from dist_train.evaluation.calibration import Calibration, read_calibration
+from dist_train.evaluation.views import described
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.attempts import trained_with
 from dist_train.run.folder import RunDir
-from dist_train.run.named_code import digest_of, named_code, refuse_code_of_the_run
+from dist_train.run.named_code import digest_of as digest_of_code
+from dist_train.run.named_code import named_code, refuse_code_of_the_run
 from dist_train.run.result import Result, load_result
 from dist_train.run.saved_config import Which, run_config
 from dist_train.seeding import restored_generators
 from dist_train.system.files import read_json
+from dist_train.system.program import program
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,14 @@ class OpenedRun:
         classes: the names of the model's outputs.
         network: the model and the images that it expects.
         device: the device of the model.
+        weights: the file of its weights.
     """
 
-    def __init__(self, folder: RunDir, cfg: Config, classes: list[str], network: Network, device: torch.device) -> None:
+    def __init__(
+        self, folder: RunDir, cfg: Config, classes: list[str], network: Network, device: torch.device, weights: Path
+    ) -> None:
         self.folder, self.config, self.classes = folder, cfg, classes
-        self.network, self.device = network, device
+        self.network, self.device, self.weights = network, device, weights
 
     @property
     def model(self) -> nn.Module:
@@ -57,6 +65,22 @@ class OpenedRun:
     def rules(self) -> DecodeRules:
         """Return how training decoded its images; evaluation and prediction decode in the same way."""
         return rules_of(self.config.data, self.folder)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """Return the temperature and the thresholds of these weights; None if none were fitted, with a warning if to others."""
+        found = read_calibration(self.folder.calibration, len(self.classes))
+        if not self.folder.calibration.exists():
+            return None
+        own = (digest_of(self.weights, ALGORITHM), described(self.config.eval.tta))
+        if found and (found.weights, found.tta) == own:
+            return found
+        log.warning(
+            "%s was fitted to other weights or another `eval.tta`, or is damaged, and is not used: run `%s` again",
+            self.folder.calibration,
+            f"{program('calibrate')} {self.folder.path}",
+        )
+        return None
 
     @property
     def result(self) -> Result:
@@ -98,7 +122,7 @@ def open_run(
         raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network.module.to(place).eval()
-    return OpenedRun(folder, cfg, classes, network, place)
+    return OpenedRun(folder, cfg, classes, network, place, file)
 
 
 def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
@@ -113,7 +137,7 @@ def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
         refuse_code_of_the_run(folder.path, cfg)
     then = trained_with(folder)
     for code in named_code(cfg):
-        if then.get(code.spec) not in (None, digest_of(code)):
+        if then.get(code.spec) not in (None, digest_of_code(code)):
             log.warning(
                 "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path
             )

@@ -20,6 +20,10 @@ from dist_train.data.decoding.picture import RGB, BadImage
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.walk import names_below
 from dist_train.errors import DataError
+from dist_train.evaluation.activation import activated
+from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
+from dist_train.evaluation.views import with_views
+from dist_train.inference.open_run import OpenedRun
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 
@@ -65,12 +69,14 @@ class Prediction:
     Attributes:
         image: the image as it was given; for an image in a folder, its file.
         outputs: float32 [K], the probability of each class, or the regression outputs.
+        thresholds: of a multilabel task, for each label the probability above which the image has it; empty: 0.5.
     """
 
     image: Source
     task: Task
     classes: Sequence[str] = field(repr=False)
     outputs: Tensor = field(repr=False)
+    thresholds: Sequence[float] = field(default=(), repr=False)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -89,17 +95,27 @@ class Prediction:
 
     @property
     def labels(self) -> list[str]:
-        """Return the classes of a multilabel task whose probability is above 0.5."""
-        return [name for name, value in zip(self.classes, self.outputs.tolist(), strict=True) if value > 0.5]
+        """Return the classes of a multilabel task whose probability is above their threshold."""
+        thresholds = self.thresholds or [USUAL_THRESHOLD] * len(self.classes)
+        each = zip(self.classes, self.outputs.tolist(), thresholds, strict=True)
+        return [name for name, value, threshold in each if value > threshold]
 
 
 class Predictor:
     """Runs a model, in eval mode on ``device``, on batches of images."""
 
     def __init__(
-        self, cfg: Config, network: Network, classes: Sequence[str], device: torch.device, rules: DecodeRules
+        self,
+        cfg: Config,
+        network: Network,
+        classes: Sequence[str],
+        device: torch.device,
+        rules: DecodeRules,
+        calibration: Calibration | None = None,
     ) -> None:
-        self._task, self._module, self._classes, self._device = cfg.data.task, network.module, classes, device
+        self._task, self._classes, self._device, self._calibration = cfg.data.task, classes, device, calibration
+        sample = torch.zeros((1, 3, network.image_size, network.image_size), device=device)
+        self._module = with_views(network.module, cfg.eval.tta, self._task, sample)
         self._pixels = ImageTransform(cfg, network, rules).pixels
         self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
         self._precision = Precision(cfg.train, device)
@@ -120,7 +136,8 @@ class Predictor:
             return error
 
     def _prediction(self, image: Source, outputs_K: Tensor) -> Prediction:
-        return Prediction(image, self._task, self._classes, outputs_K)
+        thresholds = self._calibration.thresholds if self._calibration else ()
+        return Prediction(image, self._task, self._classes, outputs_K, thresholds)
 
     @torch.no_grad()
     def _outputs(self, pixels: list[RGB]) -> Tensor:
@@ -129,13 +146,13 @@ class Predictor:
             return torch.zeros((0, len(self._classes)))
         with self._precision.autocast():
             logits = self._module(self._normalise(torch.from_numpy(np.stack(pixels)).to(self._device)))
-        return _activated(self._task, logits.float()).cpu()
+        outputs = logits.float() if self._calibration is None else self._calibration.applied(logits.float())
+        return activated(self._task, outputs).cpu()
 
 
-def _activated(task: Task, logits_BK: Tensor) -> Tensor:
-    if task == "classification":
-        return logits_BK.softmax(1)
-    return logits_BK.sigmoid() if task == "multilabel" else logits_BK
+def predictor_of(run: OpenedRun) -> Predictor:
+    """Return the predictor of a run, with its temperature and thresholds if they were fitted."""
+    return Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
 
 
 def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dist_train.config.schema import Config
 from dist_train.data.formats.class_names import few
 from dist_train.data.index import DataIndex, evaluation_index
@@ -15,6 +17,7 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.errors import ConfigError
 from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, reported
+from dist_train.evaluation.views import with_views
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
@@ -38,7 +41,9 @@ def score(
     data = open_data(cfg, group, index, network, train=False)
     precision = Precision(cfg.train, group.device)
     metrics = reported(cfg.eval, index.task)
-    return evaluate(network.module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
+    sample = torch.zeros((1, 3, network.image_size, network.image_size), device=group.device)
+    module = with_views(network.module, cfg.eval.tta, index.task, sample)
+    return evaluate(module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
 
 
 def check_classes(classes: list[str], index: DataIndex, what: str) -> None:

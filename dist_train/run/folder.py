@@ -86,6 +86,11 @@ class RunDir:
         return self.path / "pixel_cache.json"
 
     @property
+    def calibration(self) -> Path:
+        """Temperature and thresholds that `calibrate` fitted to the weights."""
+        return self.path / "calibration.json"
+
+    @property
     def bad_images(self) -> Path:
         return self.path / "bad_images.json"
 

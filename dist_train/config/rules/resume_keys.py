@@ -141,6 +141,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "eval.every_steps",
     "eval.batch_size",
     "eval.metrics",
+    "eval.tta",  # evaluations during training do not use it
     "checkpoint.every_steps",
     "checkpoint.keep",
     "checkpoint.memory",

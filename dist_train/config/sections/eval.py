@@ -2,8 +2,25 @@
 
 from typing import Annotated, Literal
 
+from pydantic import model_validator
+
 from dist_train.config.choices import METRICS
-from dist_train.config.types import PositiveInt, Section
+from dist_train.config.types import PositiveInt, Section, Share
+
+
+class TtaConfig(Section):
+    flip: bool = True
+    """Also the mirror image of each view."""
+    crops: Share | None = None
+    """Also five crops (centre and corners) of this share of height and width, such as 0.875, resized to the model's input."""
+    sizes: tuple[PositiveInt, ...] = ()
+    """Also the image, and each crop, with these shorter sides in pixels; for models that take other sizes."""
+
+    @model_validator(mode="after")
+    def _several_views(self) -> "TtaConfig":
+        if not (self.flip or self.crops or self.sizes):
+            raise ValueError("it asks for one view only: set flip, crops or sizes, or remove tta")
+        return self
 
 
 class EvalConfig(Section):
@@ -23,3 +40,6 @@ class EvalConfig(Section):
     """Metrics to report beside the usual ones: auroc, kappa, top10, ..., or your own `package.module:function`."""
     weights: Literal["ema", "raw"] = "ema"
     """Weights to evaluate and to publish as `best` and `last`, if `train.ema` is set."""
+    tta: TtaConfig | None = None
+    """Test-time augmentation: `evaluate`, `predict` and `load_run` average the probabilities of several views of an image; `{}`:
+    the image and its mirror image. Evaluations during training use one view."""

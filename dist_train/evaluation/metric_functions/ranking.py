@@ -6,6 +6,7 @@ reading one column of [N, K] after the other would wait for memory at every valu
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dist_train.evaluation.metric_functions.scored import Floats, Scored, mean_percent
 
@@ -78,6 +79,16 @@ def _of_one(scores_N: NDArray[np.float32], positives_P: NDArray[np.intp]) -> tup
 
 def calibration_error(found: Scored) -> float:
     """Return the expected calibration error, in percent (Guo et al., 2017): 15 bins of the top probability."""
-    bins = np.minimum((found.confidences * BINS).astype(np.int64), BINS - 1)
-    hits, trust = (np.bincount(bins, weights=values, minlength=BINS) for values in (found.ranks < 1, found.confidences))
+    return _gap(found.confidences, found.ranks < 1)
+
+
+def calibration_error_of(probabilities_NK: Tensor, labels_N: Tensor) -> float:
+    """Return the expected calibration error, in percent, of probabilities float32 [N, K] for classes int64 [N]."""
+    best = probabilities_NK.max(1)
+    return _gap(best.values.double().numpy(), (best.indices == labels_N).numpy())
+
+
+def _gap(confidences_N: Floats, right_N: NDArray[np.bool_]) -> float:
+    bins = np.minimum((confidences_N * BINS).astype(np.int64), BINS - 1)
+    hits, trust = (np.bincount(bins, weights=values, minlength=BINS) for values in (right_N, confidences_N))
     return 100 * float(np.abs(hits - trust).sum() / len(bins))
