@@ -57,7 +57,9 @@ def test_the_temperature_is_scikit_learns(heat: float) -> None:
 def test_the_temperature_is_bounded() -> None:
     outputs = torch.eye(3).repeat(10, 1)
     assert fit_temperature("classification", outputs, torch.arange(3).repeat(10)) == pytest.approx(1 / HOTTEST, rel=0.2)
-    assert fit_temperature("classification", outputs, (torch.arange(3).repeat(10) + 1) % 3) == pytest.approx(HOTTEST, rel=0.2)
+    assert fit_temperature("classification", outputs, (torch.arange(3).repeat(10) + 1) % 3) == pytest.approx(
+        HOTTEST, rel=0.2
+    )
 
 
 def test_several_labels_have_one_temperature() -> None:
@@ -89,7 +91,8 @@ def test_an_image_is_judged_by_a_fit_without_it() -> None:
     assert torch.allclose(probabilities[1], (outputs[1] / heat).softmax(0))
     assert decisions is None
     _, decided = cross_fitted("multilabel", outputs, torch.nn.functional.one_hot(labels).float())
-    assert decided is not None and 0 < decided.mean() < 1
+    assert decided is not None
+    assert 0 < decided.mean() < 1
 
 
 def test_the_file(tmp_path: Path) -> None:
@@ -100,7 +103,13 @@ def test_the_file(tmp_path: Path) -> None:
     assert read_calibration(path, 2) == kept
     assert read_calibration(path, 3) is None
     good = json.loads(path.read_text())
-    for wrong in ({"temperature": 0.0}, {"temperature": "1"}, {"thresholds": [2.0, 0.1]}, {"thresholds": 3}, {"weights": None}):
+    for wrong in (
+        {"temperature": 0.0},
+        {"temperature": "1"},
+        {"thresholds": [2.0, 0.1]},
+        {"thresholds": 3},
+        {"weights": None},
+    ):
         path.write_text(json.dumps(good | wrong))
         assert read_calibration(path, 2) is None
     path.write_text("[]")

@@ -23,7 +23,10 @@ class Corner(nn.Module):
 
 def test_the_views_of_an_image() -> None:
     mirrored = list(views(IMAGES, TtaConfig()))
-    assert [torch.equal(view, image) for view, image in zip(mirrored, (IMAGES, IMAGES.flip(-1)), strict=True)] == [True, True]
+    assert [torch.equal(view, image) for view, image in zip(mirrored, (IMAGES, IMAGES.flip(-1)), strict=True)] == [
+        True,
+        True,
+    ]
     five = list(views(IMAGES, TtaConfig(flip=False, crops=0.5)))
     assert [tuple(view.shape) for view in five] == [(2, 3, 16, 24)] * 6
     assert torch.equal(five[1], F.resize(IMAGES[..., :8, :12], [16, 24]))
@@ -45,7 +48,9 @@ def test_a_model_of_one_size_refuses_other_sizes() -> None:
     with pytest.raises(ConfigError, match=r"`eval\.tta\.sizes` \(48\): the model takes images of \(32, 32\) only"):
         with_views(network, TtaConfig(sizes=(48,)), "classification", sample)
     assert with_views(network, None, "classification", sample) is network
-    several = with_views(timm.create_model("test_efficientnet").eval(), TtaConfig(sizes=(48,)), "classification", sample)
+    several = with_views(
+        timm.create_model("test_efficientnet").eval(), TtaConfig(sizes=(48,)), "classification", sample
+    )
     assert several(torch.zeros(2, 3, 32, 32)).shape == (2, 1000)
 
 

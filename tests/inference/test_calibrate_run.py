@@ -29,7 +29,8 @@ def test_probabilities_are_divided_by_the_temperature(run: Path, image_folder: P
     code, out, err = call(calibrate, run)
     assert (code, err) == (0, "")
     kept = read_json(run / "calibration.json")
-    assert f"temperature {kept['temperature']:.4g}" in out and "expected calibration error" in out
+    assert f"temperature {kept['temperature']:.4g}" in out
+    assert "expected calibration error" in out
     assert kept["thresholds"] == []
     after = load_run(run, device="cpu").predict(image_folder / "val")
     for one, other in zip(before, after, strict=True):
@@ -64,11 +65,15 @@ def test_other_weights_need_another_fit(run: Path, image_folder: Path, caplog: p
 
 def test_labels_have_thresholds(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
     root = tabled(image_folder, tmp_path / "table", "multilabel")
-    run = train(tree, data={"root": str(root), "format": "csv", "task": "multilabel"}, loss__name="bce", eval__metric="map")
+    run = train(
+        tree, data={"root": str(root), "format": "csv", "task": "multilabel"}, loss__name="bce", eval__metric="map"
+    )
     code, out, err = call(calibrate, run)
     assert (code, err) == (0, "")
     thresholds = read_json(run / "calibration.json")["thresholds"]
-    assert len(thresholds) == 3 and "macro F1" in out and "wide: label from a probability of" in out
+    assert len(thresholds) == 3
+    assert "macro F1" in out
+    assert "wide: label from a probability of" in out
     for found in load_run(run, device="cpu").predict(root / "images" / "val"):
         chosen = [name for name, p, limit in zip(found.classes, found.outputs, thresholds, strict=True) if p > limit]
         assert found.labels == chosen
@@ -79,5 +84,6 @@ def test_a_regression_has_no_probabilities(tree: dict[str, Any], image_folder: P
     data = {"root": str(root), "format": "csv", "task": "regression", "csv": {"targets": ["red", "width"]}}
     run = train(tree, data=data, loss__name="mse", eval__metric="mae", train__epochs=1)
     code, _, err = call(calibrate, run)
-    assert code == 2 and "is a regression: it has no probabilities to calibrate" in err
+    assert code == 2
+    assert "is a regression: it has no probabilities to calibrate" in err
     assert not (run / "calibration.json").exists()
