@@ -12,7 +12,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import DataError
 from dist_train.inference.open_run import OpenedRun, open_run
-from dist_train.inference.predictor import ImageTransform, Prediction, Source, images_of, predictor_of
+from dist_train.inference.predictor import ImageTransform, Prediction, Predictor, Source, images_of
 from dist_train.inference.score import check_classes, index_of, score
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.model.backbones import GivenModel
@@ -35,7 +35,8 @@ class Run(OpenedRun):
             DataError: an image cannot be read.
         """
         with restored_algorithms():
-            predictor = predictor_of(self)
+            place = (self.config, self.network, self.classes, self.device, self.rules)
+            predictor = Predictor(*place, self.calibration)
             return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
 from dist_train.inference.open_run import OpenedRun, open_run
-from dist_train.inference.predictor import Prediction, images_of, predictor_of
+from dist_train.inference.predictor import Prediction, Predictor, images_of
 from dist_train.run.saved_config import Which
 from dist_train.system.foreign_text import csv_cell, printable
 from dist_train.system.terminal import check_output, print_any_name, writing_output
@@ -28,7 +28,7 @@ def predict_images(
     """
     files = list(images_of(images))
     run = open_run(path, which, trust=trust)
-    predictor = predictor_of(run)
+    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
     unreadable: list[DataError] = []
     with _opened(out) as file:
         table = csv.writer(file)

@@ -23,7 +23,6 @@ from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
 from dist_train.evaluation.views import with_views
-from dist_train.inference.open_run import OpenedRun
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 
@@ -148,11 +147,6 @@ class Predictor:
             logits = self._module(self._normalise(torch.from_numpy(np.stack(pixels)).to(self._device)))
         outputs = logits.float() if self._calibration is None else self._calibration.applied(logits.float())
         return activated(self._task, outputs).cpu()
-
-
-def predictor_of(run: OpenedRun) -> Predictor:
-    """Return the predictor of a run, with its temperature and thresholds if they were fitted."""
-    return Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
 
 
 def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:
