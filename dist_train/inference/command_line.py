@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
@@ -44,9 +46,12 @@ def calibrate(argv: list[str]) -> int:
     )
     add_overrides(parser)
     args = parser.parse_args(argv)
-    from dist_train.inference.calibrate_run import calibrate_run  # imports torch, which --help does not need
+    return reported(lambda: int(_calibrate_run()(args.run, args.weights, args.set, args.trust)))
 
-    return reported(lambda: calibrate_run(args.run, args.weights, args.set, args.trust))
+
+def _calibrate_run() -> Callable[..., Any]:
+    """Import the command's module by name: it imports torch, which --help does not need, and the rest of this package."""
+    return import_module("dist_train.inference.calibrate_run").calibrate_run  # type: ignore[no-any-return]
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
