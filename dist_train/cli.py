@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from dist_train import __version__
-from dist_train.config import Config, dump_config, load_config
+from dist_train.config import Config, load_config
 from dist_train.config.examples import example, listing
+from dist_train.config.files import recipes
+from dist_train.config.files.printed import EXTENTS, printed, printing
 from dist_train.config.schema import json_schema
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError, DistTrainError
 from dist_train.run.result import START_NAME
@@ -89,7 +91,7 @@ def train(argv: Sequence[str]) -> int:
         The exit code.
     """
     parser = train_parser()
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(printing(argv))
     if args.world_size is not None and not args.check:
         parser.error("--world-size needs --check; to start N ranks use torchrun --nproc_per_node=N")
     try:
@@ -97,6 +99,8 @@ def train(argv: Sequence[str]) -> int:
             return _print(json.dumps(json_schema(), indent=2))
         if args.example is not None:
             return _print(example(args.example) if args.example else listing())
+        if args.recipes is not None:
+            return _print(recipes.recipe(args.recipes) if args.recipes else recipes.listing())
         if args.list_models is not None:
             return piped(lambda: _run("dist_train.inference.describe_model:print_names", args.list_models))
         if args.config is None:
@@ -105,7 +109,7 @@ def train(argv: Sequence[str]) -> int:
     except ConfigError as error:
         return report(error)
     if args.print_config:
-        return _print(dump_config(cfg))
+        return _print(printed(cfg, args.print_config))
     if args.check:
         return _run("dist_train.check:check_config", cfg, args.world_size or 1)
     if args.summary:
@@ -132,10 +136,13 @@ def train_parser() -> argparse.ArgumentParser:
     )
     modes.add_argument("--summary", action="store_true", help="print layers, trained parameters and FLOPs")
     modes.add_argument("--list-models", metavar="PATTERN", help="print model names; '*' prints all")
-    modes.add_argument("--print-config", action="store_true", help="print the resolved config")
+    _add_print_config(modes, "print what differs from the defaults; `all`: every key")
     modes.add_argument("--schema", action="store_true", help="print the config's JSON schema, for editors")
     modes.add_argument(
         "--example", nargs="?", const="", metavar="NAME", help="print an example config; without NAME, list all"
+    )
+    modes.add_argument(
+        "--recipes", nargs="?", const="", metavar="NAME", help="print a recipe (`base: recipes/NAME`), or list all"
     )
     modes.add_argument("--version", action="version", version=f"dist_train {__version__}")
     return parser
@@ -143,13 +150,13 @@ def train_parser() -> argparse.ArgumentParser:
 
 def branch(argv: Sequence[str]) -> int:
     """Train a new run from the weights of another one. Return the exit code."""
-    args = branch_parser().parse_intermixed_args(argv)
+    args = branch_parser().parse_intermixed_args(printing(argv))
     try:
         cfg = branched(args.run, args.name, args.weights, args.overrides, args.trust)
     except ConfigError as error:
         return report(error)
     if args.print_config:
-        return _print(dump_config(cfg))
+        return _print(printed(cfg, args.print_config))
     if args.check:
         return _run("dist_train.check:check_config", cfg, 1)
     return _train(cfg)
@@ -170,8 +177,12 @@ def branch_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trust", action="store_true", help="run code that lies in RUN, if its config names it")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check config, data and model; print the plan")
-    modes.add_argument("--print-config", action="store_true", help="print the new run's config, for slurm for example")
+    _add_print_config(modes, "print the new run's config, for slurm for example")
     return parser
+
+
+def _add_print_config(modes: "argparse._MutuallyExclusiveGroup", about: str) -> None:
+    modes.add_argument("--print-config", nargs="?", choices=EXTENTS, metavar="all", help=about)
 
 
 def _unknown(name: str) -> str:

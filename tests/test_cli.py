@@ -114,6 +114,15 @@ def test_version_and_examples(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert capsys.readouterr().err == "error: --example flower: no example has this name; did you mean flowers?\n"
 
 
+def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipes"]) == 0
+    assert "\nvit " in f"\n{capsys.readouterr().out}"
+    assert main(["--recipes", "vit"]) == 0
+    assert "name: vit_base_patch16_384" in capsys.readouterr().out
+    assert main(["--recipes", "zzz"]) == 2
+    assert capsys.readouterr().err.startswith("error: --recipes zzz: no recipe has this name; use one of: ")
+
+
 def test_models_are_listed_by_pattern() -> None:
     command = [sys.executable, "-m", "dist_train", "--list-models", "squeezenet"]
     listed = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)

@@ -46,6 +46,8 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(installed: Path) -> None:
     names = zipfile.ZipFile(file).namelist()
     configs = {path.name for path in (ROOT / "configs").glob("*.yaml")}
     assert {Path(name).name for name in names if name.startswith("dist_train/examples/")} == configs
+    recipes = {path.name for path in (ROOT / "dist_train/recipes").glob("*.yaml")}
+    assert {Path(name).name for name in names if name.startswith("dist_train/recipes/")} == recipes
     assert "launch/compare_page.html" in names
     assert {name.split("/")[0] for name in names} == {"dist_train", "launch", f"dist_train-{__version__}.dist-info"}
 
@@ -56,6 +58,7 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(installed: Path) -> None:
         ("dist-train --help", "usage: dist-train --config FILE"),
         ("dist-train --version", f"dist_train {__version__}"),
         ("dist-train --example", "flowers "),
+        ("dist-train --recipes", "vit "),
         ("dist-train evaluate --help", "usage: dist-train evaluate"),
         ("dist-train compare --help", "usage: dist-train compare"),
         ("dist-train wandb-sync --help", "usage: dist-train wandb-sync"),

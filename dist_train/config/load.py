@@ -1,4 +1,4 @@
-"""Read a YAML file, apply ``key.path=value`` overrides, validate: every ``Config`` is made here.
+"""Read a YAML file and its bases, apply ``key.path=value`` overrides, validate: every ``Config`` is made here.
 
 Every error names the key, the value, the rule and the fix. Nothing here imports torch."""
 
@@ -7,41 +7,36 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dist_train.config.files.layers import BASE, merged, read_layers
+from dist_train.config.files.places import with_places
 from dist_train.config.messages import explain
 from dist_train.config.rules.migrations import migrated
 from dist_train.config.rules.refusals import refused_always
 from dist_train.config.schema import Config
-from dist_train.config.yaml_text import MOST_TEXT, apply_override, parse_yaml, to_yaml, tuples
+from dist_train.config.yaml_text import apply_override, to_yaml, tuples
 from dist_train.errors import ConfigError
-from dist_train.system.files import read_bounded
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: bool = False) -> Config:
-    """Return the config of a YAML file with ``key.path=value`` overrides.
+    """Return the config of a YAML file, on top of the file that its `base` names, with ``key.path=value`` overrides.
 
     Args:
         of_a_run: the file is the ``config.yaml`` of a run folder: a missing key means what the older code did.
 
     Raises:
-        ConfigError: the file or an override cannot be read, or keys are wrong; the message lists all of them.
+        ConfigError: a file or an override cannot be read, or keys are wrong; the message lists all of them, with the file and
+            the line of each.
     """
-    try:
-        # The config of a run may be somebody else's; a user's own may be a pipe, as in --config <(...).
-        text = read_bounded(Path(path), MOST_TEXT).decode() if of_a_run else Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error}; save it as UTF-8 text") from None
-    tree = parse_yaml(text, str(path))
-    if not isinstance(tree, dict):
-        found = "is empty: it" if tree is None else f"contains the {type(tree).__name__} {tree!r:.40}; it"
-        raise ConfigError(
-            f"{path} {found} must hold sections such as `model:` and `data:`; `dist-train --example` lists examples"
-        )
-    tree = migrated(tree, of_a_run)  # before the overrides, which use the current names of keys
+    layers = read_layers(Path(path), of_a_run)
+    tree = merged(layers, Config)
     for override in overrides or []:
         apply_override(tree, override)
-    return parse_config(tree, of_a_run)
+    if BASE in tree and not of_a_run:
+        raise ConfigError(f"`{BASE}` ({tree[BASE]}) can be given in a YAML file only; write it into {path}")
+    try:
+        return parse_config(tree, of_a_run)
+    except ConfigError as error:
+        raise ConfigError(str(error) if of_a_run else with_places(str(error), layers, overrides or [])) from None
 
 
 def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:

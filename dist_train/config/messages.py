@@ -3,10 +3,11 @@
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
+from dist_train.config.values import section_class
 from dist_train.config.yaml_text import NUMBER
 
 RULES = {
@@ -35,7 +36,7 @@ def explain(error: Any, root: type[BaseModel]) -> str:
             fix = _default(location, root)
             return f"`{'.'.join(location[:-1])}` ({_listed(value)!r}) has too few values{fix}"
         case "missing":
-            inner = _section_class(_section(location, root), location[-1])
+            inner = section_class(_section(location, root), location[-1])
             example = f"{key}.{next(iter(_required(inner)), '...')}" if inner else key
             return f"`{key}` is missing: set it in the file, or give {example}=... on the command line"
         case "literal_error":
@@ -48,7 +49,7 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case "value_error":
             return f"`{key}`: {error['ctx']['error']}"
         case "model_type":
-            inner = _section_class(_section(location, root), location[-1])
+            inner = section_class(_section(location, root), location[-1])
             keys = ", ".join(inner.model_fields) if inner else ""
             return f"{given} must be a section with some of the keys {keys}; or remove it"
         case kind:
@@ -99,7 +100,7 @@ def _key_meant(location: list[str], root: type[BaseModel]) -> str:
 def _paths(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield all dotted keys, including those of optional sections."""
     for key in section.model_fields:
-        inner = _section_class(section, key)
+        inner = section_class(section, key)
         yield from _paths(inner, f"{prefix}{key}.") if inner else (f"{prefix}{key}",)
 
 
@@ -111,16 +112,8 @@ def _section(location: list[str], root: type[BaseModel]) -> type[BaseModel]:
     """Return the section that holds the last key of ``location``."""
     section = root
     for part in location[:-1]:
-        inner = _section_class(section, part)
+        inner = section_class(section, part)
         if inner is None:
             break
         section = inner
     return section
-
-
-def _section_class(section: type[BaseModel], key: str) -> type[BaseModel] | None:
-    field = section.model_fields.get(key)
-    if field is None:
-        return None
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

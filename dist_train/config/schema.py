@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dist_train.config.files.layers import BASE
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.checkpoint import CheckpointConfig
 from dist_train.config.sections.data import DataConfig
@@ -15,6 +16,8 @@ from dist_train.config.sections.run import RunConfig
 from dist_train.config.sections.schedule import ScheduleConfig
 from dist_train.config.sections.train import TrainConfig
 from dist_train.config.types import Section
+
+BASE_MEANS = "`recipes/NAME` (`--recipes` lists them) or a YAML file, relative to this one: its values count where this file has none."
 
 
 class Config(Section):
@@ -47,6 +50,19 @@ class Config(Section):
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a config file, from which editors complete keys and mark errors (docs/config.md)."""
+    """Return the JSON schema of a config file, from which editors complete keys and mark errors (docs/config.md).
+
+    A file with a base may leave out keys that every config needs: the base may have them.
+    """
+    whole = Config.model_json_schema()
+    needed = whole.pop("required")
+    properties = {name: {"required": whole["$defs"][_class_name(name)].pop("required")} for name in needed}
+    rule = {"if": {"required": [BASE]}, "then": {}, "else": {"required": needed, "properties": properties}}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | Config.model_json_schema() | {"title": "dist_train: the config of one training run"}
+    base = {"title": BASE, "type": "string", "description": BASE_MEANS}
+    whole["properties"] = {BASE: base} | whole["properties"]
+    return head | whole | rule | {"title": "dist_train: the config of one training run"}
+
+
+def _class_name(section: str) -> str:
+    return str(Config.model_fields[section].annotation.__name__)  # type: ignore[union-attr]

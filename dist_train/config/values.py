@@ -1,7 +1,7 @@
 """Read and set config values by dotted key (``train.ema``)."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -50,3 +50,22 @@ def is_set(cfg: BaseModel, key: str) -> bool:
         section: BaseModel = value
         value = getattr(section, name)
     return name in section.model_fields_set and value != type(section).model_fields[name].default
+
+
+def section_class(section: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """Return the class of a section inside of ``section``, which may be optional; None if the key holds something else."""
+    field = section.model_fields.get(key)
+    if field is None:
+        return None
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def takes_null(section: type[BaseModel], key: str) -> bool:
+    """Return whether null is a value of a dotted key. It is none of a name that the user chooses (``loss.options.x``)."""
+    name, _, rest = key.partition(".")
+    inner = section_class(section, name)
+    if rest:
+        return inner is not None and takes_null(inner, rest)
+    field = section.model_fields.get(name)
+    return field is not None and type(None) in get_args(field.annotation)

@@ -135,6 +135,29 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
+def line_of(text: str, key: str) -> int | None:
+    """Return the line, from 1, on which a YAML text that was read before has a dotted key; None if it does not have it.
+
+    A number in the key is the place in a list, from 0.
+    """
+    node = yaml.compose(text, Loader=_Loader)
+    line = None
+    for part in key.split("."):
+        if isinstance(node, yaml.MappingNode):
+            _Loader("").flatten_mapping(node)  # what `<<` takes from an anchor
+            named = [(name, value) for name, value in node.value if name.value == part]
+            if not named:
+                return None
+            name, node = named[-1]
+            line = name.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and part.isdecimal() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+        else:
+            return None
+    return line
+
+
 def to_yaml(tree: dict[str, Any]) -> str:
     """Return the YAML text from which ``parse_yaml`` reads ``tree``."""
     text: str = yaml.dump(tree, Dumper=_Dumper, sort_keys=False)

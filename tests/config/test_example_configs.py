@@ -15,7 +15,7 @@ RUNS = sorted(set(CONFIGS.glob("*.yaml")) - {CONFIGS / "cluster.yaml"})  # that 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_a_config_prints_and_opens_with_its_command(path: Path) -> None:
-    command = [sys.executable, "-m", "dist_train", "--config", str(path), "--print-config"]
+    command = [sys.executable, "-m", "dist_train", "--config", str(path), "--print-config", "all"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent, check=False)
     assert done.returncode == 0, done.stderr
     assert "micro_batch:" in done.stdout

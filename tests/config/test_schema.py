@@ -35,3 +35,15 @@ def test_choices_list_their_names(table: Any) -> None:
     found = dict(properties())[f"{section}.{key}"]
     names = found if "enum" in found else found["anyOf"][0]
     assert names["enum"] == list(table.rows)
+
+
+def test_a_file_with_a_base_may_leave_out_what_others_need() -> None:
+    document = json_schema()
+    assert document["properties"]["base"]["type"] == "string"
+    assert "required" not in document, "a file with a base needs nothing"
+    assert document["if"] == {"required": ["base"]}
+    assert document["then"] == {}
+    needed = document["else"]
+    assert needed["required"] == ["run", "model", "data", "optim", "train"]
+    assert needed["properties"]["optim"]["required"] == ["lr"]
+    assert document["$defs"]["EarlyStoppingConfig"]["required"] == ["patience"], "of a section that may be missing"

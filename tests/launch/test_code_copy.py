@@ -15,13 +15,17 @@ from tests.launch.commands import ROOT
 
 
 def test_the_copy_runs_by_itself(make_config: Callable[..., Path], tmp_path: Path) -> None:
-    job = make_job(options.parse([f"--config={make_config()}", "optim.lr=0.5"]), [(None, [])], None)
+    base = make_config()
+    child = base.with_name("child.yaml")
+    child.write_text(f"{{base: {base.name}, train: {{epochs: 7}}}}")
+    job = make_job(options.parse([f"--config={child}", "optim.lr=0.5"]), [(None, [])], None)
     snapshot = plan_snapshot(job)
     assert not job.home.exists()
     take_snapshot(snapshot, job)
+    base.unlink()
     (task,) = snapshot.tasks
     assert task.overrides == []
-    assert load_config(task.config).optim.lr == 0.5
+    assert (load_config(task.config).optim.lr, load_config(task.config).train.epochs) == (0.5, 7)
     assert {"commit", "changes"} <= read_json(snapshot.code / "snapshot.json", default={}).keys()
     where = "import dist_train, launch.supervise; print(dist_train.__file__, launch.supervise.__file__)"
     env = os.environ | {"PYTHONPATH": str(snapshot.code)}
