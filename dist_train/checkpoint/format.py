@@ -180,11 +180,15 @@ def read_weights(path: Path) -> dict[str, Any]:
 def save_weights(path: Path, state: dict[str, Any]) -> None:
     """Write a state dict, with the extra state of modules if there is some, to a file of weights, atomically."""
     with atomic_write(path) as file:
-        if all(isinstance(value, Tensor) for value in state.values()):
-            plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-            file.write(safetensors.torch.save(plain))
-        else:
-            file.write(_with_outline(state))
+        file.write(weights_file(state))
+
+
+def weights_file(state: dict[str, Any]) -> bytes:
+    """Return the content of the file that ``save_weights`` writes."""
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        return _with_outline(state)
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return bytes(safetensors.torch.save(plain))
 
 
 def _with_outline(state: dict[str, Any]) -> bytes:

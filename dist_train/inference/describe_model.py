@@ -90,6 +90,7 @@ def _without_numbers(cfg: Config) -> Network:
             with torch.device(device):
                 alone = Dist.alone(device)
                 network = build_network(cfg, index, alone, load=False)
+                network.module.float()  # LoRA's base in bfloat16 computes under autocast only
                 flops(network.module, network.image_size)
             return network
         except (DistTrainError, RuntimeError):

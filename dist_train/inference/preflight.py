@@ -66,7 +66,7 @@ def check(cfg: Config, world_size: int) -> None:
     own_loggers(cfg.log)
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
-    network = build_network(cfg, index, alone, load=saved is None)
+    network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
     _, state = build_state(cfg, plan, Single(alone), network, index, Given())
     own_transforms(cfg.augment, network.image_size)
     room = loader_needs(cfg, network, world_size)

@@ -1,6 +1,6 @@
 """Exponential moving average of a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 
 import torch
@@ -21,13 +21,17 @@ class Ema:
 
     Each step makes one foreach call over a list of cells that is built once: walking over the modules at every step would
     take longer than the arithmetic of a small model.
+
+    Args:
+        shared: names of parameters that never change: the average has no copy of them.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.module = _copy(model).eval()
+    def __init__(self, model: nn.Module, decay: float, shared: Collection[str] = ()) -> None:
+        self.module = _copy(model, [model.get_parameter(name) for name in shared]).eval()
         self._decay, self._later = decay, _averaging(decay)
         mine, theirs = (cells(module, "_parameters", "_buffers").values() for module in (self.module, model))
-        pairs = list(zip(mine, theirs, strict=True))
+        both = zip(mine, theirs, strict=True)
+        pairs = [pair for pair in both if tensor_in(pair[0]) is not tensor_in(pair[1])]
         self._averaged = [pair for pair in pairs if _is_averaged(pair[0])]
         self._copied = [pair for pair in pairs if not _is_averaged(pair[0])]
 
@@ -61,9 +65,9 @@ class Ema:
             tensor_in(mine).copy_(tensor_in(theirs))
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: nn.Module, shared: Sequence[nn.Parameter]) -> nn.Module:
     try:
-        return deepcopy(model)
+        return deepcopy(model, {id(parameter): parameter for parameter in shared})
     except Exception as error:  # whatever the model holds: a lock, a file, a tensor with a gradient
         raise ConfigError(
             f"`train.ema` needs a copy of the model, which cannot be copied ({error}): remove the key, or give the class "

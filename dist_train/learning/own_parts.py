@@ -17,6 +17,9 @@ from dist_train.errors import ConfigError
 FROZEN = "objective."
 """The prefix of a frozen part's path, in the key under which a checkpoint records its SHA-256."""
 
+BASE = "base_weights"
+"""The key under which a checkpoint records the SHA-256 of the weights that LoRA's adapters are beside of."""
+
 
 class OwnParts:
     """The parts of ``objective`` outside ``model``."""
@@ -75,7 +78,7 @@ class OwnParts:
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of each frozen part's weights. A resume compares them by these keys."""
-        return {f"{FROZEN}{path}": _sha256(part.state_dict()) for path, part in self.frozen.items()}
+        return {f"{FROZEN}{path}": weights_sha256(part.state_dict()) for path, part in self.frozen.items()}
 
     def check_frozen(self) -> None:
         """Check that no frozen part has changed since the start.
@@ -94,7 +97,8 @@ class OwnParts:
         return get_total_norm([p for part in self.frozen.values() for p in part.parameters()]).nan_to_num()
 
 
-def _sha256(state: dict[str, Tensor]) -> str:
+def weights_sha256(state: dict[str, Tensor]) -> str:
+    """Return one SHA-256 over names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in state.items():
         assert isinstance(tensor, Tensor), f"{name} is not a tensor"

@@ -19,6 +19,7 @@ class Network:
         image_size: S in pixels.
         mean, std: per channel, for images in [0, 1].
         crop_pct: the share of the resized image that the center crop of an evaluation keeps.
+        base: the names of the weights that never change and that no checkpoint holds (``model.lora``).
     """
 
     module: nn.Module
@@ -28,6 +29,7 @@ class Network:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float
+    base: frozenset[str] = frozenset()
 
 
 def statistics(mean: Channels | None, std: Channels | None, network: Network) -> tuple[Channels, Channels]:

@@ -12,6 +12,7 @@ from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, reported
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
+from dist_train.model.lora.merged import merged
 from dist_train.run.result import Status
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
 from dist_train.training.parts.build_state import train_everything
@@ -85,7 +86,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     state = setup.state
     found: Evaluation | None = None
     try:
-        with state.shared_buffers(setup.group):
+        with state.shared_buffers(setup.group), merged(state.evaluated_model):
             found = evaluate(
                 state.evaluated_model,
                 setup.data.validation,
@@ -116,7 +117,7 @@ def _published(setup: "Setup", found: Evaluation) -> ExtraFiles:
     if not setup.group.is_main:
         return {}
     return {
-        setup.run.best: setup.state.evaluated_part,
+        setup.run.best: setup.state.published(),
         setup.run.predictions: pack_outcome(found, setup.index, setup.state.progress.step),
     }
 

@@ -15,6 +15,7 @@ from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
 from dist_train.model.freeze import describe
+from dist_train.model.lora.merged import plain_state
 from dist_train.run.attempts import attempts_of
 from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
@@ -220,7 +221,7 @@ class Recorder:
             return
         self.look_at_code()
         if status == "done":
-            save_weights(setup.run.last, setup.state.evaluated_model.state_dict())
+            save_weights(setup.run.last, plain_state(setup.state.evaluated_model))
         self._write(status)
         if status == "done":
             for path in (setup.run.best, setup.run.last, setup.run.predictions):

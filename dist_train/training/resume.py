@@ -16,7 +16,7 @@ from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
-from dist_train.learning.own_parts import FROZEN
+from dist_train.learning.own_parts import BASE, FROZEN
 from dist_train.learning.schedule import refuse_changing
 from dist_train.learning.schedule_length import continued
 from dist_train.run.branch import how_to_branch
@@ -91,7 +91,7 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
         )
     for refused in (*refused_at_the_beginning(cfg), *index.refused):
         log.warning("%s; the run started before this rule existed, so it continues", refused)
-    known = {key: value for key, value in manifest.config.items() if not key.startswith(FROZEN)}
+    known = {key: value for key, value in manifest.config.items() if not key.startswith((FROZEN, BASE))}
     _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
     _same_data(manifest, index, RunDir.of(cfg.run))
 
@@ -108,10 +108,10 @@ def _continued(cfg: Config, plan: Plan, manifest: Manifest) -> Plan:
 
 
 def refuse_other_frozen_weights(path: Path, compared: dict[str, Any], run: RunDir) -> None:
-    """Compare the frozen parts of the objective with those that the checkpoint recorded. For rank 0.
+    """Compare frozen parts of the objective and LoRA's base weights with those that the checkpoint recorded. For rank 0.
 
     Args:
-        compared: as in ``find_checkpoint``, and the SHA-256 of each frozen part (``OwnParts.hashes``).
+        compared: as in ``find_checkpoint``, and the SHA-256 of each frozen part (``TrainState.hashes``).
 
     Raises:
         ConfigError: a frozen part was added or removed, or has other weights.
@@ -120,10 +120,20 @@ def refuse_other_frozen_weights(path: Path, compared: dict[str, Any], run: RunDi
     if "loss.objective" not in manifest.config:
         return  # version 0.1.0 did not record frozen parts
     try:
+        _same_base(manifest.config, compared, path)
         _same_arithmetic(manifest.config, compared, path, run)
     except ConfigError as error:
         error.of_this_start = True
         raise
+
+
+def _same_base(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    if then.get(BASE) != now.get(BASE):
+        raise ConfigError(
+            f"`model.lora`: the base weights are not those of {path}, which holds only what trains (SHA-256 of the base "
+            f"{str(then.get(BASE))[:12]}, now {str(now.get(BASE))[:12]}); restore the file or the published weights that the "
+            "run began with, or choose another `run.name`"
+        )
 
 
 def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path, run: RunDir) -> None:

@@ -27,6 +27,7 @@ from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
+from dist_train.model.lora.adapters import with_lora
 from dist_train.model.network import Network
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
@@ -83,10 +84,11 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     saved, plan = group.from_main(lambda: find_checkpoint(cfg, checkpoints, index, compared, begun))
     index = index.with_rules(group.from_main(lambda: decide_rules(cfg.data, index, run, resumed=saved is not None)))
     set_algorithms(cfg, group.device)
-    # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them anyway.
-    network = build_network(cfg, index, group, load=saved is None and group.is_main, given=given.model)
+    # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them, except LoRA's base.
+    reads = group.is_main and (saved is None or cfg.model.lora is not None)
+    network = build_network(cfg, index, group, load=reads, given=given.model)
     wrapped, state = build_state(cfg, plan, strategy, network, index, given)
-    compared |= group.from_main(lambda: state.own.hashes())
+    compared |= group.from_main(state.hashes)
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
         with group.together():
@@ -122,7 +124,7 @@ def build_strategy(group: Dist) -> Strategy:
 
 
 def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given: GivenModel | None = None) -> Network:
-    """Build the model on this rank's device, freeze what the config says, and try it on blank images.
+    """Build the model on this rank's device, freeze what the config says, try it on blank images, and add adapters.
 
     Args:
         load: read the initial weights.
@@ -135,6 +137,9 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
         network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given)
     network.module.to(group.device)
     try_model(cfg, network, group.device, index.outputs, given is not None)
+    if cfg.model.lora is not None:
+        with group.together():
+            network = with_lora(network, cfg.model.lora)
     return network
 
 

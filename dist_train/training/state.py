@@ -9,17 +9,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dist_train.checkpoint.format import weights_file
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.evaluation.metrics import better, better_scores
 from dist_train.learning.ema import Ema
 from dist_train.learning.optimizer import match_layouts
-from dist_train.learning.own_parts import OwnParts
+from dist_train.learning.own_parts import BASE, OwnParts, weights_sha256
 from dist_train.learning.precision import Precision
 from dist_train.learning.rank_buffers import RankBuffers
 from dist_train.learning.step_buffers import StepBuffers
 from dist_train.model.cells import buffers_put_back
+from dist_train.model.lora.merged import plain_state
 from dist_train.system.terminal import digits
 from dist_train.training.step_sums import StepSums
 
@@ -93,6 +95,7 @@ class TrainState:
         evaluated_model: the module that is evaluated and published: the model or its EMA, as ``eval.weights`` says.
         buffers: what a step does to buffers.
         rank_buffers: the buffers that each rank has for itself, and those that a model's state lacks.
+        base: the names of the model's weights that never change, of which a checkpoint holds the SHA-256 only.
     """
 
     model: nn.Module
@@ -107,11 +110,16 @@ class TrainState:
     rank_buffers: RankBuffers
     sums: StepSums
     progress: Progress
+    base: frozenset[str] = frozenset()
 
     @property
     def evaluated_part(self) -> Literal["model", "ema"]:
         """Return the key of ``state_dict`` under which the weights of ``evaluated_model`` are."""
         return "model" if self.evaluated_model is self.model else "ema"
+
+    def published(self) -> bytes | Literal["model", "ema"]:
+        """Return the file of the weights of ``evaluated_model``, whose adapters are merged; or the part that holds them."""
+        return weights_file(plain_state(self.evaluated_model)) if self.base else self.evaluated_part
 
     @contextmanager
     def shared_buffers(self, group: Dist) -> Iterator[None]:
@@ -128,21 +136,35 @@ class TrainState:
         extras = self.sums.extra_values()
         buffers = self.rank_buffers.state_dict(group)
         return {
-            "model": self.strategy.state_dict(self.model),
+            "model": self._kept(self.strategy.state_dict(self.model)),
             **({"objective": own} if own else {}),
             **({"buffers": buffers} if buffers else {}),
             "optimizer": self.strategy.state_dict(self.optimizer),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
+            "ema": None if self.ema is None else self._kept(self.ema.module.state_dict()),
             "precision": self.precision.state_dict(),
             "sums": group.stack(self.sums.values()),
             **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
             "progress": asdict(self.progress),
         }
 
+    def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return the part of a model's state that a checkpoint holds."""
+        return {name: value for name, value in state.items() if name not in self.base} if self.base else state
+
+    def _whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``_kept`` returned, with the base weights that the model has."""
+        own = self.model.state_dict() if self.base else {}
+        return {**state, **{name: own[name] for name in self.base}}
+
+    def hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of all weights that never change and that a checkpoint does not hold. A resume compares them."""
+        base = {name: value for name, value in self.model.state_dict().items() if name in self.base}
+        return self.own.hashes() | ({BASE: weights_sha256(base)} if base else {})
+
     def nbytes(self) -> int:
         """Return about the bytes of ``state_dict``. Waits for no device and no rank; complete after the first step."""
         modules = [self.model] if self.ema is None else [self.model, self.ema.module]
-        values = [value for module in modules for value in module.state_dict().values()]
+        values = [value for module in modules for value in self._kept(module.state_dict()).values()]
         values += [value for kept in self.optimizer.state.values() for value in kept.values()]
         values += self.own.state_dict().values()
         return sum(value.nbytes for value in values if isinstance(value, Tensor))
@@ -152,7 +174,7 @@ class TrainState:
 
         Each rank loads its own running sums; if the world size has changed, every rank loads their mean.
         """
-        self.strategy.load_state_dict(self.model, state["model"])
+        self.strategy.load_state_dict(self.model, self._whole(state["model"]))
         if "objective" in state:
             self.own.load_state_dict(state["objective"])
         self.rank_buffers.load_state_dict(state.get("buffers", {}), group)
@@ -161,7 +183,7 @@ class TrainState:
         self.strategy.load_state_dict(self.optimizer, state["optimizer"])
         match_layouts(self.optimizer)
         if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
+            self.ema.module.load_state_dict(self._whole(state["ema"]))
             self.ema.copy_the_others()
         self.precision.load_state_dict(state["precision"])
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}

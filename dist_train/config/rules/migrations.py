@@ -44,6 +44,7 @@ BEFORE: dict[str, Any] = {
     "loss.objective": None,
     "loss.objective_options": {},
     "model.head.init": "timm",
+    "model.lora": None,
     "model.options": {},
     "optim.options": {},
     "schedule.options": {},

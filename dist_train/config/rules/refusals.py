@@ -94,6 +94,15 @@ def _own_transforms_on_the_device(cfg: "Config") -> Iterator[str]:
         yield "`augment.transforms` work on the CPU, and `augment.device` is true; set it to false"
 
 
+def _bf16_base_without_autocast(cfg: "Config") -> Iterator[str]:
+    lora = cfg.model.lora
+    if lora is not None and lora.base_dtype == "bf16" and cfg.train.precision != "amp_bf16":
+        yield (
+            f"`model.lora.base_dtype` (bf16) needs `train.precision` amp_bf16, not {cfg.train.precision}: only there the "
+            "layers compute with bfloat16 weights anyway; use fp32"
+        )
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _options_of_another_loss,
@@ -103,6 +112,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _warm_up_from_above,
     _nothing_between,
     _own_transforms_on_the_device,
+    _bf16_base_without_autocast,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)

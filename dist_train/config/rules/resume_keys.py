@@ -24,6 +24,7 @@ CHANGE_THE_WEIGHTS = (
     "model.head.init",
     "model.freeze",
     "model.unfreeze_epoch",
+    "model.lora",
     "model.sync_bn",
     "model.channels_last",  # selects other kernels
     "model.grad_checkpointing",

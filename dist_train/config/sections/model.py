@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from dist_train.config.choices import HEADS
-from dist_train.config.types import FilePath, Fraction, PositiveInt, Section
+from dist_train.config.types import FilePath, Fraction, PositiveFloat, PositiveInt, Section
 
 
 def _freeze(value: Any) -> Any:
@@ -29,6 +29,22 @@ class HeadConfig(Section):
     """Initial weights of the last layer of a new head: zeros, or those of the model's library (timm). Your own model keeps its own."""
 
 
+class LoraConfig(Section):
+    rank: PositiveInt = 8
+    """Rank of the two matrices of an adapter."""
+    alpha: PositiveFloat = 16.0
+    """The adapter's output is multiplied by alpha / rank."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names and globs of Linear and Conv2d layers, whole or their end, such as `[qkv, "blocks.1?.mlp.*"]`. If not given:
+    the Linear layers of attention and MLP in vision transformers."""
+    dropout: Fraction = 0.0
+    """Dropout rate on the input of the adapters."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Biases that train too: none, all of the model, or those of the layers with an adapter."""
+    base_dtype: Literal["fp32", "bf16"] = "fp32"
+    """bf16: store the frozen weights in half the memory; with `train.precision` amp_bf16, which rounds them anyway."""
+
+
 class ModelConfig(Section):
     source: Literal["timm", "torchvision"] = "timm"
     """Library that provides the model `name`."""
@@ -48,6 +64,8 @@ class ModelConfig(Section):
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""
     unfreeze_epoch: PositiveInt | None = None
     """After this many epochs, all layers train."""
+    lora: LoraConfig | None = None
+    """Freeze the backbone and train small matrices beside its layers, by peft; `{}` turns it on with the defaults."""
     sync_bn: bool = False
     """Compute BatchNorm statistics over the images of all ranks instead of each rank alone; on GPUs and CPUs."""
     compile: bool = False
@@ -61,4 +79,10 @@ class ModelConfig(Section):
     def _something_to_unfreeze(self) -> "ModelConfig":
         if self.unfreeze_epoch is not None and self.freeze == "none":
             raise ValueError(f"unfreeze_epoch ({self.unfreeze_epoch}) needs something frozen: set `model.freeze`")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_freezes_itself(self) -> "ModelConfig":
+        if self.lora is not None and self.freeze != "none":
+            raise ValueError("lora freezes all but its adapters and the head: remove `model.freeze`")
         return self

@@ -23,13 +23,14 @@ from dist_train.learning.rank_buffers import RankBuffers
 from dist_train.learning.step_buffers import StepBuffers
 from dist_train.model.cells import own_memory
 from dist_train.model.freeze import describe, train_mode, unfreeze
+from dist_train.model.lora.adapters import without_effect
 from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.compiled import compile_model
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.single_values import refuse_single_values
 from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, try_training
-from dist_train.training.parts.unused import note_of_unused, unused_always, unused_in_a_step
+from dist_train.training.parts.unused import note_of_unused, plain_name, unused_always, unused_in_a_step
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step_sums import StepSums
 
@@ -51,7 +52,7 @@ def build_state(
     if cfg.model.sync_bn and group.world_size > 1:
         synchronise(objective, group)
     own = OwnParts(objective, model)
-    ema = Ema(model, cfg.train.ema) if cfg.train.ema is not None else None
+    ema = Ema(model, cfg.train.ema, network.base) if cfg.train.ema is not None else None
     if cfg.model.compile:  # after the EMA has copied the model: a compiled module cannot be copied
         compile_model(model)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
@@ -59,7 +60,7 @@ def build_state(
     buffers = StepBuffers(objective, own.changing())
     sums = StepSums(group.device)
     parts = model, objective, own, strategy, optimizer, ema, published, precision
-    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress())
+    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress(), network.base)
     lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
     return _wrapped(cfg, plan, network, index.outputs, state), state
 
@@ -135,6 +136,8 @@ def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: Train
     few = blank_batch(cfg, network, outputs, min(TRIED, plan.micro_batch), group.device)
     mine = try_training(cfg, module, *few, state.own.changing())
     unused = list(dict.fromkeys(name for names in group.gather_objects(mine) for name in names))
+    if error := without_effect([plain_name(name) for name in unused]):
+        raise error
     if unused and isinstance(state.objective, Supervised) and cfg.distributed.unused_parameters == "error":
         if plan.world_size > 1:
             raise unused_always(unused)
