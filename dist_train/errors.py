@@ -52,10 +52,18 @@ class DataError(DistTrainError):
 
 
 class TooBigError(DistTrainError):
-    """Out of memory: a step needs more than the device has. A restart cannot help."""
+    """Out of memory: a step needs more than the device has. A restart helps only with a smaller micro-batch.
+
+    Attributes:
+        next_micro_batch: images per forward pass and rank of the next start, if it uses fewer.
+    """
 
     kind: ErrorKind = "oom"
     of_one_rank = True
+
+    def __init__(self, message: str, next_micro_batch: int | None = None) -> None:
+        super().__init__(message)
+        self.next_micro_batch = next_micro_batch
 
 
 class NonFiniteError(DistTrainError):

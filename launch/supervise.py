@@ -29,7 +29,7 @@ from dist_train.system.streams import go_on_without, open_missing
 from launch import rendezvous, scontrol, starts
 from launch.job import Task
 from launch.job_options import SUPERVISOR, JobOptions, add_options
-from launch.verdict import HOPELESS, Facts, Verdict, judge, judge_again
+from launch.verdict import Facts, Verdict, hopeless, judge, judge_again
 
 _TO_WORKERS = signal.SIGUSR2  # torchrun itself never sends it
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
@@ -157,7 +157,7 @@ class Supervisor:
     def _patience_with_agent(self, working: bool) -> float | None:
         """Return the seconds after which to kill an idle agent; None while it has work."""
         result = self.result()
-        if result.get("status") == "failed" and result.get("error") in HOPELESS:
+        if hopeless(result):
             return _HOPELESS_S  # a restart of the workers would fail in the same way
         if result.get("status") in ("done", "stopped") and not working:
             return _LINGER_S  # it waits for the agents of other nodes, one of which may be dead

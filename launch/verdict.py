@@ -6,7 +6,7 @@ from typing import Any, Literal
 from launch.starts import History
 
 HOPELESS = ("config", "data", "oom", "nonfinite")
-"""Errors that the same command always meets again."""
+"""Errors that the same command always meets again. Out of memory is no such error where the next start uses a smaller batch."""
 
 Action = Literal["done", "requeue", "leave", "fail"]
 
@@ -39,11 +39,11 @@ class Verdict:
 
 def judge(facts: Facts) -> Verdict:
     """Return what to do: done, requeue, leave it to SLURM, or fail."""
-    status, error = facts.result.get("status"), facts.result.get("error")
-    step = facts.result.get("step", 0)
+    status, step = facts.result.get("status"), facts.result.get("step", 0)
     if status == "done":
         return Verdict("done", f"done at step {step}")
-    if status == "failed" and error in HOPELESS:
+    if hopeless(facts.result):
+        error = facts.result["error"]
         return Verdict(
             "fail", f"{error} error at step {step}, which another start cannot solve: {facts.result.get('message')}"
         )
@@ -52,12 +52,27 @@ def judge(facts: Facts) -> Verdict:
         # UNKNOWN: SLURM does not answer; then our requeue fails too, with a message.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
-    verdict = _interrupted(facts) or _crashed(facts)
+    verdict = _interrupted(facts) or _smaller(facts) or _crashed(facts)
     if verdict.action == "requeue" and facts.requeues >= facts.max_requeues:
         return Verdict(
             "fail", f"{verdict.why}, but the job was already requeued {facts.requeues} times (--max-requeues)"
         )
     return verdict
+
+
+def hopeless(result: dict[str, Any]) -> bool:
+    """Return whether a run has failed in such a way that the same command would fail again."""
+    return result.get("status") == "failed" and result.get("error") in HOPELESS and not result.get("next_micro_batch")
+
+
+def _smaller(facts: Facts) -> Verdict | None:
+    """Return the verdict after out of memory, if the next start uses a smaller micro-batch."""
+    images = facts.result.get("next_micro_batch")
+    if facts.result.get("status") != "failed" or not images:
+        return None
+    return Verdict(
+        "requeue", f"out of memory at step {facts.result.get('step', 0)}; goes on with train.micro_batch={images}"
+    )
 
 
 def judge_again(last: dict[str, Any], job_id: str) -> Verdict:

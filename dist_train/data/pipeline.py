@@ -86,7 +86,8 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
 
 def loader_needs(cfg: Config, network: Network, world_size: int) -> Needs:
     """Return what the loader processes of a training on ``world_size`` ranks need of a machine."""
-    micro_batch = cfg.train.micro_batch or -(-cfg.train.global_batch // world_size)
+    given = cfg.train.micro_batch
+    micro_batch = given if isinstance(given, int) else -(-cfg.train.global_batch // world_size)
     workers, image_bytes = loader_processes(cfg.data), 3 * network.image_size**2
     return needs(workers, cfg.data.prefetch, image_bytes, micro_batch + cfg.eval.batch_size)
 

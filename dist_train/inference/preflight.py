@@ -67,7 +67,7 @@ def check(cfg: Config, world_size: int) -> None:
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
-    _, state = build_state(cfg, plan, Single(alone), network, index, Given())
+    _, state, _ = build_state(cfg, plan, Single(alone), network, index, Given())
     own_transforms(cfg.augment, network.image_size)
     room = loader_needs(cfg, network, world_size)
     warning = check_room(room)
@@ -75,6 +75,11 @@ def check(cfg: Config, world_size: int) -> None:
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
         *plan.describe().splitlines(),
+        *(
+            ["train.micro_batch: auto is found at the start; it is at most the micro-batch above"]
+            if cfg.train.micro_batch == "auto"
+            else []
+        ),
         describe_room(room),
         *([f"note: {warning}"] if warning else []),
         *(f"note: {line}" for line in advise(cfg, plan, index.outputs, alone.device.type)),

@@ -91,6 +91,11 @@ class RunDir:
         return self.path / "calibration.json"
 
     @property
+    def micro_batch(self) -> Path:
+        """What `train.micro_batch: auto` has chosen, and why."""
+        return self.path / "micro_batch.json"
+
+    @property
     def bad_images(self) -> Path:
         return self.path / "bad_images.json"
 

@@ -27,6 +27,7 @@ def begin_attempt(
     hosts: list[str],
     gpus: list[str] | None = None,
     resumed: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> int:
     """Write ``config.yaml`` and add an entry to ``provenance.json``; remove partial files of killed attempts.
 
@@ -34,6 +35,7 @@ def begin_attempt(
         hosts: the host name of every rank.
         gpus: the names of the GPUs of this host. The caller asks torch for them: this module does not import it.
         resumed: the attempt continues from a checkpoint; the parent that is recorded stays.
+        facts: more to record of this attempt.
 
     Returns:
         The number of this attempt, from 1.
@@ -45,7 +47,7 @@ def begin_attempt(
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
     attempts = attempts_of(run)
-    attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or [])})
+    attempts.append({"attempt": len(attempts) + 1, **_provenance(cfg, world_size, hosts, gpus or []), **(facts or {})})
     parent = read_json(run.provenance, default={}).get("parent") if resumed else parent_of(cfg)
     write_json(run.provenance, {**({"parent": parent} if parent else {}), "attempts": attempts})
     return len(attempts)

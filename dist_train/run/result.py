@@ -35,6 +35,7 @@ class Result:
         data_wait: share of that attempt's time spent waiting for data, 0 to 1.
         advice: what to change if ``data_wait`` is high.
         error, message: why the run failed; ``message`` alone: why early stopping ended it.
+        next_micro_batch: after out of memory with `train.micro_batch: auto`: images per forward pass and rank from now on.
         updated: local time at which the file was written.
         folder: the run folder; not in the file.
     """
@@ -52,6 +53,7 @@ class Result:
     advice: str | None = None
     error: ErrorKind | None = None
     message: str | None = None
+    next_micro_batch: int | None = None
     updated: str = field(default_factory=lambda: now())
     folder: Path | None = None
 
@@ -122,6 +124,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "advice": _or_null(_is_text),
     "error": _or_null(_one_of(get_args(ErrorKind))),
     "message": _or_null(_is_text),
+    "next_micro_batch": _or_null(_is_count),
     "updated": _is_text,
 }
 """What a field may hold."""

@@ -28,6 +28,7 @@ from dist_train.training.failure import exit_code, fail, for_program, leave, lef
 from dist_train.training.loop import evaluation_pending, finished, fit, log
 from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
+from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 
@@ -53,6 +54,7 @@ class Begun:
     number: int | None = None
     stop: StopRequest | None = None
     checkpoints: Checkpoints | None = None
+    batch: MicroBatch | None = None
 
 
 def main(cfg: Config) -> int:
@@ -74,7 +76,7 @@ def main(cfg: Config) -> int:
     except Exception as error:  # noqa: BLE001 - result.json records every failure
         if begun.stop is not None and left_by_others(error, begun.stop.reason):
             leave_at_once(leave(cfg, begun.stop.reason, begun.number))
-        return fail(cfg, error, begun.number)
+        return fail(cfg, error, begun.number, begun.batch)
     return exit_code(status)
 
 
@@ -100,7 +102,7 @@ def train(cfg: Config, given: Given) -> Result:
             record_failure(cfg, _interrupted(), begun.number)
             raise
         except Exception as error:
-            known = for_program(record_failure(cfg, error, begun.number))
+            known = for_program(record_failure(cfg, error, begun.number, begun.batch))
             if not isinstance(known, DistTrainError):
                 raise
         finally:
@@ -130,7 +132,8 @@ def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Giv
     run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
-        setup = build_setup(cfg, group, given or NOTHING_GIVEN)
+        begun.batch = MicroBatch(cfg, group.world_size)
+        setup = build_setup(cfg, group, given or NOTHING_GIVEN, begun.batch)
         begun.checkpoints = setup.checkpoints
         parts.callback(setup.checkpoints.abandon)
         group.from_main(setup.checkpoints.start)
@@ -211,7 +214,8 @@ def _begin(setup: Setup, hosts: list[str]) -> int:
     if known.status == "done" and finished(setup) and not evaluation_pending(setup):
         return known.attempt
     resumed = setup.state.progress.step > 0
-    return begin_attempt(setup.run, setup.cfg, setup.group.world_size, hosts, gpu_names(), resumed)
+    facts = setup.batch.facts()
+    return begin_attempt(setup.run, setup.cfg, setup.group.world_size, hosts, gpu_names(), resumed, facts)
 
 
 def _lost(run: RunDir) -> TakenError:

@@ -29,37 +29,40 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, Status, read_result, write_refusal, write_result
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report
+from dist_train.training.parts.micro_batch import MicroBatch
 
 log = logging.getLogger(__name__)
 
 
-def record_failure(cfg: Config, error: Exception, attempt: int | None) -> Exception:
+def record_failure(cfg: Config, error: Exception, attempt: int | None, batch: MicroBatch | None = None) -> Exception:
     """Write the cause of a failure to ``result.json``, if this process may write it (see ``write_failure``).
 
     Args:
         attempt: the number of the attempt; None if it had not started.
+        batch: the micro-batch of this start, which is lowered after out of memory if the config allows it.
 
     Returns:
         The error, or a user error in its place that says what to do.
     """
-    error = explained(error, cfg)
+    error = explained(error, cfg, batch)
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
         kind = kind_of(error)
         tell_torchrun(kind, str(error))
-        write_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt)
+        images = error.next_micro_batch if isinstance(error, TooBigError) else None
+        write_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt, images)
     except OSError as write_error:
         log.error("cannot write the failure to result.json: %s", write_error)
     return error
 
 
-def fail(cfg: Config, error: Exception, attempt: int | None) -> int:
+def fail(cfg: Config, error: Exception, attempt: int | None, batch: MicroBatch | None = None) -> int:
     """Report a failure on the terminal and in ``result.json``; see ``record_failure``.
 
     Returns:
         The exit code.
     """
-    error = record_failure(cfg, error, attempt)
+    error = record_failure(cfg, error, attempt, batch)
     kind = kind_of(error)
     if isinstance(error, DistTrainError) and kind != "comm":
         report(error)
@@ -139,7 +142,14 @@ def tell_torchrun(kind: ErrorKind, message: str) -> None:
         Path(path).write_text(json.dumps({"message": failure}))
 
 
-def write_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: bool, attempt: int | None) -> None:
+def write_failure(
+    run: RunDir,
+    kind: ErrorKind,
+    message: str,
+    of_this_start: bool,
+    attempt: int | None,
+    next_micro_batch: int | None = None,
+) -> None:
     """Write the cause to ``result.json``, with three exceptions.
 
     If only this start was refused, or the run is done, the run has not failed: a refusal is recorded instead. If a later
@@ -155,7 +165,8 @@ def write_failure(run: RunDir, kind: ErrorKind, message: str, of_this_start: boo
     if known and (of_this_start or known.get("status") == "done"):
         write_refusal(run, kind, message)
     elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
-        write_result(run, Result(**_progress(known), status="failed", error=kind, message=message))
+        failure = {"status": "failed", "error": kind, "message": message, "next_micro_batch": next_micro_batch}
+        write_result(run, Result(**_progress(known) | failure))
 
 
 def _progress(known: dict[str, Any]) -> dict[str, Any]:
@@ -163,9 +174,15 @@ def _progress(known: dict[str, Any]) -> dict[str, Any]:
     return {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known}
 
 
-def explained(error: Exception, cfg: Config) -> Exception:
+def explained(error: Exception, cfg: Config, batch: MicroBatch | None = None) -> Exception:
     """Return ``error``, or a user error in its place that says what to do."""
-    return _disk(error, RunDir.of(cfg.run)) or _memory(error, cfg) or _loader(error, cfg) or _randomness(error) or error
+    return (
+        _disk(error, RunDir.of(cfg.run))
+        or _memory(error, cfg, batch)
+        or _loader(error, cfg)
+        or _randomness(error)
+        or error
+    )
 
 
 def _disk(error: Exception, run: RunDir) -> Exception | None:
@@ -180,16 +197,28 @@ def _disk(error: Exception, run: RunDir) -> Exception | None:
     )
 
 
-def _memory(error: Exception, cfg: Config) -> Exception | None:
+def _memory(error: Exception, cfg: Config, batch: MicroBatch | None) -> Exception | None:
     words = str(error)
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in words:
         return None
-    images = cfg.train.micro_batch or cfg.train.global_batch // whole_number("WORLD_SIZE", 1)
+    torch_says = f"torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
+    images = batch.used if batch else None
+    images = images or cfg.train.global_batch // whole_number("WORLD_SIZE", 1)
+    if batch is not None and (smaller := batch.lowered(read_result(RunDir.of(cfg.run)).get("step", 0))):
+        return TooBigError(
+            f"out of memory with {images} images per rank; the same command goes on from the last checkpoint with "
+            f"train.micro_batch={smaller}. {torch_says}",
+            smaller,
+        )
+    allowed = (
+        " set train.micro_batch_may_change=true (the model has a BatchNorm that trains),"
+        if batch and batch.forbidden()
+        else ""
+    )
     return TooBigError(
-        f"out of memory with train.micro_batch={images}: lower it (gradient accumulation keeps the global batch), or use "
+        f"out of memory with train.micro_batch={images}:{allowed} lower it (gradient accumulation keeps the global batch), or use "
         "model.grad_checkpointing=true, train.precision=amp_bf16 or a smaller data.image_size; if this happened in an "
-        f"evaluation, lower eval.batch_size (now {cfg.eval.batch_size}). "
-        f"torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
+        f"evaluation, lower eval.batch_size (now {cfg.eval.batch_size}). {torch_says}"
     )
 
 

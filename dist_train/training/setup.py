@@ -35,6 +35,7 @@ from dist_train.system.files import write_json
 from dist_train.system.start import idle_tasks
 from dist_train.training.parts.build_state import build_state, train_everything
 from dist_train.training.parts.given import Given
+from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
 from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
@@ -48,6 +49,7 @@ class Setup:
     """All parts of a run, built, and restored if there is a checkpoint.
 
     Attributes:
+        batch: the micro-batch of this start.
         compared: the values, by key, that must be the same in each start of the run.
     """
 
@@ -62,14 +64,21 @@ class Setup:
     data: DataPipeline
     checkpoints: Checkpoints
     given: Given
+    batch: MicroBatch
     compared: dict[str, Any]
 
 
-def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # noqa: B008 - frozen
+def build_setup(
+    cfg: Config,
+    group: Dist,
+    given: Given = Given(),  # noqa: B008 - frozen
+    batch: MicroBatch | None = None,
+) -> Setup:
     """Build the parts of a run and restore its newest checkpoint.
 
     Args:
         given: objects passed from Python code, which replace those that the config names.
+        batch: the micro-batch of this start, for a caller that needs to know it after an error.
 
     Raises:
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong. All ranks raise it.
@@ -87,7 +96,8 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
     # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them, except LoRA's base.
     reads = group.is_main and (saved is None or cfg.model.lora is not None)
     network = build_network(cfg, index, group, load=reads, given=given.model)
-    wrapped, state = build_state(cfg, plan, strategy, network, index, given)
+    batch = batch or MicroBatch(cfg, group.world_size)
+    wrapped, state, plan = build_state(cfg, plan, strategy, network, index, given, batch)
     compared |= group.from_main(state.hashes)
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
@@ -114,7 +124,7 @@ def build_setup(cfg: Config, group: Dist, given: Given = Given()) -> Setup:  # n
             log.warning("%s", idle)
         for line in advise(cfg, plan, index.outputs, group.device.type):
             log.warning("%s", line)
-    return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, compared)
+    return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, batch, compared)
 
 
 def build_strategy(group: Dist) -> Strategy:

@@ -3,7 +3,7 @@
 import pytest
 
 from launch.starts import History
-from launch.verdict import Facts, judge, judge_again
+from launch.verdict import Facts, hopeless, judge, judge_again
 
 MOVED, IDLE, IDLE_AGAIN = History(True, True, None), History(False, True, None), History(False, False, None)
 
@@ -61,6 +61,14 @@ def test_an_error_that_would_come_again_is_final(error: str) -> None:
     assert verdict.action == "fail"
     assert error in verdict.why
     assert "why" in verdict.why
+
+
+def test_out_of_memory_goes_on_with_a_smaller_batch() -> None:
+    failed = result("failed", "oom") | {"next_micro_batch": 4}
+    verdict = judge(Facts(failed, IDLE_AGAIN, max_requeues=9))
+    assert (verdict.action, "goes on with train.micro_batch=4" in verdict.why) == ("requeue", True)
+    assert not hopeless(failed)
+    assert hopeless(result("failed", "oom"))
 
 
 def test_a_start_after_the_end_repeats_its_verdict() -> None:

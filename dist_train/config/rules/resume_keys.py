@@ -135,6 +135,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "train.epochs",  # a resume compares the learning rates that follow from the length (learning/schedule_length.py)
     "train.max_steps",  # the same
     "schedule.on_extend",  # says how to go on where these rates differ
+    "train.micro_batch_may_change",
     "train.micro_batch",  # like another number of ranks: the same samples in each step, other rounding
     "train.early_stopping",
     "train.time_limit",

@@ -21,8 +21,12 @@ class TrainConfig(Section):
     """Largest number of steps: ends the run, and its schedule, before `epochs`."""
     global_batch: PositiveInt
     """Images in one optimizer step, over all ranks and all accumulated micro-batches."""
-    micro_batch: PositiveInt | None = None
-    """Images in one forward pass on one rank; `global_batch / world_size` if not given."""
+    micro_batch: PositiveInt | Literal["auto"] | None = None
+    """Images in one forward pass on one rank; `global_batch / world_size` if not given. auto: the largest number that fits every
+    rank, found when the run begins and kept in its folder; after out of memory, the next start uses a smaller one."""
+    micro_batch_may_change: bool = False
+    """Let `micro_batch: auto` use a smaller number after out of memory, although the model has a BatchNorm that trains, whose
+    statistics are over one micro-batch."""
     precision: Literal["fp32", "amp_bf16", "amp_fp16", "fp16"] = "fp32"
     """fp16: the whole forward pass in half precision except BatchNorm; the master weights stay float32."""
     tf32: bool = True

@@ -29,6 +29,8 @@ class DataParallel(Strategy):
             # Every replica would compute with the weights of the first.
             "`model.compile` (true)": (cfg.model.compile, "start with torchrun, or set it to false"),
             "`train.precision` (fp16)": (cfg.train.precision == "fp16", "use amp_fp16"),
+            # A trial sees one GPU, and a step uses all.
+            "`train.micro_batch` (auto)": (cfg.train.micro_batch == "auto", "start with torchrun, or give a number"),
             # A ratio over the whole batch is not the mean of the ratios of its parts.
             f"`loss.name` ({cfg.loss.name})": (
                 LOSSES.find(cfg.loss.name).whole_batch,

@@ -28,6 +28,7 @@ from dist_train.model.network import Network
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.compiled import compile_model
 from dist_train.training.parts.given import Given
+from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.single_values import refuse_single_values
 from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, try_training
 from dist_train.training.parts.unused import note_of_unused, plain_name, unused_always, unused_in_a_step
@@ -38,9 +39,18 @@ log = logging.getLogger(__name__)
 
 
 def build_state(
-    cfg: Config, plan: Plan, strategy: Strategy, network: Network, index: DataIndex, given: Given
-) -> tuple[nn.Module, TrainState]:
-    """Return the module to train through, and the state at step 0.
+    cfg: Config,
+    plan: Plan,
+    strategy: Strategy,
+    network: Network,
+    index: DataIndex,
+    given: Given,
+    batch: MicroBatch | None = None,
+) -> tuple[nn.Module, TrainState, Plan]:
+    """Return the module to train through, the state at step 0, and the plan with its final micro-batch.
+
+    Args:
+        batch: finds the micro-batch; None keeps that of the plan.
 
     Raises:
         ConfigError: the objective, the loss or the optimizer cannot be built.
@@ -49,6 +59,8 @@ def build_state(
     precision = Precision(cfg.train, group.device)
     objective = _objective(cfg, strategy, network, index, precision, given)
     own_memory(objective)
+    if batch is not None:  # before SyncBN: a rank may fail alone
+        plan = batch.planned(plan, group, network, objective, index.outputs)
     if cfg.model.sync_bn and group.world_size > 1:
         synchronise(objective, group)
     own = OwnParts(objective, model)
@@ -62,7 +74,7 @@ def build_state(
     parts = model, objective, own, strategy, optimizer, ema, published, precision
     state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress(), network.base)
     lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
-    return _wrapped(cfg, plan, network, index.outputs, state), state
+    return _wrapped(cfg, plan, network, index.outputs, state), state, plan
 
 
 def _objective(
