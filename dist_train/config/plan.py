@@ -4,7 +4,7 @@ The code that follows the plan counts optimizer steps, never epochs; and what fo
 position, every random number) is computed, never stored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,10 @@ class Plan:
     def epoch(self, step: int) -> float:
         """Return the number of epochs, with a fraction, after ``step`` steps."""
         return step / self.steps_per_epoch
+
+    def with_micro_batch(self, images: int) -> "Plan":
+        """Return the plan with another micro-batch, which must divide the images of a rank."""
+        return replace(self, micro_batch=images, accumulate=self.global_batch // (self.world_size * images))
 
     def describe(self) -> str:
         """Return the plan in three lines of text, for ``--check`` and the start of the log."""

@@ -1,7 +1,5 @@
 """Compute the plan from the config, the world size and the size of the training set, by pure functions."""
 
-from dataclasses import replace
-
 from dist_train.config.choices import LOSSES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
@@ -22,7 +20,7 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         world_size: number of ranks.
 
     Returns:
-        The plan; with `train.micro_batch: auto` with the largest possible micro-batch (see ``with_micro_batch``).
+        The plan; with `train.micro_batch: auto` with the largest possible micro-batch (see ``Plan.with_micro_batch``).
 
     Raises:
         ConfigError: the global batch cannot be divided evenly, or a key does not fit the plan.
@@ -65,11 +63,6 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
         unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
     )
-
-
-def with_micro_batch(plan: Plan, micro_batch: int) -> Plan:
-    """Return the plan with another micro-batch, which must divide the images of a rank."""
-    return replace(plan, micro_batch=micro_batch, accumulate=plan.global_batch // (plan.world_size * micro_batch))
 
 
 def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:

@@ -16,7 +16,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dist_train.config.choices import LOSSES
 from dist_train.config.plan import Plan
-from dist_train.config.planning import with_micro_batch
 from dist_train.distributed.group import Dist
 from dist_train.errors import TooBigError
 from dist_train.learning.objective import TrainingPass
@@ -69,7 +68,7 @@ class MicroBatch:
             if found is None:
                 found = self._tried(plan, group, network, objective, outputs)
                 group.from_main(lambda: self._record(found, f"the largest that fits {group.device.type}"))
-            plan = with_micro_batch(plan, found)
+            plan = plan.with_micro_batch(found)
         self._trains_batch_norm = any(isinstance(part, _BatchNorm) and part.training for part in objective.modules())
         self.used = plan.micro_batch
         return plan
