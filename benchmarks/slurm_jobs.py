@@ -2,7 +2,10 @@
 
     python benchmarks/slurm_jobs.py four-ranks    the fine-tuning of the demo on two nodes with four ranks
     python benchmarks/slurm_jobs.py array         a sweep of six runs as one array; two of its tasks are preempted
+    python benchmarks/slurm_jobs.py array-of-50   a sweep of fifty runs as one array, four at a time
     python benchmarks/slurm_jobs.py soak [N]      one job with N random preemptions and failures
+
+``slurm/testcluster alone python benchmarks/slurm_jobs.py ...`` gives it a cluster of its own.
 
 Each adds its entry to ``benchmarks/results/slurm_jobs.json``.
 """
@@ -15,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.slurm_faults import KILLED  # noqa: E402
+from benchmarks.slurm_cases import KILLED  # noqa: E402
+from dist_train.config.load import load_config  # noqa: E402
 from launch import cluster as slurm  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 from tests.slurm.lab import Watched  # noqa: E402
@@ -87,6 +92,57 @@ def array() -> dict[str, Any]:
         and [end.restarts for end in ends] == [1 + lab.starts_after_the_end()] * 2 + [0] * 4
         and "all runs of this sweep are done" in again.stdout,
     }
+
+
+def array_of_50() -> dict[str, Any]:
+    """Train fifty short runs, four at a time. Each must be done, once, and hold its own settings and nothing else."""
+    steps = 12
+    config = lab.make_config(WORK, WORK / "images", steps)
+    lrs, seeds = [f"{k}e-4" for k in range(1, 6)], list(range(10))
+    sweep = ["--config", str(config), "--no-check", "--sweep", f"optim.lr={','.join(lrs)}"]
+    sweep += ["--sweep", f"run.seed={','.join(map(str, seeds))}", "--max-parallel=4", "--cpus-per-gpu=1", "--time=10"]
+    runs = {WORK / f"run-lr{lr}-seed{seed}": (float(lr), seed) for lr in lrs for seed in seeds}
+    began = time.time()
+    first = lab.submit([*sweep, "--signal-delay=45", "--env", "OMP_NUM_THREADS=1"], next(iter(runs)))
+    jobs = [Watched(json.loads((run / "launch.json").read_text())[-1]["job"], run, "") for run in runs]
+    for job in jobs:
+        job.wait_over(1800)
+    seconds = round(time.time() - began)
+    wrong = [f"{run.name}: {what}" for run, settings in runs.items() for what in oddities(run, *settings, steps)]
+    digests = {lab.weights(run) for run in runs}
+    alone = lab.make_config(WORK / "images", WORK / "images", steps)
+    lab.run_with_torchrun(alone, 1, "optim.lr=3e-4", "run.seed=7")
+    return {
+        "job": first.job_id.partition("_")[0],
+        "runs": len(runs),
+        "seconds": seconds,
+        "states": dict(Counter(job.look().state for job in jobs)),
+        "done": sum(job.result().get("status") == "done" for job in jobs),
+        "starts of each": dict(Counter(len(job.starts()) for job in jobs)),
+        "different weights": len(digests),
+        "weights of one, and of its torchrun alone": "equal"
+        if lab.weights(WORK / "run-lr3e-4-seed7") == lab.weights(WORK / "images" / "run")
+        else "DIFFERENT",
+        "wrong": wrong,
+        "ok": not wrong
+        and len(digests) == len(runs)
+        and lab.weights(WORK / "run-lr3e-4-seed7") == lab.weights(WORK / "images" / "run"),
+    }
+
+
+def oddities(run: Path, lr: float, seed: int, steps: int) -> list[str]:
+    """Return what is wrong in the folder of one run of a sweep: it was trained once, by itself, with its own settings."""
+    config, result = load_config(str(run / "config.yaml"), []), json.loads((run / "result.json").read_text())
+    attempts = json.loads((run / "provenance.json").read_text())["attempts"]
+    rows = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    found = {
+        "not done": result["status"] != "done",
+        "several starts": len(json.loads((run / "starts.json").read_text())) != 1,
+        "several attempts": len(attempts) != 1,
+        "settings of another run": (config.optim.lr, config.run.seed, config.run.name) != (lr, seed, run.name),
+        "rows of another run": [row["step"] for row in rows if row["split"] == "train"] != list(range(1, steps + 1)),
+    }
+    return [what for what, is_so in found.items() if is_so]
 
 
 FAULTS = {
@@ -156,7 +212,7 @@ def report(entries: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    names = {"four-ranks": four_ranks, "array": array, "soak": soak}
+    names = {"four-ranks": four_ranks, "array": array, "array-of-50": array_of_50, "soak": soak}
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         print(__doc__, file=sys.stderr)
         return 2

@@ -78,7 +78,7 @@ DONE = Expected()
 
 def measure(job: Watched, began: float, weights: str, fixed: dict[str, str]) -> Row:
     """Return the row of a job that has ended; ``weights`` are those of an undisturbed run."""
-    end, resumed, final = job.look(), job.resumed_at(), lab.weights(job.run)
+    end, final = job.look(), lab.weights(job.run)
     row = Row(
         **fixed,
         ok=False,
@@ -86,7 +86,7 @@ def measure(job: Watched, began: float, weights: str, fixed: dict[str, str]) -> 
         requeues=end.restarts,
         attempts=end.attempt,
         left_again=sum(start.get("repeated", False) for start in job.starts()),
-        steps_lost=reached_before(job) - resumed[0] if resumed else None,
+        steps_lost=steps_lost(job),
         saved_after_s=saved_after(job, began),
         first_step_after_s=first_step_after(job, began),
         final_state=end.state,
@@ -101,9 +101,14 @@ def measure(job: Watched, began: float, weights: str, fixed: dict[str, str]) -> 
     return row
 
 
-def reached_before(job: Watched) -> int:
-    """Return the last step before the second attempt."""
-    return max(seen.step for seen in job.seen if seen.attempt == 1)
+def steps_lost(job: Watched) -> int | None:
+    """Return the largest number of steps that a resume trained again; None without a resume."""
+    losses, since = [], 0.0
+    for moment, step in ((clock(f"{when}.0"), step) for when, step in job.resumes()):
+        reached = [seen.step for seen in job.seen if since <= seen.time < moment]
+        losses.append(max(reached, default=step) - step)
+        since = moment
+    return max(losses, default=None)
 
 
 def saved_after(job: Watched, began: float) -> float | None:
@@ -160,7 +165,12 @@ class Results:
     def _place(self, row: Row) -> tuple[str, bool, int, int]:
         """Return the position of a row in the table: first the rows on one and two nodes."""
         nodes = int(row.nodes.split()[0])
-        return row.slurm, row.tracker != "linuxproc", nodes if nodes > 2 else 0, self.order.index(row.case)
+        return (
+            row.slurm,
+            row.tracker != "linuxproc",
+            nodes if nodes > 2 else 0,
+            self.order.index(row.case.partition(": the other")[0]),
+        )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

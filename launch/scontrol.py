@@ -38,6 +38,8 @@ class Job:
     restarts: int = 0
     reason: str = ""
     nodes: str = ""
+    ran_s: float | None = None
+    """Seconds that this start has run, without those in which it was suspended."""
 
     @property
     def over(self) -> bool:
@@ -68,6 +70,7 @@ def show_job(job_id: str) -> Job:
         restarts=int(fields.get("Restarts", "0")),
         reason=fields.get("Reason", ""),
         nodes=fields.get("NodeList", ""),
+        ran_s=_seconds(fields.get("RunTime", "")),
     )
 
 
@@ -137,6 +140,13 @@ def _env() -> dict[str, str]:
 
 def _fields(text: str) -> dict[str, str]:
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def _seconds(duration: str) -> float | None:
+    """Return the seconds of ``[days-]hours:minutes:seconds``."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", duration)
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
+    return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds if match else None
 
 
 def _unix_time(stamp: str) -> float | None:

@@ -180,7 +180,7 @@ def _row(run: RunDir, folder: Path, slurm: _Slurm) -> tuple[str, ...]:
         *(_name(run, folder), state, f"{step}/{total}" if total else str(step), _best(result)),
         *(
             str(requeues),
-            _eta(run, total) if state == "running" else "",
+            _eta(run, total, job) if state == "running" else "",
             note.splitlines()[0][:80] if note.strip() else "",
         ),
     )
@@ -208,12 +208,13 @@ def _best(result: dict[str, Any]) -> str:
     return f"{name} {best[name]:.4g} @ {best.get('step', 0):.0f}" if name else ""
 
 
-def _eta(run: RunDir, total: int) -> str:
-    """Return the remaining time at the speed of this start."""
+def _eta(run: RunDir, total: int, job: scontrol.Job) -> str:
+    """Return the remaining time at the speed of this start; a time in which SLURM suspended it does not count."""
     starts = read_starts(run)
     done = live_step(run) - int(starts[-1]["step"]) if starts else 0
     if done <= 0 or not total:
         return ""
-    elapsed = time.time() - datetime.strptime(starts[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    since_start = time.time() - datetime.strptime(starts[-1]["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    elapsed = since_start if job.ran_s is None else min(since_start, job.ran_s)
     seconds = int(elapsed / done * (total - live_step(run)))
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -4,7 +4,6 @@
 ``state.safetensors``. One rename gives the folder its name, after both files are on disk.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from dist_train.checkpoint.manifest import ExtraFile, Job, Manifest
 from dist_train.checkpoint.stored import newest
 from dist_train.config.sections.checkpoint import Memory
 from dist_train.errors import DistTrainError
+from dist_train.system.machine.clock import awake_s
 
 ExtraFiles = dict[Path, bytes | str]
 """Files to publish with a checkpoint: their bytes, or the part of the state that they hold, ``"model"`` or ``"ema"``."""
@@ -86,7 +86,7 @@ class Checkpoints:
         """
         self.start()
         self.wait()
-        self._began = time.monotonic()
+        self._began = awake_s()
         layout = lay_out(state)
         files = [
             ExtraFile(path, content, []) if isinstance(content, bytes) else ExtraFile(path, *excerpt(layout, content))
@@ -131,7 +131,7 @@ class Checkpoints:
         except WriterDied as error:
             raise SaveError(f"{error} during {name}") from None
         if name != START:
-            self.write_s = time.monotonic() - self._began
+            self.write_s = awake_s() - self._began
         if answer:
             raise SaveError(
                 f"checkpoint {name} could not be written: {answer}; "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import DistTrainError
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.progress import advanced
 
 LONGEST_PAUSE_S = 2.0
@@ -96,13 +97,13 @@ class Heartbeat:
 
     def _run(self) -> None:
         pause_s = min(self._timeout_s / 4, LONGEST_PAUSE_S)
-        signs, since = self._signs(), time.monotonic()
+        signs, since = self._signs(), awake_s()
         try:
             while not self._over.wait(pause_s):
                 before, signs = signs, self._signs()
                 if signs != before:
-                    since = time.monotonic()
+                    since = awake_s()
                     sign_of_life()
-                self._beat(time.monotonic() - since < self._timeout_s)
+                self._beat(awake_s() - since < self._timeout_s)
         except BaseException as error:  # noqa: BLE001 - raised in the working thread
             self._error = error

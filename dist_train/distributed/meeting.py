@@ -10,6 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from dist_train.errors import CommError
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.machine.network import GLOO
 
 PATIENCE_S = 120.0
@@ -42,10 +43,10 @@ def meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
 
 
 def _wait_for_all(store: Any, world_size: int, patience_s: float) -> None:
-    deadline = time.monotonic() + patience_s
+    deadline = awake_s() + patience_s
     arrived = store.add("arrived", 1)
     while arrived < world_size:
-        if time.monotonic() > deadline:
+        if awake_s() > deadline:
             raise CommError(_not_met(f"{arrived} of {world_size} ranks came within {patience_s:g} s"))
         time.sleep(LOOK_EVERY_S)
         arrived = store.add("arrived", 0)

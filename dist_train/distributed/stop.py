@@ -8,8 +8,8 @@ handler raises ``StopNow``.
 """
 
 import signal
-import time
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -17,8 +17,10 @@ import torch
 
 from dist_train.distributed.group import Dist
 from dist_train.distributed.heartbeat import heard
+from dist_train.distributed.patience import set_patience
 from dist_train.distributed.watchdog import StackDump, Watchdog, Why, interrupt_main_thread
-from dist_train.errors import DistTrainError
+from dist_train.errors import CommError, DistTrainError
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.signals import heard_signals, in_main_thread
 
 
@@ -63,7 +65,7 @@ class StopRequest:
         self._error: DistTrainError | None = None
         self._group = group
         self._limit_reason = "time limit of another rank" if limit is None else f"time limit: {limit.source}"
-        self._deadline = None if limit is None else time.monotonic() + limit.seconds
+        self._deadline = None if limit is None else awake_s() + limit.seconds
         self._reserve_s = self._longest_step_s = 0.0
         self._last_call: float | None = None
         self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
@@ -91,7 +93,7 @@ class StopRequest:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         why, self._why = self._why, None
         if why == "hang":
-            raise DistTrainError(self.hang())
+            raise self.hang()
         if why == "stop":
             raise StopNow(self.reason)
         if number == signal.SIGINT and self.reason == "SIGINT":
@@ -105,9 +107,10 @@ class StopRequest:
         self._why = why
         interrupt_main_thread()
 
-    def hang(self) -> str:
-        """Return the message of the error after ``timeout_s`` without progress."""
-        return (
+    def hang(self) -> DistTrainError:
+        """Return the error after ``timeout_s`` without progress; of several ranks, each may wait for another one."""
+        kind = DistTrainError if self._group.world_size == 1 else CommError
+        return kind(
             f"no progress for `distributed.timeout_s` ({self._timeout_s:.0f}) seconds; the stacks above show where this "
             "process waits. Raise it if a step or an evaluation takes so long; the same command continues from the last "
             "checkpoint"
@@ -118,14 +121,28 @@ class StopRequest:
         self._beginning = False
         if self._watchdog is not None:
             self._watchdog.begin()
+            self._leave_to_watchdog(True)
 
-    def patience(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def patience(self) -> Iterator[None]:
         """Wait in the block as long as it takes, for a disk that a checkpoint is written to."""
-        return nullcontext() if self._watchdog is None else self._watchdog.patience()
+        if self._watchdog is None:
+            yield
+            return
+        self._leave_to_watchdog(False)
+        with self._watchdog.patience():
+            yield
+        self._leave_to_watchdog(True)
+
+    def _leave_to_watchdog(self, watched: bool) -> None:
+        """Let the watchdog limit how long collectives wait, if it can end a wait; or the collectives themselves."""
+        if self._watchdog is not None and self._watchdog.ends_waits:
+            set_patience(self._group, watched)
 
     def settled(self) -> None:
         """Say that the training ends in order: what follows takes as long as it takes."""
         if self._watchdog is not None:
+            self._leave_to_watchdog(False)
             self._watchdog.stop()
             self._why = None
 
@@ -145,7 +162,7 @@ class StopRequest:
             self._stacks.beat()
         if self._watchdog is not None:
             self._watchdog.beat()
-        if self._deadline is not None and self._stop_would_end(time.monotonic()) > self._deadline:
+        if self._deadline is not None and self._stop_would_end(awake_s()) > self._deadline:
             self.reason = self.reason or self._limit_reason
         stopping = self._exchanged()
         if stopping:

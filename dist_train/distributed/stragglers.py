@@ -1,11 +1,12 @@
 """Measure the speed of each rank alone, to find a straggler: the time of a whole step is the same on all ranks."""
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import median
 
 import torch
+
+from dist_train.system.machine.clock import awake_s
 
 CONSPICUOUS = 1.5
 """A rank whose forward passes take this many times as long as those of the other ranks is named in the log."""
@@ -31,9 +32,9 @@ class ForwardClock:
     @contextmanager
     def _measured(self) -> Iterator[None]:
         if not self._on_gpu:
-            began = time.perf_counter()
+            began = awake_s()
             yield
-            self._seconds += time.perf_counter() - began
+            self._seconds += awake_s() - began
             return
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()

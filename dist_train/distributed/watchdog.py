@@ -28,7 +28,9 @@ BUSY_S = 30.0
 STACKS_S = 1.0
 """After the timeout, for a rank alone: its stacks are printed first. A tick may count what passed before the last beat."""
 LATE_S = 5.0
-"""After the timeout: collectives that wait for another rank raise their own error first."""
+"""After the timeout: collectives with a timeout of their own raise a better error first."""
+BUSY_SHARE = 0.1
+"""A rank that waits may be busy at this share of all looks: a logger or a lock has threads."""
 
 Why = Literal["stop", "hang"]
 """A stop signal, or no sign of life for the whole timeout."""
@@ -53,7 +55,7 @@ class Watchdog:
         self._over = threading.Event()
         self._beginning, self._patient = True, False
         self._beats = 0
-        self._quiet_s = self._idle_s = self._unheard_s = self._last_step_s = 0.0
+        self._quiet_s = self._idle_s = self._waited_s = self._unheard_s = self._last_step_s = 0.0
         self._signalled_s: float | None = None
 
     def start(self, interrupt: Callable[[Why], None]) -> None:
@@ -68,10 +70,15 @@ class Watchdog:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
 
+    @property
+    def ends_waits(self) -> bool:
+        """Return whether a rank that waits for others in a collective, where nothing interrupts it, is ended."""
+        return self._thread is not None and self._exit_now is not None
+
     def beat(self) -> None:
         """Report progress."""
         self._last_step_s = self._quiet_s
-        self._quiet_s = self._idle_s = self._unheard_s = 0.0
+        self._quiet_s = self._idle_s = self._waited_s = self._unheard_s = 0.0
         self._beats += 1
 
     def alive(self) -> None:
@@ -125,7 +132,9 @@ class Watchdog:
         self._quiet_s += passed
         self._unheard_s += passed
         # Its threads' states, and not its time on a core: that is short on a busy machine too.
-        self._idle_s = self._idle_s + passed if self._quiet_s > TICK_S and not others_run() else 0.0
+        idle = self._quiet_s > TICK_S and not others_run()
+        self._idle_s = self._idle_s + passed if idle else 0.0
+        self._waited_s = self._waited_s + passed if idle else max(0.0, self._waited_s - passed / BUSY_SHARE)
         if self._signalled_s is not None:
             self._signalled_s += passed
 
@@ -146,7 +155,7 @@ class Watchdog:
         if self._beginning:
             return False  # how long a scan or a download takes is not known
         # The first step may compile for long; a rank may compute for long, and wait for another one after that.
-        quiet_s = self._quiet_s if self._alone and self._beats > 2 else self._idle_s
+        quiet_s = self._quiet_s if self._alone and self._beats > 2 else self._waited_s
         return min(quiet_s, self._unheard_s) > self._timeout_s + (STACKS_S if self._alone else LATE_S)
 
     def _leave(self, why: Why) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -14,6 +13,7 @@ from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 log = logging.getLogger("dist_train")
@@ -32,7 +32,7 @@ class ConsoleLogger(Logger):
     """Print one line per row, and a progress bar below them if stderr is a terminal."""
 
     def start(self, config: Config, facts: Facts) -> None:
-        self._total, self._first, self._began = facts.total_steps, facts.step, time.monotonic()
+        self._total, self._first, self._began = facts.total_steps, facts.step, awake_s()
         self._open, self._bar = ExitStack(), None
         if sys.stderr.isatty():
             bar = Bar(total=self._total, initial=self._first, unit="step", dynamic_ncols=True)
@@ -50,7 +50,7 @@ class ConsoleLogger(Logger):
         done = int(row["step"]) - self._first
         if row["split"] != "train" or done == 0:
             return None
-        return (time.monotonic() - self._began) / done * float(self._total - row["step"])
+        return (awake_s() - self._began) / done * float(self._total - row["step"])
 
     def close(self, status: Status) -> None:
         self._open.close()

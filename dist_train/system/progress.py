@@ -1,9 +1,10 @@
 """Say how far long work is, in the log, while it goes on."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from dist_train.system.machine.clock import awake_s
 
 log = logging.getLogger(__name__)
 
@@ -22,12 +23,12 @@ class Progress:
     def __init__(self, doing: str, unit: str, total: int | None = None) -> None:
         self._doing, self._unit, self._total = doing, unit, total
         self._done = 0
-        self._began = self._said = time.monotonic()
+        self._began = self._said = awake_s()
 
     def add(self, count: int = 1) -> None:
         """Count ``count`` more."""
         self._done += count
-        now = time.monotonic()
+        now = awake_s()
         if now - self._said > REPORT_EVERY_S:
             self._said = now
             log.info("%s: %s after %.0f s", self._doing, self._so_far(), now - self._began)

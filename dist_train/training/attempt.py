@@ -20,6 +20,7 @@ from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
+from dist_train.system.machine.clock import ticking
 from dist_train.system.processes import leave_at_once
 from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
@@ -66,6 +67,7 @@ def main(cfg: Config) -> int:
     """
     begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
+        parts.enter_context(ticking())
         group = parts.enter_context(joined(cfg.distributed))
         status = attempt(cfg, group, begun, parts)
         parts.close()
@@ -92,6 +94,7 @@ def train(cfg: Config, given: Given) -> Result:
     begun = Begun()
     with ExitStack() as parts:
         try:
+            parts.enter_context(ticking())
             group = parts.enter_context(joined(cfg.distributed))
             attempt(cfg, group, begun, parts, given)
             return group.from_main(partial(load_result, RunDir.of(cfg.run)))
@@ -162,7 +165,7 @@ def _stop_request(cfg: Config, group: Dist, begun: Begun, exits: bool) -> StopRe
             begun.checkpoints.finish(LEAVING_WRITE_S)
         if why == "stop":
             leave_at_once(leave(cfg, begun.stop.reason or "a stop signal", begun.number))
-        leave_at_once(fail(cfg, DistTrainError(begun.stop.hang()), begun.number))
+        leave_at_once(fail(cfg, begun.stop.hang(), begun.number))
 
     timeout_s = cfg.distributed.timeout_s
     watchdog = Watchdog(timeout_s, group.world_size == 1, exit_now if exits else None)

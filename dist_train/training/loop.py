@@ -1,7 +1,6 @@
 """The training loop: ``fit``, its evaluations and its saves."""
 
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from dist_train.checkpoint.manifest import Manifest
@@ -14,6 +13,7 @@ from dist_train.evaluation.reports import pack_outcome
 from dist_train.model.freeze import train_mode
 from dist_train.model.lora.merged import merged
 from dist_train.run.result import Status
+from dist_train.system.machine.clock import awake_s
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
 from dist_train.training.parts.build_state import train_everything
 from dist_train.training.recorder import Recorder
@@ -82,7 +82,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         The files to publish if the result is the best so far, else None; and whether the ranks agreed to stop during
         the evaluation, which then has no result.
     """
-    began = time.monotonic()
+    began = awake_s()
     state = setup.state
     found: Evaluation | None = None
     try:
@@ -106,7 +106,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         return None, True
     is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
     with setup.group.together():  # rank 0 draws, packs and writes
-        recorder.log_evaluation(found, time.monotonic() - began)
+        recorder.log_evaluation(found, awake_s() - began)
         files = _published(setup, found) if is_best else None
     finite_score(setup, found.scores)
     return files, False
@@ -131,7 +131,7 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         NonFiniteError: the state is not finite. Such a state is never saved.
         SaveError: the previous checkpoint could not be written.
     """
-    began = time.monotonic()
+    began = awake_s()
     finite_means(setup)
     unreadable = setup.data.bad_images.report(setup.group, setup.run.bad_images)
     if unreadable and setup.group.is_main:
@@ -154,4 +154,4 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
     if setup.group.is_main:
         recorder.look_at_code()
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
-    recorder.paused(time.monotonic() - began)
+    recorder.paused(awake_s() - began)

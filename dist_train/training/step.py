@@ -1,7 +1,6 @@
 """One optimizer step."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.optimizer import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
+from dist_train.system.machine.clock import awake_s
 from dist_train.training.parts.unused import unused_in_a_step
 from dist_train.training.state import TrainState
 
@@ -69,9 +69,9 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     set_lr(state.optimizer, lr)
     parts = []
     for micro, key in enumerate(keys):
-        began = time.perf_counter()
+        began = awake_s()
         images, labels, _, *drawn = next(stepper.batches)
-        stepper.waited_s += time.perf_counter() - began
+        stepper.waited_s += awake_s() - began
         # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
         reseed(key, strategy.devices)
         images, targets = stepper.augment(images, labels, key, *drawn)

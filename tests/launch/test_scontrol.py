@@ -28,12 +28,22 @@ def test_times_are_read_whatever_format_the_user_likes(tool: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
+    ("shown", "seconds"),
+    [("RunTime=00:01:15", 75.0), ("RunTime=1-02:00:03", 93603.0), ("RunTime=INVALID", None), ("", None)],
+)
+def test_how_long_a_job_has_run(tool: Path, shown: str, seconds: float | None) -> None:
+    answer(tool / "scontrol", f"echo JobState=RUNNING {shown}")
+    assert scontrol.show_job("1").ran_s == seconds
+
+
+@pytest.mark.parametrize(
     ("state", "over", "waiting"),
     [
         ("COMPLETED", True, False),
         ("NODE_FAIL", True, False),
         ("DEADLINE", True, False),
         ("RUNNING", False, False),
+        ("SUSPENDED", False, False),
         ("STAGE_OUT", False, False),
         ("REQUEUE_HOLD", False, True),
         ("SPECIAL_EXIT", False, True),

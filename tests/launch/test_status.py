@@ -1,6 +1,7 @@
 """The table of runs, read from folders."""
 
 import math
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -186,3 +187,16 @@ def test_follow_does_not_wait_for_the_start_after_the_end(
     run = make_run(tmp_path, "a", "7", status="done")
     assert follow_states(monkeypatch, run, scontrol.Job("PENDING", restarts=2, reason="Resources")) == 0
     assert "the run is done; SLURM starts its job once more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("ran_s", "eta"), [(100.0, "0:05:00"), (None, "1:00:00")])
+def test_the_remaining_time_does_not_count_a_suspension(
+    tmp_path: Path, jobs: dict[str, scontrol.Job], ran_s: float | None, eta: str
+) -> None:
+    """The start was 20 minutes ago; SLURM says that it ran for 100 s of them."""
+    run = make_run(tmp_path, "a", "1", status="running", step=0, total_steps=40)
+    began = datetime.now().astimezone() - timedelta(minutes=20)
+    write_json(run.path / "starts.json", [starts.read_starts(run)[0] | {"time": f"{began:%Y-%m-%dT%H:%M:%S%z}"}])
+    write_result(run, Result(status="running", step=10, total_steps=40))
+    jobs["1"] = scontrol.Job("RUNNING", ran_s=ran_s)
+    assert eta[:-1] in status.table(tmp_path)

@@ -119,6 +119,13 @@ class Watched:
         """Whether SLURM is through with the job."""
         return scontrol.Job(seen.state).over
 
+    def look_for(self, seconds: float) -> None:
+        """Look for so long, whatever happens."""
+        until = time.time() + seconds
+        while time.time() < until:
+            self.look()
+            time.sleep(0.3)
+
     def log(self) -> str:
         """What all nodes logged."""
         paths = sorted(Path("/").glob(self.logs.removeprefix("/")))
@@ -132,9 +139,16 @@ class Watched:
         """``starts.json``."""
         return list(read_json(self.run / "starts.json", default=[]))
 
+    def resumes(self) -> list[tuple[str, int]]:
+        """When the trainer went on from a checkpoint (HH:MM:SS), and from which step. Rank 0, which logs it, may be anywhere."""
+        return sorted(
+            (when, int(step))
+            for when, step in re.findall(r"^(\S+) .*resuming from \S*step_(\d+)", self.log(), re.MULTILINE)
+        )
+
     def resumed_at(self) -> list[int]:
         """The steps of the checkpoints from which the trainer went on, in the order of time."""
-        return [int(step) for step in re.findall(r"resuming from \S*step_(\d+)", self.log())]
+        return [step for _, step in self.resumes()]
 
 
 def launch(config: Path, *args: str, nodes: int = 2, procs: int = 2) -> Watched:
@@ -151,6 +165,16 @@ def submit(arguments: list[str], run: Path) -> Watched:
     assert done.returncode == 0, done.stdout + done.stderr
     entry = json.loads((run / "launch.json").read_text())[-1]
     return Watched(entry["job"], run, entry["logs"])
+
+
+def wait_for_both(one: Watched, other: Watched, seconds: float = 600.0) -> None:
+    """Wait for the end of two jobs, and look at both meanwhile."""
+    give_up_at = time.time() + seconds
+    while not (one.settled() and other.settled()):
+        assert time.time() < give_up_at, f"jobs {one.job_id} and {other.job_id} are not over"
+        for job in (one, other):
+            job.look()
+        time.sleep(0.3)
 
 
 def preempt(seconds: int = 2, nodes: int = 2) -> str:
@@ -197,13 +221,12 @@ def cluster(command: str, **settings: str) -> None:
     cluster_env()
 
 
-def run_with_torchrun(config: Path, procs: int) -> None:
+def run_with_torchrun(config: Path, procs: int, *overrides: str) -> None:
     """Train without SLURM and without a supervisor, to the end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={procs}"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "-m", "dist_train", "--config", str(config)], env=env, capture_output=True, text=True, check=False
-    )
+    command += ["-m", "dist_train", "--config", str(config), *overrides]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

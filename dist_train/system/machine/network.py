@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dist_train.errors import ConfigError
+from dist_train.system.machine.clock import awake_s
 
 PATIENCE_S = 10.0
 """How long a name may take to resolve: a name server can be busy, and a new host's name can be young."""
@@ -104,11 +105,11 @@ def _interfaces() -> list[str]:
 
 def resolved(host: str, patience_s: float | None = None) -> list[str]:
     """Return the addresses of a host; an empty list if its name does not resolve within ``patience_s`` (``PATIENCE_S``)."""
-    deadline = time.monotonic() + (PATIENCE_S if patience_s is None else patience_s)
+    deadline = awake_s() + (PATIENCE_S if patience_s is None else patience_s)
     while True:
         with suppress(OSError, UnicodeError):  # UnicodeError: a name with an empty part
             return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-        if time.monotonic() > deadline:
+        if awake_s() > deadline:
             return []
         time.sleep(0.5)
 

@@ -1,7 +1,8 @@
-"""Measure how long steps take, without the evaluations and saves between them."""
+"""Measure how long steps take, without the evaluations and saves between them, and without suspensions."""
 
-import time
 from dataclasses import dataclass
+
+from dist_train.system.machine.clock import awake_s
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class StepClock:
 
     def __init__(self, step: int) -> None:
         self._first = self._lap_step = step
-        self._began = self._lap_began = time.monotonic()
+        self._began = self._lap_began = awake_s()
         self._lap_waited = self._paused = 0.0
 
     def pause(self, seconds: float) -> None:
@@ -32,14 +33,14 @@ class StepClock:
         Args:
             waited_s: seconds spent waiting for data since the clock started.
         """
-        now = time.monotonic()
+        now = awake_s()
         lap = Lap(step - self._lap_step, now - self._lap_began, waited_s - self._lap_waited)
         self._lap_step, self._lap_began, self._lap_waited = step, now, waited_s
         return lap
 
     def wall_s(self) -> float:
         """Return all seconds since the clock started, pauses included."""
-        return time.monotonic() - self._began
+        return awake_s() - self._began
 
     def steps_per_s(self, step: int) -> float | None:
         """Return the mean speed up to ``step``, pauses excluded; None before the first step."""

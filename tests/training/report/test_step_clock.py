@@ -1,4 +1,4 @@
-"""Pauses do not count as time of steps."""
+"""Pauses do not count as time of steps, suspensions (``test_clock``) not at all."""
 
 import time
 
