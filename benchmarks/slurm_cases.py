@@ -112,9 +112,12 @@ def suspend(job: Watched) -> None:
 
 
 def suspend_by_hand(job: Watched) -> None:
+    before = scontrol.show_job(job.job_id).end_time or 0.0
     subprocess.run(["scontrol", "suspend", job.job_id], check=True)
     job.look_for(SUSPENDED_S)
     subprocess.run(["scontrol", "resume", job.job_id], check=True)
+    later = (scontrol.show_job(job.job_id).end_time or 0.0) - before
+    assert later > SUSPENDED_S - 5, f"SLURM has moved the time limit of the job by {later:.0f} s only"
 
 
 def be_forgotten(job: Watched) -> None:

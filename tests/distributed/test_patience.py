@@ -17,7 +17,7 @@ from dist_train.system.machine.clock import ticking
 from dist_train.system.processes import leave_at_once
 from tests.support.ranks import Ranks, collect, run_ranks, start_ranks
 
-TIMEOUT_S = 3
+TIMEOUT_S = 2
 
 
 def _ends(why: str) -> None:
@@ -25,7 +25,7 @@ def _ends(why: str) -> None:
 
 
 def _wait_for_rank_1(folder: Path) -> str:
-    """Rank 0 waits in a collective while rank 1 works for 2.5 s."""
+    """Rank 0 waits in a collective while rank 1 works for 1.5 s."""
     with ticking(), joined(DistributedConfig(timeout_s=TIMEOUT_S)) as group:
         dog = Watchdog(TIMEOUT_S, alone=False, exit_now=_ends)
         with StopRequest(group, timeout_s=TIMEOUT_S, watchdog=dog) as stop:
@@ -33,7 +33,7 @@ def _wait_for_rank_1(folder: Path) -> str:
             for _ in range(4):
                 assert not stop.agreed()
             (folder / str(group.rank)).touch()
-            end = time.thread_time() + 2.5
+            end = time.thread_time() + 1.5
             while group.rank == 1 and time.thread_time() < end:
                 pass
             return str(group.sum(torch.ones(1)).item())
@@ -83,7 +83,7 @@ def _own_limits() -> list[bool]:
 
 def _gives_up(group: Dist) -> bool:
     if group.rank == 1:
-        time.sleep(3)
+        time.sleep(2)
         return True
     try:
         group.sum(torch.ones(1))

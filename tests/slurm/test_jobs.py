@@ -1,7 +1,8 @@
 """Real jobs of the real trainer on a real SLURM, through the real launcher. The whole table of faults is
-``benchmarks/slurm_faults.py``; these three are what the suite can afford.
+``benchmarks/slurm_faults.py``; these few are what the suite can afford.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.slurm_jobs import oddities
 from dist_train.run.folder import RunDir
 from launch import status
 from tests.slurm import lab
+from tests.slurm.lab import Watched
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("cluster")]
 
@@ -62,3 +65,16 @@ def test_scancel_saves_and_the_job_stays_cancelled(config: Path) -> None:
     assert job.result()["step"] >= reached
     checkpoints = sorted((job.run / "checkpoints").glob("step*"))
     assert str(job.result()["step"]) in checkpoints[-1].name
+
+
+@pytest.mark.slow
+def test_each_run_of_a_sweep_is_trained_once_in_its_own_folder(tmp_path: Path, images: Path) -> None:
+    """``benchmarks/slurm_jobs.py array-of-50`` does so with fifty."""
+    config = lab.make_config(tmp_path, images, steps := 6)
+    runs = {tmp_path / f"run-lr{lr}-seed{seed}": (float(lr), seed) for lr in ("1e-3", "2e-3") for seed in (0, 1)}
+    sweep = ["--config", str(config), "--no-check", "--sweep", "optim.lr=1e-3,2e-3", "--sweep", "run.seed=0,1"]
+    lab.submit([*sweep, "--cpus-per-gpu=1", "--time=10", "--signal-delay=45"], next(iter(runs)))
+    for run in runs:
+        Watched(json.loads((run / "launch.json").read_text())[-1]["job"], run, "").wait_over()
+    assert [what for run, settings in runs.items() for what in oddities(run, *settings, steps)] == []
+    assert len({lab.weights(run) for run in runs}) == len(runs)
