@@ -137,6 +137,7 @@ def preempt_each_other(job: Watched) -> Watched:
     config.write_text((job.run.parent / "config.yaml").read_text().replace(f"{job.run.parent}", str(folder)))
     other = lab.launch(config, "--partition=middle", nodes=int(os.environ["NODES"]), procs=1)
     other.wait_step(25)
+    assert job.look().restarts == 1, "the second run has not preempted the first one"
     subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "Partition=high"], check=True)
     lab.wait_for_both(job, other)
     return other
@@ -196,7 +197,7 @@ CASES = {
     "names do not resolve, preemption": Case(
         preempt, nodes=2, procs=1, hosts="127.0.0.1 localhost\n", must_newer=ONCE_MORE
     ),
-    "two runs that preempt each other": Case(preempt_each_other, nodes=2, procs=1, must_newer=ONCE_MORE),
+    "two runs that preempt each other": Case(preempt_each_other, nodes=2, procs=1, hook="slow", must_newer=ONCE_MORE),
     "suspended for 75 s, timeout 60 s (SUSPEND,GANG)": Case(
         *(suspend, ("--partition=pause",)),
         nodes=2,

@@ -43,7 +43,6 @@ def run_case(name: str, case: Case, tracker: str, work: Path) -> list[Row]:
     os.environ |= {"PYTHONPATH": str(work / case.hook) if case.hook else ""}
     os.environ |= {} if case.signal else {"PATH": f"{work}/no-signal:{path}"}
     job = lab.launch(config, *case.args, nodes=case.nodes, procs=case.procs)
-    os.environ |= {"PYTHONPATH": "", "PATH": path}
     began, note, jobs = time.time(), "", [job]
     try:
         job.wait_step(case.at_step)
@@ -53,6 +52,7 @@ def run_case(name: str, case: Case, tracker: str, work: Path) -> list[Row]:
         job.wait_over(900)
     except AssertionError as error:
         note = str(error).splitlines()[0]
+    os.environ |= {"PYTHONPATH": "", "PATH": path}
     time.sleep(1)
     fixed = {"slurm": release(), "tracker": tracker, "nodes": f"{case.nodes} x {case.procs}"}
     names = (name, f"{name}: the other")
