@@ -122,10 +122,10 @@ start must leave before torchrun. There a preempted job with `PreemptMode=CANCEL
 "signal -> saved" and "restart -> first step" depend mostly on the load of the machine: to import torch took up to 20 s. A
 requeued job waits at least 6 s for SLURM (`cred_expire`). Where `--follow` is -1, an earlier version of this benchmark did not
 ask. "steps lost" is the largest loss of one resume. "the other" is the second of two runs. In rows with a suspension rank 1 takes
-0.5 s longer for each step, so that the other ranks wait for it when they are suspended.
-On 2026-11-27 the machine did eight other things at the same time (load 12 to 20, at times 130), at higher priority. Rows that
-failed by this alone ran again: "one supervisor killed, two nodes" on 4 nodes had a second requeue, with no step lost, because the
-controller sent the signal for a step once more 70 s after a node had answered too late, and so to the next start.
+0.5 s longer for each step, so that the other ranks wait for it when they are suspended. "one supervisor killed": SLURM ends the
+step; where a node answers that too late, SLURM repeats the order 70 s later, and so stops the next start: a second requeue, with
+no step lost.
+On 2026-11-27 the machine did eight other things at the same time (load 12 to 20, at times 130), at higher priority.
 
 """
 

@@ -6,11 +6,12 @@ longer than its timeout, every rank that waited for another one would give up at
 
 import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
-from dist_train.distributed.group import Dist
+if TYPE_CHECKING:
+    from dist_train.distributed.group import Dist
 
 LONGEST_SUSPENSION_S = 86400.0
 """If the watchdog does not end a rank, gloo does so after this time."""
@@ -19,7 +20,7 @@ _set_timeout: Callable[..., Any] = getattr(dist, "set_timeout", None) or dist.di
 """Public since torch 2.14."""
 
 
-def set_patience(group: Dist, watched: bool) -> None:
+def set_patience(group: "Dist", watched: bool) -> None:
     """Set the timeout of later collectives on the CPU.
 
     NCCL keeps its own: there a thread that waits for the GPU is busy, which the watchdog would take for work.
