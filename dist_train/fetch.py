@@ -2,16 +2,18 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
+from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import EXIT_DONE, DistTrainError
 from dist_train.system.program import program
 from dist_train.system.terminal import report
 
 
 def main(argv: list[str]) -> int:
-    """Download the published weights of ``model.name`` into the cache that training reads.
+    """Download the published weights of ``model.name``, and of a teacher, into the cache that training reads.
 
     Returns:
         The exit code.
@@ -26,7 +28,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     args = parser.parse_intermixed_args(argv)
     try:
-        print(fetch(load_config(args.config, args.overrides)))
+        cfg = load_config(args.config, args.overrides)
+        print(fetch(cfg))
+        if (line := fetch_teacher(cfg)) is not None:
+            print(line)
     except DistTrainError as error:
         return report(error)
     return EXIT_DONE
@@ -38,16 +43,33 @@ def fetch(cfg: Config) -> str:
     Raises:
         ConfigError: there are no published weights, or the download failed.
     """
-    from dist_train.model.pretrained import obtain, published
-
     if cfg.model.weights is not None:
         return f"nothing to fetch: the run starts from `model.weights` ({cfg.model.weights})"
     if not cfg.model.pretrained:
         return "nothing to fetch: `model.pretrained` is false"
-    there = published(cfg.model).cached()
+    return _fetched(cfg.model)
+
+
+def fetch_teacher(cfg: Config) -> str | None:
+    """Download the weights of ``loss.distill.teacher``. Return the line to print; None if no published model teaches.
+
+    Raises:
+        ConfigError: as ``fetch``.
+    """
+    if cfg.loss.distill is None or Path(cfg.loss.distill.teacher).is_dir():
+        return None
+    from dist_train.learning.distillation.teacher import teacher_model
+
+    return f"teacher: {_fetched(teacher_model(cfg.loss.distill.teacher))}"
+
+
+def _fetched(cfg: ModelConfig) -> str:
+    from dist_train.model.pretrained import obtain, published
+
+    there = published(cfg).cached()
     if there is not None:
         return f"already there: {there}"
-    path, source = obtain(cfg.model)
+    path, source = obtain(cfg)
     return f"fetched {source} as {path}"
 
 

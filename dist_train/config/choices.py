@@ -229,6 +229,19 @@ OPTIMIZERS = ChoiceTable(
 """``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""
 
 
+_DISTILLATION = "dist_train.learning.distillation.objective"
+
+DISTILLATIONS = ChoiceTable(
+    "loss.distill.kind",
+    {
+        "logits": Choice(f"{_DISTILLATION}:logits"),
+        "hard": Choice(f"{_DISTILLATION}:hard"),
+        "token": Choice(f"{_DISTILLATION}:token"),
+    },
+)
+"""``build``: (``learning.distillation.objective.Parts``) -> objective. Not in ``TABLES``: its section may be missing."""
+
+
 @dataclass(frozen=True)
 class Strategy(Choice):
     """``build``: (``Dist``) -> ``distributed.strategies.base.Strategy``.

@@ -14,9 +14,10 @@ from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.evaluation.calibration import Calibration
 from dist_train.evaluation.views import described
-from dist_train.inference.open_run import OpenedRun, load_own, open_run
+from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
+from dist_train.model.trained.open_model import load_own
 from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output

@@ -1,38 +1,26 @@
-"""Open a run folder: its config and its model with its weights.
-
-All commands and programs open a run by ``open_run``, which decides whether the code that the run's config names may run.
-"""
+"""Open a run folder for a command or a program: its config, its model with its weights on a device, its calibration."""
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from dist_train.checkpoint.digests import ALGORITHM, digest_of
-from dist_train.checkpoint.format import read_weights
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
-from dist_train.errors import ConfigError
 from dist_train.evaluation.calibration import Calibration, read_calibration
 from dist_train.evaluation.views import described
 from dist_train.model.backbones import GivenModel
-from dist_train.model.build import build_model
 from dist_train.model.network import Network
-from dist_train.model.weights import load_weights
-from dist_train.run.attempts import trained_with
+from dist_train.model.trained.open_model import open_model
 from dist_train.run.folder import RunDir
-from dist_train.run.named_code import digest_of as digest_of_code
-from dist_train.run.named_code import named_code, refuse_code_of_the_run
 from dist_train.run.result import Result, load_result
 from dist_train.run.saved_config import Which, run_config
 from dist_train.seeding import restored_generators
-from dist_train.system.files import read_json
 from dist_train.system.program import program
 
 log = logging.getLogger(__name__)
@@ -103,74 +91,8 @@ def open_run(
             code that lies in its own folder and is not trusted.
     """
     folder, cfg = RunDir(Path(path)), run_config(Path(path), overrides)
-    file = folder.best if weights == "best" else folder.last
-    classes = read_json(folder.classes, default=[])
-    if not all(isinstance(name, str) for name in classes):
-        raise ConfigError(f"{folder.classes} is damaged: it must be a list of names; restore it from a backup")
-    if not file.is_file() or not classes:
-        raise ConfigError(
-            f"{path} has no {file.name if classes else folder.classes.name}: the best weights exist after the first "
-            "evaluation of a run, the last weights after its end; train the run further"
-        )
-    _same_model(folder, model)
-    _judge_code(folder, cfg, trust)
     with restored_generators():
-        network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
-    try:
-        load_own(network, file)
-    except RuntimeError as error:
-        raise ConfigError(f"{file} does not fit the model of the run: {str(error).splitlines()[0]}") from None
+        found = open_model(folder, cfg, weights, model, trust)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network.module.to(place).eval()
-    return OpenedRun(folder, cfg, classes, network, place, file)
-
-
-def _judge_code(folder: RunDir, cfg: Config, trust: bool) -> None:
-    """Refuse code that came with the run folder; note other code that has changed since the run trained with it.
-
-    Code elsewhere on Python's search path is the user's own.
-
-    Raises:
-        ConfigError: the config names code that came with the run folder, and ``trust`` is false.
-    """
-    if not trust:
-        refuse_code_of_the_run(folder.path, cfg)
-    then = trained_with(folder)
-    for code in named_code(cfg):
-        if then.get(code.spec) not in (None, digest_of_code(code)):
-            log.warning(
-                "`%s` (%s) has changed since %s was trained: its results may differ", code.key, code.spec, folder.path
-            )
-
-
-def load_own(network: Network, file: Path) -> None:
-    """Load weights that a run published, with the extra state of its modules.
-
-    Raises:
-        RuntimeError: they do not fit the model.
-    """
-    try:
-        weights = read_weights(file)
-    except (OSError, SafetensorError):
-        weights = load_weights(file)  # says what is wrong with the file
-    if weights.keys() != network.module.state_dict().keys():
-        # A model may register buffers and find shapes in its first pass.
-        size = network.image_size
-        with restored_generators(), torch.no_grad(), suppress(Exception):
-            network.module.eval()(torch.zeros((1, 3, size, size)))
-    network.module.load_state_dict(weights)
-
-
-def _same_model(folder: RunDir, model: GivenModel | None) -> None:
-    """Raise ConfigError if the run was trained with a model from Python code and none is given.
-
-    The name of such a model is in the manifests of the run's checkpoints, not in its config.
-    """
-    for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
-        config = read_json(path, default={}).get("config")
-        name = config.get("given.model") if isinstance(config, dict) else None
-        if name is not None and model is None:
-            raise ConfigError(
-                f"{folder.path} was trained with a model from Python code ({name}): pass it again, "
-                f'dist_train.load_run("{folder.path}", model=...)'
-            )
+    found.network.module.to(place).eval()
+    return OpenedRun(folder, cfg, found.classes, found.network, place, found.file)

@@ -58,7 +58,11 @@ class Loss(nn.Module):
         for output in auxiliary:
             if output is not None:
                 total = total + self._aux_weight * self.criterion(output.float(), targets)
-        return total + self._l1 * l1_norm(self.model) if self._l1 else total
+        return total + self.penalty() if self._l1 else total
+
+    def penalty(self) -> Tensor | float:
+        """Return the part of the result that does not depend on outputs and targets: the L1 penalty."""
+        return self._l1 * l1_norm(self.model) if self._l1 else 0.0
 
 
 def build_loss(

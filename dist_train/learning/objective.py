@@ -7,6 +7,7 @@ are means over the batch. An objective may add layers, which train with the mode
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from dist_train.errors import ConfigError
 
 if TYPE_CHECKING:
     from dist_train.config.sections.loss import LossConfig
+    from dist_train.distributed.group import Dist
+    from dist_train.model.network import Channels
 
 MakeObjective = Callable[[nn.Module], nn.Module]
 
@@ -28,6 +31,28 @@ COLUMNS = (
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 """Returns the autocast context of a forward pass."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What one of our objectives is built from.
+
+    Attributes:
+        model: the model.
+        trained: what is trained through: the model, or a module that runs it in half precision.
+        loss: takes the outputs and the targets.
+        classes: the names of the outputs.
+        images: mean and standard deviation with which images are normalised.
+    """
+
+    cfg: "LossConfig"
+    model: nn.Module
+    trained: nn.Module
+    loss: nn.Module
+    autocast: Autocast
+    classes: list[str]
+    images: "tuple[Channels, Channels]"
+    group: "Dist"
 
 
 class Supervised(nn.Module):

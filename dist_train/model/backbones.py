@@ -3,17 +3,19 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import timm.data
 import torchvision.models as tv
 from torch import nn
 
-from dist_train.config.sections.model import ModelConfig
 from dist_train.config.user_code import HUBS, is_own, load_callable
 from dist_train.errors import ConfigError
 from dist_train.model.layers import last_layer
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.model import ModelConfig
 
 DROP_PATH = ("drop_path_rate", "stochastic_depth_prob")
 """The arguments of timm and torchvision for ``model.drop_path``."""
@@ -44,7 +46,7 @@ class Backbone:
 
 
 def create(
-    cfg: ModelConfig,
+    cfg: "ModelConfig",
     outputs: int,
     image_size: int | None,
     overlay: dict[str, Any] | None = None,
@@ -122,7 +124,7 @@ def timm_weights(name: str) -> Any:
         raise ConfigError(f"`model.name` ({name}) is unknown: timm {timm.__version__} has {known}") from None
 
 
-def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
+def _timm(cfg: "ModelConfig", outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
     published = timm_weights(cfg.name)
     options: dict[str, Any] = {"num_classes": outputs}
     if cfg.drop_path:
@@ -141,7 +143,7 @@ def _timm(cfg: ModelConfig, outputs: int, image_size: int | None, overlay: dict[
     return _described(module, heads, new_head, image_size)
 
 
-def _own(cfg: ModelConfig, name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
+def _own(cfg: "ModelConfig", name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
     if cfg.drop_path:
         raise ConfigError(
             f"`model.drop_path` ({cfg.drop_path}) has no effect on {name}, which is your own code; set model.drop_path=0"
@@ -174,7 +176,7 @@ def _described(module: nn.Module, heads: tuple[str, ...], new_head: bool, image_
     )
 
 
-def _torchvision(cfg: ModelConfig, outputs: int, image_size: int | None) -> Backbone:
+def _torchvision(cfg: "ModelConfig", outputs: int, image_size: int | None) -> Backbone:
     preset = torchvision_weights(cfg.name).transforms()
     size = image_size or preset.crop_size[0]
     name = cfg.name.partition(".")[0]
@@ -215,7 +217,7 @@ OWNED = {
 """Arguments of constructors that other keys set -> what to do instead."""
 
 
-def _call(build: Callable[..., Any], cfg: ModelConfig, *args: Any, **options: Any) -> Any:
+def _call(build: Callable[..., Any], cfg: "ModelConfig", *args: Any, **options: Any) -> Any:
     if not is_own(cfg.name):
         for name in cfg.options.keys() & OWNED.keys():
             raise ConfigError(f"`model.options` ({name}) is not available: {OWNED[name]}")
@@ -232,7 +234,7 @@ def _call(build: Callable[..., Any], cfg: ModelConfig, *args: Any, **options: An
         raise ConfigError(f"`model.name` ({cfg.name}) cannot be built with {given}: {reason}") from error
 
 
-def _checkpoint_gradients(cfg: ModelConfig, module: nn.Module) -> None:
+def _checkpoint_gradients(cfg: "ModelConfig", module: nn.Module) -> None:
     try:
         module.set_grad_checkpointing(True)  # type: ignore[operator]
     except (AttributeError, AssertionError):

@@ -41,6 +41,7 @@ BEFORE: dict[str, Any] = {
     "augment.transforms": [],
     "eval.crop": "auto",
     "loss.class_balance": None,
+    "loss.distill": None,
     "loss.objective": None,
     "loss.objective_options": {},
     "model.head.init": "timm",

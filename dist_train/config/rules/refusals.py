@@ -94,6 +94,11 @@ def _own_transforms_on_the_device(cfg: "Config") -> Iterator[str]:
         yield "`augment.transforms` work on the CPU, and `augment.device` is true; set it to false"
 
 
+def _teacher_of_something_else(cfg: "Config") -> Iterator[str]:
+    if cfg.loss.distill is not None and cfg.data.task != "classification":
+        yield f"`loss.distill` needs one class per image, but `data.task` is {cfg.data.task}; remove it"
+
+
 def _bf16_base_without_autocast(cfg: "Config") -> Iterator[str]:
     lora = cfg.model.lora
     if lora is not None and lora.base_dtype == "bf16" and cfg.train.precision != "amp_bf16":
@@ -113,6 +118,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _nothing_between,
     _own_transforms_on_the_device,
     _bf16_base_without_autocast,
+    _teacher_of_something_else,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)

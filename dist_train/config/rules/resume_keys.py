@@ -63,6 +63,7 @@ CHANGE_THE_WEIGHTS = (
     "loss.options",
     "loss.objective",
     "loss.objective_options",
+    "loss.distill",
     "loss.label_smoothing",
     "loss.class_weights",
     "loss.gamma",

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from dist_train.config.choices import LOSSES
-from dist_train.config.types import Fraction, NonNegativeFloat, OwnClass, PositiveFloat, Section
+from dist_train.config.choices import DISTILLATIONS, LOSSES
+from dist_train.config.types import FilePath, Fraction, NonNegativeFloat, OwnClass, PositiveFloat, Section, Share
 
 
 def _named(value: Any) -> Any:
@@ -21,6 +21,24 @@ class ClassBalanceConfig(Section):
     """Of effective_number: how fast more images of a class stop to count."""
 
 
+class DistillConfig(Section):
+    teacher: FilePath
+    """Folder of a run with the same classes, whose best weights teach, or the name of a published model of timm or torchvision."""
+    kind: Annotated[str, DISTILLATIONS] = "logits"
+    """logits: the teacher's probabilities. hard: its most likely class. token: the same, for the second head of a model of
+    timm with a distillation token (deit_*_distilled_*)."""
+    temperature: PositiveFloat | None = None
+    """Divisor of both outputs before the softmax, of logits; 2 if not given."""
+    alpha: Share = 0.5
+    """Share of the teacher in the loss; the labels have the rest."""
+
+    @model_validator(mode="after")
+    def _no_temperature_of_one_class(self) -> "DistillConfig":
+        if self.temperature is not None and self.kind != "logits":
+            raise ValueError(f"temperature has no effect with kind {self.kind}: remove it, or use kind logits")
+        return self
+
+
 class LossConfig(Section):
     name: Annotated[str, LOSSES] = "cross_entropy"
     """cross_entropy, bce, focal, binary_focal, asymmetric, soft_f1, mse, l1, huber, or `package.module:Class` for your own."""
@@ -31,6 +49,8 @@ class LossConfig(Section):
     """`package.module:Class` of your own: Class(model) is a module that computes the loss from images and targets."""
     objective_options: dict[str, Any] = {}
     """Keyword arguments of your own objective."""
+    distill: DistillConfig | None = None
+    """Learn from a frozen teacher, too; off if not given."""
     label_smoothing: Fraction = 0.0
     """Label smoothing, for cross_entropy, bce, focal and binary_focal."""
     class_weights: dict[str, NonNegativeFloat] = {}
@@ -50,4 +70,10 @@ class LossConfig(Section):
     def _one_kind_of_weights(self) -> "LossConfig":
         if self.class_balance is not None and self.class_weights:
             raise ValueError("class_balance and class_weights both weight the classes: remove one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_objective(self) -> "LossConfig":
+        if self.distill is not None and self.objective is not None:
+            raise ValueError("distill is an objective of its own: remove it or `loss.objective`")
         return self

@@ -5,8 +5,10 @@ import logging
 from torch import nn
 
 from dist_train.checkpoint.format import lay_out
+from dist_train.config.choices import DISTILLATIONS
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.config.user_code import function_of
 from dist_train.data.index import DataIndex
 from dist_train.data.report.notes import class_counts
 from dist_train.distributed.group import Dist
@@ -15,7 +17,7 @@ from dist_train.distributed.sync_bn import synchronise
 from dist_train.errors import ConfigError
 from dist_train.learning.ema import Ema
 from dist_train.learning.losses import build_loss
-from dist_train.learning.objective import Supervised, TrainingPass, build_objective
+from dist_train.learning.objective import Parts, Supervised, TrainingPass, build_objective
 from dist_train.learning.optimizer import build_optimizer, replace_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
@@ -24,7 +26,7 @@ from dist_train.learning.step_buffers import StepBuffers
 from dist_train.model.cells import own_memory
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.model.lora.adapters import without_effect
-from dist_train.model.network import Network
+from dist_train.model.network import Network, statistics
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.compiled import compile_model
 from dist_train.training.parts.given import Given
@@ -80,7 +82,7 @@ def build_state(
 def _objective(
     cfg: Config, strategy: Strategy, network: Network, index: DataIndex, precision: Precision, given: Given
 ) -> nn.Module:
-    """Return the user's objective, else the supervised one, on this rank's device."""
+    """Return the user's objective, else the one of the loss, with a teacher or without, on this rank's device."""
     group, model = strategy.group, network.module
     refuse(cfg, given)
     with group.together():
@@ -89,13 +91,20 @@ def _objective(
             return build_objective(cfg.loss, given.objective, model).to(group.device)
         counts = None if index.task == "regression" else class_counts(index.outputs, index.train.labels)
         loss = build_loss(cfg.loss, index.classes, counts, group, model, given.loss)
-        return Supervised(precision.to_train(model), loss, precision.autocast)
-    raise AssertionError("unreachable")
+        trained = precision.to_train(model)
+        if cfg.loss.distill is None:
+            return Supervised(trained, loss, precision.autocast)
+    images = statistics(cfg.data.mean, cfg.data.std, network)
+    parts = Parts(cfg.loss, model, trained, loss, precision.autocast, index.classes, images, group)
+    objective: nn.Module = function_of(DISTILLATIONS, cfg.loss.distill.kind)(parts)
+    return objective
 
 
 def refuse(cfg: Config, given: Given) -> None:
     """Raise ConfigError for options that do not work together, whatever the strategy."""
     own = given.objective is not None or cfg.loss.objective is not None
+    if given.objective is not None and cfg.loss.distill is not None:
+        raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
         other = "`loss.objective`" if own else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
