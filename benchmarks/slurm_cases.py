@@ -40,6 +40,7 @@ FILES = {
     "no-signal/sbatch": NO_SIGNAL,
 }
 """What the rows need besides the code: hooks in every rank, and a stand-in for sbatch."""
+ALONE = ("--sbatch", "exclusive")
 SUSPENDED_S = 75
 """How long a run is suspended; its timeouts are 60 s."""
 LOSE_EVERY_S, LOSSES = 20, 5
@@ -135,7 +136,7 @@ def preempt_each_other(job: Watched) -> Watched:
     folder.mkdir()
     config = folder / "config.yaml"
     config.write_text((job.run.parent / "config.yaml").read_text().replace(f"{job.run.parent}", str(folder)))
-    other = lab.launch(config, "--partition=middle", nodes=int(os.environ["NODES"]), procs=1)
+    other = lab.launch(config, "--partition=middle", *ALONE, nodes=int(os.environ["NODES"]), procs=1)
     other.wait_step(25)
     assert job.look().restarts == 1, "the second run has not preempted the first one"
     subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "Partition=high"], check=True)
@@ -199,7 +200,9 @@ CASES = {
     "names do not resolve, preemption": Case(
         preempt, nodes=2, procs=1, hosts="127.0.0.1 localhost\n", must_newer=ONCE_MORE
     ),
-    "two runs that preempt each other": Case(preempt_each_other, nodes=2, procs=1, hook="slow", must_newer=ONCE_MORE),
+    "two runs that preempt each other": Case(
+        preempt_each_other, ALONE, nodes=2, procs=1, hook="slow", must_newer=ONCE_MORE
+    ),
     "suspended for 75 s, timeout 60 s (SUSPEND,GANG)": Case(
         *(suspend, ("--partition=pause",)),
         nodes=2,

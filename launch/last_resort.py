@@ -1,12 +1,14 @@
 """Requeue a job whose supervisors were killed before they could requeue it.
 
 The batch script runs ``python -m launch.last_resort STATUS --config FILE [key=value ...]`` after srun, with its exit
-status. A status above 128 means that a signal killed a task. Any other status means that a supervisor has decided; it may
-also have decided that this start failed, because srun then kills the other supervisors.
+status. A status above 128 means that a signal killed a task; one above all signals, that srun could not start the tasks on
+every node. Any other status means that a supervisor has decided; it may also have decided that this start failed, because srun
+then kills the other supervisors.
 """
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +20,9 @@ from launch import rendezvous, scontrol, starts
 from launch.job_options import LAST_RESORT, add_options
 from launch.verdict import Facts, judge
 
+_LAST_SIGNAL = signal.SIGSYS
+"""Later signals kill nothing by themselves. The codes of srun's own errors, modulo 256, are larger, such as 233 for a dead node."""
+
 
 def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ) -> int:
     """Return the exit code of the batch script: that of srun, or 0 if the job was requeued or is done."""
@@ -28,6 +33,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     go_on_without()
     if args.config is None:
         parser.error("--config FILE is missing")
+    launched = args.status <= 128 + _LAST_SIGNAL
     if args.status <= 128:
         return int(args.status)
     run, job_id = RunDir.of(load_config(args.config, args.overrides).run), rendezvous.job_id(env)
@@ -44,14 +50,16 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
             history=past,
             job_state=job.state,
             preempted=job.preempted,
-            agent_code=128 - args.status,
+            agent_code=128 - args.status if launched else 0,
+            launch_error=0 if launched else args.status,
             requeues=job.restarts,
             max_requeues=args.max_requeues,
         )
     )
-    print(f"[batch] a supervisor died by signal {args.status - 128}; {verdict.action}: {verdict.why}", flush=True)
+    died = f"a supervisor died by signal {args.status - 128}; " if launched else ""
+    print(f"[batch] {died}{verdict.action}: {verdict.why}", flush=True)
     if start:
-        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted)
+        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted, launched=launched)
     if verdict.action != "requeue":
         return 0 if verdict.action == "done" else int(args.status)
     complaint = scontrol.requeue(job_id)

@@ -78,3 +78,21 @@ def test_a_run_that_is_done_is_not_started_again(make_config: Callable[..., Path
     write_result(RunDir.of(load_config(config).run), Result(status="done", step=9))
     assert last_resort.main(["143", "--config", str(config)], TASK) == 0
     assert requeued == []
+
+
+def test_a_node_lost_before_the_run_began_there_says_nothing_of_the_run(
+    make_config: Callable[..., Path], requeued: list[str]
+) -> None:
+    """srun exits with its own error code, modulo 256: 1001, communication connection failure, is 233."""
+    config = make_config()
+    run = RunDir.of(load_config(config).run)
+    for restart in range(4):
+        starts.record_start(run, "7", restart)
+        env = TASK | {"SLURM_RESTART_COUNT": str(restart)}
+        assert last_resort.main(["233", "--config", str(config)], env) == 0
+    assert requeued == ["7"] * 4
+    assert {start["why"] for start in starts.read_starts(run)} == {
+        "srun could not start the run on every node (exit status 233)"
+    }
+    starts.record_start(run, "7", 4)
+    assert starts.history(run, "7").progressed_before, "starts that did not begin count as none"
