@@ -46,6 +46,10 @@ def explain(error: Any, root: type[BaseModel]) -> str:
             names, own = error["ctx"]["names"], error["ctx"]["own"]
             listed = ", ".join([*names, f"or {own}"] if own else names)
             return f"{given} must be one of {listed}{_value_meant(str(value), names)}"
+        case "options":
+            about = error["ctx"]
+            lines = [_of_an_option(item, about["section"]) for item in about["errors"]]
+            return f"`{key}`: {about['name']}: {'; '.join(lines)}"
         case "value_error":
             return f"`{key}`: {error['ctx']['error']}"
         case "model_type":
@@ -55,6 +59,13 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case kind:
             rule = RULES.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"]).replace(" after validation", "")
             return f"{given} {rule}{_quotes(kind, value) or _default(location, root)}"
+
+
+def _of_an_option(error: Any, section: type[BaseModel]) -> str:
+    """Return one line for an error in a section that is not part of the config: the options of an operation."""
+    if not error["loc"]:
+        return str(error["ctx"]["error"])
+    return f"`{error['loc'][0]}` is missing" if error["type"] == "missing" else explain(error, section)
 
 
 def _listed(value: Any) -> Any:

@@ -14,6 +14,8 @@ class Plan:
     Attributes:
         warmup_steps: of the config; a shorter run or part of the schedule is all warm-up.
         cooldown_steps: at the end of the run, and of each part of the schedule, at the lowest learning rate.
+        repeats: how often each image of an epoch is seen in it.
+        mix_off_step: the first step without Mixup and CutMix; None if there is none.
         schedule_starts: the steps at which the schedule begins: 0, and where ``schedule.on_extend: restart`` began it again.
     """
 
@@ -29,12 +31,18 @@ class Plan:
     save_every_steps: int
     log_every_steps: int
     unfreeze_step: int | None = None
+    repeats: int = 1
+    mix_off_step: int | None = None
     schedule_starts: tuple[int, ...] = (0,)
     cooldown_steps: int = 0
 
     def due(self, step: int, every: int) -> bool:
         """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
         return step == self.total_steps or (step > 0 and step % every == 0)
+
+    def mixes(self, step: int) -> bool:
+        """Return whether Mixup and CutMix, if the config has them, mix the images of ``step``."""
+        return self.mix_off_step is None or step < self.mix_off_step
 
     def schedule_part(self, step: int) -> range:
         """Return the steps over which the schedule runs once, and of which ``step`` is one."""
@@ -54,12 +62,16 @@ class Plan:
         """Return the plan in three lines of text, for ``--check`` and the start of the log."""
         again = "".join(f"; the schedule starts again at step {step}" for step in self.schedule_starts[1:])
         cooldown = f", cooldown {self.cooldown_steps} steps" if self.cooldown_steps else ""
-        dropped = self.train_images - self.steps_per_epoch * self.global_batch
+        seen = self.steps_per_epoch * self.global_batch
+        left = f"{self.train_images - seen} of {self.train_images} images left out of each epoch"
+        if self.repeats > 1:
+            distinct = -(-seen // self.repeats)
+            left = f"each epoch has {distinct} of {self.train_images} images, {self.repeats} times each (`augment.repeats`)"
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
             f"warm-up {min(self.warmup_steps, self.total_steps)} steps{cooldown}{again}\n"
             f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
-            f"x {self.accumulate} accumulated; {dropped} of {self.train_images} images left out of each epoch\n"
+            f"x {self.accumulate} accumulated; {left}\n"
             f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "
             f"save every {self.save_every_steps} steps"
         )

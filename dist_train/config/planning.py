@@ -62,6 +62,8 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
         log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
         unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
+        repeats=cfg.augment.repeats,
+        mix_off_step=cfg.augment.mix_off_epoch and cfg.augment.mix_off_epoch * steps_per_epoch,
     )
 
 

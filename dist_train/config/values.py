@@ -9,7 +9,7 @@ from pydantic import BaseModel
 def every_key(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every dotted key, in the order of the schema.
 
-    An optional section (``augment.randaugment``) and a table whose names the user chooses (``loss.class_weights``) count as
+    An optional section (``train.early_stopping``) and a table whose names the user chooses (``loss.class_weights``) count as
     one key, so that the keys are the same for every config.
     """
     for name, field in section.model_fields.items():

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
 from dist_train.data.augment.packed_draws import packed
 from dist_train.data.decoding.picture import RGB, BadImage, Picture, Transform
@@ -16,6 +16,9 @@ from dist_train.data.sampler import SampleKey
 from dist_train.data.split import Split, SplitName
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.augment import AugmentConfig
 
 Batch = tuple[Tensor, ...]
 """Images uint8 [B, H, W, 3], targets int64 [B] or float32 [B, K], and the images' indices in the split int64 [B].
@@ -68,19 +71,20 @@ class ImageDataset(Dataset[Batch]):
         # In huge pages, which NumPy asks for. Memory shared with the training process costs more than a copy to it.
         pixels = np.empty((len(keys), *self._size, 3), dtype=np.uint8)
         try:
-            indices = [self._place(*key, pixels[place]) for place, key in enumerate(keys)]
+            indices = [self._place(key, pixels[place]) for place, key in enumerate(keys)]
         except StopIteration as error:  # which a loader would take for the end of the data set
             raise RuntimeError(f"StopIteration while an image was read: {self.name(int(self.reading[0]))}") from error
         labels = self._split.labels[[min(index, len(self) - 1) for index in indices]]
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
-    def key(self, epoch: int, index: int) -> int:
+    def key(self, sample: SampleKey) -> int:
         """Of a sample's random numbers."""
-        return fold_in(self._seed, "sample", epoch, index)
+        return fold_in(self._seed, "sample", *sample)
 
-    def _place(self, epoch: int, index: int, target: RGB) -> int:
+    def _place(self, sample: SampleKey, target: RGB) -> int:
         """Make a sample in its place in the batch; the index of the image that it was made of."""
-        taken, key = index, self.key(epoch, index)
+        epoch, index, *_ = sample
+        taken, key = index, self.key(sample)
         for attempt in range(REPLACEMENTS):
             self.reading[0] = taken
             try:
@@ -102,7 +106,7 @@ class SmallImages(ImageDataset):
         self,
         split: Split,
         open_image: Callable[[int], Picture],
-        cfg: AugmentConfig,
+        cfg: "AugmentConfig",
         size: tuple[int, int],
         seed: int,
         note_bad: Callable[[SplitName, int, BadImage], None],
@@ -111,7 +115,7 @@ class SmallImages(ImageDataset):
         self._draw = Drawer(cfg)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
-        draws, rows = packed(self._draw(self.key(*key), *self._size) for key in keys)
+        draws, rows = packed(self._draw(self.key(key), *self._size) for key in keys)
         return *super().__getitems__(keys), draws, rows
 
 

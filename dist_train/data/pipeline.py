@@ -11,7 +11,6 @@ from dist_train.config.schema import Config
 from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
-from dist_train.data.augment.own_transforms import with_own
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import Batch, ImageDataset, SmallImages
@@ -99,8 +98,7 @@ def training_images(
     size, seed = network.image_size, cfg.run.seed
     if cache is not None:
         return SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
-    usual = training_transform(cfg.augment, size, mean_colour(cfg.data.mean, network))
-    transform = with_own(usual, cfg.augment, size)
+    transform = training_transform(cfg.augment, size, mean_colour(cfg.data.mean, network))
     return ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
 
 

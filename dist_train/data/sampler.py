@@ -15,8 +15,9 @@ from torch.utils.data import DistributedSampler
 from dist_train.config.plan import Plan
 from dist_train.seeding import fold_in
 
-SampleKey = tuple[int, int]
-"""(epoch, index in the data set): all that the augmentation of a sample depends on, beside the seed."""
+SampleKey = tuple[int, ...]
+"""(epoch, index in the data set): all that the augmentation of a sample depends on, beside the seed. Of a sample that an epoch
+repeats, the second time and later ones also have their number: (epoch, index, 1), (epoch, index, 2)."""
 
 
 @lru_cache(maxsize=2)
@@ -31,6 +32,11 @@ class StreamSampler(DistributedSampler[Any]):
     A ``DistributedSampler`` that never pads: each epoch's permutation is cut to whole global batches. Iteration
     starts at ``position`` (in optimizer steps) and goes on over the ends of epochs, so that the loader never
     drains; ``set_epoch(e)`` moves to the start of epoch e.
+
+    With ``plan.repeats`` of r, the epoch's stream is the first part of the permutation with each image r times in a row, of the
+    same length (repeated augmentation: Hoffer et al., 2020, and Berman et al., 2019; timm's ``RepeatAugSampler`` and
+    torchvision's ``RASampler`` without their rounding to 256 images). Within a step, all first times come before all second
+    times: so a micro-batch holds different images, as the ranks of these samplers do.
     """
 
     def __init__(self, dataset: Sized, plan: Plan, rank: int, seed: int, position: int = 0) -> None:
@@ -50,10 +56,16 @@ class StreamSampler(DistributedSampler[Any]):
         for step in range(self.position, plan.total_steps):
             epoch, step_in_epoch = divmod(step, plan.steps_per_epoch)
             order = epoch_order(self.seed, epoch, plan.train_images)
+            positions = np.arange(plan.global_batch) + step_in_epoch * plan.global_batch
+            times = positions % plan.repeats
+            by_time = np.argsort(times, kind="stable")
             for micro in range(plan.accumulate):
-                start = step_in_epoch * plan.global_batch + (micro * plan.world_size + self.rank) * plan.micro_batch
-                for index in order[start : start + plan.micro_batch].tolist():
-                    yield epoch, index
+                start = (micro * plan.world_size + self.rank) * plan.micro_batch
+                mine = by_time[start : start + plan.micro_batch]
+                for index, time in zip(
+                    order[positions[mine] // plan.repeats].tolist(), times[mine].tolist(), strict=True
+                ):
+                    yield (epoch, index, time) if time else (epoch, index)
 
 
 class EvaluationBatches:

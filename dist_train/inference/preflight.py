@@ -11,7 +11,8 @@ from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
-from dist_train.data.augment.own_transforms import own_transforms
+from dist_train.data.augment.ops.forms import Place
+from dist_train.data.augment.ops.verify import check_ops
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.index import scan
@@ -25,6 +26,7 @@ from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
+from dist_train.model.network import mean_colour
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.parts.build_state import build_state
@@ -68,7 +70,7 @@ def check(cfg: Config, world_size: int) -> None:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
     _, state, _ = build_state(cfg, plan, Single(alone), network, index, Given())
-    own_transforms(cfg.augment, network.image_size)
+    check_ops(cfg.augment.ops, Place.of(cfg.augment, network.image_size, mean_colour(cfg.data.mean, network)))
     room = loader_needs(cfg, network, world_size)
     warning = check_room(room)
     lines = [

@@ -36,7 +36,7 @@ def named_code(cfg: Config) -> list[NamedCode]:
     named = [
         ("model.name", cfg.model.name if is_own(cfg.model.name) else None),
         ("data.format", cfg.data.format),
-        *(("augment.transforms", entry.name) for entry in cfg.augment.transforms),
+        *(("augment.ops", entry.name) for entry in cfg.augment.ops),
         ("loss.name", cfg.loss.name),
         ("loss.objective", cfg.loss.objective),
         ("schedule.name", cfg.schedule.name),

@@ -74,7 +74,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         stepper.waited_s += awake_s() - began
         # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
         reseed(key, strategy.devices)
-        images, targets = stepper.augment(images, labels, key, *drawn)
+        images, targets = stepper.augment(images, labels, key, *drawn, mixing=stepper.plan.mixes(step))
         last = micro == len(keys) - 1
         with nullcontext() if last else strategy.accumulate(stepper.wrapped):
             with stepper.forward.running():

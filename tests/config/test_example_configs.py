@@ -43,7 +43,7 @@ def test_the_missions_experiment_has_the_missions_numbers() -> None:
         0.5,
     )
     assert (cfg.augment.erasing, cfg.loss.label_smoothing, cfg.train.precision) == (0.25, 0.1, "amp_fp16")
-    assert cfg.augment.randaugment is not None
+    assert [op.name for op in cfg.augment.ops] == ["randaugment"]
     assert cfg.train.early_stopping is not None
     plan = make_plan(cfg, 100_000, 4)
     assert (plan.total_steps, plan.global_batch, plan.log_every_steps) == (50 * 781, 128, 100)

@@ -12,7 +12,11 @@ from tests.support.runs import changed
 
 
 def test_a_config_survives_being_written_and_read(tree: dict[str, Any], tmp_path: Path) -> None:
-    cfg = parse_config(changed(tree, augment__randaugment={}, train__early_stopping={"patience": 3}))
+    cfg = parse_config(
+        changed(
+            tree, augment__ops=["rand-m9", {"name": "rotation", "degrees": 9}], train__early_stopping={"patience": 3}
+        )
+    )
     (tmp_path / "config.yaml").write_text(dump_config(cfg))
     assert load_config(tmp_path / "config.yaml") == cfg
 

@@ -41,8 +41,8 @@ from tests.support.runs import changed
         ({"train__lr": 8}, "`train.lr` is not a key: did you mean `optim.lr`?"),
         ({"augment": None}, "`augment` (None) must be a section with some of the keys device, crop"),
         (
-            {"augment__randaugment": True},
-            "`augment.randaugment` (True) must be a section with some of the keys num_ops",
+            {"train__early_stopping": True},
+            "`train.early_stopping` (True) must be a section with some of the keys patience",
         ),
         ({"augment__crop_scale": [0.5]}, "`augment.crop_scale` ([0.5]) has too few values; the default is [0.08, 1.0]"),
         ({"augment__crop_scale": [0.5, 2.0]}, "`augment.crop_scale.1` (2.0) must be less than or equal to 1"),

@@ -12,10 +12,10 @@ from tests.support.runs import changed
 
 def test_every_key_by_its_full_name() -> None:
     keys = list(every_key(Config))
-    assert {"run.seed", "model.head.hidden", "data.csv.targets", "augment.randaugment", "log.wandb.mode"} <= set(keys)
+    assert {"run.seed", "model.head.hidden", "data.csv.targets", "train.early_stopping", "log.wandb.mode"} <= set(keys)
     assert len(keys) == len(set(keys)) > 100
     assert "data.csv" not in keys, "a section is not a key"
-    assert "augment.randaugment.num_ops" not in keys, "a section that may be absent is one key"
+    assert "train.early_stopping.patience" not in keys, "a section that may be absent is one key"
 
 
 def test_a_value_by_its_key() -> None:

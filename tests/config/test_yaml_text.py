@@ -22,12 +22,11 @@ def test_a_string_stays_a_string(tree: dict[str, Any], tmp_path: Path, text: str
 
 def test_dates_times_and_merged_keys_are_what_a_person_reads(tree: dict[str, Any], tmp_path: Path) -> None:
     sections = {key: value for key, value in tree.items() if key not in ("run", "augment")}
-    text = "run: &run {name: 2026-11-22, seed: 7}\naugment: {randaugment: {<<: &ra {num_ops: 3}, magnitude: 4}}\n"
+    text = "run: &run {name: 2026-11-22, seed: 7}\naugment: {ops: [{name: randaugment, options: {<<: &ra {num_ops: 3}, magnitude: 4}}]}\n"
     (tmp_path / "a.yaml").write_text(text + yaml.safe_dump(sections))
     cfg = load_config(tmp_path / "a.yaml", ["train.time_limit=1:30:00"])
     assert (cfg.run.name, cfg.train.time_limit) == ("2026-11-22", "1:30:00")
-    assert cfg.augment.randaugment is not None
-    assert (cfg.augment.randaugment.num_ops, cfg.augment.randaugment.magnitude) == (3, 4)
+    assert (cfg.augment.ops[0].options["num_ops"], cfg.augment.ops[0].options["magnitude"]) == (3, 4)
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1.5E3", 1500.0), (".5", 0.5), ("3", 3), ("on", "on")])

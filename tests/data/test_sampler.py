@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,35 @@ def test_a_stream_can_be_taken_up_at_any_step(case: int) -> None:
             rest = stream(plan, rank, position)
             assert rest == whole[position * plan.micro_batch * plan.accumulate :]
             assert len(rest) == len(StreamSampler(range(plan.train_images), plan, rank, 3, position))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_repeats_show_a_part_of_the_images_several_times(case: int) -> None:
+    plan, repeats = random_plan(case), case % 3 + 2
+    repeated = dataclasses.replace(plan, repeats=repeats)
+    for position in (0, plan.total_steps - 1):
+        assert [key[:2] for key in stream(dataclasses.replace(plan, repeats=1), 0, position)] == stream(
+            plan, 0, position
+        )
+    steps = [by_step(repeated, stream(repeated, rank)) for rank in range(plan.world_size)]
+    alone = dataclasses.replace(repeated, world_size=1, micro_batch=plan.global_batch, accumulate=1)
+    by_one = by_step(alone, stream(alone, 0))
+    assert [sorted(chain.from_iterable(step)) for step in zip(*steps, strict=True)] == [sorted(step) for step in by_one]
+    first = list(chain.from_iterable(by_one[: plan.steps_per_epoch]))
+    order = epoch_order(3, 0, plan.train_images).tolist()
+    expected = [(0, index, time)[: 3 if time else 2] for index in order for time in range(repeats)][: len(first)]
+    assert sorted(first) == sorted(expected), (
+        "an epoch of the same length: the first images of its order, each several times"
+    )
+    assert len(set(first)) == len(first)
+
+
+@pytest.mark.parametrize(("micro", "repeats"), [(4, 3), (2, 2), (6, 2)])
+def test_a_micro_batch_holds_an_image_once(micro: int, repeats: int) -> None:
+    plan = Plan(4, 200, 4 * micro, micro, 1, 200 // (4 * micro), 8, 0, 1, 1, 1, repeats=repeats)
+    for rank in range(4):
+        for step in by_step(plan, stream(plan, rank)):
+            assert len({key[1] for key in step}) == micro
 
 
 def test_it_is_a_distributed_sampler_that_never_pads() -> None:

@@ -113,7 +113,7 @@ def test_every_key_that_names_code_is_known(tree: dict[str, Any]) -> None:
             tree,
             model__name="m:f",
             data__format="d:f",
-            augment__transforms=named,
+            augment__ops=named,
             log__loggers=named,
             loss__name="l:f",
             eval__metric="e:f",
@@ -123,7 +123,7 @@ def test_every_key_that_names_code_is_known(tree: dict[str, Any]) -> None:
     assert [(code.key, code.spec) for code in named_code(cfg)] == [
         ("model.name", "m:f"),
         ("data.format", "d:f"),
-        ("augment.transforms", "a.b:C"),
+        ("augment.ops", "a.b:C"),
         ("loss.name", "l:f"),
         ("eval.metric", "e:f"),
         ("eval.metric", "e:g"),
@@ -139,7 +139,7 @@ def test_no_key_that_names_code_is_forgotten() -> None:
     callers = {str(path.relative_to(package)) for path in package.rglob("*.py") if "load_callable(" in path.read_text()}
     assert callers == {
         "config/user_code.py",
-        "data/augment/own_transforms.py",
+        "data/augment/ops/chain.py",
         "data/formats/images.py",
         "learning/objective.py",
         "loggers/open.py",

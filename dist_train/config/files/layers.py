@@ -46,7 +46,7 @@ def read_layers(path: Path, of_a_run: bool = False) -> list[Layer]:
         text = _text(place, said, of_a_run)
         tree = _sections(text, str(place))
         base = None if of_a_run else tree.pop(BASE, None)
-        layers.insert(0, Layer(str(place), text, migrated(tree, of_a_run)))
+        layers.insert(0, Layer(str(place), text, migrated(tree, of_a_run, of_one_file=True)))
         said = f"the file that `{BASE}` ({base}) of {place} names"
         place = None if base is None else _place_of(base, place)
         if place is not None and os.path.realpath(place) in seen:

@@ -13,6 +13,7 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
     "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
     "augment.crop_ratio": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
+    "augment.erasing_count": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
     "augment.erasing_scale": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
     "augment.erasing_ratio": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
     "augment.erasing_fill": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
@@ -25,6 +26,15 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
         "`augment.mixup` and `augment.cutmix` are both set",
     ),
     "schedule.warmup_lr": (lambda c: c.schedule.warmup_epochs > 0, "`schedule.warmup_epochs` is set"),
+    "augment.mix_mode": (
+        lambda c: c.augment.mixup + c.augment.cutmix > 0,
+        "`augment.mixup` or `augment.cutmix` is set",
+    ),
+    "augment.mix_off_epoch": (
+        lambda c: c.augment.mixup + c.augment.cutmix > 0,
+        "`augment.mixup` or `augment.cutmix` is set",
+    ),
+    "augment.cutmix_minmax": (lambda c: c.augment.cutmix > 0, "`augment.cutmix` is set"),
     "eval.every_epochs": (lambda c: c.eval.every_steps is None, "`eval.every_steps` is null"),
     "eval.weights": (lambda c: c.train.ema is not None, "`train.ema` is set"),
 }
@@ -88,6 +98,11 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
         yield (
             f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, but the run has {steps}: the averaged "
             f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
+        )
+    if plan.mix_off_step is not None and plan.mix_off_step >= steps:
+        yield (
+            f"`augment.mix_off_epoch` ({cfg.augment.mix_off_epoch}) has no effect: the run ends at epoch {plan.epoch(steps):g}; "
+            "use an earlier epoch"
         )
     if schedule.warmup_epochs and plan.warmup_steps >= steps:
         yield f"`schedule.warmup_epochs` ({schedule.warmup_epochs:g}): all {steps} steps of the run are warm-up; use fewer"

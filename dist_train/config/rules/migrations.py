@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dist_train.config.rules.old_augment import with_ops
 from dist_train.config.values import set_value, value_of
 from dist_train.errors import ConfigError
 
@@ -38,7 +39,12 @@ class Migration:
 MIGRATIONS: tuple[Migration, ...] = ()
 
 BEFORE: dict[str, Any] = {
-    "augment.transforms": [],
+    "augment.cutmix_minmax": None,
+    "augment.erasing_count": 1,
+    "augment.mix_mode": "batch",
+    "augment.mix_off_epoch": None,
+    "augment.ops": [],
+    "augment.repeats": 1,
     "eval.crop": "auto",
     "loss.class_balance": None,
     "loss.distill": None,
@@ -59,11 +65,12 @@ BEFORE: dict[str, Any] = {
 """Keys added after 0.1.0 that change the weights -> the value that matches the code without the key."""
 
 
-def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:
+def migrated(tree: dict[str, Any], of_a_run: bool = False, of_one_file: bool = False) -> dict[str, Any]:
     """Return a config of any version, as nested dicts, with the current keys.
 
     Args:
         of_a_run: a run has recorded this config: a missing key gets its value in ``BEFORE``.
+        of_one_file: another file will be laid over it: keys that become entries of one list stay, so that they can be merged.
 
     Raises:
         ConfigError: a key is given under both its old and its new name.
@@ -71,6 +78,8 @@ def migrated(tree: dict[str, Any], of_a_run: bool = False) -> dict[str, Any]:
     tree = copy.deepcopy(tree)
     for step in MIGRATIONS:
         _apply(step, tree)
+    if not of_one_file:
+        with_ops(tree)
     if of_a_run:
         for key, value in BEFORE.items():
             _fill(tree, key, value)

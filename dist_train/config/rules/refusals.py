@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
+from dist_train.config.ops.table import OPS
 from dist_train.config.values import is_set
 
 if TYPE_CHECKING:
@@ -89,9 +90,15 @@ def _soft_f1_of_mixed_classes(cfg: "Config") -> Iterator[str]:
         )
 
 
-def _own_transforms_on_the_device(cfg: "Config") -> Iterator[str]:
-    if cfg.augment.transforms and cfg.augment.device:
-        yield "`augment.transforms` work on the CPU, and `augment.device` is true; set it to false"
+def _ops_on_the_device(cfg: "Config") -> Iterator[str]:
+    """Refuse operations that work on the CPU only, and a second RandAugment: the device draws for one."""
+    if not cfg.augment.device:
+        return
+    for place, op in enumerate(cfg.augment.ops):
+        if not OPS.find(op.name).device:
+            yield f"`augment.ops.{place}` ({op.name}) works on the CPU, and `augment.device` is true; set it to false"
+    if len(cfg.augment.ops) > 1 and all(OPS.find(op.name).device for op in cfg.augment.ops):
+        yield "`augment.ops` has several randaugment, and `augment.device` is true; keep one, or set augment.device=false"
 
 
 def _teacher_of_something_else(cfg: "Config") -> Iterator[str]:
@@ -116,9 +123,9 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _endless_warm_up,
     _warm_up_from_above,
     _nothing_between,
-    _own_transforms_on_the_device,
     _bf16_base_without_autocast,
     _teacher_of_something_else,
+    _ops_on_the_device,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)

@@ -1,19 +1,15 @@
-"""The section `augment`: crop, flip, RandAugment, erasing, Mixup and CutMix."""
+"""The section `augment`: crop, flip, operations, erasing, Mixup and CutMix."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from dist_train.config.types import (
-    Level,
-    NonNegativeFloat,
-    OwnClass,
-    PositiveFloat,
-    PositiveInt,
-    Probability,
-    Section,
-    Share,
-)
+from dist_train.config.ops.entry import written_out
+from dist_train.config.ops.options import RandAugment
+from dist_train.config.ops.policies import by_name
+from dist_train.config.ops.table import OPS
+from dist_train.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Section, Share
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -22,22 +18,35 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-class RandAugmentConfig(Section):
-    num_ops: PositiveInt = 2
-    """Number of random operations on each image."""
-    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
-    """Strength of the operations, 0 to 30."""
-    interpolation: Literal["nearest", "bilinear"] = "nearest"
-    """Interpolation of sheared, shifted and rotated images; bilinear is slower."""
-    fill: tuple[Level, Level, Level] = (0, 0, 0)
-    """Colour of the area that a sheared, shifted or rotated image leaves empty; RGB, 0 to 255."""
+class OpConfig(Section):
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": True})  # options beside `name`
 
-
-class TransformConfig(Section):
-    name: OwnClass
-    """`package.module:Class`: its instance maps an image, uint8 [S, S, 3], and a `numpy.random.Generator` to an image."""
+    name: Annotated[str, OPS]
+    """A built-in operation, a policy in timm's words, or your own or a library's `package.module:Class`."""
+    p: Probability | None = None
+    """How often it is applied. null: as its library does. For a class that takes `p`, it is that one."""
     options: dict[str, Any] = {}
-    """Keyword arguments of the class."""
+    """Options of the operation, or keyword arguments of the class; they may also be written beside `name`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checked(cls, value: Any) -> Any:
+        entry = by_name(written_out(value))
+        row = OPS.rows.get(entry["name"]) if isinstance(entry.get("name"), str) else None
+        if row is None or not isinstance(entry["options"], dict):
+            return entry
+        try:
+            options = row.options.model_validate(entry["options"])
+        except ValidationError as error:
+            about = {"name": entry["name"], "errors": error.errors(), "section": row.options}
+            raise PydanticCustomError("options", "has wrong options", about) from None
+        p = row.p if entry.get("p") is None else entry["p"]
+        return entry | {"p": p, "options": options.model_dump()}
+
+
+def _or_names(schema: dict[str, Any]) -> None:
+    """Allow text for an entry of a list, in its JSON schema."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
 
 
 class AugmentConfig(Section):
@@ -54,12 +63,15 @@ class AugmentConfig(Section):
     """Interpolation when training images are resized; evaluation always uses bicubic."""
     hflip: Probability = 0.5
     """Probability of a horizontal flip."""
-    randaugment: RandAugmentConfig | None = None
-    """Off if not given; `{}` turns it on with the defaults."""
-    transforms: tuple[TransformConfig, ...] = ()
-    """Your own transforms of training images, on the CPU, after the built-in ones."""
+    ops: Annotated[tuple[OpConfig, ...], Field(json_schema_extra=_or_names)] = ()
+    """What happens to each training image after crop and flip, in this order: built-in operations, policies in timm's
+    words, your own classes and those of torchvision and albumentations."""
+    repeats: PositiveInt = 1
+    """Repeated augmentation: an epoch of the same length shows a part of the images, each this many times."""
     erasing: Probability = 0.0
     """Probability that a random rectangle of an image is erased."""
+    erasing_count: PositiveInt = 1
+    """Largest number of rectangles in an image that is erased; the area is divided among them."""
     erasing_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.02, 1 / 3)
     """Range of the share of the image area that is erased."""
     erasing_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.3, 10 / 3)
@@ -74,3 +86,13 @@ class AugmentConfig(Section):
     """Probability that Mixup or CutMix is applied to a batch."""
     mix_switch_prob: Probability = 0.5
     """Probability of CutMix instead of Mixup, if both are on."""
+    mix_mode: Literal["batch", "pair", "elem"] = "batch"
+    """batch: one share for a whole batch. pair: one for each pair of images. elem: one for each image."""
+    mix_off_epoch: Annotated[int, Field(ge=1)] | None = None
+    """No Mixup and CutMix from this epoch on; the first is 0."""
+    cutmix_minmax: Annotated[tuple[Share, Share], AfterValidator(_rising)] | None = None
+    """Range of the sides of CutMix's rectangle, as shares of the image's, in place of the distribution of `cutmix`."""
+
+    def randaugments(self) -> list[tuple[RandAugment, float]]:
+        """Return the options of each ``randaugment`` of ``ops``, and how often it is applied, 0 to 1."""
+        return [(RandAugment(**op.options), op.p or 0.0) for op in self.ops if op.name == "randaugment"]

@@ -8,11 +8,13 @@ state.
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 
-from dist_train.config.sections.augment import AugmentConfig
-from dist_train.data.decoding.picture import Box
+if TYPE_CHECKING:
+    from dist_train.config.sections.augment import AugmentConfig
+    from dist_train.data.decoding.picture import Box
 
 OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
@@ -39,10 +41,10 @@ class Draws:
     Attributes:
         box: the part that a random crop keeps; None without random crops.
         flip: left and right are exchanged.
-        codes: of the operations.
+        codes: of the operations of all RandAugments, in their order.
     """
 
-    box: Box | None
+    box: "Box | None"
     flip: bool
     codes: tuple[int, ...]
 
@@ -50,9 +52,10 @@ class Draws:
 class Drawer:
     """Draws for the samples of a data set. It takes 15 to 40 us per sample."""
 
-    def __init__(self, cfg: AugmentConfig) -> None:
+    def __init__(self, cfg: "AugmentConfig") -> None:
         self._cfg = cfg
         self._generator = torch.Generator()
+        self._chosen = cfg.randaugments()
         self._log_ratio = torch.log(torch.tensor(cfg.crop_ratio)).tolist()
 
     def __call__(self, key: int, height: int, width: int) -> Draws:
@@ -60,8 +63,7 @@ class Drawer:
         self._generator.manual_seed(key)
         box = self._box(height, width) if self._cfg.crop == "random_resized" else None
         flip = self._uniform() < self._cfg.hflip
-        chosen = self._cfg.randaugment
-        return Draws(box, flip, tuple(self._code() for _ in range(chosen.num_ops)) if chosen else ())
+        return Draws(box, flip, tuple(code for options, p in self._chosen for code in self._codes(options.num_ops, p)))
 
     def _uniform(self) -> float:
         return torch.rand((), generator=self._generator).item()
@@ -69,11 +71,15 @@ class Drawer:
     def _below(self, end: int) -> int:
         return int(torch.randint(end, (), generator=self._generator))
 
+    def _codes(self, count: int, p: float) -> list[int]:
+        """Return codes of ``count`` operations; of the identity where RandAugment is not applied."""
+        return [self._code() for _ in range(count)] if p == 1 or self._uniform() < p else [0] * count
+
     def _code(self) -> int:
         operation = self._below(len(OPERATIONS))
         return 2 * operation + (OPERATIONS[operation] in SIGNED and self._uniform() <= 0.5)
 
-    def _box(self, height: int, width: int) -> Box:
+    def _box(self, height: int, width: int) -> "Box":
         """Return a part of random area and shape; after ten that do not fit, the largest middle part of allowed shape.
 
         It has at least one pixel. Torchvision's may have none, for lines of one pixel and unusual ratios.
@@ -104,7 +110,7 @@ def magnitude(code: int, level: int, height: int, width: int) -> float:
     """Return the signed magnitude, in the operation's own unit, for an image of ``height`` x ``width`` pixels.
 
     Args:
-        level: ``augment.randaugment.magnitude``, 0 to 30.
+        level: `magnitude` of RandAugment, 0 to 30.
     """
     size = _magnitudes(level, height, width).get(operation(code), 0.0)
     return -size if code % 2 else size

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.decoding.picture import Box, Colour
 from dist_train.model.network import Channels, Network, mean_colour
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.augment import AugmentConfig
 
 EvalCrop = Literal["auto", "center", "squash", "pad"]
 BLACK: Colour = (0, 0, 0)
@@ -48,12 +50,12 @@ class Frame:
         return (self.size - height) // 2, (self.size - width) // 2, height, width
 
 
-def training_frame(cfg: AugmentConfig, size: int, fill: Colour) -> Frame | None:
+def training_frame(cfg: "AugmentConfig", size: int, fill: Colour) -> Frame | None:
     """Return how training sees a whole image; None if it sees random parts."""
     return None if cfg.crop == "random_resized" else Frame(cfg.crop, size, size, fill)
 
 
-def evaluation_frame(crop: EvalCrop, augment: AugmentConfig, mean: Channels | None, network: Network) -> Frame:
+def evaluation_frame(crop: EvalCrop, augment: "AugmentConfig", mean: Channels | None, network: Network) -> Frame:
     """Return how evaluation, prediction and export see an image.
 
     Args:
@@ -67,7 +69,7 @@ def evaluation_frame(crop: EvalCrop, augment: AugmentConfig, mean: Channels | No
     return Frame(mode, size, shorter, mean_colour(mean, network))
 
 
-def kept_share(cfg: AugmentConfig, crop_pct: float) -> float:
+def kept_share(cfg: "AugmentConfig", crop_pct: float) -> float:
     """Return the share of the shorter side that ``center`` keeps: the model's ``crop_pct`` after random crops, else 1.
 
     Random crops show objects larger, and cutting the middle out makes up for that. Without them it only loses pixels.

@@ -1,4 +1,4 @@
-"""From an RGB image to uint8 pixels on the CPU: crop, flip, RandAugment.
+"""From an RGB image to uint8 pixels on the CPU: crop, flip, ``augment.ops``.
 
 Every random number of a sample follows from its key, a function of (seed, epoch, index), so a sample looks the same
 after a resume, in any process, at any world size.
@@ -15,7 +15,9 @@ from torchvision.transforms.v2 import functional as F
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import Drawer
 from dist_train.data.augment.frame import BLACK, Frame, training_frame
-from dist_train.data.augment.randaugment_cpu import operations
+from dist_train.data.augment.ops.chain import Chain
+from dist_train.data.augment.ops.forms import Place
+from dist_train.data.augment.randaugment_cpu import operations, run_steps
 from dist_train.data.decoding.picture import RGB, Colour, Picture, Transform, part
 
 MOST_RESIZED_PIXELS = 2**26
@@ -37,16 +39,21 @@ def without_draws(transform: Callable[[RGB], RGB]) -> Transform:
 
 
 def training_transform(cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> Transform:
-    """Return crop, flip and RandAugment (Cubuk et al., 2019, as torchvision implements it) by ``augment``.
+    """Return crop, flip and ``augment.ops``. RandAugment (Cubuk et al., 2019) is as torchvision implements it.
 
     Args:
         size: of the model's input, in pixels.
         fill: colour of the margins of a padded image.
+
+    Raises:
+        ConfigError: one of ``augment.ops`` cannot be made, or returns something else than an image.
     """
     cv2.setNumThreads(0)  # loader processes are forked, and OpenCV's threads do not survive a fork
     draw, frame = Drawer(cfg), training_frame(cfg, size, fill)
-    known = operations(cfg.randaugment, size) if cfg.randaugment else {}
-    spare = np.empty((2, size, size, 3), dtype=np.uint8)
+    # RandAugment in the first place is applied together with the flip, without a copy between them.
+    first = [options for options, _ in cfg.randaugments()[:1] if cfg.ops[0].name == "randaugment"]
+    known, leading = (operations(first[0], size), first[0].num_ops) if first else ({}, 0)
+    others = Chain(cfg.ops, Place.of(cfg, size, fill), skip=len(first))
 
     def transform(picture: Picture, key: int, target: RGB) -> None:
         draws = draw(key, *picture.size)
@@ -55,15 +62,10 @@ def training_transform(cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> T
             pixels = resized(pixels, size, size, cfg.interpolation)
         else:
             pixels = framed(pixels, frame, cfg.interpolation)
-        steps = [step for code in draws.codes if (step := known[code]) is not None]
-        if draws.flip:
-            steps.insert(0, _flip)
-        if not steps:
-            target[...] = pixels
-        for number, step in enumerate(steps, start=1):
-            written = target if number == len(steps) else spare[number % 2]
-            step(pixels, written)
-            pixels = written
+        steps = [step for code in draws.codes[:leading] if (step := known[code]) is not None]
+        run_steps([_flip, *steps] if draws.flip else steps, pixels, target)
+        if others:
+            target[...] = others(target, key, draws.codes)
 
     return transform
 

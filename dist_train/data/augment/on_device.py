@@ -1,21 +1,17 @@
 """What happens to a batch on the device: augment (with ``augment.device``), normalise, erase, mix."""
 
-import inspect
 import random
 
-import numpy as np
-import timm
 import torch
-from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.sections.loss import LossConfig
+from dist_train.data.augment.mixing import Mixing
 from dist_train.data.augment.randaugment_device import DeviceOperations
 from dist_train.data.index import DataIndex
-from dist_train.errors import ConfigError
 from dist_train.model.network import Network, mean_colour, statistics
 from dist_train.seeding import fold_in
 
@@ -65,16 +61,17 @@ class DeviceAugment:
             self._operations.prepare(device)
         self._normalise = normalise
         self._erase = _erasing(cfg, device) if cfg.erasing else None
-        self._mix = None
-        if cfg.mixup or cfg.cutmix:
-            self._mix = _mixing(cfg, loss, index)
+        self._mix = Mixing(cfg, loss, index, size) if cfg.mixup or cfg.cutmix else None
 
-    def __call__(self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor, mixing: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Return normalised images [B, 3, S, S], and targets: float [B, K] if images are mixed, else unchanged.
 
         Args:
             key: of the random numbers of this micro-batch.
-            drawn: with ``augment.device``, the result of ``randaugment_device.packed``.
+            drawn: with ``augment.device``, the result of ``packed_draws.packed``.
+            mixing: False after ``augment.mix_off_epoch``.
         """
         if self._operations is not None:
             images_BHWC = self._operations(images_BHWC, *drawn)
@@ -84,26 +81,7 @@ class DeviceAugment:
             images = self._erase(images)
         if self._mix is None:
             return images, labels
-        np.random.seed(fold_in(key, "mix") & 0xFFFFFFFF)
-        return self._mix(images, labels)  # type: ignore[no-any-return]
-
-
-def _mixing(cfg: AugmentConfig, loss: LossConfig, index: DataIndex) -> Mixup:
-    of_sets = index.task == "multilabel"
-    if of_sets and "multi_label" not in inspect.signature(Mixup).parameters:
-        raise ConfigError(
-            f"`augment.mixup` ({cfg.mixup:g}) and `augment.cutmix` ({cfg.cutmix:g}) need timm 1.0.31 or later where `data.task` is "
-            f"multilabel, and timm {timm.__version__} is installed; upgrade it, or set both to 0"
-        )
-    return Mixup(
-        mixup_alpha=cfg.mixup,
-        cutmix_alpha=cfg.cutmix,
-        prob=cfg.mix_prob,
-        switch_prob=cfg.mix_switch_prob,
-        label_smoothing=loss.label_smoothing,
-        num_classes=index.outputs,
-        **({"multi_label": True} if of_sets else {}),
-    )
+        return self._mix(images, labels, fold_in(key, "mix"), mixing)
 
 
 def _erasing(cfg: AugmentConfig, device: torch.device) -> RandomErasing:
@@ -114,5 +92,6 @@ def _erasing(cfg: AugmentConfig, device: torch.device) -> RandomErasing:
         min_aspect=cfg.erasing_ratio[0],
         max_aspect=cfg.erasing_ratio[1],
         mode=FILLS[cfg.erasing_fill],
+        max_count=cfg.erasing_count,
         device=device,
     )

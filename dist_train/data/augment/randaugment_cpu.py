@@ -7,9 +7,9 @@ OpenCV must be version 5: earlier ones round coordinates to 1/32 pixel.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -18,9 +18,11 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from dist_train.config.sections.augment import RandAugmentConfig
 from dist_train.data.augment.draws import CODES, magnitude, operation
 from dist_train.data.decoding.picture import RGB
+
+if TYPE_CHECKING:
+    from dist_train.config.ops.options import RandAugment
 
 Step = Callable[[RGB, RGB], object]
 """(source, target): reads an image and writes one of the same size. Two different arrays, both contiguous."""
@@ -36,12 +38,28 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
 """Pillow's kernel for the smooth image that Sharpness blends with."""
 
 
-def operations(cfg: RandAugmentConfig, size: int) -> dict[int, Step | None]:
+def operations(cfg: "RandAugment", size: int) -> dict[int, Step | None]:
     """Return for each code its operation on an image of ``size`` x ``size`` pixels; None for the identity."""
     return {code: _step(cfg, operation(code), magnitude(code, cfg.magnitude, size, size)) for code in CODES}
 
 
-def _step(cfg: RandAugmentConfig, name: str, amount: float) -> Step | None:
+def run_steps(steps: Sequence[Step], pixels: RGB, target: RGB) -> None:
+    """Write to ``target`` what the steps, in their order, make of ``pixels``, which stay as they are."""
+    if not steps:
+        target[...] = pixels
+    for number, step in enumerate(steps, start=1):
+        written = target if number == len(steps) else _spare(target.shape)[number % 2]
+        step(pixels, written)
+        pixels = written
+
+
+@lru_cache(maxsize=2)
+def _spare(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return two images for what lies between steps."""
+    return np.empty((2, *shape), dtype=np.uint8)
+
+
+def _step(cfg: "RandAugment", name: str, amount: float) -> Step | None:
     match name:
         case "ShearX" | "ShearY" | "Rotate":
             warp = _warp_nearest if cfg.interpolation == "nearest" else _warp_bilinear

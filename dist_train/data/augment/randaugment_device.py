@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from dist_train.config.ops.options import RandAugment
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.draws import CODES, magnitude, operation
 from dist_train.data.augment.frame import BLACK, Frame, training_frame
@@ -31,7 +32,9 @@ class DeviceOperations:
     """
 
     def __init__(self, cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> None:
-        self._cfg, self._size = cfg, size
+        self._size = size
+        self._randaugment = next((options for options, _ in cfg.randaugments()), RandAugment())
+        self._draws_codes = bool(cfg.ops)
         self._frame = training_frame(cfg, size, fill)
         self._interpolation = InterpolationMode(cfg.interpolation)
         self._constants = KeptConstants()
@@ -58,7 +61,7 @@ class DeviceOperations:
         """Apply every operation once, so that its constants are on the device before the first step."""
         image = torch.zeros((1, 3, self._size, self._size), dtype=torch.uint8, device=device)
         with self._constants:
-            for code in CODES if self._cfg.randaugment else ():
+            for code in CODES if self._draws_codes else ():
                 self._applied(code, image)
 
     def _cropped(self, images: Tensor, boxes: list[list[int]]) -> Tensor:
@@ -89,9 +92,8 @@ class DeviceOperations:
 
     def _applied(self, code: int, images: Tensor) -> Any:
         """Return what torchvision's RandAugment makes of images, by an operation and its magnitude."""
-        assert self._cfg.randaugment is not None
         height, width = images.shape[-2:]
-        amount = magnitude(code, self._cfg.randaugment.magnitude, height, width)
+        amount = magnitude(code, self._randaugment.magnitude, height, width)
         match operation(code):
             case "ShearX":
                 return self._affine(images, shear=amount)
@@ -102,7 +104,7 @@ class DeviceOperations:
             case "TranslateY":
                 return self._affine(images, down=int(amount))
             case "Rotate":
-                chosen = self._cfg.randaugment
+                chosen = self._randaugment
                 mode = InterpolationMode(chosen.interpolation)
                 return F.rotate(images, amount, interpolation=mode, fill=list(map(float, chosen.fill)))
             case "Brightness":
@@ -126,15 +128,14 @@ class DeviceOperations:
     def _affine(
         self, images: Tensor, right: int = 0, down: int = 0, shear: float = 0.0, shear_down: float = 0.0
     ) -> Any:
-        assert self._cfg.randaugment is not None
         return F.affine(
             images,
             angle=0.0,
             translate=[right, down],
             scale=1.0,
             shear=[math.degrees(math.atan(shear)), math.degrees(math.atan(shear_down))],
-            interpolation=InterpolationMode(self._cfg.randaugment.interpolation),
-            fill=list(map(float, self._cfg.randaugment.fill)),
+            interpolation=InterpolationMode(self._randaugment.interpolation),
+            fill=list(map(float, self._randaugment.fill)),
             center=None if right or down else [0, 0],
         )
 

@@ -1,5 +1,6 @@
 """Measure how long training waits for data, and advise what to change."""
 
+from dist_train.config.ops.table import OPS
 from dist_train.config.schema import Config
 from dist_train.data.workers import loader_processes
 from dist_train.system.machine.cores import cores_per_rank
@@ -50,13 +51,13 @@ def advice(cfg: Config, share: float, cores: int) -> str:
     workers = loader_processes(cfg.data)
     if workers < cores:
         ways.append(f"set data.workers={cores}, the number of CPU cores per rank")
-    if not cfg.augment.device:
+    if not cfg.augment.device and all(OPS.find(op.name).device for op in cfg.augment.ops):
         ways.append("set augment.device=true, which moves most of the loader's work to the GPU")
     if workers >= cores:
         ways.append(
             f"give each rank more than {cores} CPU cores (--cpus-per-gpu of `dist-train slurm`) and as many data.workers"
         )
-    if cfg.augment.randaugment is not None and cfg.augment.randaugment.interpolation == "bilinear":
+    if any(options.interpolation == "bilinear" for options, _ in cfg.augment.randaugments()):
         ways.append("set augment.randaugment.interpolation=nearest, about half the cost (but this changes the results)")
     ways.append("store the images as JPEG files no larger than training needs")
     if workers:

@@ -40,7 +40,7 @@ def test_mappings_are_merged_and_lists_replaced(parent: Path) -> None:
     text = "augment: {crop_scale: [0.2, 0.9], randaugment: {magnitude: 9}}\ndata: {csv: {targets: [c]}}\nloss: {class_weights: {dog: 1.5}}\n"
     cfg = child(parent, text)
     assert cfg.augment.crop_scale == (0.2, 0.9)
-    assert (cfg.augment.randaugment.num_ops, cfg.augment.randaugment.magnitude) == (3, 9)
+    assert (cfg.augment.ops[0].options["num_ops"], cfg.augment.ops[0].options["magnitude"]) == (3, 9)
     assert cfg.data.csv.targets == ("c",)
     assert cfg.loss.class_weights == {"cat": 2.0, "dog": 1.5}
 

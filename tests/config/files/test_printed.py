@@ -24,10 +24,8 @@ def test_what_is_printed_is_the_same_config(path: Path, extent: Extent, tmp_path
 
 
 def test_only_what_differs_is_printed(tree: dict[str, Any]) -> None:
-    found = yaml.safe_load(
-        printed(parse_config(changed(tree, augment__randaugment={}, optim__momentum=0.9)), "changes")
-    )
-    assert found["augment"] == {**tree.get("augment", {}), "randaugment": {}}
+    found = yaml.safe_load(printed(parse_config(changed(tree, augment__ops=["vflip"], optim__momentum=0.9)), "changes"))
+    assert found["augment"] == {**tree.get("augment", {}), "ops": [{"name": "vflip", "p": 0.5, "options": {}}]}
     assert "momentum" not in found["optim"], "0.9 is the default"
     assert "checkpoint" not in found
 

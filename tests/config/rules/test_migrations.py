@@ -26,7 +26,7 @@ def a_later_version(monkeypatch: pytest.MonkeyPatch) -> None:
         Migration("9.0.0", "loss.scale", None),
     )
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
-    monkeypatch.setattr(migrations, "BEFORE", {"optim.momentum": 0.5, "augment.randaugment.magnitude": 3})
+    monkeypatch.setattr(migrations, "BEFORE", {"optim.momentum": 0.5, "loss.class_balance.power": 0.5})
 
 
 OLD = {"optim.speed": 0.05, "augment.flip": False, "eval.weights": "averaged", "loss.scale": 2}
@@ -48,26 +48,26 @@ def test_an_old_config_is_read_under_todays_names(tree: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("a_later_version")
 def test_a_run_that_lacks_a_key_behaves_as_then(tree: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed(old(tree), augment__randaugment={"num_ops": 1})))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(changed(old(tree), loss__class_balance={"name": "balanced"})))
     cfg = load_config(tmp_path / "config.yaml", of_a_run=True)
     assert cfg.optim.momentum == 0.5
-    assert cfg.augment.randaugment is not None
-    assert (cfg.augment.randaugment.num_ops, cfg.augment.randaugment.magnitude) == (1, 3)
-    off = parse_config(changed(old(tree), augment__randaugment=None), of_a_run=True)
-    assert off.augment.randaugment is None, "a section that is switched off stays off"
+    assert cfg.loss.class_balance is not None
+    assert (cfg.loss.class_balance.name, cfg.loss.class_balance.power) == ("balanced", 0.5)
+    off = parse_config(changed(old(tree), loss__class_balance=None), of_a_run=True)
+    assert off.loss.class_balance is None, "a section that is switched off stays off"
     again = load_config(tmp_path / "config.yaml", ["optim.lr=0.1", "optim.momentum=0.2"], of_a_run=True)
     assert (again.optim.lr, again.optim.momentum) == (0.1, 0.2), "overrides have today's names"
 
 
 @pytest.mark.usefixtures("a_later_version")
 def test_a_checkpoint_is_compared_under_todays_names(tree: dict[str, Any]) -> None:
-    now = arithmetic(parse_config(changed(tree, augment__hflip=0.0, augment__randaugment={})))
+    now = arithmetic(parse_config(changed(tree, augment__hflip=0.0, loss__class_balance="balanced")))
     then = {key: value for key, value in now.items() if key not in ("optim.lr", "augment.hflip", "optim.momentum")}
-    then |= OLD | {"augment.randaugment": {**now["augment.randaugment"]}}
-    del then["augment.randaugment"]["magnitude"]
+    then |= OLD | {"loss.class_balance": {**now["loss.class_balance"]}}
+    del then["loss.class_balance"]["power"]
     assert list(changed_keys(then, now).values()) == [
-        "`augment.randaugment` was {'num_ops': 2, 'interpolation': 'nearest', 'fill': [0, 0, 0], 'magnitude': 3} and is "
-        "now {'num_ops': 2, 'magnitude': 9, 'interpolation': 'nearest', 'fill': [0, 0, 0]}",
+        "`loss.class_balance` was {'name': 'balanced', 'beta': 0.9999, 'power': 0.5} and is "
+        "now {'name': 'balanced', 'power': 1.0, 'beta': 0.9999}",
         "`optim.momentum` was 0.5 and is now 0.9",
     ]
 

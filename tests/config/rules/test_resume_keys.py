@@ -8,6 +8,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.rules.migrations import BEFORE, MIGRATIONS
+from dist_train.config.rules.old_augment import OLD_KEYS
 from dist_train.config.rules.resume_keys import (
     CHANGE_THE_WEIGHTS,
     DO_NOT_CHANGE_THE_WEIGHTS,
@@ -33,7 +34,7 @@ def test_a_key_that_0_1_0_did_not_compare_has_a_value_of_then() -> None:
     new = set(CHANGE_THE_WEIGHTS) - then - {step.new for step in MIGRATIONS}
     assert new <= BEFORE.keys(), "add a row to migrations.BEFORE: what the code did before the key was there"
     gone = then - set(CHANGE_THE_WEIGHTS)
-    assert gone <= {step.old for step in MIGRATIONS}, "add a row to MIGRATIONS: what became of the key"
+    assert gone <= {step.old for step in MIGRATIONS} | OLD_KEYS, "add a row to MIGRATIONS: what became of the key"
     assert set(BEFORE) <= set(every_key(Config))
 
 
@@ -62,8 +63,8 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
 @pytest.mark.parametrize(
     ("then", "now", "key"),
     [
-        ({}, {"augment__randaugment": {}}, "augment.randaugment"),
-        ({"augment__randaugment": {}}, {}, "augment.randaugment"),
+        ({}, {"augment__ops": ["vflip"]}, "augment.ops"),
+        ({"augment__ops": ["vflip"]}, {}, "augment.ops"),
         ({}, {"loss__class_weights": {"a": 2.0}}, "loss.class_weights"),
         ({"loss__class_weights": {"a": 2.0}}, {"loss__class_weights": {"b": 2.0}}, "loss.class_weights"),
         ({"loss__name": "m:L"}, {"loss__name": "m:L", "loss__options": {"x": 1}}, "loss.options"),

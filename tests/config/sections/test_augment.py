@@ -16,11 +16,11 @@ from tests.support.runs import changed
         ({"augment__hflip": 1.5}, "`augment.hflip` (1.5) must be less than or equal to 1"),
         (
             {"augment__randaugment": {"magnitude": 31}},
-            "`augment.randaugment.magnitude` (31) must be less than or equal to 30",
+            "`augment.ops.0`: randaugment: `magnitude` (31) must be less than or equal to 30",
         ),
         (
             {"augment__randaugment": {"fill": [0, 0, 256]}},
-            "`augment.randaugment.fill.2` (256) must be less than or equal to 255",
+            "`augment.ops.0`: randaugment: `fill.2` (256) must be less than or equal to 255",
         ),
     ],
 )
@@ -30,8 +30,11 @@ def test_what_is_refused(tree: dict[str, Any], override: dict[str, Any], words: 
     assert words in str(error.value)
 
 
-def test_randaugment_is_off_or_has_defaults(tree: dict[str, Any]) -> None:
-    assert parse_config(tree).augment.randaugment is None
-    found = parse_config(changed(tree, augment__randaugment={})).augment.randaugment
-    assert found is not None
-    assert (found.num_ops, found.magnitude) == (2, 9)
+def test_values_of_mixing_and_repeats(tree: dict[str, Any]) -> None:
+    cfg = parse_config(
+        changed(tree, augment__mix_mode="pair", augment__cutmix_minmax=[0.2, 0.8], augment__repeats=3)
+    ).augment
+    assert (cfg.mix_mode, cfg.cutmix_minmax, cfg.repeats, cfg.mix_off_epoch) == ("pair", (0.2, 0.8), 3, None)
+    for key, value in {"mix_mode": "row", "repeats": 0, "mix_off_epoch": 0, "cutmix_minmax": [0.8, 0.2]}.items():
+        with pytest.raises(ConfigError, match=f"`augment.{key}`"):
+            parse_config(changed(tree, **{f"augment__{key}": value}))

@@ -184,11 +184,11 @@ def test_the_fill_is_what_shifted_images_leave_bare() -> None:
         ({"crop": "random"}, r"`augment.crop` \('random'\) must be one of center, random_resized, squash, pad"),
         (
             {"randaugment": {"magnitude": 31}},
-            r"`augment.randaugment.magnitude` \(31\) must be less than or equal to 30",
+            r"`augment.ops.0`: randaugment: `magnitude` \(31\) must be less than or equal to 30",
         ),
         (
             {"randaugment": {"fill": [0, 0, 256]}},
-            r"`augment.randaugment.fill.2` \(256\) must be less than or equal to 255",
+            r"`augment.ops.0`: randaugment: `fill.2` \(256\) must be less than or equal to 255",
         ),
         ({"erasing_fill": "black"}, r"`augment.erasing_fill` \('black'\) must be one of mean, colour, noise"),
         ({"erase": 0.1}, r"`augment.erase` is not a key: did you mean `augment.erasing`"),

@@ -1,10 +1,12 @@
 """Augmentation of a batch on the device depends only on the key."""
 
+import random
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from timm.data.random_erasing import RandomErasing
 from torch import nn
 
 from dist_train.config import Config, parse_config
@@ -14,6 +16,7 @@ from dist_train.data.index import DataIndex
 from dist_train.data.split import Split
 from dist_train.errors import ConfigError
 from dist_train.model.network import Network
+from dist_train.seeding import fold_in
 
 CPU = torch.device("cpu")
 NETWORK = Network(nn.Identity(), frozenset(), frozenset(), 8, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 1.0)
@@ -90,6 +93,20 @@ def test_rectangles_are_erased(fill: str) -> None:
             assert distinct == (1 if fill == "colour" else 64)
 
 
+def test_erased_rectangles_share_the_area() -> None:
+    keys = {"erasing": 1.0, "erasing_scale": [0.25, 0.25], "erasing_ratio": [1.0, 1.0], "erasing_count": 4}
+    found, expected = [], []
+    for key in range(20):
+        images, _ = augmenter(config(augment=keys))(IMAGES, CLASSES, key)
+        random.seed(fold_in(key, "erase"))
+        theirs = RandomErasing(1.0, 0.25, 0.25, 1.0, 1.0, "const", max_count=4, device="cpu")
+        expected.append(theirs(plain(IMAGES)))
+        found.append(images)
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+    areas = {int(area) for images in found for area in (images == 0).all(1).sum((1, 2))}
+    assert len(areas) > 3, "one to four rectangles, which may lie over each other"
+
+
 def test_random_numbers_follow_from_the_key() -> None:
     cfg = config(augment={"erasing": 0.5, "erasing_fill": "noise", "mixup": 0.8, "cutmix": 1.0})
     augment = augmenter(cfg)
@@ -133,7 +150,7 @@ def test_regression_cannot_be_mixed() -> None:
 def test_label_sets_are_not_mixed_by_a_timm_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_before_1_0_31(mixup_alpha: float = 1.0, num_classes: int = 1000) -> None: ...
 
-    monkeypatch.setattr("dist_train.data.augment.on_device.Mixup", as_before_1_0_31)
+    monkeypatch.setattr("dist_train.data.augment.mixing.Mixup", as_before_1_0_31)
     with pytest.raises(
         ConfigError, match=r"`augment.mixup` \(1\) and `augment.cutmix` \(0\) need timm 1.0.31 or later where"
     ):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
-from dist_train.config.sections.augment import RandAugmentConfig
+from dist_train.config.ops.options import RandAugment
 from dist_train.data.augment.draws import CODES, OPERATIONS, magnitude, operation
 from dist_train.data.augment.randaugment_cpu import operations
 
@@ -33,7 +33,7 @@ WARPS = ("ShearX", "ShearY", "Rotate")
 known = lru_cache(operations)
 
 
-def by_torchvision(pixels: Any, code: int, cfg: RandAugmentConfig) -> Any:
+def by_torchvision(pixels: Any, code: int, cfg: RandAugment) -> Any:
     height, width = pixels.shape[:2]
     transform = v2.RandAugment(interpolation=InterpolationMode(cfg.interpolation), fill=list(cfg.fill))
     amount = magnitude(code, cfg.magnitude, height, width)
@@ -45,7 +45,7 @@ def by_torchvision(pixels: Any, code: int, cfg: RandAugmentConfig) -> Any:
     return np.asarray(found)
 
 
-def ours(pixels: Any, code: int, cfg: RandAugmentConfig) -> Any:
+def ours(pixels: Any, code: int, cfg: RandAugment) -> Any:
     step = known(cfg, len(pixels))[code]
     target = np.full_like(pixels, 99)
     before = pixels.copy()
@@ -60,7 +60,7 @@ def ours(pixels: Any, code: int, cfg: RandAugmentConfig) -> Any:
 @pytest.mark.parametrize("level", [0, 9, 30])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_torchvisions(name: str, level: int, interpolation: Any) -> None:
-    cfg = RandAugmentConfig(magnitude=level, interpolation=interpolation, fill=(1, 2, 253))
+    cfg = RandAugment(magnitude=level, interpolation=interpolation, fill=(1, 2, 253))
     exact = interpolation == "nearest" or name not in WARPS
     codes = [code for code in CODES if operation(code) == name]
     assert len(codes) in (1, 2)
@@ -82,7 +82,7 @@ def test_an_operation_is_torchvisions(name: str, level: int, interpolation: Any)
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_at_any_size(size: int, interpolation: Any) -> None:
     pixels = RNG.integers(0, 256, (size, size, 3), dtype=np.uint8)
-    cfg = RandAugmentConfig(magnitude=20, interpolation=interpolation, fill=(0, 128, 255))
+    cfg = RandAugment(magnitude=20, interpolation=interpolation, fill=(0, 128, 255))
     for code in CODES:
         expected, found = by_torchvision(pixels, code, cfg), ours(pixels, code, cfg)
         bound = 1 if interpolation == "bilinear" and operation(code) in WARPS else 0
@@ -92,12 +92,12 @@ def test_at_any_size(size: int, interpolation: Any) -> None:
 def test_on_smooth_pixels_warps_differ_hardly_at_all() -> None:
     for name in WARPS:
         for code in (2 * OPERATIONS.index(name), 2 * OPERATIONS.index(name) + 1):
-            cfg = RandAugmentConfig(magnitude=9, interpolation="bilinear")
+            cfg = RandAugment(magnitude=9, interpolation="bilinear")
             assert (ours(SMOOTH, code, cfg) != by_torchvision(SMOOTH, code, cfg)).mean() < 0.005
 
 
 def test_translations_under_bilinear_are_exact_too() -> None:
     for name in ("TranslateX", "TranslateY"):
         code = 2 * OPERATIONS.index(name)
-        results = [ours(NOISE, code, RandAugmentConfig(interpolation=mode)) for mode in ("nearest", "bilinear")]  # type: ignore[arg-type]
+        results = [ours(NOISE, code, RandAugment(interpolation=mode)) for mode in ("nearest", "bilinear")]  # type: ignore[arg-type]
         assert np.array_equal(*results)

@@ -28,7 +28,7 @@ def by_torchvision(cfg: Any, image_HWC: Tensor, key: int, size: int) -> Tensor:
     """The transforms of torchvision, which draw from a generator seeded with the sample's key."""
     mode = InterpolationMode(cfg.interpolation)
     crop = v2.RandomResizedCrop(size, cfg.crop_scale, cfg.crop_ratio, mode)
-    chosen = cfg.randaugment
+    ((chosen, _),) = cfg.randaugments()
     rand_augment = v2.RandAugment(
         chosen.num_ops, chosen.magnitude, interpolation=InterpolationMode(chosen.interpolation), fill=list(chosen.fill)
     )
