@@ -41,6 +41,7 @@ COMMANDS = {
         "dist_train.inference.command_line:calibrate",
         "fit temperature and thresholds on a run's validation set",
     ),
+    "average": ("dist_train.inference.averaging.command:main", "average the weights of runs, as a new run"),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),

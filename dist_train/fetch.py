@@ -43,6 +43,9 @@ def fetch(cfg: Config) -> str:
     Raises:
         ConfigError: there are no published weights, or the download failed.
     """
+    from dist_train.model.pretrained import obtain_description
+
+    obtain_description(cfg.model)
     if cfg.model.weights is not None:
         return f"nothing to fetch: the run starts from `model.weights` ({cfg.model.weights})"
     if not cfg.model.pretrained:
@@ -64,8 +67,9 @@ def fetch_teacher(cfg: Config) -> str | None:
 
 
 def _fetched(cfg: ModelConfig) -> str:
-    from dist_train.model.pretrained import obtain, published
+    from dist_train.model.pretrained import obtain, obtain_description, published
 
+    obtain_description(cfg)
     there = published(cfg).cached()
     if there is not None:
         return f"already there: {there}"

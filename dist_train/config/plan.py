@@ -16,6 +16,7 @@ class Plan:
         cooldown_steps: at the end of the run, and of each part of the schedule, at the lowest learning rate.
         repeats: how often each image of an epoch is seen in it.
         mix_off_step: the first step without Mixup and CutMix; None if there is none.
+        unfreeze_steps: the steps before which frozen layers begin to train, one for each epoch of ``model.unfreeze``.
         schedule_starts: the steps at which the schedule begins: 0, and where ``schedule.on_extend: restart`` began it again.
     """
 
@@ -30,7 +31,7 @@ class Plan:
     eval_every_steps: int
     save_every_steps: int
     log_every_steps: int
-    unfreeze_step: int | None = None
+    unfreeze_steps: tuple[int, ...] = ()
     repeats: int = 1
     mix_off_step: int | None = None
     schedule_starts: tuple[int, ...] = (0,)

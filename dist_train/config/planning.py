@@ -61,22 +61,21 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         eval_every_steps=cfg.eval.every_steps or cfg.eval.every_epochs * steps_per_epoch,
         save_every_steps=cfg.checkpoint.every_steps or steps_per_epoch,
         log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
-        unfreeze_step=_unfreeze_step(cfg, steps_per_epoch, total),
+        unfreeze_steps=_unfreeze_steps(cfg, steps_per_epoch, total),
         repeats=cfg.augment.repeats,
         mix_off_step=cfg.augment.mix_off_epoch and cfg.augment.mix_off_epoch * steps_per_epoch,
     )
 
 
-def _unfreeze_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:
-    if cfg.model.unfreeze_epoch is None:
-        return None
-    step = cfg.model.unfreeze_epoch * steps_per_epoch
-    if step >= total_steps:
-        raise ConfigError(
-            f"`model.unfreeze_epoch` ({cfg.model.unfreeze_epoch}) is step {step}, but the run ends at step {total_steps}; "
-            "choose an earlier epoch, or remove the key"
-        )
-    return step
+def _unfreeze_steps(cfg: Config, steps_per_epoch: int, total_steps: int) -> tuple[int, ...]:
+    steps = {epoch: epoch * steps_per_epoch for epoch in sorted(cfg.model.unfreeze)}
+    for epoch, step in steps.items():
+        if step >= total_steps:
+            raise ConfigError(
+                f"`model.unfreeze` ({epoch}) is step {step}, but the run ends at step {total_steps}; choose an earlier epoch, "
+                "or remove it"
+            )
+    return tuple(steps.values())
 
 
 def _split_batch(global_batch: int, micro_batch: int | None, world_size: int) -> tuple[int, int]:

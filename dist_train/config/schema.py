@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import model_validator
+
 from dist_train.config.files.layers import BASE
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.checkpoint import CheckpointConfig
@@ -11,7 +13,7 @@ from dist_train.config.sections.eval import EvalConfig
 from dist_train.config.sections.log import LogConfig
 from dist_train.config.sections.loss import LossConfig
 from dist_train.config.sections.model import ModelConfig
-from dist_train.config.sections.optim import OptimConfig
+from dist_train.config.sections.optim import OptimConfig, with_rate
 from dist_train.config.sections.run import RunConfig
 from dist_train.config.sections.schedule import ScheduleConfig
 from dist_train.config.sections.train import TrainConfig
@@ -48,6 +50,13 @@ class Config(Section):
     distributed: DistributedConfig = DistributedConfig()
     """How several GPUs or processes work together."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_the_batch(cls, tree: Any) -> Any:
+        if not isinstance(tree, dict) or not isinstance(tree.get("train"), dict) or "optim" not in tree:
+            return tree
+        return {**tree, "optim": with_rate(tree["optim"], tree["train"].get("global_batch"))}
+
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a config file, from which editors complete keys and mark errors (docs/config.md).
@@ -56,12 +65,17 @@ def json_schema() -> dict[str, Any]:
     """
     whole = Config.model_json_schema()
     needed = whole.pop("required")
-    properties = {name: {"required": whole["$defs"][_class_name(name)].pop("required")} for name in needed}
+    properties = {name: _rules(whole["$defs"][_class_name(name)]) for name in needed}
     rule = {"if": {"required": [BASE]}, "then": {}, "else": {"required": needed, "properties": properties}}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     base = {"title": BASE, "type": "string", "description": BASE_MEANS}
     whole["properties"] = {BASE: base} | whole["properties"]
     return head | whole | rule | {"title": "dist_train: the config of one training run"}
+
+
+def _rules(section: dict[str, Any]) -> dict[str, Any]:
+    """Remove from the schema of a section which keys it needs, and return that."""
+    return {rule: section.pop(rule) for rule in ("required", "anyOf") if rule in section}
 
 
 def _class_name(section: str) -> str:

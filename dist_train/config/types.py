@@ -2,9 +2,19 @@
 
 import os
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -21,6 +31,10 @@ MAX_PIXELS = 178_956_970
 
 CALLABLE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*")
 """``package.module:name``."""
+
+
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
+"""What timm takes in front of a name, for models that it fetches from elsewhere."""
 
 
 def _own_class(value: str) -> str:
@@ -86,3 +100,27 @@ class Section(BaseModel):
         model_title_generator=_section_name,
         field_title_generator=lambda name, _: name,
     )
+
+
+class ShortSection(Section):
+    """A section that may be written as one value, that of ``main``: the other keys then have their defaults."""
+
+    main: ClassVar[str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_value(cls, value: Any) -> Any:
+        return value if isinstance(value, dict | cls) else {cls.main: value}
+
+    @model_serializer(mode="wrap")
+    def _as_one_value(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """Return one value where that says all, so that a config reads, and compares, as before the section was there."""
+        whole = handler(self)
+        fields = {name: field for name, field in type(self).model_fields.items() if name != self.main}
+        short = all(getattr(self, name) == field.default for name, field in fields.items())
+        return whole[self.main] if short else whole
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        section = handler(schema)
+        return {"anyOf": [handler.resolve_ref_schema(section)["properties"][cls.main], section]}

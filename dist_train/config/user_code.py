@@ -6,11 +6,8 @@ from functools import cache
 from typing import Any
 
 from dist_train.config.choice_table import ChoiceTable
-from dist_train.config.types import CALLABLE
+from dist_train.config.types import CALLABLE, HUBS
 from dist_train.errors import ConfigError
-
-HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
-"""What timm takes in front of a name, for models that it fetches from elsewhere."""
 
 
 def is_own(name: str) -> bool:

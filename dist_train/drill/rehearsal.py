@@ -65,7 +65,7 @@ def drill_config(cfg: Config, folder: Path) -> Config:
     tree = cfg.model_dump(mode="json")
     tree["run"] |= {"output_dir": str(folder), "name": STRAIGHT, "resume": "auto", "deterministic": True}
     tree["train"] |= {"max_steps": STEPS, "epochs": max(cfg.train.epochs, STEPS), "time_limit": None}
-    tree["train"]["early_stopping"] = tree["model"]["unfreeze_epoch"] = None
+    tree["train"]["early_stopping"], tree["model"]["unfreeze"] = None, {}
     tree["data"]["max_val_images"] = min(cfg.data.max_val_images or VALIDATION_IMAGES, VALIDATION_IMAGES)
     tree["eval"]["every_steps"] = EVALUATE_EVERY
     tree["checkpoint"] = {"every_steps": SAVE_EVERY, "keep": 2}

@@ -1,6 +1,6 @@
 """Exponential moving average of a model."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 
 import torch
@@ -17,6 +17,8 @@ RUNNING_AVERAGES = ("running_mean", "running_var")
 class Ema:
     """The moving average of all float parameters and running statistics; other buffers are copied. Step 1 copies everything.
 
+    Step 1 is the first update, and each ``every`` steps there is another one, as with torchvision's ``--model-ema-steps``.
+
     An average of other buffers has no meaning (a counter), or is NaN (a mask of attention that holds -inf).
 
     Each step makes one foreach call over a list of cells that is built once: walking over the modules at every step would
@@ -26,9 +28,11 @@ class Ema:
         shared: names of parameters that never change: the average has no copy of them.
     """
 
-    def __init__(self, model: nn.Module, decay: float, shared: Collection[str] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, decay: float, shared: Collection[str] = (), warmup: bool = False, every: int = 1
+    ) -> None:
         self.module = _copy(model, [model.get_parameter(name) for name in shared]).eval()
-        self._decay, self._later = decay, _averaging(decay)
+        self._decay, self._warmup, self._every = decay, warmup, every
         mine, theirs = (cells(module, "_parameters", "_buffers").values() for module in (self.module, model))
         both = zip(mine, theirs, strict=True)
         pairs = [pair for pair in both if tensor_in(pair[0]) is not tensor_in(pair[1])]
@@ -47,16 +51,21 @@ class Ema:
         Args:
             finite: bool [] on the device: if it is false, the step was skipped and the average stays as it was.
         """
-        if self._averaged:
+        if self._averaged and (step - 1) % self._every == 0:
             average = self.averaged
             newest = [tensor_in(theirs) for _, theirs in self._averaged]
             if step == 1:  # a skipped first step has left the weights of the start, which the average already has
                 torch._foreach_copy_(average, newest)
             elif finite is None:
-                self._later(average, newest, step)
+                get_ema_multi_avg_fn(self.decay(step))(average, newest, step)  # type: ignore[no-untyped-call]
             else:
-                _average_if(finite, average, newest, 1 - self._decay)
+                _average_if(finite, average, newest, 1 - self.decay(step))
         self.copy_the_others()
+
+    def decay(self, step: int) -> float:
+        """Return the decay of the update after step ``step``; with a warm-up, that of timm's ``ModelEmaV3``."""
+        updates = (step - 1) // self._every
+        return min(self._decay, 1 - (1 + updates) ** (-2 / 3)) if self._warmup else self._decay
 
     @torch.no_grad()
     def copy_the_others(self) -> None:
@@ -80,10 +89,6 @@ def _is_averaged(cell: Cell) -> bool:
     if not tensor.is_floating_point() or not (isinstance(tensor, nn.Parameter) or cell[1] in RUNNING_AVERAGES):
         return False
     return bool(tensor.isfinite().all())  # a mask may be a frozen parameter, too
-
-
-def _averaging(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], int], None]:
-    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _average_if(finite: Tensor, average: list[Tensor], newest: list[Tensor], weight: float) -> None:

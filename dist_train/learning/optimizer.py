@@ -1,7 +1,7 @@
 """Parameter groups and the optimizer."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -18,26 +18,33 @@ from dist_train.config.choices import OPTIMIZERS
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.config.user_code import function_of
 from dist_train.errors import ConfigError
+from dist_train.model.naming.layer_order import decay_order
+from dist_train.model.naming.patterns import named_by, nothing_named
 
 FUSED_ON = ("cpu", "cuda")
 """Devices on which torch has fused SGD, Adam and AdamW: one kernel updates many parameters."""
 
 
 def build_optimizer(
-    cfg: OptimConfig, module: nn.Module, head: frozenset[str], own: Sequence[nn.Parameter] = ()
+    cfg: OptimConfig,
+    module: nn.Module,
+    head: frozenset[str],
+    own: Sequence[nn.Parameter] = (),
+    later: frozenset[str] = frozenset(),
 ) -> torch.optim.Optimizer:
     """Return the optimizer over all trainable parameters. Each parameter group has an ``lr_scale``.
 
     Args:
         head: names of the parameters of the head.
         own: parameters of the objective, which have the learning rate of the head.
+        later: names of the parameters that begin to train later.
 
     Raises:
         ConfigError: the optimizer is unknown, or the optimizer or the model does not support an option.
     """
     for key in sorted({"lr", "params", *type(cfg).model_fields} & cfg.options.keys()):
         raise ConfigError(f"`optim.options` ({key}) is a key of its own; set `optim.{key}`")
-    groups = [*param_groups(cfg, module, head), *_own_groups(cfg, own)]
+    groups = [*param_groups(cfg, module, head, later), *_own_groups(cfg, own)]
     options = OPTIMIZERS.options(cfg.name, cfg)
     if cfg.eps is None:
         options.pop("eps", None)
@@ -57,7 +64,7 @@ def sgd(groups: Groups, **options: Any) -> torch.optim.Optimizer:
     """Return torch's SGD. With momentum, the fused version gets momentum buffers of zeros, which give the same first step.
 
     Otherwise fused SGD allocates the buffers in the first step and leaves them uninitialised if the loss scaler skips that
-    step. It also fails if only some parameters have buffers, as after ``model.unfreeze_epoch``.
+    step. It also fails if only some parameters have buffers, as after ``model.unfreeze``.
     """
     optimizer = torch.optim.SGD(groups, fused=_can_fuse(groups), **options)
     if _can_fuse(groups) and options["momentum"]:
@@ -120,37 +127,70 @@ def _name_of_timm(name: str) -> str:
     return base
 
 
-def param_groups(cfg: OptimConfig, module: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
+def param_groups(
+    cfg: OptimConfig, module: nn.Module, head: frozenset[str], later: frozenset[str] = frozenset()
+) -> list[dict[str, Any]]:
     """Return groups of trainable parameters with their ``weight_decay`` and ``lr_scale``.
 
-    timm's ``group_matcher`` gives the layers and their order. The scale of layer i of L is ``layer_decay ** (L - i)``, as
-    in BEiT (Bao et al., 2022); for the head it is multiplied by ``head_lr_scale``.
+    The scale of layer i of L is ``layer_decay ** (L - i)``, as in BEiT (Bao et al., 2022), and at least ``layer_decay_min``.
+    timm's ``group_matcher`` gives the layers; in other models ``decay_order`` does. The scale is multiplied by each factor of
+    ``lr_scale`` that matches, and in the head by ``head_lr_scale``.
 
     Args:
         head: names of the parameters of the head.
+        later: names of the parameters that begin to train later.
 
     Raises:
-        ConfigError: ``optim.layer_decay`` is below 1, but the model has no ``group_matcher``.
+        ConfigError: a pattern of ``optim.lr_scale`` matches nothing that ever trains.
     """
     exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
-    if cfg.layer_decay < 1:
-        if not hasattr(module, "group_matcher"):
-            raise ConfigError(
-                f"`optim.layer_decay` ({cfg.layer_decay}) needs a timm model, which defines the order of its layers; set "
-                "optim.layer_decay=1"
-            )
+    if cfg.layer_decay < 1 and hasattr(module, "group_matcher"):
         groups = param_groups_layer_decay(
             module,
             weight_decay=cfg.weight_decay,
             no_weight_decay_list=() if cfg.decay_norm_and_bias else exempt,
             weight_decay_exclude_1d=not cfg.decay_norm_and_bias,
             layer_decay=cfg.layer_decay,
+            min_scale=cfg.layer_decay_min,
         )
+    elif cfg.layer_decay < 1:
+        groups = _by_layer(cfg, module, head, exempt)
     elif cfg.decay_norm_and_bias:
         groups = [{"params": [p for p in module.parameters() if p.requires_grad], "weight_decay": cfg.weight_decay}]
     else:
         groups = param_groups_weight_decay(module, cfg.weight_decay, no_weight_decay_list=exempt)
-    return _split_head(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head})
+    factors = _factors(cfg, module, later)
+    return _split(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head}, factors)
+
+
+def _by_layer(cfg: OptimConfig, module: nn.Module, head: frozenset[str], exempt: Collection[str]) -> Groups:
+    """Return two groups for each layer: parameters with weight decay, and those exempt from it."""
+    groups: Groups = []
+    order = decay_order(module, head)
+    for above, names in enumerate(reversed(order)):
+        scale = max(cfg.layer_decay_min, cfg.layer_decay**above)
+        members: dict[float, list[nn.Parameter]] = {}
+        for name in names:
+            parameter = module.get_parameter(name)
+            free = not cfg.decay_norm_and_bias and (parameter.ndim <= 1 or name in exempt)
+            if parameter.requires_grad:
+                members.setdefault(0.0 if free else cfg.weight_decay, []).append(parameter)
+        groups += [{"params": found, "weight_decay": decay, "lr_scale": scale} for decay, found in members.items()]
+    return groups
+
+
+def _factors(cfg: OptimConfig, module: nn.Module, later: frozenset[str]) -> dict[nn.Parameter, float]:
+    """Return the product of the factors of ``optim.lr_scale`` for each parameter that a pattern matches."""
+    factors: dict[nn.Parameter, float] = {}
+    for pattern, factor in cfg.lr_scale.items():
+        names = named_by(module, pattern)
+        if not names:
+            raise nothing_named(module, "optim.lr_scale", pattern)
+        if not any(name in later or module.get_parameter(name).requires_grad for name in names):
+            raise ConfigError(f"`optim.lr_scale` ({pattern}): all that it matches is frozen; remove this pattern")
+        for parameter in {module.get_parameter(name) for name in names}:  # a shared one counts once
+            factors[parameter] = factors.get(parameter, 1.0) * factor
+    return factors
 
 
 def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
@@ -161,15 +201,17 @@ def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str,
     return [{**group, "lr_scale": cfg.head_lr_scale} for group in groups if group["params"]]
 
 
-def _split_head(groups: list[dict[str, Any]], scale: float, head: set[nn.Parameter]) -> list[dict[str, Any]]:
-    if scale == 1:
-        return [{"lr_scale": 1.0, **group} for group in groups if group["params"]]
+def _split(groups: Groups, head_scale: float, head: set[nn.Parameter], factors: dict[nn.Parameter, float]) -> Groups:
+    """Split groups so that each has one ``lr_scale``; the head comes last in each."""
     split = []
     for group in groups:
-        for in_head, factor in ((False, 1.0), (True, scale)):
-            members = [p for p in group["params"] if (p in head) == in_head]
-            if members:
-                split.append({**group, "params": members, "lr_scale": group.get("lr_scale", 1.0) * factor})
+        members: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            in_head = head_scale != 1 and parameter in head
+            members.setdefault((in_head, factors.get(parameter, 1.0)), []).append(parameter)
+        for in_head, factor in sorted(members):
+            scale = group.get("lr_scale", 1.0) * (head_scale if in_head else 1.0) * factor
+            split.append({**group, "params": members[in_head, factor], "lr_scale": scale})
     return split
 
 

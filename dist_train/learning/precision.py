@@ -1,7 +1,6 @@
 """Precision: autocast, loss scaling, and the optimizer step that can skip non-finite gradients."""
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,9 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dist_train.config.sections.train import TrainConfig
-
-Clip = Callable[[list[Tensor], float], Tensor]
-"""Scales gradients so that their total norm is at most a limit, and returns the norm before."""
+from dist_train.learning.clipping import Clip
 
 AUTOCAST_DTYPES = {"fp32": None, "amp_bf16": torch.bfloat16, "amp_fp16": torch.float16, "fp16": torch.float16}
 
@@ -35,7 +32,6 @@ class Precision:
     def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
         self._dtype = AUTOCAST_DTYPES[cfg.precision]
         self._device_type = device.type
-        self._clip = cfg.clip_grad or math.inf
         self._pure = cfg.precision == "fp16"
         self.scales = self._dtype == torch.float16
         self.skips = self.scales or cfg.nonfinite == "skip"
@@ -59,15 +55,14 @@ class Precision:
         """Clip the gradients and update the weights.
 
         Args:
-            clip: ``Strategy.clip``.
+            clip: the result of ``clipping``.
 
         Returns:
             The total gradient norm before clipping, float32 [] on the device.
         """
         if self.skips:
             self.scaler.unscale_(optimizer)
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = clip(grads, self._clip)
+        norm = clip([p for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
         if self.skips:
             # torch looks at single gradients, each of which may be finite while their norm overflows. No public name
             # reaches the flag that the optimizer reads.

@@ -10,9 +10,10 @@ import timm.data
 import torchvision.models as tv
 from torch import nn
 
-from dist_train.config.user_code import HUBS, is_own, load_callable
+from dist_train.config.user_code import is_own, load_callable
 from dist_train.errors import ConfigError
 from dist_train.model.layers import last_layer
+from dist_train.model.sources.hub import hub_model
 
 if TYPE_CHECKING:
     from dist_train.config.sections.model import ModelConfig
@@ -109,11 +110,6 @@ def timm_weights(name: str) -> Any:
     Raises:
         ConfigError: the model or the tag is unknown.
     """
-    if name.startswith(HUBS):
-        raise ConfigError(
-            f"`model.name` ({name}): hub addresses are not supported; use timm's name of the model, and its weights as a "
-            "file with `model.weights`"
-        )
     if not timm.is_model(name):
         raise _unknown(name, timm.list_models(), f"timm {timm.__version__}")
     try:
@@ -125,15 +121,21 @@ def timm_weights(name: str) -> Any:
 
 
 def _timm(cfg: "ModelConfig", outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
-    published = timm_weights(cfg.name)
+    hub = hub_model(cfg.name)
+    if hub is None:
+        name, published = cfg.name, timm_weights(cfg.name)
+        fixed = published is not None and published.fixed_input_size
+    else:
+        name, description = hub.described()
+        fixed = bool(description.get("fixed_input_size"))
     options: dict[str, Any] = {"num_classes": outputs}
     if cfg.drop_path:
         options[DROP_PATH[0]] = cfg.drop_path
-    if image_size is not None and published is not None and published.fixed_input_size:
+    if image_size is not None and fixed:
         options["img_size"] = image_size
     if overlay:
         options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
-    module = _call(timm.create_model, cfg, cfg.name, **options)
+    module = _call(timm.create_model, cfg, name, **options)
     if not hasattr(module, "get_classifier"):
         raise ConfigError(f"`model.name` ({cfg.name}) is an encoder without a classifier; choose a classifier")
     classifier = module.pretrained_cfg.get("classifier")

@@ -9,7 +9,7 @@ from dist_train.errors import ConfigError
 from dist_train.model import pretrained
 from dist_train.model.backbones import GivenModel, create
 from dist_train.model.cells import find_shapes, own_memory
-from dist_train.model.freeze import freeze
+from dist_train.model.freeze import freeze, stages
 from dist_train.model.heads import head_parameters, set_head
 from dist_train.model.initial_weights import load_initial
 from dist_train.model.network import Network
@@ -32,6 +32,8 @@ def build_model(
     Raises:
         ConfigError: the model is unknown or does not support an option, or the weights are missing or do not fit.
     """
+    if given is None:
+        pretrained.obtain_description(cfg)
     wants_published = load and cfg.pretrained and cfg.weights is None and given is None
     path, source = pretrained.obtain(cfg) if wants_published else (None, None)
     overlay = None
@@ -55,5 +57,5 @@ def build_model(
         load_initial(module, load_weights(Path(cfg.weights)), head, cfg.weights)
     if cfg.channels_last:
         module = module.to(memory_format=torch.channels_last)
-    frozen = freeze(module, cfg, head)
-    return Network(module, head, frozen, backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct)
+    later = stages(module, cfg, freeze(module, cfg, head))
+    return Network(module, head, later, backbone.image_size, backbone.mean, backbone.std, backbone.crop_pct)

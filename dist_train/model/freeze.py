@@ -1,14 +1,14 @@
 """Freeze and unfreeze parameters, and the training mode of a partly frozen model. The head always trains."""
 
-import difflib
-from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from timm.models import group_parameters
 from torch import nn
 
 from dist_train.errors import ConfigError
+from dist_train.model.naming.layer_order import is_block, layers
+from dist_train.model.naming.patterns import is_a, named_by, nothing_named, paths
 
 if TYPE_CHECKING:
     from dist_train.config.sections.model import ModelConfig
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 STAYS_IN_EVAL = "dist_train_stays_in_eval"
 """The attribute of frozen parts that have statistics but no parameters, which would show that they are frozen."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What begins to train after ``epoch`` epochs.
+
+    Attributes:
+        names: of the parameters.
+        statistics: the paths of the parts that have statistics but no parameters.
+    """
+
+    epoch: int
+    names: frozenset[str]
+    statistics: frozenset[str]
 
 
 def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> frozenset[str]:
@@ -28,7 +42,7 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
         head: the names of the parameters of the head.
 
     Returns:
-        The names of the frozen parameters, for ``unfreeze``.
+        The names of the frozen parameters, for ``stages``.
 
     Raises:
         ConfigError: a pattern matches no parameter.
@@ -50,12 +64,51 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
     return frozenset(off)
 
 
-def unfreeze(module: nn.Module, names: frozenset[str]) -> None:
-    """Turn on the gradients of the parameters that ``freeze`` returned, and let all statistics move."""
-    for name in names:
+def stages(module: nn.Module, cfg: "ModelConfig", frozen: frozenset[str]) -> tuple[Stage, ...]:
+    """Return what ``model.unfreeze`` lets train, in the order of the epochs.
+
+    Args:
+        frozen: what ``freeze`` returned.
+
+    Raises:
+        ConfigError: a pattern matches nothing that is still frozen at its epoch.
+    """
+    left = frozen
+    resting = frozenset(path for path, part in module.named_modules() if hasattr(part, STAYS_IN_EVAL))
+    found = []
+    for epoch, patterns in sorted(cfg.unfreeze.items()):
+        names, statistics = frozenset[str](), frozenset[str]()
+        for pattern in patterns:
+            more = left if pattern == "all" else frozenset(_unfrozen_by(module, epoch, pattern, frozen)) & left
+            still = frozenset(p for p in resting if pattern == "all" or _freezes(pattern, module, p, set(more)))
+            if not more and not still:
+                raise ConfigError(
+                    f"`model.unfreeze` ({epoch}: {pattern}): all that it matches trains already; remove this pattern"
+                )
+            names, statistics = names | more, statistics | still
+        left, resting = left - names, resting - statistics
+        found.append(Stage(epoch, names, statistics))
+    return tuple(found)
+
+
+def _unfrozen_by(module: nn.Module, epoch: int, pattern: str, frozen: frozenset[str]) -> set[str]:
+    kind, colon, _ = pattern.partition(":")
+    if kind == "all_but_last" and colon:
+        raise ConfigError(
+            f"`model.unfreeze` ({epoch}: {pattern}): all_but_last is for `model.freeze`; name the layers, or use all"
+        )
+    found = named_by(module, pattern)
+    if not found and not any(_freezes(pattern, module, path, set()) for path, _ in module.named_modules() if path):
+        raise nothing_named(module, "model.unfreeze", pattern)
+    return found
+
+
+def unfreeze(module: nn.Module, stage: Stage) -> None:
+    """Turn on the gradients of a stage's parameters, and let its statistics move."""
+    for name in stage.names:
         module.get_parameter(name).requires_grad_(True)
-    for part in module.modules():
-        vars(part).pop(STAYS_IN_EVAL, None)
+    for path in stage.statistics:
+        vars(module.get_submodule(path)).pop(STAYS_IN_EVAL, None)
 
 
 def train_mode(module: nn.Module) -> None:
@@ -85,27 +138,14 @@ def _matching(module: nn.Module, pattern: str, head: frozenset[str], statistics:
     At least one is outside the head, unless the pattern matches a part of ``statistics``.
     """
     kind, colon, value = pattern.partition(":")
-    if kind == "type" and colon:
-        found = {name for name, part in _with_names(module) if value in (cls.__name__ for cls in type(part).__mro__)}
-        known = {type(part).__name__ for part in module.modules()}
-    elif kind == "all_but_last" and colon:
+    if kind == "all_but_last" and colon:
         return _all_but_last(module, pattern, value, head)
-    else:
-        found = {name for name, _ in module.named_parameters() if any(fnmatchcase(p, pattern) for p in _paths(name))}
-        known = {path for name, _ in module.named_parameters() for path in _paths(name)}
+    found = named_by(module, pattern)
     if found - head or any(_freezes(pattern, module, path, set()) for path in statistics):
         return found
     if found:
         raise ConfigError(f"`model.freeze` ({pattern}) matches only the head, which always trains; remove this pattern")
-    near = difflib.get_close_matches(value if colon else pattern, known, n=3) or sorted(known, key=len)[:8]
-    raise ConfigError(f"`model.freeze` ({pattern}) matches nothing in this model, which has {', '.join(near)}, ...")
-
-
-def _with_names(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the name of every parameter with each module that contains it."""
-    for path, part in module.named_modules():
-        if path:
-            yield from ((f"{path}.{name}", part) for name, _ in part.named_parameters())
+    raise nothing_named(module, "model.freeze", pattern)
 
 
 def _statistics(module: nn.Module, head: frozenset[str]) -> list[str]:
@@ -116,7 +156,7 @@ def _statistics(module: nn.Module, head: frozenset[str]) -> list[str]:
         if path
         and next(part.buffers(), None) is not None
         and next(part.parameters(), None) is None
-        and not any(names and names <= head for names in (_parameters_below(module, outer) for outer in _paths(path)))
+        and not any(names and names <= head for names in (_parameters_below(module, outer) for outer in paths(path)))
     ]
 
 
@@ -132,11 +172,11 @@ def _freezes(pattern: str, module: nn.Module, path: str, names: set[str]) -> boo
     """
     kind, colon, value = pattern.partition(":")
     if kind == "type" and colon:
-        outer = [module.get_submodule(outer) for outer in _paths(path)]
-        return any(value in (cls.__name__ for cls in type(part).__mro__) for part in outer)
+        outer = [module.get_submodule(outer) for outer in paths(path)]
+        return any(is_a(part, value) for part in outer)
     if kind == "all_but_last" and colon:
         return _neighbour(module, path) in names
-    return any(fnmatchcase(outer, pattern) for outer in _paths(path))
+    return any(fnmatchcase(outer, pattern) for outer in paths(path))
 
 
 def _neighbour(module: nn.Module, path: str) -> str | None:
@@ -150,56 +190,13 @@ def _neighbour(module: nn.Module, path: str) -> str | None:
     return next((name for name, _ in module.named_parameters()), None)
 
 
-def _paths(name: str) -> list[str]:
-    """Return the name of a parameter and the names of all modules that contain it, the outermost first.
-
-    >>> _paths("layer1.0.weight")
-    ['layer1', 'layer1.0', 'layer1.0.weight']
-    """
-    parts = name.split(".")
-    return [".".join(parts[: i + 1]) for i in range(len(parts))]
-
-
 def _all_but_last(module: nn.Module, pattern: str, value: str, head: frozenset[str]) -> set[str]:
     """Return the names of all parameters before the last ``value`` blocks."""
-    layers = _layers(module)
-    blocks = [i for i, names in enumerate(layers) if _is_block(module, names, head)]
+    in_order = layers(module)
+    blocks = [i for i, names in enumerate(in_order) if is_block(module, names, head)]
     if not value.isdigit() or not 0 < int(value) < len(blocks):
         raise ConfigError(
             f"`model.freeze` ({pattern}): this model has {len(blocks)} blocks, so use all_but_last:N with N from 1 to "
             f"{len(blocks) - 1}"
         )
-    return {name for names in layers[: blocks[-int(value)]] for name in names}
-
-
-def _is_block(module: nn.Module, names: list[str], head: frozenset[str]) -> bool:
-    """Return whether a layer counts as a block: it has a weight matrix or kernel, and no parameter of the head."""
-    return not head & set(names) and any(module.get_parameter(name).ndim > 1 for name in names)
-
-
-def _layers(module: nn.Module) -> list[list[str]]:
-    """Return the names of the parameters of each layer, from the input to the output.
-
-    timm's models use timm's own groups (the layers of ``optim.layer_decay``). In other models a layer is an item of a
-    list of modules (nn.Sequential, nn.ModuleList).
-    """
-    if hasattr(module, "group_matcher"):
-        groups = group_parameters(module, module.group_matcher(coarse=False))  # type: ignore[operator]
-        return [groups[layer] for layer in sorted(groups)]
-    parts = [path for path, _ in _parts("", module, sum(p.numel() for p in module.parameters()))]
-    layers: dict[str, list[str]] = {"": [], **{path: [] for path in parts}}
-    for name, _ in module.named_parameters():
-        layers[next((path for path in _paths(name) if path in layers), "")].append(name)
-    return list(layers.values())
-
-
-def _parts(prefix: str, module: nn.Module, total: int) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the parts of a model in order. Replace a list of modules, or a part with most parameters, by its children."""
-    inside_list = type(module) in (nn.Sequential, nn.ModuleList)
-    for name, child in module.named_children():
-        path = f"{prefix}{name}"
-        most = 2 * sum(p.numel() for p in child.parameters()) > total
-        if type(child) in (nn.Sequential, nn.ModuleList) or (most and not inside_list and any(child.children())):
-            yield from _parts(f"{path}.", child, total)
-        else:
-            yield path, child
+    return {name for names in in_order[: blocks[-int(value)]] for name in names}

@@ -1,8 +1,12 @@
 """What other packages need to know about a model: the module, its head, and the images that it expects."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from dist_train.model.freeze import Stage
 
 Channels = tuple[float, ...]
 
@@ -15,7 +19,7 @@ class Network:
         module: maps images float32 [B, 3, S, S] to outputs [B, K]; in training mode, with auxiliary heads, to a tuple of
             outputs.
         head: the names of the parameters of the head.
-        frozen: the names of the parameters that ``model.freeze`` has frozen.
+        stages: what begins to train later, as ``model.unfreeze`` says.
         image_size: S in pixels.
         mean, std: per channel, for images in [0, 1].
         crop_pct: the share of the resized image that the center crop of an evaluation keeps.
@@ -24,12 +28,17 @@ class Network:
 
     module: nn.Module
     head: frozenset[str]
-    frozen: frozenset[str]
+    stages: "tuple[Stage, ...]"
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_pct: float
     base: frozenset[str] = frozenset()
+
+    @property
+    def later(self) -> frozenset[str]:
+        """Return the names of the parameters that begin to train after an epoch."""
+        return frozenset[str]().union(*(stage.names for stage in self.stages))
 
 
 def statistics(mean: Channels | None, std: Channels | None, network: Network) -> tuple[Channels, Channels]:

@@ -22,6 +22,7 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.config.user_code import is_own
 from dist_train.errors import ConfigError
 from dist_train.model.backbones import timm_weights, torchvision_weights
+from dist_train.model.sources.hub import DESCRIPTION, WEIGHTS, hub_model
 from dist_train.system.progress import advance, shown
 
 PATIENCE_S = 5.0
@@ -51,6 +52,8 @@ class Published:
 
     def cached(self) -> Path | None:
         """Return the cached file, or None."""
+        if not self.repo and Path(self.files[0]).is_absolute():
+            return next((Path(name) for name in self.files if Path(name).is_file()), None)
         if not self.repo:
             path = self.cache / Path(urlsplit(self.files[0]).path).name
             return path if path.is_file() else None
@@ -79,6 +82,10 @@ def published(cfg: ModelConfig) -> Published:
         )
     if cfg.source == "torchvision":
         return Published("", None, (torchvision_weights(cfg.name).url,))
+    hub = hub_model(cfg.name)
+    if hub is not None:
+        files = WEIGHTS if hub.repo else tuple(str(Path(hub.path) / name) for name in WEIGHTS)
+        return Published(hub.repo, hub.revision, files)
     known = timm_weights(cfg.name)
     if known is not None and known.hf_hub_id:
         repo, _, revision = known.hf_hub_id.partition("@")
@@ -93,6 +100,23 @@ def published(cfg: ModelConfig) -> Published:
     )
 
 
+def obtain_description(cfg: ModelConfig) -> None:
+    """Check the description of a model of the hub or in a folder. Download it into the cache if it is not there.
+
+    Raises:
+        ConfigError: the download failed, or the description is missing or damaged.
+    """
+    hub = hub_model(cfg.name) if cfg.source == "timm" else None
+    if hub is None:
+        return
+    if hub.repo and hub.folder is None:
+        source = Published(hub.repo, hub.revision, (DESCRIPTION,))
+        if offline := _why_offline(source):
+            raise ConfigError(f"{hub.missing()} ({offline})")
+        download(cfg, source)
+    hub.described()
+
+
 def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
     """Return the file with the published weights, from the cache or over the network, and where it is published.
 
@@ -103,6 +127,11 @@ def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
     path = source.cached()
     if path is not None:
         return path, source
+    if Path(source.files[0]).is_absolute():
+        raise ConfigError(
+            f"`model.pretrained` (true): {cfg.name} has neither {' nor '.join(WEIGHTS)}; check the path, or set "
+            "model.pretrained=false for random weights"
+        )
     offline = _why_offline(source)
     if offline:
         raise ConfigError(_missing(cfg, source, offline))

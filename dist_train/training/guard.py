@@ -36,7 +36,7 @@ def finite_means(setup: "Setup") -> StepMeans:
         raise NonFiniteError(
             f"the loss, its gradient or a buffer{cause} was NaN or infinite in {means.bad_steps} of the steps "
             f"{step - means.steps + 1} to {step} (learning rate {setup.stepper.lr(step - 1):.3g}, mean gradient norm of the finite steps "
-            f"{means.grad_norm:.3g}); lower `optim.lr`, set `train.clip_grad`, raise `schedule.warmup_epochs`, or use "
+            f"{means.grad_norm:.3g}); lower `optim.lr`, set `train.clip`, raise `schedule.warmup_epochs`, or use "
             "train.precision=amp_bf16 instead of amp_fp16"
         )
     return means
@@ -84,7 +84,7 @@ def refuse_what_is_not_finite(setup: "Setup") -> None:
     if every:
         raise NonFiniteError(
             f"{', '.join(list(dict.fromkeys(every))[:3])}: NaN or infinite after step {step}, so nothing is saved; lower "
-            "`optim.lr`, or set `train.clip_grad`"
+            "`optim.lr`, or set `train.clip`"
         )
     state.buffers.note_finite()
 

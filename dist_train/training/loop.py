@@ -15,7 +15,7 @@ from dist_train.model.lora.merged import merged
 from dist_train.run.result import Status
 from dist_train.system.machine.clock import awake_s
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
-from dist_train.training.parts.build_state import train_everything
+from dist_train.training.parts.build_state import train_more
 from dist_train.training.recorder import Recorder
 from dist_train.training.step import train_step
 
@@ -31,9 +31,9 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     pending, over, grown = evaluation_pending(setup), finished(setup), True
     while pending or not over:
         if not pending:
-            if progress.step == plan.unfreeze_step:
+            if progress.step in plan.unfreeze_steps:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
-                setup.stepper.wrapped, grown = train_everything(*parts), True
+                setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
             try:
                 train_step(setup.stepper, setup.state)
             except WaitedForData as waited:

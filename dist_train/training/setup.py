@@ -25,6 +25,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.algorithms import set_algorithms
+from dist_train.learning.clipping import clipping
 from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
 from dist_train.model.lora.adapters import with_lora
@@ -33,7 +34,7 @@ from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
 from dist_train.system.start import idle_tasks
-from dist_train.training.parts.build_state import build_state, train_everything
+from dist_train.training.parts.build_state import build_state, train_more
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
@@ -106,14 +107,16 @@ def build_setup(
                 verify(saved, socket.gethostname())
         with group.together():  # a rank may read from a slower disk than the others
             content = load(saved)
-        if plan.unfreeze_step is not None and content["progress"]["step"] > plan.unfreeze_step:
-            wrapped = train_everything(cfg, plan, network, index.outputs, state)
+        done = content["progress"]["step"]
+        if any(step < done for step in plan.unfreeze_steps):
+            wrapped = train_more(cfg, plan, network, index.outputs, state, done - 1)
         state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
     data = open_data(cfg, group, index, network)
     batches = data.training_batches(plan, state.progress.step)
     forward = ForwardClock(group.device, group.world_size)
-    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward)
+    clip = clipping(cfg.train.clip, strategy.clip, frozenset(map(network.module.get_parameter, network.head)))
+    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward, clip)
     if group.is_main:
         _begin_folder(run, index, saved)
         for note in index.notes:

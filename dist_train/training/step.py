@@ -13,6 +13,7 @@ from dist_train.data.augment.on_device import DeviceAugment
 from dist_train.data.dataset import Batch
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
+from dist_train.learning.clipping import Clip
 from dist_train.learning.optimizer import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
@@ -40,6 +41,7 @@ class Stepper:
     augment: DeviceAugment
     batches: Iterator[Batch]
     forward: ForwardClock
+    clip: Clip
     waited_s: float = 0.0
     _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
 
@@ -88,7 +90,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         parts.append({name: value.detach() for name, value in found.items()})
     extras = _added(parts)
     loss = extras.pop("loss")
-    grad_norm = state.precision.step(state.optimizer, strategy.clip)
+    grad_norm = state.precision.step(state.optimizer, stepper.clip)
     state.optimizer.zero_grad()
     finite = grad_norm < math.inf if state.precision.skips else None
     if finite is not None:

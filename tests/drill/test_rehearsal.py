@@ -64,12 +64,12 @@ def test_what_is_lost_is_told(tree: dict[str, Any]) -> None:
 
 
 def test_the_drill_is_the_users_run_cut_short(tree: dict[str, Any], tmp_path: Path) -> None:
-    cfg = parse_config(changed(tree, train__epochs=90, model__unfreeze_epoch=30, model__freeze="backbone"))
+    cfg = parse_config(changed(tree, train__epochs=90, model__unfreeze={30: "all"}, model__freeze="backbone"))
     short = drill_config(cfg, tmp_path)
     assert (short.train.max_steps, short.train.epochs, short.checkpoint.every_steps) == (12, 90, 3)
     assert short.run.deterministic
     assert short.data.max_val_images == 256
-    same = ("global_batch", "precision", "ema", "clip_grad")
+    same = ("global_batch", "precision", "ema", "clip")
     assert [getattr(short.train, key) for key in same] == [getattr(cfg.train, key) for key in same]
     assert (short.optim, short.loss, short.augment) == (cfg.optim, cfg.loss, cfg.augment)
 

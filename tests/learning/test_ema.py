@@ -77,3 +77,33 @@ def test_other_buffers_are_copied_and_what_is_infinite_too() -> None:
 def test_a_model_that_cannot_be_copied_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"`train\.ema` needs a copy of the model, which cannot be copied"):
         Ema(odd_models.Lock(3), 0.9)
+
+
+@pytest.mark.parametrize("told", [None, torch.tensor(True)])
+def test_the_warm_up_is_timms(told: torch.Tensor | None) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3)
+    ours, theirs = Ema(model, 0.8, warmup=True), ModelEmaV3(model, decay=0.8, use_warmup=True)
+    for step in range(1, 21):
+        with torch.no_grad():
+            for tensor in model.parameters():
+                tensor.add_(torch.randn_like(tensor))
+        ours.update(step, told)
+        theirs.update(model, step)
+        assert step == 1 or ours.decay(step) == theirs.get_decay(step)
+    assert ours.decay(1) == 0
+    assert ours.decay(2) < ours.decay(5) < ours.decay(20) == 0.8
+    for name, tensor in theirs.module.named_parameters():
+        assert torch.equal(ours.module.get_parameter(name), tensor), name
+
+
+def test_an_update_every_few_steps() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    ema, seen = Ema(model, 0.5, every=3), []
+    for step in range(1, 8):
+        with torch.no_grad():
+            model.weight.fill_(float(step))
+        ema.update(step)
+        seen.append(ema.module.weight.item())
+    assert seen == [1, 1, 1, 2.5, 2.5, 2.5, 4.75], "at steps 1, 4 and 7, as torchvision's references do"
+    assert Ema(model, 0.9, warmup=True, every=3).decay(4) == pytest.approx(1 - 2 ** (-2 / 3))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from torch import nn
 
 from dist_train.config.sections.model import ModelConfig
@@ -13,6 +14,7 @@ from dist_train.config.sections.train import TrainConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import ConfigError
+from dist_train.learning.clipping import clipping
 from dist_train.learning.optimizer import build_optimizer, param_groups, set_lr
 from dist_train.learning.precision import Precision
 from dist_train.model.build import build_model
@@ -139,9 +141,86 @@ def test_layer_decay_and_head_scale_and_freezing_together() -> None:
     assert rates[network.module.get_parameter("norm.weight")] == pytest.approx(0.1)
 
 
-def test_layer_decay_of_a_model_that_does_not_know_its_layers_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"`optim.layer_decay` \(0.5\) needs a timm model"):
-        param_groups(OptimConfig(lr=1, layer_decay=0.5), two_layers(), HEAD)
+def scales_of(cfg: OptimConfig, module: nn.Module, head: frozenset[str], **later: Any) -> dict[str, float]:
+    groups = names_of(param_groups(cfg, module, head, **later), module)
+    return {name: group["lr_scale"] for names, group in groups for name in names}
+
+
+def last_layer(module: nn.Module) -> frozenset[str]:
+    return frozenset([name for name, _ in module.named_parameters()][-2:])
+
+
+@pytest.mark.parametrize(
+    ("module", "scales"),
+    [
+        (
+            torchvision.models.resnet18,
+            {"fc.weight": 1, "layer4.1.bn2.bias": 0.5, "layer4.0.conv1.weight": 0.25, "bn1.weight": 2**-9, "conv1.weight": 2**-9},
+        ),
+        (
+            torchvision.models.vit_b_16,
+            {
+                "heads.head.bias": 1,
+                "encoder.ln.weight": 0.5,
+                "encoder.layers.encoder_layer_11.ln_1.bias": 0.5,
+                "encoder.layers.encoder_layer_0.ln_1.bias": 2**-12,
+                "class_token": 2**-13,
+                "encoder.pos_embedding": 2**-13,
+                "conv_proj.weight": 2**-13,
+            },
+        ),
+        (two_layers, {"1.weight": 1, "0.bias": 0.5}),
+    ],
+)  # fmt: skip
+def test_layer_decay_of_models_that_are_not_timms(module: Any, scales: dict[str, float]) -> None:
+    """As in timm's groups, norms belong to the layer before them, and embeddings to the first."""
+    with torch.device("meta"):
+        found = scales_of(OptimConfig(lr=1, layer_decay=0.5), made := module(), last_layer(made))
+    assert found.keys() == {name for name, _ in made.named_parameters()}
+    assert {name: found[name] for name in scales} == scales
+
+
+def test_layer_decay_is_timms_for_its_models_and_has_a_floor() -> None:
+    module = timm.create_model("test_vit", num_classes=3)
+    theirs = timm.optim.param_groups_layer_decay(module, 0.1, layer_decay=0.5, min_scale=0.1)
+    wanted = {name: group["lr_scale"] for names, group in names_of(theirs, module) for name in names}
+    cfg = OptimConfig(lr=1, weight_decay=0.1, layer_decay=0.5, layer_decay_min=0.1)
+    assert scales_of(cfg, module, frozenset()) == wanted
+    assert min(wanted.values()) == 0.1
+    plain = scales_of(cfg, two_layers(), HEAD)
+    assert plain["0.weight"] == 0.5
+    cfg = OptimConfig(lr=1, layer_decay=0.1, layer_decay_min=0.3, decay_norm_and_bias=False, weight_decay=0.1)
+    assert scales_of(cfg, two_layers(), HEAD) == {"1.weight": 1, "1.bias": 1, "0.weight": 0.3, "0.bias": 0.3}
+
+
+def test_factors_by_pattern_multiply_with_each_other_and_the_rest() -> None:
+    module = timm.create_model("test_vit", num_classes=3)
+    head = frozenset({"head.weight", "head.bias"})
+    patterns = {"blocks.0": 0.1, "type:LayerNorm": 0.5, "head.bias": 4.0}
+    found = scales_of(OptimConfig(lr=1, lr_scale=patterns, head_lr_scale=2.0), module, head)
+    assert found["blocks.0.attn.qkv.weight"] == 0.1
+    assert found["blocks.0.norm1.weight"] == pytest.approx(0.05)
+    assert found["blocks.1.norm1.bias"] == 0.5
+    assert (found["blocks.1.mlp.fc1.weight"], found["head.weight"], found["head.bias"]) == (1, 2, 8)
+    decayed = scales_of(OptimConfig(lr=1, lr_scale=patterns, layer_decay=0.5), module, head)
+    assert (
+        decayed["blocks.1.norm1.bias"]
+        == 0.5 * scales_of(OptimConfig(lr=1, layer_decay=0.5), module, head)["blocks.1.norm1.bias"]
+    )
+    with torch.device("meta"):
+        others = scales_of(OptimConfig(lr=1, lr_scale={"layer[12].*": 0.2}), torchvision.models.resnet18(), frozenset())
+    assert {name.split(".")[0] for name, scale in others.items() if scale == 0.2} == {"layer1", "layer2"}
+
+
+def test_a_pattern_that_changes_no_rate_is_an_error() -> None:
+    module = two_layers()
+    with pytest.raises(ConfigError, match=r"`optim.lr_scale` \(2\) matches nothing in this model, which has"):
+        param_groups(OptimConfig(lr=1, lr_scale={"2": 0.5}), module, HEAD)
+    module[0].requires_grad_(False)
+    cfg = OptimConfig(lr=1, lr_scale={"0": 0.5})
+    with pytest.raises(ConfigError, match=r"`optim.lr_scale` \(0\): all that it matches is frozen; remove"):
+        param_groups(cfg, module, HEAD)
+    assert scales_of(cfg, module, HEAD, later=frozenset({"0.weight"})) == {"1.weight": 1, "1.bias": 1}
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "muon", "adafactor"])
@@ -169,7 +248,7 @@ def test_torchs_optimizers_are_fused_and_a_skipped_first_step_leaves_them_as_new
         number_format = Precision(TrainConfig(global_batch=1, nonfinite="skip"), torch.device("cpu"))
         for value in ([torch.inf] if skip_first else []) + [1.0, 2.0]:
             number_format.backward(module(torch.full((1, 4), value)).square().sum())
-            number_format.step(optimizer, Single(Dist.alone()).clip)
+            number_format.step(optimizer, clipping(None, Single(Dist.alone()).clip, frozenset()))
             optimizer.zero_grad()
         results.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.equal(*results)

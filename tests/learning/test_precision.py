@@ -8,14 +8,15 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dist_train.config.sections.train import TrainConfig
+from dist_train.config.sections.train import ClipConfig, TrainConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.single import Single
+from dist_train.learning.clipping import clipping
 from dist_train.learning.precision import HalfForward, Precision
 from tests.support.runs import changed, rows, state_digest, train
 
 CPU = torch.device("cpu")
-CLIP = Single(Dist.alone()).clip
+CLIP = clipping(None, Single(Dist.alone()).clip, frozenset())
 
 
 @pytest.fixture(autouse=True)
@@ -125,11 +126,12 @@ def test_skipping_without_a_scale(tree: dict[str, Any]) -> None:
 
 
 def test_clipping_is_of_the_whole_gradient() -> None:
-    number_format, module = precision(clip_grad=1.0), nn.Linear(2, 2)
+    number_format, module = precision(), nn.Linear(2, 2)
+    clip = clipping(ClipConfig(value=1.0), Single(Dist.alone()).clip, frozenset())
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     before = torch.cat([p.detach().flatten() for p in module.parameters()])
     number_format.backward(module(torch.full((1, 2), 10.0)).sum())
-    norm = number_format.step(optimizer, CLIP)
+    norm = number_format.step(optimizer, clip)
     after = torch.cat([p.detach().flatten() for p in module.parameters()])
     assert norm.item() == pytest.approx((4 * 100 + 2) ** 0.5)
     assert (after - before).norm().item() == pytest.approx(1.0, rel=1e-4)

@@ -231,6 +231,6 @@ def test_every_step_counts_not_only_epochs() -> None:
 
 
 def test_the_step_of_unfreezing_follows_from_the_epoch(tree: dict[str, Any]) -> None:
-    assert make_plan(parse_config(tree), 60, 1).unfreeze_step is None
-    cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=1))
-    assert make_plan(cfg, 60, 1).unfreeze_step == 5
+    assert make_plan(parse_config(tree), 60, 1).unfreeze_steps == ()
+    cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze={2: "all", 1: "norm"}, train__epochs=3))
+    assert make_plan(cfg, 60, 1).unfreeze_steps == (5, 10)

@@ -85,7 +85,7 @@ def test_options_reach_the_constructor() -> None:
         ({"name": "resnet18", "source": "torchvision", "drop_path": 0.1}, "resnet18 has no stochastic depth"),
         ({"name": "test_vit", "source": "torchvision"}, "timm has it: set `model.source` to timm"),
         ({"name": "googlenet"}, "torchvision has it: set `model.source` to torchvision"),
-        ({"name": "hf-hub:timm/resnet18.a1_in1k", "pretrained": True}, "hub addresses are not supported"),
+        ({"name": "hf-hub:"}, r"`model.name` \(hf-hub:\): write hf-hub:OWNER/NAME"),
         ({"name": ".relative:Own"}, r"`model.name` \(.relative:Own\) must be package.module:name"),
         ({"name": "tests.model.test_backbones:"}, "must be package.module:name"),
         ({"name": "test_vit", "grad_checkpointing": True, "source": "torchvision"}, "not a torchvision model"),

@@ -13,7 +13,7 @@ from dist_train.config import parse_config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
-from dist_train.model.freeze import freeze, train_mode, unfreeze
+from dist_train.model.freeze import Stage, freeze, stages, train_mode, unfreeze
 from tests.support.odd_models import NoAffine
 from tests.support.runs import changed, rows, state_digest, train
 
@@ -101,7 +101,7 @@ def test_the_head_always_trains_and_parameters_fixed_by_design_stay_fixed() -> N
     module[0].bias.requires_grad_(False)
     off = freeze(module, ModelConfig(name="x", freeze=("type:Linear",)), frozenset({"1.weight", "1.bias"}))
     assert off == {"0.weight"}
-    unfreeze(module, off)
+    unfreeze(module, *stages(module, ModelConfig(name="x", freeze="backbone", unfreeze={1: "all"}), off))
     assert [p.requires_grad for p in module.parameters()] == [True, False, True, True]
 
 
@@ -129,18 +129,38 @@ def test_drop_path_of_frozen_blocks_is_off() -> None:
     assert len(modes) > 2
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+GRADUAL = {"name": "test_resnet", "pretrained": False, "freeze": "backbone", "unfreeze": {1: "layer4", 2: "all"}}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_unfreezing_at_an_epoch_survives_a_resume_bit_for_bit(tree: dict[str, Any], world_size: int) -> None:
     tree = changed(
         tree,
-        model={"name": "test_resnet", "pretrained": False, "freeze": "backbone", "unfreeze_epoch": 1},
-        optim={"name": "adamw", "lr": 1e-3, "layer_decay": 0.9, "head_lr_scale": 2.0},
-        train__ema=0.9,
+        model=GRADUAL,
+        optim={
+            "name": "adamw",
+            "lr_base": {"rate": 0.02, "scale": "linear"},
+            "layer_decay": 0.9,
+            "layer_decay_min": 0.5,
+            "lr_scale": {"layer4": 0.5, "type:BatchNorm2d": 2.0},
+            "head_lr_scale": 2.0,
+        },
+        schedule={
+            "warmup_epochs": 0.4,
+            "warmup_lr": 1e-5,
+            "cooldown_epochs": 0.4,
+            "restarts": {"every_epochs": 0.6, "length_factor": 2.0, "peak_factor": 0.8},
+        },
+        train__ema={"decay": 0.9, "warmup": True, "every": 2},
+        train__clip={"mode": "agc", "value": 0.05},
+        train__epochs=3,
         checkpoint={"every_steps": 1, "keep": 100},
     )
     straight = train(tree, world_size, run__name="straight")
-    assert len(rows(straight, "val")) == 2
-    for killed_after in {1: (7,), 2: (5,)}[world_size]:  # after the step of the unfreezing, and at it
+    assert len(rows(straight, "val")) == 3
+    for killed_after in {1: (7, 10), 2: (5, 12), 4: (11,)}[
+        world_size
+    ]:  # after the steps of the unfreezing, and at them
         resumed = train(tree, world_size, run__name=f"resumed{killed_after}")
         for folder in (resumed / "checkpoints").iterdir():
             if int(folder.name[5:13]) > killed_after:
@@ -152,11 +172,58 @@ def test_unfreezing_at_an_epoch_survives_a_resume_bit_for_bit(tree: dict[str, An
         assert rows(resumed) == rows(straight)
 
 
+def staged(module: nn.Module, patterns: Any, unfrozen: dict[Any, Any]) -> tuple[Stage, ...]:
+    cfg = ModelConfig(name="x", freeze=patterns, unfreeze=unfrozen)
+    return stages(module, cfg, freeze(module, cfg, HEAD))
+
+
+def test_stages_follow_the_epochs_and_take_what_is_left() -> None:
+    module = resnet()
+    second, fourth, last = staged(module, "backbone", {4: ("layer3", "type:BatchNorm2d"), 2: "layer4", "6": "all"})
+    assert [stage.epoch for stage in (second, fourth, last)] == [2, 4, 6]
+    assert all(name.startswith("layer4.") for name in second.names)
+    assert {"layer3.0.conv1.weight", "layer1.0.bn1.bias"} <= fourth.names
+    assert not second.names & fourth.names
+    assert "conv1.weight" in last.names
+    assert second.names | fourth.names | last.names == {name for name, _ in module.named_parameters()} - HEAD
+    unfreeze(module, second)
+    train_mode(module)
+    assert module.layer4[0].bn1.training
+    assert not module.layer3[0].bn1.training, "BatchNorms of frozen layers stay in eval mode"
+
+
+@pytest.mark.parametrize(
+    ("unfrozen", "words"),
+    [
+        ({1: "layer9"}, r"`model.unfreeze` \(layer9\) matches nothing in this model, which has layer4"),
+        ({1: "layer4", 2: "layer4.0"}, r"\(2: layer4.0\): all that it matches trains already"),
+        ({1: "layer1"}, r"\(1: layer1\): all that it matches trains already"),
+        ({1: ("all", "fc")}, r"\(1: fc\): all that it matches trains already"),
+        ({1: "all_but_last:1"}, "all_but_last is for `model.freeze`; name the layers, or use all"),
+        ({1: "type:Conv3d"}, r"\(type:Conv3d\) matches nothing"),
+    ],
+)
+def test_a_stage_in_which_nothing_begins_to_train_is_an_error(unfrozen: dict[Any, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        staged(resnet(), ("layer[2-4]",), unfrozen)
+
+
+def test_statistics_without_parameters_follow_the_pattern_of_their_layer() -> None:
+    module = NoAffine(3)
+    cfg = ModelConfig(name="x", freeze="backbone", unfreeze={1: "norm", 2: "all"})
+    first, second = stages(module, cfg, freeze(module, cfg, frozenset({"head.1.weight", "head.1.bias"})))
+    unfreeze(module, first)
+    assert _moving(module) == {"norm", "head.0"}
+    unfreeze(module, second)
+    assert _moving(module) == {"first", "norm", "head.0"}
+
+
 def test_unfreezing_trains_the_backbone_from_that_step_on(tree: dict[str, Any]) -> None:
     tree = changed(
         tree,
-        model={"name": "test_resnet", "pretrained": False, "freeze": "backbone", "unfreeze_epoch": 1},
+        model=GRADUAL,
         checkpoint={"every_steps": 1, "keep": 100},
+        train__epochs=3,
     )
     run = train(tree)
     states = {}
@@ -166,18 +233,24 @@ def test_unfreezing_trains_the_backbone_from_that_step_on(tree: dict[str, Any]) 
         step: state["model"]["conv1.weight" if "conv1.weight" in state["model"] else "conv1.0.weight"]
         for step, state in states.items()
     }
-    assert torch.equal(weights[1], weights[5])
-    assert not torch.equal(weights[5], weights[6])
+    last = {
+        step: torch.cat([w.flatten().float() for name, w in state["model"].items() if name.startswith("layer4")])
+        for step, state in states.items()
+    }
+    assert torch.equal(weights[1], weights[10])
+    assert not torch.equal(weights[10], weights[11])
+    assert torch.equal(last[1], last[5])
+    assert not torch.equal(last[5], last[6])
     held = {step: sum(len(g["params"]) for g in state["optimizer"]["param_groups"]) for step, state in states.items()}
     assert held[5] == 2, "the optimizer holds only what can train"
-    assert held[6] > 2
+    assert 2 < held[6] == held[10] < held[11]
 
 
 def test_an_unfreezing_after_the_end_is_an_error(tree: dict[str, Any]) -> None:
     from dist_train.config.planning import make_plan
 
-    cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze_epoch=2))
-    with pytest.raises(ConfigError, match=r"`model.unfreeze_epoch` \(2\) is step 10, but the run ends at step 10"):
+    cfg = parse_config(changed(tree, model__freeze="backbone", model__unfreeze={1: "norm", 2: "all"}))
+    with pytest.raises(ConfigError, match=r"`model.unfreeze` \(2\) is step 10, but the run ends at step 10"):
         make_plan(cfg, 60, 1)
 
 
@@ -195,7 +268,8 @@ def test_statistics_without_parameters_are_frozen_with_what_is_around_them(patte
     module = NoAffine(3)
     off = freeze(module, ModelConfig(name="x", freeze=patterns), frozenset({"head.1.weight", "head.1.bias"}))
     assert _moving(module) == moving
-    unfreeze(module, off)
+    if patterns != "none":
+        unfreeze(module, *stages(module, ModelConfig(name="x", freeze=patterns, unfreeze={1: "all"}), off))
     assert _moving(module) == {"first", "norm", "head.0"}
 
 

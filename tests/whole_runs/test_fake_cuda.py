@@ -51,7 +51,7 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
         (train, "take_means"),
         (train, "evaluate_now"),
         (train, "save_now"),
-        (train, "train_everything"),
+        (train, "train_more"),
     ):
         setattr(holder, name, noting(getattr(holder, name), False))
     with gpu:

@@ -25,6 +25,7 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
         lambda c: c.augment.mixup * c.augment.cutmix > 0,
         "`augment.mixup` and `augment.cutmix` are both set",
     ),
+    "optim.layer_decay_min": (lambda c: c.optim.layer_decay < 1, "`optim.layer_decay` is less than 1"),
     "schedule.warmup_lr": (lambda c: c.schedule.warmup_epochs > 0, "`schedule.warmup_epochs` is set"),
     "augment.mix_mode": (
         lambda c: c.augment.mixup + c.augment.cutmix > 0,
@@ -94,10 +95,11 @@ def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
             f"`train.max_steps` ({cfg.train.max_steps}) has no effect: `train.epochs` ({cfg.train.epochs}) end the run at step "
             f"{steps}; for {cfg.train.max_steps} steps use train.epochs={-(-cfg.train.max_steps // plan.steps_per_epoch)}"
         )
-    if ema is not None and cfg.eval.weights == "ema" and 1 / (1 - ema) > steps:
+    if ema is not None and cfg.eval.weights == "ema" and not ema.warmup and ema.every / (1 - ema.decay) > steps:
         yield (
-            f"`train.ema` ({ema:g}) averages over about {1 / (1 - ema):.0f} steps, but the run has {steps}: the averaged "
-            f"weights stay close to the initial ones; use {max(0.5, 1 - 10 / steps):.3g} or less, or `eval.weights` raw"
+            f"`train.ema` ({ema.decay:g}) averages over about {ema.every / (1 - ema.decay):.0f} steps, but the run has {steps}: "
+            f"the averaged weights stay close to the initial ones; use {max(0.5, 1 - 10 * ema.every / steps):.3g} or less, "
+            "`train.ema.warmup`, or `eval.weights` raw"
         )
     if plan.mix_off_step is not None and plan.mix_off_step >= steps:
         yield (

@@ -36,7 +36,12 @@ class Migration:
     value: Callable[[Any], Any] = _same
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        "0.2.0", "model.unfreeze_epoch", "model.unfreeze", lambda epoch: {} if epoch is None else {str(epoch): ["all"]}
+    ),
+    Migration("0.2.0", "train.clip_grad", "train.clip"),
+)
 
 BEFORE: dict[str, Any] = {
     "augment.cutmix_minmax": None,
@@ -54,6 +59,9 @@ BEFORE: dict[str, Any] = {
     "model.lora": None,
     "model.options": {},
     "optim.options": {},
+    "optim.lr_base": None,
+    "optim.lr_scale": {},
+    "optim.layer_decay_min": 0.0,
     "schedule.options": {},
     "schedule.warmup_lr": None,
     "schedule.cooldown_epochs": 0.0,

@@ -4,6 +4,7 @@ A rule in ``AT_EVERY_START`` refuses every start. A rule that we add later goes 
 run, and only warns when an older run is resumed.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,17 @@ def _endless_warm_up(cfg: "Config") -> Iterator[str]:
         yield (
             f"`schedule.warmup_epochs` ({cfg.schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
             "warm-up would never end; use fewer epochs"
+        )
+
+
+def _two_rates(cfg: "Config") -> Iterator[str]:
+    if cfg.optim.lr_base is None:
+        return
+    scaled = cfg.optim.lr_base.at(cfg.train.global_batch)
+    if not math.isclose(scaled, cfg.optim.lr, rel_tol=1e-9):
+        yield (
+            f"`optim.lr` ({cfg.optim.lr:g}) is given, and `optim.lr_base` makes it {scaled:g} at `train.global_batch` "
+            f"{cfg.train.global_batch}; set one of them to null"
         )
 
 
@@ -121,6 +133,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _smoothing_of_several_labels,
     _rising_rate,
     _endless_warm_up,
+    _two_rates,
     _warm_up_from_above,
     _nothing_between,
     _bf16_base_without_autocast,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from dist_train.config.choices import HEADS
 from dist_train.config.types import FilePath, Fraction, PositiveFloat, PositiveInt, Section
@@ -14,6 +14,31 @@ def _freeze(value: Any) -> Any:
     raise ValueError(
         f"{value!r} must be none, backbone, or a list of patterns such as [conv1, 'layer1.*', 'type:Conv2d', 'all_but_last:2']"
     )
+
+
+_EPOCHS: dict[str, Any] = {
+    "type": "object",
+    "propertyNames": {"pattern": "^[1-9][0-9]*$"},
+    "additionalProperties": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+}
+
+
+def _unfreeze(value: Any) -> Any:
+    """Return epoch -> patterns; JSON, in which checkpoints keep the config, has no numbers as keys."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} must map epochs to patterns, such as {{2: layer4, 4: [layer3, layer2], 6: all}}")
+    found = {}
+    for epoch, patterns in value.items():
+        number = int(epoch) if str(epoch).isdecimal() else 0
+        listed = (patterns,) if isinstance(patterns, str) else patterns
+        named = isinstance(listed, tuple) and all(isinstance(pattern, str) for pattern in listed)
+        if number < 1 or number in found or not named or not listed:
+            raise ValueError(
+                f"{epoch!r}: {patterns!r} must be a number of epochs, at least 1, and a pattern or a list of patterns, such as "
+                "2: layer4"
+            )
+        found[number] = listed
+    return found
 
 
 class HeadConfig(Section):
@@ -49,7 +74,8 @@ class ModelConfig(Section):
     source: Literal["timm", "torchvision"] = "timm"
     """Library that provides the model `name`."""
     name: str
-    """Name in that library (`--list-models` prints them), or `package.module:callable` for your own model."""
+    """Name in that library (`--list-models` prints them), `hf-hub:OWNER/NAME` or `local-dir:FOLDER` in timm's format, or
+    `package.module:callable` for your own model."""
     pretrained: bool = True
     """Load the published weights of the model, from the local cache or over the network."""
     weights: FilePath | None = None
@@ -62,8 +88,8 @@ class ModelConfig(Section):
     """The last layers, which map features to outputs."""
     freeze: Annotated[Literal["none", "backbone"] | tuple[str, ...], BeforeValidator(_freeze)] = "none"
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""
-    unfreeze_epoch: PositiveInt | None = None
-    """After this many epochs, all layers train."""
+    unfreeze: Annotated[dict[PositiveInt, tuple[str, ...]], BeforeValidator(_unfreeze), WithJsonSchema(_EPOCHS)] = {}
+    """What of the frozen layers begins to train, after how many epochs: `{2: layer4, 4: [layer3, layer2], 6: all}`."""
     lora: LoraConfig | None = None
     """Freeze the backbone and train small matrices beside its layers, by peft; `{}` turns it on with the defaults."""
     sync_bn: bool = False
@@ -77,8 +103,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_unfreeze(self) -> "ModelConfig":
-        if self.unfreeze_epoch is not None and self.freeze == "none":
-            raise ValueError(f"unfreeze_epoch ({self.unfreeze_epoch}) needs something frozen: set `model.freeze`")
+        if self.unfreeze and self.freeze == "none":
+            raise ValueError("unfreeze needs something frozen: set `model.freeze`, or remove it")
         return self
 
     @model_validator(mode="after")

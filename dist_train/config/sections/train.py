@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from dist_train.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, Walltime
+from dist_train.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, ShortSection, Walltime
 
 
 class EarlyStoppingConfig(Section):
@@ -12,6 +12,26 @@ class EarlyStoppingConfig(Section):
     """Evaluations without improvement after which the run ends."""
     min_delta: NonNegativeFloat = 0.0
     """Smallest change of `eval.metric` that counts as an improvement."""
+
+
+class ClipConfig(ShortSection):
+    main = "value"
+
+    value: PositiveFloat
+    """norm: the largest norm. value: the largest absolute value. agc: the largest ratio to the norm of the weights, such as 0.01."""
+    mode: Literal["norm", "value", "agc"] = "norm"
+    """norm: of the gradient of all parameters. value: of each element. agc: of each row, except in the head (NFNets)."""
+
+
+class EmaConfig(ShortSection):
+    main = "decay"
+
+    decay: Annotated[float, Field(gt=0, lt=1)]
+    """Weight of the average at each update; the rest is the weight of the newest weights."""
+    warmup: bool = False
+    """Begin with a smaller decay: at update n at most 1 - n^(-2/3), as timm does."""
+    every: PositiveInt = 1
+    """Steps from one update to the next."""
 
 
 class TrainConfig(Section):
@@ -31,10 +51,10 @@ class TrainConfig(Section):
     """fp16: the whole forward pass in half precision except BatchNorm; the master weights stay float32."""
     tf32: bool = True
     """Allow the GPU to use TF32 in fp32 multiplications."""
-    clip_grad: PositiveFloat | None = None
-    """Clip the gradient norm, over all parameters, to this value."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of an exponential moving average of the weights; `eval.weights` chooses whether to evaluate it."""
+    clip: ClipConfig | None = None
+    """Clip gradients. A number is the largest norm; `{mode: value | agc, value: X}` for other ways."""
+    ema: EmaConfig | None = None
+    """Exponential moving average of the weights; `eval.weights` chooses whether to evaluate it. A number is the decay."""
     early_stopping: EarlyStoppingConfig | None = None
     """Off if not given."""
     time_limit: Walltime | None = None

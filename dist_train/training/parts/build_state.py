@@ -66,11 +66,11 @@ def build_state(
     if cfg.model.sync_bn and group.world_size > 1:
         synchronise(objective, group)
     own = OwnParts(objective, model)
-    ema = Ema(model, cfg.train.ema, network.base) if cfg.train.ema is not None else None
+    ema = None if cfg.train.ema is None else Ema(model, shared=network.base, **dict(cfg.train.ema))
     if cfg.model.compile:  # after the EMA has copied the model: a compiled module cannot be copied
         compile_model(model)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
-    optimizer = build_optimizer(cfg.optim, model, network.head, own.training())
+    optimizer = build_optimizer(cfg.optim, model, network.head, own.training(), network.later)
     buffers = StepBuffers(objective, own.changing())
     sums = StepSums(group.device)
     parts = model, objective, own, strategy, optimizer, ema, published, precision
@@ -114,15 +114,17 @@ def refuse(cfg: Config, given: Given) -> None:
         )
 
 
-def train_everything(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState) -> nn.Module:
-    """Unfreeze the model, and build an optimizer over every parameter that keeps the moments it has.
+def train_more(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, until: int) -> nn.Module:
+    """Unfreeze all stages up to step ``until``, and build an optimizer over every parameter that keeps the moments it has.
 
     Returns:
         The new module to train through: DDP reduces only the parameters that required a gradient when it wrapped them.
     """
-    unfreeze(network.module, network.frozen)
+    for stage, step in zip(network.stages, plan.unfreeze_steps, strict=True):
+        if step <= until:
+            unfreeze(network.module, stage)
     wrapped = _wrapped(cfg, plan, network, outputs, state)
-    optimizer = build_optimizer(cfg.optim, state.model, network.head, state.own.training())
+    optimizer = build_optimizer(cfg.optim, state.model, network.head, state.own.training(), network.later)
     state.optimizer = replace_optimizer(state.optimizer, optimizer)
     log.info("unfrozen: %s", describe(network.module))
     return wrapped

@@ -73,6 +73,7 @@ def test_what_has_an_effect_is_not(tree: dict[str, Any]) -> None:
     assert warned(parse_config(changed(tree, schedule__name="step", schedule__step_epochs=1.0))) == []
     assert warned(parse_config(changed(tree, train__ema=0.5))) == []
     assert warned(parse_config(changed(tree, train__ema=0.999, eval__weights="raw"))) == []
+    assert warned(parse_config(changed(tree, train__ema={"decay": 0.999, "warmup": True}))) == []
     spelt_out = parse_config(tree).model_dump(mode="json")
     assert warned(parse_config(spelt_out)) == [], "as --print-config prints it"
     for path in (Path(__file__).parents[3] / "configs").glob("*.yaml"):

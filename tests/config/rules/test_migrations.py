@@ -10,6 +10,7 @@ from dist_train.config import load_config, parse_config
 from dist_train.config.rules import migrations
 from dist_train.config.rules.migrations import Migration, migrated
 from dist_train.config.rules.resume_keys import arithmetic, changed_keys, migrated_values
+from dist_train.config.sections.train import ClipConfig, EmaConfig
 from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
@@ -101,3 +102,21 @@ def test_a_run_from_before_the_key_keeps_the_heads_init_of_then(tree: dict[str, 
     assert migrated_values(then)["model.head.init"] == "timm"
     assert not changed_keys(then, now), "the same config continues it: its checkpoint replaces the first weights"
     assert changed_keys(now | {"model.head.init": "timm"}, now), "of a run that had the key it is compared"
+
+
+def test_keys_of_0_1_0_that_have_become_mappings(tree: dict[str, Any]) -> None:
+    then = {"model.freeze": "backbone", "model.unfreeze_epoch": 1, "train.clip_grad": 2.0, "train.ema": 0.9}
+    old = changed(tree, **{key.replace(".", "__"): value for key, value in then.items()})
+    cfg = parse_config(old)
+    assert (cfg.model.unfreeze, cfg.train.clip, cfg.train.ema) == (
+        {1: ("all",)},
+        ClipConfig(value=2.0),
+        EmaConfig(decay=0.9),
+    )
+    now = arithmetic(cfg)
+    recorded = {key: value for key, value in now.items() if key not in ("model.unfreeze", "train.clip", "train.ema")}
+    assert not changed_keys(recorded | then, now)
+    assert set(changed_keys(recorded | then | {"train.clip_grad": None}, now)) == {"train.clip"}
+    again = parse_config(cfg.model_dump(mode="json"), of_a_run=True)
+    assert again == cfg
+    assert cfg.model_dump()["train"]["ema"] == 0.9, "one value is written as one"

@@ -14,7 +14,13 @@ from tests.support.runs import changed
     [
         ({"model__freeze": "layer1"}, "`model.freeze`: 'layer1' must be none, backbone, or a list of patterns"),
         ({"model__freeze": []}, "`model.freeze`: () must be none, backbone, or a list of patterns"),
-        ({"model__unfreeze_epoch": 1}, "unfreeze_epoch (1) needs something frozen: set `model.freeze`"),
+        ({"model__unfreeze_epoch": 1}, "unfreeze needs something frozen: set `model.freeze`"),
+        ({"model__unfreeze": 3}, "`model.unfreeze`: 3 must map epochs to patterns, such as {2: layer4"),
+        ({"model__unfreeze": {0: "layer4"}}, "0: 'layer4' must be a number of epochs, at least 1, and a pattern"),
+        ({"model__unfreeze": {"two": "layer4"}}, "'two': 'layer4' must be a number of epochs"),
+        ({"model__unfreeze": {2: []}}, "2: () must be a number of epochs"),
+        ({"model__unfreeze": {2: [1]}}, "2: (1,) must be a number of epochs"),
+        ({"model__unfreeze": {2: "a", "2": "b"}}, "'2': 'b' must be a number of epochs"),
         ({"model__head": {"hidden": []}}, "`model.head.hidden` ([]) must have at least 1 item"),
     ],
 )

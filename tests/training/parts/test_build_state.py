@@ -6,7 +6,7 @@ import torch
 
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
-from dist_train.training.parts.build_state import train_everything
+from dist_train.training.parts.build_state import train_more
 from dist_train.training.setup import Setup, build_setup
 from dist_train.training.step import train_step
 from tests.support.runs import changed
@@ -37,12 +37,12 @@ def test_the_ema_is_of_the_model_alone(tree: dict[str, Any]) -> None:
 
 
 def test_unfreezing_keeps_the_moments_of_the_head(tree: dict[str, Any]) -> None:
-    setup = built(tree, model__freeze="backbone", model__unfreeze_epoch=1, optim={"name": "adamw", "lr": 1e-3})
+    setup = built(tree, model__freeze="backbone", model__unfreeze={1: "all"}, optim={"name": "adamw", "lr": 1e-3})
     train_step(setup.stepper, setup.state)
     head = setup.network.module.get_parameter("head.weight")
     moment = setup.state.optimizer.state[head]["exp_avg"].clone()
     parts = setup.cfg, setup.plan, setup.network, setup.index.outputs, setup.state
-    setup.stepper.wrapped = train_everything(*parts)
+    setup.stepper.wrapped = train_more(*parts, 5)
     assert held(setup) == sum(p.numel() for p in setup.state.model.parameters())
     assert torch.equal(setup.state.optimizer.state[head]["exp_avg"], moment)
     before = setup.network.module.get_parameter("patch_embed.proj.weight").clone()

@@ -1,0 +1,1 @@
+"""Averages of trained weights, as runs of their own."""

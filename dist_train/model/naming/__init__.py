@@ -1,0 +1,1 @@
+"""Parameters by name, type and place in the model."""
