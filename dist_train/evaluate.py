@@ -12,7 +12,8 @@ def parser() -> argparse.ArgumentParser:
     parser = run_parser(
         "evaluate",
         "Evaluate the weights of runs: print metrics, the worst classes and the confusion matrix; for several runs also "
-        "their ensemble (mean of the probabilities). Under torchrun the ranks share the work; the results have the same "
+        "their ensemble (mean of the probabilities); for the runs of a cross-validation (`data.fold`) the score over all "
+        "folds, each image judged by the run that did not train on it. Under torchrun the ranks share the work; the results have the same "
         "digits.",
         several=True,
     )

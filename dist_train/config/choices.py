@@ -23,7 +23,7 @@ class Loss(Choice):
     """``build``: (outputs float32 [B, K], targets, **the keys that it reads) -> scalar, the mean over the batch.
 
     B: batch, K: classes or targets. ``class_weights`` is passed as a float32 tensor [K], or None; ``class_balance`` becomes
-    part of it. A row that reads ``loss.options`` gets each of them as a keyword argument.
+    part of it, and ``logit_adjustment`` is added to the outputs before. A row that reads ``loss.options`` gets each of them as a keyword argument.
 
     Attributes:
         whole_batch: the loss is not a mean over samples. Its function also takes ``group``, to sum over ranks, and a config
@@ -41,7 +41,7 @@ _WEIGHTED = ("loss.label_smoothing", "loss.class_weights", "loss.class_balance")
 LOSSES = ChoiceTable(
     "loss.name",
     {
-        "cross_entropy": Loss(f"{_CLASS}:cross_entropy", CLASSES, reads=_WEIGHTED),
+        "cross_entropy": Loss(f"{_CLASS}:cross_entropy", CLASSES, reads=(*_WEIGHTED, "loss.logit_adjustment")),
         "focal": Loss(f"{_CLASS}:focal", CLASSES, reads=(*_WEIGHTED, "loss.gamma")),
         "bce": Loss(f"{_MULTI}:bce", LABELS, reads=(*_WEIGHTED, "loss.options")),
         "binary_focal": Loss(f"{_MULTI}:binary_focal", LABELS, reads=(*_WEIGHTED, "loss.gamma")),

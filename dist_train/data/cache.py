@@ -86,6 +86,11 @@ def cache_path(cfg: DataConfig, rules: DecodeRules = DEFAULT_RULES) -> Path:
     """Return the file of a data set: the same for all runs that read the same images by the same rules."""
     folder = Path(cfg.cache) if cfg.cache else temporary_folder()
     parts = cfg.model_dump(include={"format", "name", "task", "csv", "val_fraction", "val_seed"}, mode="json")
+    # Keys that came later: a config without them has the file that it always had.
+    parts |= cfg.model_dump(include={"fold", "train_fraction", "shots"}, exclude_none=True, mode="json")
+    del parts["csv"]["weight"]
+    if parts["csv"]["group"] is None:
+        del parts["csv"]["group"]
     if rules.value_range is not None:
         parts["value_range"] = rules.value_range
     root = Path(cfg.root).resolve()

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,10 +15,13 @@ from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import IMAGE_SUFFIXES, Entry, Held, Images, Listing, Only
 from dist_train.data.formats.class_names import few
+from dist_train.data.formats.table_columns import GROUP, Columns
 from dist_train.data.report.notes import notes_on
+from dist_train.data.selection.held_out import held_out
+from dist_train.data.selection.sampling import sampling_of
+from dist_train.data.selection.subset import subset
 from dist_train.data.split import Split, SplitName
 from dist_train.errors import DataError
-from dist_train.seeding import fold_in
 from dist_train.system.progress import shown
 
 
@@ -78,13 +80,14 @@ def scan(cfg: DataConfig, given: Listing | None = None, strict: bool = True) -> 
     found = _read(cfg, strict) if given is None else given
     train, val = found.train, found.val
     if val is None:
-        train, val = _held_out(cfg, train)
-    elif cfg.val_fraction is not None:
+        train, val = held_out(cfg, train, found.columns.get(GROUP, {}))
+    elif cfg.draws_validation:
+        key, value = ("fold", cfg.fold) if cfg.fold else ("val_fraction", cfg.val_fraction)
         raise DataError(
-            f"`data.val_fraction` ({cfg.val_fraction}): `data.root` ({cfg.root}) has a validation set already; "
-            "remove the key, or the set"
+            f"`data.{key}` ({value}): `data.root` ({cfg.root}) has a validation set already; remove the key, or the set"
         )
     _not_empty(cfg, train, val, found.val is None)
+    train = subset(cfg, train, found.classes, found.findings)
     if cfg.task == "classification" and len(found.classes) < 2:
         raise DataError(
             f"`data.root` ({cfg.root}) holds a single class ({found.classes[0]}), and a model learns to tell two or more "
@@ -107,7 +110,9 @@ def evaluation_index(cfg: DataConfig, split: Held, classes: Sequence[str], stric
         ConfigError, DataError: the split is missing, or not laid out as ``data.format`` says.
     """
     found = _read(cfg, strict, Only(split, tuple(classes)))
-    val = _held_out(cfg, found.train)[1] if found.val is None else found.val
+    val = found.val
+    if val is None:
+        val = held_out(cfg, found.train, found.columns.get(GROUP, {}))[1]
     if not val:
         raise DataError(f"`data.root` ({cfg.root}) has no {split} images of the classes {few(classes)}")
     return _index(cfg, found, [], _spread(val, cfg.max_val_images if split == "val" else None))
@@ -123,7 +128,7 @@ def _read(cfg: DataConfig, strict: bool, only: Only | None = None) -> Listing:
 
 def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: bool) -> None:
     """Raise an error for a split without images; ``drawn``: the validation set is a part of the training set."""
-    if train and not val and drawn:
+    if train and not val and drawn and cfg.fold is None:
         raise DataError(
             f"`data.val_fraction` ({cfg.val_fraction}): no class of `data.root` ({cfg.root}) has the two images that it "
             "takes to give one away"
@@ -134,12 +139,20 @@ def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: boo
 
 
 def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> DataIndex:
-    splits = _split(train), _split(val)
+    columns = {} if not train else {key: values for key, values in found.columns.items() if key != GROUP}
+    splits = _split(train, columns), _split(val)
     notes = list(found.findings.notes)
     if train:
+        if sampling := sampling_of(cfg.sampling, splits[0]):
+            notes.append(f"`data.sampling`: {sampling.describe()}")
+        if (weights := splits[0].columns.get("weight")) is not None:
+            notes.append(
+                f"`data.csv.weight`: weights {weights.min():g} to {weights.max():g}, mean {weights.mean():.3g}; the loss and its "
+                "gradient grow with the mean"
+            )
         numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else splits[0].labels
         notes += notes_on(cfg.task, _label_separator(cfg), found.classes, numbers, splits[1].labels)
-    fingerprint = _fingerprint(cfg, found, train, val)
+    fingerprint = _fingerprint(cfg, found, train, val, columns)
     refused = tuple(found.findings.refusals())
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, *splits, fingerprint, tuple(notes), refused)
 
@@ -150,26 +163,6 @@ def _label_separator(cfg: DataConfig) -> str | None:
     return cfg.csv.label_separator if joined else None
 
 
-def _held_out(cfg: DataConfig, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Return ``entries`` without ``data.val_fraction`` of the images of each class, and those.
-
-    Which images follows from ``data.val_seed`` and the names alone: an image that is added or removed moves few
-    others. A class of two images or more gives at least one, and keeps at least one. Multilabel and regression have no
-    single classes: the whole set is treated as one class. An image that a table repeats is one image.
-    """
-    assert cfg.val_fraction is not None
-    once = {entry[0]: entry for entry in entries}
-    groups: defaultdict[int, list[str]] = defaultdict(list)
-    for name, _, target in once.values():
-        groups[target if isinstance(target, int) else 0].append(name)
-    given: set[str] = set()
-    for group in groups.values():
-        group.sort(key=lambda name: fold_in(cfg.val_seed, "val", name))
-        given.update(group[: min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)])
-    train = [entry for entry in entries if entry[0] not in given]
-    return train, [entry for name, entry in once.items() if name in given]
-
-
 def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
     """Return at most ``most`` entries, at even distances."""
     if most is None or most >= len(entries):
@@ -177,17 +170,24 @@ def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
     return [entries[place * len(entries) // most] for place in range(most)]
 
 
-def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> str:
+def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry], columns: Columns) -> str:
     digest = hashlib.sha256(f"{cfg.task}\0{found.content}\0{found.classes}\n".encode())
     for split, entries in (("train", train), ("val", val)):
         for name, size, target in entries:
             label = found.classes[target] if isinstance(target, int) else target
             digest.update(f"{split}\0{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))
+    for purpose, texts in columns.items():
+        for name, _, _ in train:
+            digest.update(f"{purpose}\0{name}\0{texts[name]}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _split(entries: list[Entry]) -> Split:
+def _split(entries: list[Entry], columns: Columns | None = None) -> Split:
     paths = np.array([os.fsencode(name) for name, _, _ in entries], dtype=np.bytes_)
     targets = [target for _, _, target in entries]
     labels = np.array(targets, dtype=np.float32 if targets and isinstance(targets[0], tuple) else np.int64)
-    return Split(paths, labels, np.array([size for _, size, _ in entries], dtype=np.int64))
+    sizes = np.array([size for _, size, _ in entries], dtype=np.int64)
+    numbers = {
+        purpose: np.array([float(texts[name]) for name, _, _ in entries]) for purpose, texts in (columns or {}).items()
+    }
+    return Split(paths, labels, sizes, numbers)

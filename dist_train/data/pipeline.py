@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dist_train.config.plan import Plan
@@ -19,6 +21,7 @@ from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
 from dist_train.data.loading.room import Needs, check_room, needs
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
+from dist_train.data.selection.sampling import sampling_of
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network, mean_colour
@@ -51,8 +54,14 @@ class DataPipeline:
         """Return this rank's micro-batches from optimizer step ``position`` to the end of the run."""
         cfg, device = self.cfg, self.group.device
         dataset = training_images(cfg, self.index, self.network, self.bad_images, self.cache)
-        sampler = StreamSampler(dataset, plan, self.group.rank, cfg.run.seed, position)
+        sampling = sampling_of(cfg.data.sampling, self.index.train)
+        sampler = StreamSampler(dataset, plan, self.group.rank, cfg.run.seed, position, sampling)
         return on_device(training_loader(cfg.data, dataset, sampler, plan.micro_batch, device), device)
+
+    def loss_weights(self) -> Tensor | None:
+        """Return the factor on the loss of each training image, float32 [N] on the device; None if all are 1."""
+        weights_N = self.index.train.columns.get("weight")
+        return None if weights_N is None else torch.from_numpy(weights_N).float().to(self.group.device)
 
     def augment(self) -> DeviceAugment:
         """Return what happens to a training batch on the device."""

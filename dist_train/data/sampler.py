@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
 from dist_train.config.plan import Plan
+from dist_train.data.selection.sampling import Sampling
 from dist_train.seeding import fold_in
 
 SampleKey = tuple[int, ...]
@@ -37,12 +38,17 @@ class StreamSampler(DistributedSampler[Any]):
     same length (repeated augmentation: Hoffer et al., 2020, and Berman et al., 2019; timm's ``RepeatAugSampler`` and
     torchvision's ``RASampler`` without their rounding to 256 images). Within a step, all first times come before all second
     times: so a micro-batch holds different images, as the ranks of these samplers do.
+
+    With ``sampling``, its order takes the place of the permutation, without repeats.
     """
 
-    def __init__(self, dataset: Sized, plan: Plan, rank: int, seed: int, position: int = 0) -> None:
+    def __init__(
+        self, dataset: Sized, plan: Plan, rank: int, seed: int, position: int = 0, sampling: Sampling | None = None
+    ) -> None:
         super().__init__(dataset, num_replicas=plan.world_size, rank=rank, seed=seed, drop_last=True)  # type: ignore[arg-type]
         self.plan = plan
         self.position = position
+        self._sampling = sampling
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
@@ -53,6 +59,9 @@ class StreamSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         plan = self.plan
+        if self._sampling is not None:
+            yield from self._sampled(self._sampling)
+            return
         for step in range(self.position, plan.total_steps):
             epoch, step_in_epoch = divmod(step, plan.steps_per_epoch)
             order = epoch_order(self.seed, epoch, plan.train_images)
@@ -66,6 +75,20 @@ class StreamSampler(DistributedSampler[Any]):
                     order[positions[mine] // plan.repeats].tolist(), times[mine].tolist(), strict=True
                 ):
                     yield (epoch, index, time) if time else (epoch, index)
+
+    def _sampled(self, sampling: Sampling) -> Iterator[SampleKey]:
+        plan = self.plan
+        for epoch in range(self.position // plan.steps_per_epoch, -(-plan.total_steps // plan.steps_per_epoch)):
+            order, before = sampling.order(self.seed, epoch)
+            first = epoch * plan.steps_per_epoch
+            for step in range(max(first, self.position), min(first + plan.steps_per_epoch, plan.total_steps)):
+                for micro in range(plan.accumulate):
+                    start = (step - first) * plan.global_batch + (
+                        micro * plan.world_size + self.rank
+                    ) * plan.micro_batch
+                    part = slice(start, start + plan.micro_batch)
+                    for index, time in zip(order[part].tolist(), before[part].tolist(), strict=True):
+                        yield (epoch, index, time) if time else (epoch, index)
 
 
 class EvaluationBatches:

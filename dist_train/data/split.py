@@ -15,12 +15,14 @@ class Split:
     """Images and their targets, in the order of the names.
 
     ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
-    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes.
+    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes. ``columns`` are
+    numbers for each image, float64 [N], by what they are for: ``weight``, ``sampling``.
     """
 
     paths: NDArray[np.bytes_]
     labels: NDArray[Any]
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -16,6 +16,7 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.evaluation.activation import mean_outputs
 from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
+from dist_train.evaluation.out_of_fold import are_folds, name_of, united
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.open_run import open_run
 from dist_train.inference.score import score
@@ -38,7 +39,8 @@ def evaluate_runs(
     split: Held = "val",
     trust: bool = False,
 ) -> int:
-    """Evaluate each run, then the ensemble if there are several. Rank 0 prints the results and writes the files.
+    """Evaluate each run; then the ensemble if there are several, or the out-of-fold score if they were trained on different
+    folds. Rank 0 prints the results and writes the files.
 
     Args:
         overrides: ``key.path=value``, which replace values of each run's config: for data that has moved, or other data.
@@ -52,8 +54,10 @@ def evaluate_runs(
         ConfigError, DataError: weights or data do not fit a run's config.
     """
     outcomes: list[tuple[str, Evaluation]] = []
-    first: DataIndex | None = None
-    cfg = run_config(runs[0], overrides)
+    indices: list[DataIndex] = []
+    configs = [run_config(path, overrides) for path in runs]
+    cfg = configs[0]
+    folds = split == "val" and are_folds([each.data for each in configs])
     if picture:
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
@@ -64,18 +68,22 @@ def evaluate_runs(
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            found = _evaluation(path, which, overrides, group, first, keep=len(runs) > 1, split=split, trust=trust)
+            first = indices[0] if indices else None
+            found = _evaluation(path, which, overrides, group, first, len(runs) > 1, split, trust, other=folds)
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
-            first = first or index
+            indices.append(index)
             outcomes.append((str(path), outcome))
-        assert first is not None
         if group.is_main:
-            if len(runs) > 1:
-                together = ensemble([outcome for _, outcome in outcomes], first, reported(cfg.eval, first.task))
-                outcomes.append((f"ensemble of {len(runs)}", together))
-            _report(outcomes, first, json_file, picture)
+            index, metrics = indices[0], reported(cfg.eval, indices[0].task)
+            each = [outcome for _, outcome in outcomes]
+            if folds:
+                together, index = united(list(zip(each, indices, strict=True)), metrics)
+                outcomes.append((name_of([each.data for each in configs]), together))
+            elif len(runs) > 1:
+                outcomes.append((f"ensemble of {len(runs)}", ensemble(each, index, metrics)))
+            _report(outcomes, index, json_file, picture)
     return EXIT_DONE
 
 
@@ -97,12 +105,14 @@ def _evaluation(
     keep: bool,
     split: Held = "val",
     trust: bool = False,
+    other: bool = False,
 ) -> tuple[Evaluation, DataIndex] | None:
     """Return the evaluation of one run and its data set; None if a signal stopped it.
 
     Args:
         expected: the data set that the run must have; None allows any.
         keep: keep the probabilities of all classes, for a classification task.
+        other: the images may be others than those of ``expected``, of the same classes.
     """
     cfg = run_config(path, overrides)
     with group.together():
@@ -114,7 +124,8 @@ def _evaluation(
     if group.is_main:
         for note in (*index.refused, *index.notes):
             log.warning("%s", note)
-    if expected is not None and (index.fingerprint, index.task) != (expected.fingerprint, expected.task):
+    differs = expected is not None and (index.classes, index.task) != (expected.classes, expected.task)
+    if differs or (expected is not None and not other and index.fingerprint != expected.fingerprint):
         raise ConfigError(f"{path} has other training or validation data than the first run; evaluate it separately")
     index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
@@ -139,7 +150,7 @@ def _report(
     for name, outcome in outcomes:
         scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
         print(scores if len(outcomes) == 1 else f"{printable(name)}: {scores}")
-    left_out = len(index.val) - int(outcomes[0][1].counted.sum())
+    left_out = len(index.val) - int(outcomes[-1][1].counted.sum())
     if left_out:
         print(f"{left_out} of {len(index.val)} images cannot be read and are skipped")
     name, outcome = outcomes[-1]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dist_train.config.schema import Config
+from dist_train.config.sections.data import CsvConfig
 from dist_train.data.formats.class_names import few
 from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.data.pipeline import open_data
@@ -23,6 +24,9 @@ from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 
 log = logging.getLogger(__name__)
+
+OF_ITS_OWN_DATA = ("val_fraction", "fold", "train_fraction", "shots", "sampling", "max_val_images")
+"""Keys of ``data`` by which a run chose from its own images: nothing is chosen from data that are given for an evaluation."""
 
 
 def score(
@@ -73,7 +77,7 @@ def index_of(cfg: Config, classes: list[str], data: Any = None) -> DataIndex:
     Raises:
         ConfigError, DataError: the data does not exist, or has another layout.
     """
-    whole = {"val_fraction": None, "max_val_images": None}
+    whole: dict[str, Any] = dict.fromkeys(OF_ITS_OWN_DATA) | {"csv": CsvConfig()}
     if not (data is None or isinstance(data, str | Path)):
         index = read_index(cfg.data.model_copy(update=whole), Dist.alone(), (data, data))
         unnamed = not getattr(data, "classes", ()) and index.outputs <= len(classes)

@@ -41,12 +41,12 @@ class Loss(nn.Module):
         self._aux_weight, self._l1 = cfg.aux_weight, cfg.l1
         self.criterion, self.model = criterion, model
 
-    def forward(self, outputs: Any, targets: Tensor) -> Tensor:
+    def forward(self, outputs: Any, targets: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
             outputs: [B, K], or a tuple of the main outputs and the auxiliary ones (None for a head without outputs).
-            targets: see the module's docstring.
+            targets: see the module's docstring; or a pair of them and the weights of the samples, float32 [B].
         """
         main, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         if not isinstance(main, Tensor):
@@ -54,15 +54,28 @@ class Loss(nn.Module):
                 f"`model.name`: the model returns a {type(main).__name__} in training mode, but a loss needs a tensor "
                 "[B, K], or a tuple of it and auxiliary outputs; return that, or write an objective (`loss.objective`)"
             )
-        total: Tensor = self.criterion(main.float(), targets)
+        total = self._of_a_head(main.float(), targets)
         for output in auxiliary:
             if output is not None:
-                total = total + self._aux_weight * self.criterion(output.float(), targets)
+                total = total + self._aux_weight * self._of_a_head(output.float(), targets)
         return total + self.penalty() if self._l1 else total
 
     def penalty(self) -> Tensor | float:
         """Return the part of the result that does not depend on outputs and targets: the L1 penalty."""
         return self._l1 * l1_norm(self.model) if self._l1 else 0.0
+
+    def _of_a_head(self, outputs_BK: Tensor, targets: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mean of the samples' losses, each times its weight: their sum divided by B.
+
+        A division by the sum of the weights would give each rank and each micro-batch another divisor.
+        """
+        if isinstance(targets, Tensor):
+            mean: Tensor = self.criterion(outputs_BK, targets)
+            return mean
+        labels, weights_B = targets
+        each_B = torch.vmap(lambda output, label: self.criterion(output[None], label[None]))(outputs_BK, labels)
+        weighted: Tensor = (weights_B * each_B).mean()
+        return weighted
 
 
 def build_loss(
@@ -102,22 +115,33 @@ def _criterion(cfg: LossConfig, classes: list[str], counts_K: NDArray[np.int64] 
     if (balance := options.pop("class_balance", None)) is not None:
         assert counts_K is not None
         weights = balancing_weights(balance, counts_K)
+    offset = None
+    if (tau := options.pop("logit_adjustment", None)) is not None:
+        assert counts_K is not None
+        offset = tau * log_shares(counts_K)
     if "options" in options:
         options |= _checked_options(cfg, function, options.pop("options"))
     if row.whole_batch:
         options["group"] = group
-    return _Listed(function, options, weights)
+    return _Listed(function, options, weights, offset)
 
 
 class _Listed(nn.Module):
     """A loss function from ``config/choices.py`` with its options."""
 
-    def __init__(self, function: Criterion, options: dict[str, Any], class_weights: Tensor | None) -> None:
+    offset_K: Tensor | None
+
+    def __init__(
+        self, function: Criterion, options: dict[str, Any], class_weights: Tensor | None, offset_K: Tensor | None
+    ) -> None:
         super().__init__()
+        self.register_buffer("offset_K", offset_K, persistent=False)
         self._function: Callable[..., Tensor] = functools.partial(function, **options)
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self.offset_K is not None:
+            outputs = outputs + self.offset_K
         if self.class_weights is None:
             return self._function(outputs, targets)
         return self._function(outputs, targets, class_weights=self.class_weights)
@@ -172,6 +196,15 @@ def balancing_weights(cfg: ClassBalanceConfig, counts_K: NDArray[np.int64]) -> T
     weights = effective**-cfg.power
     weights = weights * counts_K.sum() / (weights * counts_K).sum()
     return torch.from_numpy(np.where(counts_K > 0, weights, 1.0)).float()
+
+
+def log_shares(counts_K: NDArray[np.int64]) -> Tensor:
+    """Return the log of each class's share of the training images, float32 [K].
+
+    A class without images counts as one image: its log would be minus infinity.
+    """
+    images = np.maximum(counts_K, 1)
+    return torch.from_numpy(np.log(images / images.sum())).float()
 
 
 def _class_weights(cfg: LossConfig, classes: list[str]) -> Tensor | None:

@@ -58,7 +58,7 @@ class Parts:
 class Supervised(nn.Module):
     """The usual objective: a loss of the model's outputs. The loss is computed in float32, whatever the precision."""
 
-    def __init__(self, model: nn.Module, loss: Callable[[Any, Tensor], Tensor], autocast: Autocast) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor], autocast: Autocast) -> None:
         super().__init__()
         self.model, self.loss, self._autocast = model, loss, autocast
 

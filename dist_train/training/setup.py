@@ -116,7 +116,8 @@ def build_setup(
     batches = data.training_batches(plan, state.progress.step)
     forward = ForwardClock(group.device, group.world_size)
     clip = clipping(cfg.train.clip, strategy.clip, frozenset(map(network.module.get_parameter, network.head)))
-    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward, clip)
+    weights_N = data.loss_weights()
+    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward, clip, weights_N)
     if group.is_main:
         _begin_folder(run, index, saved)
         for note in index.notes:

@@ -31,6 +31,7 @@ class Stepper:
 
     Attributes:
         wrapped: the module to train through: takes images and targets, returns the loss and other named scalars.
+        weights_N: factor on the loss of each training image (``data.csv.weight``), float32 [N] on the device.
         waited_s: the total time that steps have waited for data, in seconds.
     """
 
@@ -42,12 +43,17 @@ class Stepper:
     batches: Iterator[Batch]
     forward: ForwardClock
     clip: Clip
+    weights_N: Tensor | None = None
     waited_s: float = 0.0
     _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
 
     def lr(self, step: int) -> float:
         """Return the learning rate of optimizer step ``step`` (the first is 0)."""
         return self.cfg.optim.lr * lr_factor(self.cfg.schedule, self.cfg.optim.lr, self.plan, step)
+
+    def weighted(self, targets: Tensor, indices_B: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return targets as the loss takes them: with the weights of their images, if images have weights."""
+        return targets if self.weights_N is None else (targets, self.weights_N[indices_B])
 
     def numbers(self, step: int) -> tuple[float, list[int]]:
         """Return the learning rate of ``step``, and one seed for each of its micro-batches."""
@@ -72,7 +78,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
     parts = []
     for micro, key in enumerate(keys):
         began = awake_s()
-        images, labels, _, *drawn = next(stepper.batches)
+        images, labels, indices, *drawn = next(stepper.batches)
         stepper.waited_s += awake_s() - began
         # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
         reseed(key, strategy.devices)
@@ -80,7 +86,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         last = micro == len(keys) - 1
         with nullcontext() if last else strategy.accumulate(stepper.wrapped):
             with stepper.forward.running():
-                found = stepper.wrapped(images, targets)
+                found = stepper.wrapped(images, stepper.weighted(targets, indices))
             if len(keys) > 1:
                 found = {name: value / len(keys) for name, value in found.items()}
             # A gradient of NaN shows all ranks, without a further collective, that something here is not finite.

@@ -1,5 +1,6 @@
 """The criterion that a config names: auxiliary heads, the penalty, ranks and micro-batches, a loss of one's own."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 
 from dist_train.config.sections.loss import ClassBalanceConfig, LossConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.losses import balancing_weights, build_loss
-from tests.support.losses import ALONE, CLASSES, COUNTS, LABELS, LOGITS, loss_of
+from dist_train.learning.losses import balancing_weights, build_loss, log_shares
+from tests.support.losses import ALONE, CLASSES, COUNTS, LABELS, LOGITS, MANY, SOFT, loss_of
 from tests.support.runs import changed, rows, train
+from tests.support.tables import tabled
 
 
 def test_l1_penalty_is_over_all_that_trains() -> None:
@@ -146,6 +148,66 @@ def test_a_balanced_loss_has_the_weights_of_the_counts() -> None:
     factors = balancing_weights(ClassBalanceConfig(name="balanced"), COUNTS).tolist()
     listed = loss_of(class_weights=dict(zip(CLASSES, factors, strict=True)))
     assert loss_of(class_balance="balanced")(LOGITS, LABELS) == listed(LOGITS, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("options", "targets"),
+    [
+        ({}, LABELS),
+        ({"label_smoothing": 0.1, "class_weights": {"a": 3.0}}, LABELS),
+        ({"logit_adjustment": 1.0}, SOFT),
+        ({"name": "focal", "class_balance": "balanced"}, LABELS),
+        ({"name": "bce", "options": {"sum_classes": True}}, LABELS),
+        ({"name": "bce"}, MANY),
+        ({"name": "binary_focal"}, MANY),
+        ({"name": "asymmetric"}, MANY),
+        ({"name": "mse"}, SOFT),
+        ({"name": "l1"}, SOFT),
+        ({"name": "huber"}, SOFT),
+    ],
+)
+def test_weights_of_samples_multiply_their_losses(options: dict[str, Any], targets: Tensor) -> None:
+    loss, weights = loss_of(**options), torch.tensor([0.0, 1.0, 2.5, 1.0, 0.5, 1.0, 1.0, 3.0])
+    logits = LOGITS.clone().requires_grad_()
+    value = loss(logits, (targets, weights))
+    each = [loss(LOGITS[place : place + 1], targets[place : place + 1]) for place in range(8)]
+    expected = sum(weight * one for weight, one in zip(weights.tolist(), each, strict=True)) / 8
+    assert value.item() == pytest.approx(float(expected), rel=1e-5)
+    value.backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] == 0).all(), "an image of weight 0 teaches nothing"
+    assert torch.isfinite(logits.grad).all()
+    assert loss(LOGITS, (targets, torch.ones(8))).item() == pytest.approx(loss(LOGITS, targets).item(), rel=1e-5)
+
+
+def test_weighted_samples_give_the_same_loss_on_any_ranks(
+    tree: dict[str, Any], image_folder: Path, tmp_path: Path
+) -> None:
+    root = tabled(image_folder, tmp_path / "table", "regression")
+    head, *lines = (root / "train.csv").read_text().splitlines()
+    (root / "train.csv").write_text("\n".join([f"{head},w", *(f"{line},{n % 4}" for n, line in enumerate(lines))]))
+    data = {"format": "csv", "root": str(root), "task": "regression", "csv": {"targets": ["red"], "weight": "w"}}
+    tree = changed(tree, loss__name="mse", eval__metric="mae", augment={"hflip": 0.0}, train__max_steps=4)
+    tree = changed(tree, data=data | {"image_size": 32, "workers": 0}, log__every_steps=1)
+    ways: list[tuple[int, dict[str, Any]]] = [(1, {}), (2, {}), (1, {"train__micro_batch": 3})]
+    traces = [rows(train(tree, world, run__name=f"w{n}", **keys), "train") for n, (world, keys) in enumerate(ways)]
+    losses = [[row["loss"] for row in trace] for trace in traces]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+    tree["data"]["csv"] = {"targets": ["red"]}
+    plain = [row["loss"] for row in rows(train(tree, run__name="plain"), "train")]
+    assert plain[0] != pytest.approx(losses[0][0], rel=1e-3)
+
+
+def test_logit_adjustment_is_the_formula_of_the_paper() -> None:
+    shares = torch.from_numpy(np.maximum(COUNTS, 1) / np.maximum(COUNTS, 1).sum()).float()
+    for tau in (1.0, 0.5):
+        adjusted = F.cross_entropy(LOGITS + tau * shares.log(), LABELS)
+        assert loss_of(logit_adjustment=tau)(LOGITS, LABELS) == pytest.approx(adjusted.item())
+    soft = F.one_hot(LABELS, len(CLASSES)).float().roll(1, 0) * 0.4 + F.one_hot(LABELS, len(CLASSES)) * 0.6
+    mixed = loss_of(logit_adjustment=1.0)(LOGITS, soft)
+    assert mixed == pytest.approx(-(soft * (LOGITS + shares.log()).log_softmax(1)).sum(1).mean().item())
+    assert torch.isfinite(log_shares(np.array([5, 0]))).all()
 
 
 @pytest.mark.parametrize(

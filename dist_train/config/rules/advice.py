@@ -8,7 +8,11 @@ from dist_train.config.schema import Config
 from dist_train.config.values import is_set, value_of
 
 NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
-    "data.val_seed": (lambda c: c.data.val_fraction is not None, "`data.val_fraction` is set"),
+    "data.val_seed": (
+        lambda c: c.data.draws_validation or bool(c.data.train_fraction or c.data.shots),
+        "`data.val_fraction`, `data.fold`, `data.train_fraction` or `data.shots` is set",
+    ),
+    "data.csv.group": (lambda c: c.data.fold is not None, "`data.fold` is set"),
     "data.cache": (lambda c: c.augment.device, "`augment.device` is true"),
     "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
     "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),

@@ -34,7 +34,13 @@ def _not_for_the_task(cfg: "Config") -> Iterator[str]:
 
 def _options_of_another_loss(cfg: "Config") -> Iterator[str]:
     """Refuse keys of another loss. Other keys without effect only give a warning; these show that another loss was meant."""
-    for key in ("loss.label_smoothing", "loss.class_weights", "loss.class_balance", "loss.options"):
+    for key in (
+        "loss.label_smoothing",
+        "loss.class_weights",
+        "loss.class_balance",
+        "loss.options",
+        "loss.logit_adjustment",
+    ):
         line = LOSSES.unread(key, cfg.loss.name)
         if line and is_set(cfg, key):
             yield f"{line}; remove it, or choose such a loss"
@@ -127,6 +133,66 @@ def _bf16_base_without_autocast(cfg: "Config") -> Iterator[str]:
         )
 
 
+def _one_way_to_choose_images(cfg: "Config") -> Iterator[str]:
+    data = cfg.data
+    for first, second in (("fold", "val_fraction"), ("train_fraction", "shots")):
+        if getattr(data, first) is not None and getattr(data, second) is not None:
+            yield (
+                f"`data.{first}` ({getattr(data, first)}) and `data.{second}` ({getattr(data, second)}) are two ways to choose "
+                "the same images; remove one of them"
+            )
+    if data.task != "classification" and data.shots is not None:
+        yield f"`data.shots` ({data.shots}) counts images of one class each, but `data.task` is {data.task}; use `data.train_fraction`"
+
+
+def _sampling_of_other_data(cfg: "Config") -> Iterator[str]:
+    data, sampling = cfg.data, cfg.data.sampling
+    if sampling is None:
+        return
+    if sampling.column is None and data.task != "classification":
+        yield (
+            f"`data.sampling` ({sampling.name}) needs one class for each image, but `data.task` is {data.task}; give each image "
+            "a weight in the table: {column: NAME}"
+        )
+    if cfg.augment.repeats > 1:
+        yield (
+            f"`data.sampling` ({sampling.name}) and `augment.repeats` ({cfg.augment.repeats}) both say how often an epoch sees an "
+            "image; remove one of them"
+        )
+    if sampling.column is not None and data.format != "csv":
+        yield f"`data.sampling.column` ({sampling.column}) needs `data.format` csv, but it is {data.format}; use balanced or sqrt"
+
+
+def _weights_of_no_mean_over_samples(cfg: "Config") -> Iterator[str]:
+    if cfg.data.csv.weight is None:
+        return
+    loss, mixing = cfg.loss, _mixing(cfg)
+    reason = ""
+    if loss.objective is not None:
+        reason = f"`loss.objective` ({loss.objective}) computes its own loss"
+    elif loss.distill is not None:
+        reason = "`loss.distill` adds the loss of a teacher, which has no weights"
+    elif (row := LOSSES.find(loss.name)).whole_batch or row is LOSSES.own:
+        listed = ", ".join(name for name, row in LOSSES.of_task(cfg.data.task).items() if not row.whole_batch)
+        reason = f"`loss.name` ({loss.name}) is not one of {listed}, which are means over samples"
+    elif mixing:
+        reason = f"`augment.{mixing}` makes one image of two, with two weights"
+    if reason:
+        yield f"`data.csv.weight` ({cfg.data.csv.weight}) multiplies the loss of each sample, but {reason}; remove one of the two"
+
+
+def _adjusted_twice(cfg: "Config") -> Iterator[str]:
+    loss, sampling = cfg.loss, cfg.data.sampling
+    if loss.logit_adjustment is not None and (sampling is not None or loss.class_balance is not None):
+        other = "data.sampling" if sampling is not None else "loss.class_balance"
+        yield (
+            f"`loss.logit_adjustment` ({loss.logit_adjustment:g}) and `{other}` both correct for rare classes, and the first "
+            "reckons with images as frequent as in the training set; remove one of them"
+        )
+    if loss.logit_adjustment is not None and loss.objective is not None:
+        yield f"`loss.logit_adjustment` ({loss.logit_adjustment:g}) has no part in `loss.objective` ({loss.objective}); remove it"
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _options_of_another_loss,
@@ -139,6 +205,10 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _bf16_base_without_autocast,
     _teacher_of_something_else,
     _ops_on_the_device,
+    _one_way_to_choose_images,
+    _sampling_of_other_data,
+    _adjusted_twice,
+    _weights_of_no_mean_over_samples,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)

@@ -39,6 +39,12 @@ CHANGE_THE_WEIGHTS = (
     "data.csv.label_separator",
     "data.val_fraction",
     "data.val_seed",
+    "data.fold",
+    "data.csv.group",
+    "data.csv.weight",
+    "data.train_fraction",
+    "data.shots",
+    "data.sampling",
     "data.max_val_images",  # decides which weights are best
     "data.image_size",
     "data.mean",
@@ -109,6 +115,7 @@ CHANGE_THE_WEIGHTS = (
     "train.ema",
     "train.nonfinite",
     "loss.class_balance",
+    "loss.logit_adjustment",
     "model.options",
     "optim.options",
     "eval.crop",  # decides which weights are best

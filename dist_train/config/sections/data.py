@@ -1,8 +1,9 @@
 """The section `data`: format, split, size, loader."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
@@ -33,6 +34,40 @@ class CsvConfig(Section):
     """Suffix to add to each path, such as `.jpg` if the column has ids without a suffix."""
     label_separator: Annotated[str, Field(min_length=1)] = "|"
     """Character between the labels of an image, if one column holds them all (multilabel)."""
+    weight: str | None = None
+    """Column of the training table with a number of at least 0 for each image, by which its loss is multiplied."""
+    group: str | None = None
+    """Column of the training table whose equal values, such as those of one patient, stay in one fold of `data.fold`."""
+
+
+def _sampling(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": "column", **value} if isinstance(value, dict) and "column" in value else value
+
+
+class SamplingConfig(Section):
+    name: Literal["balanced", "sqrt", "column"]
+    """balanced: every class equally often. sqrt: a class by the square root of its number of images. column: an image in
+    proportion to its number in `column`."""
+    column: str | None = None
+    """Column of the training table (`format` csv): a number of at least 0 for each image."""
+
+    @model_validator(mode="after")
+    def _column_of_its_name(self) -> "SamplingConfig":
+        if (self.name == "column") != (self.column is not None):
+            raise ValueError("give balanced, sqrt, or {column: NAME}")
+        return self
+
+
+FOLD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})")
+
+
+def _fold(value: str) -> str:
+    match = FOLD.fullmatch(value)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) or int(match[2]) < 2:
+        raise ValueError(f"{value!r} must be NUMBER/FOLDS, such as 2/5: the second of five folds")
+    return value
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -61,7 +96,19 @@ class DataConfig(Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the training images that becomes the validation set, if the data has none; equal in every class."""
     val_seed: NonNegativeInt = 0
-    """Seed that chooses those images. Runs with different `run.seed` thus have the same validation set."""
+    """Seed that chooses the images of `val_fraction`, `fold`, `train_fraction` and `shots`. Runs with different `run.seed` thus
+    have the same ones."""
+    fold: Annotated[str, AfterValidator(_fold)] | None = None
+    """`2/5`: the second of five parts of the training images is the validation set, and the other four train."""
+    train_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training images to train on, equal in every class; the validation set stays as it is."""
+    shots: PositiveInt | None = None
+    """Training images of each class to train on; the validation set stays as it is."""
+    sampling: Annotated[
+        SamplingConfig | None,
+        BeforeValidator(_sampling, json_schema_input_type=Literal["balanced", "sqrt"] | SamplingConfig | None),
+    ] = None
+    """How often an epoch sees an image: balanced, sqrt, or {column: NAME}. null: once."""
     max_val_images: PositiveInt | None = None
     """Validate on at most this many images, spread evenly over the set; null is all."""
     max_overlap: Fraction | None = 0.01
@@ -94,3 +141,15 @@ class DataConfig(Section):
     """error: an image that cannot be decoded stops the run. skip: training replaces it, validation leaves it out."""
     max_bad_share: Fraction = 0.01
     """With `bad_images: skip`: largest share of a split that may be bad; more is an error."""
+
+    @property
+    def draws_validation(self) -> bool:
+        """Return whether the validation set is a part of the training images."""
+        return self.val_fraction is not None or self.fold is not None
+
+    @property
+    def fold_of(self) -> tuple[int, int]:
+        """Return which fold `fold` names, from 0, and how many there are."""
+        assert self.fold is not None
+        number, folds = map(int, self.fold.split("/"))
+        return number - 1, folds

@@ -57,6 +57,9 @@ class LossConfig(Section):
     """Class name -> factor on its loss; 1 for other classes. The loss is still the mean over samples."""
     class_balance: Annotated[ClassBalanceConfig | None, BeforeValidator(_named)] = None
     """Factors from the number of training images of each class: `balanced`, `effective_number`, or with options."""
+    logit_adjustment: PositiveFloat | None = None
+    """In training, add this factor times the log of each class's share of the training images to its logit (cross_entropy), as in
+    Menon et al. (2021); 1 is usual."""
     gamma: NonNegativeFloat = 2.0
     """Focusing parameter of focal and binary_focal: a higher value gives easy samples less weight."""
     delta: PositiveFloat = 1.0

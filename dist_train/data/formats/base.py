@@ -44,6 +44,11 @@ Held = Literal["val", "test"]
 """The splits that a run can be evaluated on."""
 
 
+def class_of(entry: Entry) -> int:
+    """Return the class of an entry; 0 where there are no single classes."""
+    return entry[2] if isinstance(entry[2], int) else 0
+
+
 @dataclass(frozen=True)
 class Only:
     """A request for one split, labelled with the classes of a run; images of other classes are left aside."""
@@ -88,6 +93,8 @@ class Listing:
             validation set. Asked for ``Only`` one split, a reader returns it as ``val``, and ``train`` is empty.
         content: digest of the pixels of a set that is held in memory; empty for files.
         findings: what the reader noticed.
+        columns: what a further column of the training table is for -> name of an image -> its text
+            (``formats.table_columns``).
     """
 
     images: Images
@@ -96,3 +103,4 @@ class Listing:
     val: list[Entry] | None
     content: str = ""
     findings: Findings = field(default_factory=Findings)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)

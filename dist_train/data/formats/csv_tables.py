@@ -12,6 +12,7 @@ from dist_train.config.sections.data import CsvConfig, DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only, Target
 from dist_train.data.formats.class_names import MISSING, Labels, composed, few, natural, same_names, shortened
 from dist_train.data.formats.images import FileImages
+from dist_train.data.formats.table_columns import Columns, column_names, columns_of
 from dist_train.data.formats.table_file import Row, read_table
 from dist_train.data.formats.table_paths import find_image
 from dist_train.data.formats.walk import existing_root
@@ -30,37 +31,45 @@ def csv_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
     root, findings = existing_root(cfg), Findings()
     if only is not None:
         return _one_split(cfg, root, only, findings)
-    rows = read_table(root, cfg.csv.train, cfg.csv, findings)
+    rows = read_table(root, cfg.csv.train, cfg.csv, findings, [*column_names(cfg).values()])
     val = None
-    if cfg.val_fraction is None:
+    if not cfg.draws_validation:
         if cfg.csv.val is None:
             raise ConfigError(
                 "`data.csv.val` (null) leaves no validation set: name a table, or set `data.val_fraction`"
             )
         val = read_table(root, cfg.csv.val, cfg.csv, findings)
     classes, target_of = _targets(cfg, rows, findings)
-    train = _entries(root, cfg.csv, rows, target_of, findings, repeats=True)
-    held_out = None if val is None else _entries(root, cfg.csv, val, target_of, findings, repeats=False)
-    return Listing(FileImages(str(root)), classes, train, held_out, findings=findings)
+    train, columns = _with_columns(root, cfg, rows, target_of, findings)
+    held_out = None if val is None else sorted(_entries(root, cfg.csv, val, target_of, findings, repeats=False))
+    return Listing(FileImages(str(root)), classes, train, held_out, findings=findings, columns=columns)
 
 
 def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> Listing:
-    """Read the table of one split; with ``data.val_fraction`` the validation set is a part of the training table."""
-    drawn = only.split == "val" and cfg.val_fraction is not None
+    """Read the table of one split; with ``data.val_fraction`` or ``data.fold`` the validation set is a part of the training table."""
+    drawn = only.split == "val" and cfg.draws_validation
     name, key = (cfg.test, "data.test") if only.split == "test" else (cfg.csv.val, "data.csv.val")
     if drawn:
         name = cfg.csv.train
     if name is None:
         raise ConfigError(f"`{key}` (null): set it to the table of the {only.split} set, relative to `data.root`")
-    rows = read_table(root, name, cfg.csv, findings)
+    rows = read_table(root, name, cfg.csv, findings, [*column_names(cfg).values()] if drawn else ())
     if cfg.task == "classification":
         rows = _of_known_classes(rows, only, findings)
     classes, target_of = _targets(cfg, rows, findings, only.classes)
     if len(classes) != len(only.classes):
         raise DataError(f"`data.csv.targets` names {len(classes)} columns, and the run has {len(only.classes)} outputs")
-    entries = _entries(root, cfg.csv, rows, target_of, findings, repeats=drawn)
     images = FileImages(str(root))
-    return Listing(images, classes, entries if drawn else [], None if drawn else entries, findings=findings)
+    if drawn:
+        entries, columns = _with_columns(root, cfg, rows, target_of, findings)
+        return Listing(images, classes, entries, None, findings=findings, columns=columns)
+    return Listing(
+        images,
+        classes,
+        [],
+        sorted(_entries(root, cfg.csv, rows, target_of, findings, repeats=False)),
+        findings=findings,
+    )
 
 
 def _of_known_classes(rows: list[Row], only: Only, findings: Findings) -> list[Row]:
@@ -185,10 +194,19 @@ def _switches(row: Row, findings: Findings) -> Target:
     return values
 
 
+def _with_columns(
+    root: Path, cfg: DataConfig, rows: list[Row], target_of: TargetOf, findings: Findings
+) -> tuple[list[Entry], Columns]:
+    """Return the entries of the training table, sorted by name, and its further columns."""
+    entries = _entries(root, cfg.csv, rows, target_of, findings, repeats=True)
+    columns = columns_of(cfg, ((entry[0], row) for entry, row in zip(entries, rows, strict=True)))
+    return sorted(entries), columns
+
+
 def _entries(
     root: Path, cfg: CsvConfig, rows: list[Row], target_of: TargetOf, findings: Findings, repeats: bool
 ) -> list[Entry]:
-    """Return the entries of a table, sorted by name.
+    """Return the entries of a table, in its order.
 
     Args:
         repeats: an image may stand in several lines, with the same target: it is drawn as often.
@@ -207,7 +225,7 @@ def _entries(
         entries.append(entry)
     if repeated:
         findings.notes.append(f"{repeated} lines of {cfg.train} repeat an image; each line counts as an image")
-    return sorted(entries)
+    return entries
 
 
 def _again(first: Row, entry: Entry, row: Row, target_of: TargetOf, repeats: bool) -> Entry:

@@ -9,6 +9,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels
+from dist_train.data.formats.table_columns import column_names
 from dist_train.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels", "_labels")
@@ -16,7 +17,7 @@ TARGETS = ("targets", "labels", "_labels")
 
 
 def data_set_objects(cfg: DataConfig, only: Only | None = None) -> Listing:
-    """Read both splits of a data set object; with ``data.val_fraction`` the training split alone.
+    """Read both splits of a data set object; with ``data.val_fraction`` or ``data.fold`` the training split alone.
 
     An object has ``len()``, ``object[i]`` that begins with an image, ``targets`` (or ``labels``) for all samples
     and, unless its classes have no names, ``classes``.
@@ -29,14 +30,20 @@ def data_set_objects(cfg: DataConfig, only: Only | None = None) -> Listing:
     images = DatasetImages(maker, cfg.root)
     if only is not None:
         return _one_split(cfg, images, only)
-    held_out = images.dataset("val") if cfg.val_fraction is None else None
+    held_out = None if cfg.draws_validation else images.dataset("val")
     return _listing(cfg, images, images.dataset("train"), held_out)
 
 
 def given_data_sets(cfg: DataConfig, images: GivenImages) -> Listing:
-    """Read both splits of data sets given in code; the second may be None with ``data.val_fraction``."""
-    if images.val is None and cfg.val_fraction is None:
+    """Read both splits of data sets given in code; the second may be None with ``data.val_fraction`` or ``data.fold``."""
+    if images.val is None and not cfg.draws_validation:
         raise ConfigError("the data given has no validation set: give (train, val), or set `data.val_fraction`")
+    if columns := column_names(cfg):
+        listed = ", ".join(columns.values())
+        raise ConfigError(
+            f"`data.sampling`, `data.csv.weight` or `data.csv.group` names columns of a table ({listed}), and the data given has "
+            "no table; remove the key"
+        )
     return _listing(cfg, images, images.train, images.val)
 
 
@@ -63,8 +70,8 @@ def _is_test_split(dataset: Any) -> bool:
 
 
 def _one_split(cfg: DataConfig, images: DatasetImages, only: Only) -> Listing:
-    """Read one split; with ``data.val_fraction`` the validation set is a part of the training split."""
-    drawn = only.split == "val" and cfg.val_fraction is not None
+    """Read one split; with ``data.val_fraction`` or ``data.fold`` the validation set is a part of the training split."""
+    drawn = only.split == "val" and cfg.draws_validation
     split, findings = "train" if drawn else only.split, Findings()
     dataset = images.dataset(split)
     targets = _targets(cfg, dataset, split)

@@ -18,7 +18,7 @@ TEST_NAMES = ("test", "testing")
 def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read ``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder does, without hidden files.
 
-    With ``data.val_fraction`` there is no validation folder, and the class folders may lie directly in the root.
+    With ``data.val_fraction`` or ``data.fold`` there is no validation folder, and the class folders may lie directly in the root.
     """
     root, findings = existing_root(cfg), Findings()
     if only is not None:
@@ -39,7 +39,7 @@ def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
 def _places(cfg: DataConfig, root: Path, findings: Findings) -> tuple[Path, Path | None]:
     """Return the folders of the training and the validation set; None if the latter is a part of the former."""
     train = root / "train"
-    if cfg.val_fraction is not None and not train.is_dir():
+    if cfg.draws_validation and not train.is_dir():
         return root, None
     if not train.is_dir():
         raise DataError(
@@ -52,7 +52,7 @@ def _places(cfg: DataConfig, root: Path, findings: Findings) -> tuple[Path, Path
     unread = sorted({*subfolders_of(root)} - {"train", *VALIDATION_NAMES, *TEST_NAMES, cfg.test})
     if unread:
         findings.notes.append(f"folders of `data.root` that are not read: {few(unread)}")
-    if found or cfg.val_fraction is not None:
+    if found or cfg.draws_validation:
         return train, found[0] if found else None
     return train, _test_as_validation(root, findings)
 
@@ -116,9 +116,9 @@ def _entries(folders: Sequence[ClassFolder], labels: Labels) -> list[Entry]:
 
 
 def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> Listing:
-    """Read one split; with ``data.val_fraction`` and no validation folder it is a part of the training images."""
+    """Read one split; with ``data.val_fraction`` or ``data.fold`` and no validation folder it is a part of the training images."""
     place = _place_of(cfg, root, only)
-    drawn = only.split == "val" and cfg.val_fraction is not None and place.name not in VALIDATION_NAMES
+    drawn = only.split == "val" and cfg.draws_validation and place.name not in VALIDATION_NAMES
     entries = _of_known_classes(place, root, Labels(only.classes), findings)
     present = {target for _, _, target in entries}
     missing = [name for label, name in enumerate(only.classes) if label not in present]
@@ -131,7 +131,7 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
 def _place_of(cfg: DataConfig, root: Path, only: Only) -> Path:
     """Return the folder of a split that a run is evaluated on; it may be the root itself."""
     if only.split == "val":
-        names = [*VALIDATION_NAMES, "test" if cfg.val_fraction is None else "train"]
+        names = [*VALIDATION_NAMES, "train" if cfg.draws_validation else "test"]
     else:
         names = [cfg.test] if cfg.test else [*TEST_NAMES]
     found = next((root / name for name in names if (root / name).is_dir()), None)

@@ -3,7 +3,7 @@
 import csv
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +18,14 @@ BAD_SEPARATORS = '"\r\n\0'
 
 
 class Row(NamedTuple):
-    """One image of a table: its place, for messages; its path with ``data.csv.suffix``; the text of each target."""
+    """One image of a table: its place, for messages; its path with ``data.csv.suffix``; the text of each target, and of
+    each further column."""
 
     table: Path
     line: int
     path: str
     fields: tuple[str, ...]
+    further: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -38,8 +40,11 @@ class _Record(NamedTuple):
     fields: list[str]
 
 
-def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings) -> list[Row]:
+def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings, further: Sequence[str] = ()) -> list[Row]:
     """Return the rows of the table ``name`` below ``root``, and add lines that a run must not begin with to ``findings``.
+
+    Args:
+        further: names of columns to read beside those of ``cfg``.
 
     Raises:
         ConfigError, DataError: the file cannot be read, lacks a column, or has a line without a path or target.
@@ -51,10 +56,10 @@ def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings) -> lis
         note(table)
         if not stat.S_ISREG(os.stat(table).st_mode):
             raise DataError(f"cannot read the table {table}: it is not a file")
-        return _Table(root, table, cfg, findings).rows()
+        return _Table(root, table, cfg, findings, further).rows()
     except _BrokenQuotesError as error:
         findings.refuse(f"{table} line {error.line}", f"{error}; write a quote inside a quoted value twice")
-        return _Table(root, table, cfg, Findings(), strict=False).rows()
+        return _Table(root, table, cfg, Findings(), further, strict=False).rows()
     except UnicodeDecodeError:
         raise DataError(_undecodable(table)) from None
     except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
@@ -78,8 +83,17 @@ class _Table:
         strict: refuse quotes that are not those of a CSV file. Without it they are read as version 0.1.0 did.
     """
 
-    def __init__(self, root: Path, table: Path, cfg: CsvConfig, findings: Findings, strict: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        table: Path,
+        cfg: CsvConfig,
+        findings: Findings,
+        further: Sequence[str] = (),
+        strict: bool = True,
+    ) -> None:
         self._root, self._table, self._cfg, self._findings, self._strict = root, table, cfg, findings, strict
+        self._further = tuple(further)
 
     def rows(self) -> list[Row]:
         with open(self._table, newline="", encoding="utf-8-sig") as file:
@@ -87,7 +101,7 @@ class _Table:
             header = next(records, _Record(1, 1, [])).fields
             if "\0" in "".join(header):
                 raise DataError(_UTF16.format(self._table))
-            columns = [self._column(header, name) for name in (self._cfg.path, *self._cfg.targets)]
+            columns = [self._column(header, name) for name in (self._cfg.path, *self._cfg.targets, *self._further)]
             rows = [self._row(record, header, columns) for record in records]
         if not rows:
             raise DataError(f"{self._table} has a header and no lines")
@@ -130,6 +144,7 @@ class _Table:
             raise DataError(
                 f"{self._table} has no column {name}; its first line names {', '.join(header) or 'nothing'}: set "
                 f"`data.csv.path`, `data.csv.targets` or `data.csv.separator` ({self._cfg.separator!r})"
+                + (", or the key that names this column" if name in self._further else "")
             )
         if len(places) > 1:
             raise DataError(f"{self._table} has two columns {name}; rename one of them")
@@ -141,11 +156,12 @@ class _Table:
             raise DataError(
                 f"{self._table} line {first} has fewer columns than the header ({len(fields)} of {len(header)})"
             )
-        path, *targets = [fields[column].strip() for column in columns]
-        if len(fields) != len(header) or last > first or any("\0" in text for text in targets):
-            for fault in self._faults(record, len(header), (path, *targets)):
+        path, *values = [fields[column].strip() for column in columns]
+        if len(fields) != len(header) or last > first or any("\0" in text for text in values):
+            for fault in self._faults(record, len(header), (path, *values)):
                 self._findings.refuse(f"{self._table} line {first}", fault)
-        return Row(self._table, first, path and path + self._cfg.suffix, tuple(targets))
+        targets, further = values[: len(self._cfg.targets)], values[len(self._cfg.targets) :]
+        return Row(self._table, first, path and path + self._cfg.suffix, tuple(targets), tuple(further))
 
     def _faults(self, record: _Record, width: int, wanted: Iterable[str]) -> Iterator[str]:
         if len(record.fields) > width:

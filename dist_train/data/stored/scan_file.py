@@ -7,7 +7,8 @@
     its length        8 bytes
     SHA-256           32 bytes, of all before
 
-Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]). An
+Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]), and
+``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. An
 image that is a part of a file would also have ``shard`` (int32), ``offset`` and ``length`` (int64): a column that is not
 there costs nothing, and readers of this format leave out columns that they do not know.
 """
@@ -114,6 +115,7 @@ def _columns(scan: StoredScan) -> dict[str, NDArray[Any]]:
         found[f"{name}.size"] = split.sizes
         found[f"{name}.changed_ns"] = scan.changed_ns[name]
         found[f"{name}.label"] = split.labels
+        found |= {f"{name}.column.{purpose}": values for purpose, values in split.columns.items()}
     return found
 
 
@@ -138,7 +140,7 @@ def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("something else than text")
     columns = {key: _column(mapped, *column) for key, column in found["columns"].items()}
-    train, val = (Split(columns[f"{name}.name"], columns[f"{name}.label"], columns[f"{name}.size"]) for name in SPLITS)
+    train, val = (_split_of(name, columns) for name in SPLITS)
     index = DataIndex(
         found["root"],
         FileImages(found["images"]),
@@ -152,6 +154,12 @@ def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
     )
     places = {place: (stamp[0], stamp[1]) for place, stamp in found["places"].items()}
     return StoredScan(found["source"], index, places, {name: columns[f"{name}.changed_ns"] for name in SPLITS})
+
+
+def _split_of(name: str, columns: Mapping[str, NDArray[Any]]) -> Split:
+    prefix = f"{name}.column."
+    further = {key.removeprefix(prefix): values for key, values in columns.items() if key.startswith(prefix)}
+    return Split(columns[f"{name}.name"], columns[f"{name}.label"], columns[f"{name}.size"], further)
 
 
 def _column(mapped: NDArray[np.uint8], kind: str, shape: list[int], place: int) -> NDArray[Any]:

@@ -108,6 +108,11 @@ def refuse(cfg: Config, given: Given) -> None:
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
         other = "`loss.objective`" if own else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
+    if cfg.data.csv.weight is not None and (given.objective or given.loss):
+        raise ConfigError(
+            f"`data.csv.weight` ({cfg.data.csv.weight}) works with the losses of `loss.name`, but a loss or an objective is "
+            "given; remove one of the two"
+        )
     if own and given.loss is not None:
         raise ConfigError(
             "both a loss and an objective are given, but an objective computes its own loss; remove one of them"

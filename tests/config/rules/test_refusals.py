@@ -46,6 +46,38 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
             "`loss.options` has no effect unless `loss.name` is bce, asymmetric or package.module:Class",
         ),
         (SETS | {"loss__label_smoothing": 0.1}, "`loss.label_smoothing` (0.1) is for one class per image"),
+        (
+            {"loss__name": "focal", "loss__logit_adjustment": 1.0},
+            "`loss.logit_adjustment` has no effect unless `loss.name` is",
+        ),
+        (
+            {"loss": {"logit_adjustment": 1.0, "class_balance": "balanced"}},
+            "`loss.logit_adjustment` (1) and `loss.class_balance` both correct for rare classes",
+        ),
+        (
+            {"loss__logit_adjustment": 0.5, "data__sampling": "sqrt"},
+            "`loss.logit_adjustment` (0.5) and `data.sampling` both correct for rare classes",
+        ),
+        (
+            {"loss__logit_adjustment": 1.0, "loss__objective": "my.parts:Mine"},
+            "`loss.logit_adjustment` (1) has no part in `loss.objective` (my.parts:Mine); remove it",
+        ),
+        (
+            SETS | {"loss__name": "soft_f1", "data__csv": {"weight": "w"}},
+            "`data.csv.weight` (w) multiplies the loss of each sample, but `loss.name` (soft_f1) is not one of bce, ",
+        ),
+        (
+            {"data__format": "csv", "data__csv": {"weight": "w"}, "augment__cutmix": 1.0},
+            "but `augment.cutmix` makes one image of two, with two weights; remove one of the two",
+        ),
+        (
+            {"data__format": "csv", "data__csv": {"weight": "w"}, "loss__objective": "my.parts:Mine"},
+            "but `loss.objective` (my.parts:Mine) computes its own loss",
+        ),
+        (
+            {"data__format": "csv", "data__csv": {"weight": "w"}, "loss__distill": {"teacher": "resnet18"}},
+            "but `loss.distill` adds the loss of a teacher, which has no weights",
+        ),
         ({"schedule__min_lr": 1.0}, "`schedule.min_lr` (1) is more than `optim.lr` (0.05)"),
         ({"schedule__warmup_epochs": 3.0}, "`schedule.warmup_epochs` (3) is more than `train.epochs` (2)"),
         (

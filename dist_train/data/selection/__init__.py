@@ -1,0 +1,1 @@
+"""Which images: for validation, for training, and how often each."""

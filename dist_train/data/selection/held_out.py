@@ -1,0 +1,82 @@
+"""The validation set that is a part of the training images: ``data.val_fraction`` or ``data.fold``.
+
+Which images follows from ``data.val_seed`` and their names alone, not from the order of files or lines. Multilabel and
+regression have no single classes: there the whole set is treated as one class. An image that a table repeats is one image.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dist_train.data.formats.base import Entry, class_of
+from dist_train.errors import DataError
+from dist_train.seeding import fold_in
+
+if TYPE_CHECKING:
+    from dist_train.config.sections.data import DataConfig
+
+
+def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
+    """Return the entries of the training set, and those of the validation set.
+
+    Args:
+        groups: name of an image -> its group (``data.csv.group``); empty where each image is a group of its own.
+
+    Raises:
+        DataError: ``data.fold`` asks for more folds than there are images or groups.
+    """
+    once = {entry[0]: entry for entry in entries}
+    if cfg.fold is None:
+        given = _share(cfg, once.values())
+    else:
+        wanted, folds = cfg.fold_of
+        number_of = folds_of(once.values(), groups, folds, cfg.val_seed)
+        given = {name for name, number in number_of.items() if number == wanted}
+    train = [entry for entry in entries if entry[0] not in given]
+    return train, [entry for name, entry in once.items() if name in given]
+
+
+def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
+    """Return the names of ``data.val_fraction`` of the images of each class.
+
+    An image that is added or removed moves few others. A class of two images or more gives at least one, and keeps at least
+    one.
+    """
+    assert cfg.val_fraction is not None
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for entry in entries:
+        names[class_of(entry)].append(entry[0])
+    given: set[str] = set()
+    for group in names.values():
+        group.sort(key=lambda name: fold_in(cfg.val_seed, "val", name))
+        given.update(group[: min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)])
+    return given
+
+
+def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
+    """Return the fold of each image by its name, from 0.
+
+    Each class is spread over the folds as evenly as its groups allow, as scikit-learn's ``StratifiedGroupKFold`` does: large
+    groups first, each goes to the fold that has the fewest images of the group's classes so far, and then to the smallest fold.
+    Without groups the folds differ by at most one image, in all and in each class.
+    """
+    members: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        members[groups[entry[0]] if groups else entry[0]].append(entry)
+    if len(members) < folds:
+        kind = "values of `data.csv.group`" if groups else "images"
+        raise DataError(f"`data.fold`: {folds} folds need at least {folds} {kind}, and there are {len(members)}")
+    totals = Counter(class_of(entry) for group in members.values() for entry in group)
+    in_fold: list[Counter[int]] = [Counter() for _ in range(folds)]
+    found: dict[str, int] = {}
+    for name in sorted(members, key=lambda name: (-len(members[name]), fold_in(seed, "fold", name))):
+        classes = Counter(map(class_of, members[name]))
+
+        def load(fold: int, classes: Counter[int] = classes) -> tuple[float, int]:
+            share = sum(count * in_fold[fold][kind] / totals[kind] ** 2 for kind, count in classes.items())
+            return share, in_fold[fold].total()
+
+        best = min(range(folds), key=load)
+        in_fold[best] += classes
+        found |= dict.fromkeys((entry[0] for entry in members[name]), best)
+    return found
