@@ -2,7 +2,8 @@
 
     python -m benchmarks.pipeline [--root TINY_IMAGENET] [--json FILE] [--quick]
 
-Two jobs: images of 64 px resized to 384 with RandAugment, and photographs of 500 x 375 with a random crop of 224. The sides
+Three jobs: images of 64 px resized to 384 with RandAugment, photographs of 500 x 375 with a random crop of 224, and the same with
+timm's recipe rand-m9-mstd0.5-inc1, by timm's own functions on both sides. The sides
 take turns in one process on one pinned core; the figure is the median of the rounds. Time is the CPU time of the process,
 which other programs disturb least. It includes everything until the batch is ready. Work on the device after that
 (normalise, erase, mix) is not included for timm and for us; the naive script does it before.
@@ -32,7 +33,7 @@ from benchmarks import measure
 from benchmarks import pipeline_peers as peers
 from benchmarks.measure import Row
 from dist_train.config import Config
-from dist_train.config.sections.augment import RandAugmentConfig
+from dist_train.config.ops.options import RandAugment
 from dist_train.data.augment import on_cpu as augment
 from dist_train.data.augment.draws import CODES, Drawer, magnitude, operation
 from dist_train.data.augment.randaugment_cpu import operations
@@ -40,6 +41,7 @@ from dist_train.data.decoding.decode import open_picture
 from dist_train.data.formats.walk import names_below
 
 SMALL, FULL = "64 px to 384, RandAugment", "500 x 375 to a random crop of 224"
+LIKE = f"{FULL}, timm's rand-m9-mstd0.5-inc1 on both sides"
 DEVICE = "ours, augment.device (loader CPU share only)"
 JOBS: dict[str, dict[str, peers.Side]] = {
     SMALL: {
@@ -50,6 +52,7 @@ JOBS: dict[str, dict[str, peers.Side]] = {
         DEVICE: peers.ours_small,
     },
     FULL: {"naive": peers.naive_224, "timm": peers.timm_224, "ours": peers.ours_224},
+    LIKE: {"timm": peers.timm_policy_224, "ours": peers.ours_policy_224},
 }
 TARGETS = {
     (SMALL, "ours, nearest"): {"naive": 2.5, "timm": 2.0},
@@ -90,6 +93,7 @@ def run(quick: bool = False, root: Path | None = None) -> tuple[list[Row], dict[
         figures = {
             SMALL: in_turns(JOBS[SMALL], small, rounds, images),
             FULL: in_turns(JOBS[FULL], full, rounds, images),
+            LIKE: in_turns(JOBS[LIKE], full, rounds, images),
         }
         rates = {job: measure.medians(found) for job, found in figures.items()}
         parts = {
@@ -128,7 +132,7 @@ def rows_of(figures: dict[str, dict[str, list[float]]]) -> list[Row]:
     for job, sides in figures.items():
         middle = measure.medians(sides)
         for name in sides.keys() - {"naive", "timm"}:
-            for peer in ("naive", "timm"):
+            for peer in (peer for peer in ("naive", "timm") if peer in sides):
                 ratio, target = measure.ratio_of(sides, name, peer), TARGETS.get((job, name), {}).get(peer)
                 found.append(
                     Row(
@@ -168,7 +172,7 @@ def by_operation(times: int) -> dict[str, dict[str, float]]:
     target = np.empty_like(pixels)
     found: dict[str, dict[str, float]] = {}
     for mode in ("nearest", "bilinear"):
-        cfg = RandAugmentConfig(interpolation=mode)
+        cfg = RandAugment(interpolation=mode)
         theirs = transforms.RandAugment(interpolation=transforms.InterpolationMode(mode), fill=[0, 0, 0])
         ours = operations(cfg, 384)
         for code in CODES:

@@ -17,6 +17,7 @@ from torchvision.datasets import ImageFolder
 from dist_train.config import Config, parse_config
 from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
+from dist_train.data.augment.ops.timm_policies import posterize
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages
@@ -28,6 +29,7 @@ from dist_train.distributed.group import Dist
 from dist_train.model.network import Network
 
 BATCH = 32
+POLICY = "rand-m9-mstd0.5-inc1"
 ALONE = Dist.alone()
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -80,11 +82,20 @@ def timm_224(root: Path) -> Iterator[int]:
     return _timm(root, 224, color_jitter=None)
 
 
+def timm_policy_224(root: Path) -> Iterator[int]:
+    """The transforms of timm's recipes, with posterize to 0 bits as timm had it before Pillow 13."""
+    return _timm(root, 224, auto_augment=POLICY)
+
+
 def _timm(root: Path, size: int, **options: Any) -> Iterator[int]:
     dataset = create_dataset("", root=str(root), split="train", is_training=True)
     dataset.transform = create_transform(
         size, is_training=True, use_prefetcher=True, interpolation="bilinear", **options
     )
+    for policy in dataset.transform.transforms:
+        for op in getattr(policy, "ops", ()):
+            if op.name == "PosterizeIncreasing":
+                op.aug_fn = posterize
     return _endless(dataset, fast_collate)
 
 
@@ -102,6 +113,10 @@ def ours_384(interpolation: str) -> Side:
 
 def ours_224(root: Path) -> Iterator[int]:
     return _ours(config(root, crop="random_resized"), 224)
+
+
+def ours_policy_224(root: Path) -> Iterator[int]:
+    return _ours(config(root, crop="random_resized", ops=[POLICY]), 224)
 
 
 def ours_small(root: Path) -> Iterator[int]:

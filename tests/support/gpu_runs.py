@@ -16,7 +16,7 @@ DEVICE = {"device": True, "randaugment": {"num_ops": 3}, "erasing": 1.0, "erasin
 RUNS: dict[str, dict[str, Any]] = {
     "amp_bf16, accumulated": {
         "model": VIT,
-        "augment": MIXED,
+        "augment": {**MIXED, "mix_mode": "elem"},
         "optim": {"name": "adamw", "lr": 1e-3, "layer_decay": 0.7},
         "loss": {"label_smoothing": 0.1, "class_weights": {"class_a": 2.0}},
         "train": {"precision": "amp_bf16", "ema": 0.9, "clip_grad": 1.0, "micro_batch": 10, "nonfinite": "skip"},

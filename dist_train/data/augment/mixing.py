@@ -68,7 +68,7 @@ class CopiesWithoutWaiting(TorchFunctionMode):
         device = torch.device(kwargs.get("device") or "cpu")
         if func is not torch.tensor or device.type != "cuda":
             return func(*args, **kwargs)
-        return func(*args, **kwargs | {"device": "cpu", "pin_memory": True}).to(device, non_blocking=True)
+        return func(*args, **kwargs | {"device": "cpu"}).pin_memory().to(device, non_blocking=True)
 
 
 def _check_rectangle(cfg: AugmentConfig, size: int) -> None:

@@ -8,12 +8,14 @@ import torch
 from timm.data.mixup import Mixup
 
 from dist_train.config.plan import Plan
-from dist_train.data.augment.mixing import CopiesWithoutWaiting, Mixing
+from dist_train.data.augment.mixing import Mixing
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
 from dist_train.data.split import Split
 from dist_train.errors import ConfigError
 from tests.data.augment.test_on_device import config
+from tests.support.fake_cuda import GPU, pretend_gpu
+from tests.support.ranks import run_ranks
 
 IMAGES = torch.rand((6, 3, 16, 16), generator=torch.Generator().manual_seed(0))
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -60,20 +62,15 @@ def test_bounds_without_a_pixel_between_them_are_refused() -> None:
         mixing(cutmix_minmax=[0.5, 0.52])
 
 
-def test_shares_are_copied_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for a GPU, ``torch.tensor`` makes a tensor in pinned memory, which is then copied beside the computation."""
-    asked = []
+def _waits() -> list[str]:
+    with pretend_gpu() as gpu:
+        for mode in ("batch", "pair", "elem"):
+            mix, images, classes = mixing(mix_mode=mode), IMAGES.to(GPU), CLASSES.to(GPU)
+            with gpu.noting():
+                assert mix(images, classes, 1, True)[1].device == GPU
+    return gpu.waits
 
-    def tensor(*_: Any, **kwargs: Any) -> Any:
-        asked.append(kwargs)
-        return Copied()
 
-    class Copied:
-        def to(self, device: torch.device, non_blocking: bool) -> str:
-            return f"{device} {non_blocking}"
-
-    mode = CopiesWithoutWaiting()
-    monkeypatch.setattr(torch, "tensor", tensor)
-    assert mode.__torch_function__(tensor, (), ([1.0],), {"device": torch.device("cuda", 0)}) == "cuda:0 True"
-    assert asked == [{"device": "cpu", "pin_memory": True}]
-    assert isinstance(mode.__torch_function__(tensor, (), ([1.0],), {"device": "cpu"}), Copied)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_mode_waits_for_the_gpu() -> None:
+    assert run_ranks(1, _waits) == [[]]
