@@ -54,6 +54,12 @@ def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[s
     return figures
 
 
+def markdown(titles: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def medians(figures: Mapping[str, list[float]]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in figures.items()}
 

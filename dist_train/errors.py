@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-ErrorKind = Literal["config", "data", "oom", "nonfinite", "comm", "other"]
+ErrorKind = Literal["config", "data", "oom", "nonfinite", "comm", "node", "other"]
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -76,3 +76,9 @@ class CommError(DistTrainError):
     """The connection to another rank was lost. A restart often helps."""
 
     kind: ErrorKind = "comm"
+
+
+class NodeError(DistTrainError):
+    """A node is slow or computes wrongly. A start on other nodes helps."""
+
+    kind: ErrorKind = "node"

@@ -15,6 +15,7 @@ from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from launch import cluster, limits, scontrol
+from launch.container import check_container, runtime_of
 from launch.installation import pythonpath, user_code
 from launch.job_options import JobOptions
 from launch.option_values import Gpus
@@ -113,6 +114,8 @@ class Job:
         ]
         if self.options.cluster == "slurm":
             lines.insert(1, f"Python on the nodes: {self.options.python}")
+        if self.options.container:
+            lines.insert(1, f"workers in the container {self.options.container}, by {runtime_of(self.options)}")
         if self.sweep:
             lines += [f"  {run.folder.path}: {' '.join(run.overrides)}" for run in self.runs]
         return "\n".join(lines)
@@ -128,6 +131,7 @@ def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[
         ConfigError: an option or a config is wrong; the message names the first one.
     """
     runs = [_make_run(options, name, overrides, sweep) for name, overrides in combinations]
+    check_container(options)
     job = Job(runs, *_fill_in(options), sweep)
     _check_resources(job)
     for run in runs:

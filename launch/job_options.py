@@ -13,11 +13,25 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from dist_train.system.terminal import positive
-from launch.option_values import Gpus, gpus, memory, natural, pair, sbatch_option, srun_option, walltime
+from launch.option_values import (
+    Gpus,
+    Halving,
+    container_option,
+    gpus,
+    halving,
+    memory,
+    mount,
+    natural,
+    pair,
+    sbatch_option,
+    srun_option,
+    walltime,
+)
 
 RUN = "run"
 RESOURCES = "resources"
 BEHAVIOUR = "signals, restarts, environment"
+CONTAINERS = "containers: the workers run inside, the supervisors outside, where SLURM's commands are"
 SWEEPS = "sweeps: one array, one run folder for each combination"
 MODES = "modes"
 
@@ -112,8 +126,40 @@ class JobOptions:
         BEHAVIOUR, shlex.quote(sys.executable), "Python on the nodes (default: this one)", metavar="COMMAND"
     )
 
+    container: str | None = _option(
+        CONTAINERS, None, "image that holds Python, torch and the other packages of the workers", metavar="IMAGE"
+    )
+    container_runtime: Literal["pyxis", "apptainer"] | None = _option(
+        CONTAINERS,
+        None,
+        "what runs the image (default: apptainer for *.sif, a folder, and TYPE://..., such as docker://...; else pyxis)",
+        choices=("pyxis", "apptainer"),
+    )
+    container_mounts: tuple[str, ...] = _list_option(
+        CONTAINERS,
+        "a path to show inside, besides the code, the run folder and the paths in the config",
+        type=mount,
+        metavar="SRC[:DST[:FLAGS]]",
+    )
+    container_python: str | None = _option(
+        CONTAINERS, None, "Python in the image (default: python3)", metavar="COMMAND"
+    )
+    container_option: tuple[str, ...] = _list_option(
+        CONTAINERS,
+        "another option of the runtime, such as no-container-mount-home (pyxis) or rocm (apptainer)",
+        type=container_option,
+        metavar="KEY[=VALUE]",
+    )
+
     sweep: tuple[str, ...] = _list_option(
         SWEEPS, "a key and its values, or a YAML file of the sweep", metavar="KEY=V1,V2|FILE"
+    )
+    halving: Halving | None = _option(  # noqa: RUF009  # ruff does not know that Halving is immutable
+        SWEEPS,
+        None,
+        "let only the best runs go on: one of FACTOR after epoch E, then after E * FACTOR, ... (successive halving)",
+        type=halving,
+        metavar="factor=3,first_epoch=1",
     )
     max_parallel: int = _option(
         SWEEPS, 256, "largest number of runs at the same time (%(default)s)", type=positive, metavar="N"
@@ -151,7 +197,10 @@ class JobOptions:
 
 OPTIONS = tuple(option for option in fields(JobOptions) if option.name != "overrides")
 NAMES = tuple(option.name for option in OPTIONS)
-SUPERVISOR = ("procs_per_node", "max_restarts", "max_requeues", "signal_delay")
+SUPERVISOR = (
+    *("procs_per_node", "max_restarts", "max_requeues", "signal_delay"),
+    *("container", "container_runtime", "container_mounts", "container_python", "container_option"),
+)
 """The options on the command line of a supervisor."""
 LAST_RESORT = ("max_requeues",)
 
@@ -176,5 +225,6 @@ def flag(name: str) -> str:
 
 def flags(options: JobOptions, names: Iterable[str]) -> list[str]:
     """Return the command line that passes these options to a parser of them."""
-    values = {name: getattr(options, name) for name in names}
-    return [f"{flag(name)}={value}" for name, value in values.items() if value is not None]
+    values = ((name, getattr(options, name)) for name in names)
+    listed = ((name, value if isinstance(value, tuple) else (value,)) for name, value in values)
+    return [f"{flag(name)}={item}" for name, items in listed for item in items if item is not None]

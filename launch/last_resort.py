@@ -17,7 +17,8 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.streams import go_on_without
 from launch import rendezvous, scontrol, starts
-from launch.job_options import LAST_RESORT, add_options
+from launch.halving import seat_of
+from launch.job_options import LAST_RESORT, JobOptions, add_options
 from launch.verdict import Facts, judge
 
 _LAST_SIGNAL = signal.SIGSYS
@@ -29,14 +30,19 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     parser = argparse.ArgumentParser(prog="python -m launch.last_resort", description=__doc__)
     parser.add_argument("status", type=int)
     add_options(parser, ("config", *LAST_RESORT))
+    parser.add_argument("--seat", help="instead of --config: a seat of a sweep with --halving")
     args = parser.parse_intermixed_args(argv)
     go_on_without()
-    if args.config is None:
+    if (args.config is None) == (args.seat is None):
         parser.error("--config FILE is missing")
     launched = args.status <= 128 + _LAST_SIGNAL
     if args.status <= 128:
         return int(args.status)
-    run, job_id = RunDir.of(load_config(args.config, args.overrides).run), rendezvous.job_id(env)
+    config, overrides = args.config, args.overrides
+    if args.seat is not None:
+        task = seat_of(args.seat, JobOptions.parsed(args)).task()
+        config, overrides = task.config, task.overrides
+    run, job_id = RunDir.of(load_config(config, overrides).run), rendezvous.job_id(env)
     start = starts.find_start(run, job_id, rendezvous.restarts(env))
     if start and start.get("verdict") == "fail":
         return int(args.status)

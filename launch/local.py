@@ -5,19 +5,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
 from dist_train.system.signals import heard_signals
 from launch import rendezvous
 from launch.code_copy import Snapshot
+from launch.container import PASSED, env_names
 from launch.installation import pythonpath
 from launch.job import Job, Task
 from launch.job_options import SUPERVISOR, flags
 
 
-def run_here(job: Job, snapshot: Snapshot) -> int:
+def run_here(job: Job, snapshot: Snapshot, tasks: Iterable[Task] | None = None) -> int:
     """Train all runs of the job, one after the other, with one supervisor for each of ``--nodes``.
+
+    Args:
+        tasks: what to train instead; of these, one that fails does not end the others.
 
     Returns:
         The first exit code that is not 0.
@@ -27,15 +32,18 @@ def run_here(job: Job, snapshot: Snapshot) -> int:
     for number in heard_signals():
         signal.signal(number, lambda number, _frame: stop.append(number))
     env = os.environ | {"PYTHONPATH": pythonpath(snapshot.code), "PYTHONSAFEPATH": "1"} | dict(job.options.env)
-    for task in snapshot.tasks:
+    env |= {PASSED: env_names(job.options)}
+    failed = EXIT_DONE
+    for task in snapshot.tasks if tasks is None else tasks:
         code = EXIT_AGAIN
         restart = 0
         while code == EXIT_AGAIN and not stop:
             code = _one_start(task, job.nodes, restart, env, stop)
             restart += 1
-        if code:
+        if code and (tasks is None or stop):
             return EXIT_STOPPED if code == EXIT_AGAIN else code  # the stop signal came between two starts
-    return EXIT_DONE
+        failed = failed or code
+    return failed
 
 
 def _one_start(task: Task, nodes: int, restart: int, env: dict[str, str], stop: list[int]) -> int:

@@ -6,6 +6,19 @@ from dataclasses import dataclass
 
 from dist_train.config.types import seconds_of
 
+OF_CONTAINERS = {
+    **dict.fromkeys(("container", "container-image"), "--container IMAGE, which starts the workers inside"),
+    "container-mounts": "--container-mounts",
+    **{
+        name: f"--container-option {name}"
+        for name in (
+            *("container-name", "container-save", "container-workdir", "container-env", "container-writable"),
+            *("container-mount-home", "container-remap-root", "container-entrypoint", "container-readonly"),
+            *("no-container-mount-home", "no-container-remap-root", "no-container-entrypoint"),
+        )
+    },
+}
+"""Options of pyxis, which would put the supervisors into the container, where they could not ask SLURM."""
 OWNED = {
     **{
         name: f"--{name}"
@@ -20,6 +33,7 @@ OWNED = {
     **dict.fromkeys(("ntasks", "ntasks-per-node"), "--procs-per-node: a node has one task, which starts the workers"),
     **dict.fromkeys(("output", "error", "open-mode"), "run.output_dir: the logs are in the run folder"),
     **dict.fromkeys(("parsable", "test-only", "wait", "wrap"), "--follow or --dry-run"),
+    **OF_CONTAINERS,
 }
 """Options of sbatch that the launcher sets itself, and what to use instead."""
 OWNED_OF_SRUN = {
@@ -28,6 +42,7 @@ OWNED_OF_SRUN = {
     "export": "--env",
     **dict.fromkeys(("kill-on-bad-exit", "no-kill"), "nothing: a failed node must end the others"),
     **dict.fromkeys(("pty", "multi-prog", "unbuffered"), "nothing: the launcher needs it as it is"),
+    **OF_CONTAINERS,
 }
 """The same of srun."""
 _SHORT = {"N": "nodes", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude"}
@@ -43,6 +58,32 @@ class Gpus:
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.count}" if self.kind else str(self.count)
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Successive halving: one of ``factor`` runs goes on after each rung."""
+
+    factor: int = 3
+    first_epoch: int = 1
+    """The epoch of the first rung; each further one is ``factor`` times as late."""
+
+    def __str__(self) -> str:
+        return f"factor={self.factor},first_epoch={self.first_epoch}"
+
+
+def halving(text: str) -> Halving:
+    """Read ``factor=3,first_epoch=1``; a key may be left out."""
+    found: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        key, _, value = part.strip().partition("=")
+        if key not in ("factor", "first_epoch") or not value.isdecimal() or key in found:
+            raise ArgumentTypeError(f"{text!r} must be factor=NUMBER,first_epoch=NUMBER; a key may be left out")
+        found[key] = int(value)
+    made = Halving(**found)
+    if made.factor < 2 or made.first_epoch < 1:
+        raise ArgumentTypeError(f"{text!r}: factor must be 2 or more, first_epoch 1 or more")
+    return made
 
 
 def gpus(text: str) -> Gpus:
@@ -92,6 +133,26 @@ def pair(text: str) -> tuple[str, str]:
     if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) or "\0" in value:
         raise ArgumentTypeError(f"{key!r} must be KEY=VALUE, where KEY is the name of an environment variable")
     return key, value
+
+
+def mount(text: str) -> str:
+    """Read ``SRC``, ``SRC:DST`` or ``SRC:DST:FLAGS`` of a mount. Return it with DST."""
+    source, *rest = text.split(":")
+    if not source.startswith("/") or len(rest) > 2 or (rest and not rest[0].startswith("/")):
+        raise ArgumentTypeError(f"{text!r} must be SRC, SRC:DST or SRC:DST:FLAGS with absolute paths")
+    if "," in text:
+        raise ArgumentTypeError(f"{text!r} contains a comma; give --container-mounts once for each path")
+    return text if rest else f"{source}:{source}"
+
+
+def container_option(text: str) -> str:
+    """Read an option of a container runtime, ``KEY`` or ``KEY=VALUE``. Return it with ``--``."""
+    name = text.lstrip("-")
+    if not re.fullmatch(r"[A-Za-z][\w-]+(=.*)?", name, re.ASCII):
+        raise ArgumentTypeError(f"{text!r} must be KEY=VALUE, or KEY, where KEY is the long name of an option")
+    if name.partition("=")[0] in ("container-image", "container-mounts", "bind", "mount"):
+        raise ArgumentTypeError(f"{text!r}: use --container and --container-mounts")
+    return f"--{name}"
 
 
 def sbatch_option(text: str) -> tuple[str, str | bool]:

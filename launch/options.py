@@ -18,6 +18,8 @@ examples:
   {slurm} --config my.yaml --cluster local    run it on this machine
   {slurm} --config my.yaml --nodes 2 --gpus-per-node 8 --time 4:00:00 --follow
   {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4 --sweep run.seed=0,1
+  {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4,1e-3 --halving factor=3
+  {slurm} --config my.yaml --container torch.sif
   {slurm} status [FOLDER]                     list the runs in a folder
 {clone}
 A YAML file with the same names (nodes: 2, gpus_per_node: 8, setup: [module load cuda]) sets the

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,21 @@ def requeue(job_id: str, patience_s: float = 60.0) -> str:
         if time.time() > give_up_at:
             return complaint
         time.sleep(2)
+    return ""
+
+
+def exclude(job_id: str, nodes: Iterable[str], patience_s: float = 20.0) -> str:
+    """Let a job that was just requeued start without these nodes. Return SLURM's error message, or an empty string.
+
+    SLURM changes the list of a job in the queue only, not that of one that runs.
+    """
+    before = _fields(call("scontrol", "show", "job", "-o", job_id).stdout).get("ExcNodeList", "(null)")
+    names = [*([] if before in ("(null)", "") else [before]), *nodes]
+    give_up_at = time.time() + patience_s
+    while complaint := call("scontrol", "update", f"JobId={job_id}", f"ExcNodeList={','.join(names)}").stderr.strip():
+        if time.time() > give_up_at:
+            return complaint
+        time.sleep(0.5)
     return ""
 
 

@@ -1,10 +1,12 @@
 """Submit a run or a sweep to SLURM: ``python launch/slurm.py``, ``python -m launch.slurm``, ``dist-train-slurm``."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,10 @@ if not __package__:  # started as a file: find modules from the clone, and not l
 from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
 from launch import cluster, options, status, sweep
+from launch.bracket_jobs import bracket_of, seats_of, submit_bracket, tasks_here
 from launch.code_copy import Snapshot, plan_snapshot, take_snapshot, withdrawn_if_refused
+from launch.container import contained
+from launch.halving import Bracket
 from launch.installation import CLONE_CONFIG, IN_CLONE, command
 from launch.job import Job, check_limits, check_not_running, check_with_trainer, is_done, make_job
 from launch.job_options import JobOptions
@@ -60,19 +65,33 @@ def _launch(given: JobOptions) -> int:
     if job is None:
         return 0
     warnings = check_limits(job) if given.cluster == "slurm" else []
-    plan = "" if given.no_check else check_with_trainer(job)
+    unseen = given.container is not None and find_spec("torch") is None
+    if unseen and not given.no_check:
+        warnings.append(
+            "there is no torch outside of the container: data, weights and model are checked when the run begins"
+        )
+    plan = "" if given.no_check or unseen else check_with_trainer(job)
     snapshot = plan_snapshot(job)
     print(job.describe())
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(plan, end="\n" if plan else "", flush=True)
+    bracket = bracket_of(job) if job.options.halving else None
+    if bracket:
+        print(bracket.describe(job.runs[0].cfg.train.epochs), flush=True)
     if given.dry_run:
-        return _show(job, snapshot)
+        return _show(job, snapshot, bracket)
     if given.cluster == "local":
         from launch.local import run_here
 
+        if bracket:
+            return run_here(job, snapshot, tasks_here(job, snapshot))
         take_snapshot(snapshot, job)
         return run_here(job, snapshot)
+    if bracket:
+        from launch.submit import submit
+
+        return submit_bracket(job, snapshot, submit)
     return _submit(job, snapshot)
 
 
@@ -86,6 +105,8 @@ def _check_slurm() -> None:
 
 def _make_job(given: JobOptions) -> Job | None:
     """Return the job. A sweep leaves out runs that are done or in a queue; None if no run is left."""
+    if given.halving and not given.sweep:
+        raise ConfigError("--halving has no effect without --sweep")
     if not given.sweep:
         job = make_job(given, [(None, [])], None)
         if given.cluster == "slurm" and not given.dry_run:
@@ -93,7 +114,10 @@ def _make_job(given: JobOptions) -> Job | None:
         return job
     if given.follow:
         raise ConfigError(f"--follow works for one run; for a sweep use `{command('slurm')} status`")
+    given = replace(given, halving=given.halving or sweep.halving_in(list(given.sweep)))
     name = load_config(str(given.config), list(given.overrides)).run.name
+    if given.halving:
+        return make_job(given, sweep.expand(list(given.sweep), name), name)
     left: list[sweep.Combination] = []
     under_way = 0
     for combination in sweep.expand(list(given.sweep), name):
@@ -114,19 +138,22 @@ def _make_job(given: JobOptions) -> Job | None:
     return make_job(given, left, name) if left else None
 
 
-def _show(job: Job, snapshot: Snapshot) -> int:
+def _show(job: Job, snapshot: Snapshot, bracket: Bracket | None) -> int:
     """Print the script of the job and the command of its supervisors; ask sbatch what it would do with the script."""
+    from launch.agent import agent_command
     from launch.rendezvous import Place
     from launch.submit import arrays, script, test_only
-    from launch.supervise import agent_command
 
     place = Place("JOB", 0, node=0, nodes=job.nodes, host="FIRST_NODE", own="THIS_NODE", port=20000)
     parts = arrays(job, snapshot)
-    text = script(*parts[0])
+    text = script(*parts[0], seats_of(job, snapshot, bracket, 0) if bracket else None)
     print(f"\n# {job.home}/JOB_submission.sh\n{text}")
     if len(parts) > 1:
         print(f"# the first of {len(parts)} arrays, of at most {len(parts[0][0].runs)} runs each (MaxArraySize)")
-    print(f"# the supervisor of each node runs\n{' '.join(agent_command(snapshot.tasks[0], place))}", flush=True)
+    agent = agent_command(snapshot.tasks[0], place)
+    if job.options.container:
+        agent, _ = contained(snapshot.tasks[0].options, agent, os.environ, job.runs[0].cfg, [], snapshot.code)
+    print(f"# the supervisor of each node runs\n{shlex.join(agent)}", flush=True)
     if job.options.cluster == "slurm" and cluster.known(job.options.dry_run).offers:
         print(f"# sbatch --test-only: {test_only(text)}")
     return 0

@@ -57,7 +57,7 @@ def record_start(run: RunDir, job_id: str, restart: int) -> None:
     write_json(run.path / "starts.json", starts)
 
 
-def record_end(run: RunDir, verdict: str, why: str, **details: bool) -> None:
+def record_end(run: RunDir, verdict: str, why: str, **details: bool | list[str]) -> None:
     """Add the end to the last start in ``starts.json``."""
     starts = read_starts(run)
     if starts:

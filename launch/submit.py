@@ -3,7 +3,7 @@
 import glob
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 from dist_train.errors import ConfigError
 from launch import cluster, scontrol
 from launch.code_copy import Snapshot
+from launch.container import PASSED, env_names
+from launch.halving import Seat
 from launch.installation import pythonpath
 from launch.job import Job, array_size
 from launch.job_options import LAST_RESORT, JobOptions, flags
 from launch.options import last_line
-from launch.supervise import supervise
+from launch.supervise import supervise, supervise_seat
 
 try:
     import submitit
@@ -43,12 +45,12 @@ class Submitted:
     """Glob pattern of its log files, one per node."""
 
 
-def script(job: Job, snapshot: Snapshot) -> str:
+def script(job: Job, snapshot: Snapshot, seats: list[Seat] | None = None) -> str:
     """Return the sbatch script, without submitting it."""
     executor = _AnywhereExecutor(job.home.absolute(), python=job.options.python)
-    executor.update_parameters(**_parameters(job, snapshot))
-    if len(job.runs) > 1:  # submitit makes no array of one run
-        executor.parameters["map_count"] = len(job.runs)
+    executor.update_parameters(**_parameters(job, snapshot, seats))
+    if len(seats or job.runs) > 1:  # submitit makes no array of one run
+        executor.parameters["map_count"] = len(seats or job.runs)
     return str(executor._make_submission_file_text(executor._submitit_command_str, "dry-run"))
 
 
@@ -65,19 +67,26 @@ def arrays(job: Job, snapshot: Snapshot) -> list[tuple[Job, Snapshot]]:
     ]
 
 
-def submit(job: Job, snapshot: Snapshot) -> list[Submitted]:
+def submit(job: Job, snapshot: Snapshot, seats: list[Seat] | None = None, after: Sequence[str] = ()) -> list[Submitted]:
     """Submit one run as a job, or several as an array.
+
+    Args:
+        seats: what to train instead of the runs of the job.
+        after: jobs that must have ended before this one begins.
 
     Raises:
         ConfigError: SLURM refuses the job.
     """
     executor = SlurmExecutor(job.home.absolute(), python=job.options.python)
-    executor.update_parameters(**_parameters(job, snapshot))
+    executor.update_parameters(**_parameters(job, snapshot, seats, after))
     with _outside_of_jobs():
         try:
             if job.sweep:
                 with executor.batch(allow_implicit_submissions=False):
-                    jobs = [executor.submit(supervise, task) for task in snapshot.tasks]
+                    if seats is None:
+                        jobs = [executor.submit(supervise, task) for task in snapshot.tasks]
+                    else:
+                        jobs = [executor.submit(supervise_seat, seat) for seat in seats]
             else:
                 jobs = [executor.submit(supervise, snapshot.tasks[0])]
         except FailedJobError as error:
@@ -117,10 +126,14 @@ def _outside_of_jobs() -> Iterator[None]:
         yield
 
 
-def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
+def _parameters(
+    job: Job, snapshot: Snapshot, seats: list[Seat] | None = None, after: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the parameters of submitit for the job."""
     options = job.options
     extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd())} | options.for_sbatch() | dict(options.sbatch)
+    if after:
+        extra["dependency"] = ":".join(["afterany", *after])
     parameters = {
         "job_name": job.name,
         "nodes": job.nodes,
@@ -139,7 +152,7 @@ def _parameters(job: Job, snapshot: Snapshot) -> dict[str, Any]:
             *(f"--{key}" if value is True else f"--{key}={value}" for key, value in options.srun),
         ],
         "setup": _setup(options, snapshot),
-        "teardown": _teardown(options, snapshot),
+        "teardown": _teardown(options, snapshot, seats),
     }
     _refuse_line_breaks(job, snapshot, extra)
     return parameters | ({"gpus_per_node": str(options.gpus_per_node)} if job.gpus else {})
@@ -169,12 +182,16 @@ def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
     if options.env:
         names = ", ".join(key for key, _ in options.env)
         lines += [f"# --env: {names}", f"source {shlex.quote(str(snapshot.environment))} || exit 1"]
+    if options.container:
+        lines.append(f"export {PASSED}={env_names(options)}")
     return lines
 
 
-def _teardown(options: JobOptions, snapshot: Snapshot) -> list[str]:
+def _teardown(options: JobOptions, snapshot: Snapshot, seats: list[Seat] | None) -> list[str]:
     """Return the last lines of the batch script, which requeue a job whose supervisors were killed."""
     configs = [shlex.join([f"--config={task.config}", *task.overrides]) for task in snapshot.tasks]
+    if seats is not None:
+        configs = [shlex.join([f"--seat={seat.words}"]) for seat in seats]
     last_resort = f"-m launch.last_resort $status {' '.join(flags(options, LAST_RESORT))}"
     return [
         "status=$?",

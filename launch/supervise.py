@@ -11,42 +11,34 @@ Started by ``launch/slurm.py`` through submitit, by ``slurm/*.sbatch``, and by `
 import argparse
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dist_train.config.load import load_config
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
-from dist_train.run.result import START_NAME, read_refusal, read_result
+from dist_train.run.result import EXCHANGE, START_NAME, read_refusal, read_result
 from dist_train.system import processes
-from dist_train.system.signals import STOP_SIGNALS, heard_signals
+from dist_train.system.signals import heard_signals
 from dist_train.system.streams import go_on_without, open_missing
-from launch import rendezvous, scontrol, starts
+from launch import exchange, rendezvous, scontrol, starts
+from launch.agent import AGENT, Agent, agent_command, start_agent
+from launch.container import check_runtime, contained, runtime_of
 from launch.job import Task
 from launch.job_options import SUPERVISOR, JobOptions, add_options
-from launch.verdict import Facts, Verdict, hopeless, judge, judge_again
+from launch.verdict import Facts, Verdict, hopeless, judge, judge_again, named_nodes
 
-_TO_WORKERS = signal.SIGUSR2  # torchrun itself never sends it
+if TYPE_CHECKING:
+    from launch.halving import Seat
+
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
 _LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well
 _HOPELESS_S = 0.5  # less than workers take to start again; enough to print the error
-
-
-def agent_command(task: Task, place: rendezvous.Place) -> list[str]:
-    """Return the torchrun command for one node."""
-    return [
-        *(sys.executable, "-m", "torch.distributed.run"),
-        *rendezvous.agent_arguments(place),
-        f"--nproc-per-node={task.procs}",
-        f"--max-restarts={task.options.max_restarts}",
-        "--signals-to-handle=SIGINT",  # else the agent would handle signals that it must ignore
-        *("-m", "launch.worker", "--config", task.config, *task.overrides),
-    ]
 
 
 class Supervisor:
@@ -54,15 +46,15 @@ class Supervisor:
 
     def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
         self.task, self.place, self.signals = task, place, signals
-        self.run = RunDir.of(load_config(task.config, task.overrides).run)
+        self.cfg = load_config(task.config, task.overrides)
+        self.run = RunDir.of(self.cfg.run)
         self.walltime = False
-        self.workers: set[int] = set()
         self.name = f"{place.start} at {place.host}:{place.port}"
         self.earlier_result = read_result(self.run)
         job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
         self.end_time = job.end_time
         if job.state == "UNKNOWN":
-            self.say("warning: scontrol does not answer (is it in the container?): the job cannot be requeued")
+            self.say("warning: scontrol does not answer (in a container? use --container): the job cannot be requeued")
 
     def __call__(self) -> int:
         """Run the workers until they end, then requeue or end the job. Return the exit code of this task."""
@@ -75,12 +67,21 @@ class Supervisor:
         command, env = agent_command(self.task, self.place), self._environment()
         meeting = f"{self.place.host}:{self.place.port}"
         self.say(f"start {self.place.start}, node {self.place.node} of {self.place.nodes}, meeting at {meeting}")
-        # Not SIGINT: the agent handles it.
-        agent = processes.start_guarded(command, env, ignoring=[n for n in STOP_SIGNALS if n != signal.SIGINT])
-        code = self._watch(agent)
-        self._end_orphans()
+        code = self._watch(agent := self._start(command, env))
+        agent.end_orphans(self._time_left)
         facts = self._facts(code)
         return self._act(judge(facts), preempted=facts.preempted)
+
+    def _start(self, command: list[str], env: dict[str, str]) -> Agent:
+        options, name = self.task.options, f"{self.name}, node {self.place.node}"
+        if options.container is None:
+            return start_agent(command, env, name)
+        check_runtime(options)
+        self.run.path.mkdir(parents=True, exist_ok=True)
+        self.say(f"container {options.container}, by {runtime_of(options)}")
+        named = env | {AGENT: name}
+        inside = contained(options, command, named, self.cfg, [Path(self.task.config).parent])
+        return start_agent(*inside, name, contained=True)
 
     def _ended_before(self) -> dict[str, Any] | None:
         return starts.ended_before(self.run, self.place.job_id, self.place.restart, scontrol.version())
@@ -118,46 +119,47 @@ class Supervisor:
         interface = rendezvous.interface_of(self.place.own)
         if interface:
             env.setdefault("GLOO_SOCKET_IFNAME", interface)
+        if self._may_exchange():
+            env[EXCHANGE] = "1"
         if self.end_time:
             env["SLURM_JOB_END_TIME"] = str(int(self.end_time))  # SLURM sets it since 23.02
         threads = env["OMP_NUM_THREADS"]
         self.say(f"{self.task.procs} worker(s), {cpus} CPU(s), {threads} thread(s) each, interface {interface}")
         return env
 
-    def _watch(self, agent: "subprocess.Popen[bytes]") -> int:
+    def _watch(self, agent: Agent) -> int:
         """Wait for the agent and pass stop signals to its workers. Return the exit code of the agent."""
         deadline: float | None = None
         idle_since: float | None = None
         looked_at = 0.0
-        while agent.poll() is None:
+        while agent.process.poll() is None:
             time.sleep(0.1)
             now = time.time()
             if now - looked_at < 1 and (deadline or not self.signals):
                 continue  # check once a second, and immediately after the first signal
             looked_at = now
             self._watch_walltime(now)
-            workers = processes.children(agent.pid)
-            self.workers |= set(workers)
+            workers = agent.workers()
             patience = self._patience_with_agent(working=bool(workers))
             idle_since = None if patience is None else idle_since or now
             if patience is not None and idle_since and now - idle_since > patience:
                 self.say("the agent has no work left: killing it")
-                self._kill(agent.pid)
+                agent.kill()
             if self.signals:
                 if deadline is None:
                     deadline = now + self._time_left()
                     self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
                 if self.result().get("status") != "stopped":  # workers that have saved need no more signals
-                    processes.send(workers, _TO_WORKERS)
+                    agent.ask_to_stop()
             if deadline and now > deadline:
                 self.say("no time left, killing the workers")
-                self._kill(agent.pid)
-        return agent.returncode
+                agent.kill()
+        return agent.process.returncode
 
     def _patience_with_agent(self, working: bool) -> float | None:
         """Return the seconds after which to kill an idle agent; None while it has work."""
         result = self.result()
-        if hopeless(result):
+        if hopeless(result) or named_nodes(result):
             return _HOPELESS_S  # a restart of the workers would fail in the same way
         if result.get("status") in ("done", "stopped") and not working:
             return _LINGER_S  # it waits for the agents of other nodes, one of which may be dead
@@ -185,9 +187,6 @@ class Supervisor:
                 patience += to_end
         return max(2.0, min(self.task.options.signal_delay + 60.0, patience - _MARGIN_S))
 
-    def _kill(self, agent: int) -> None:
-        processes.send([*processes.descendants(agent), agent], signal.SIGKILL)
-
     def _end_leftovers(self) -> None:
         """Kill workers of an earlier start that SLURM did not end: two trainers must not write into one run folder."""
         if not self.place.slurm:
@@ -197,22 +196,6 @@ class Supervisor:
         if left:
             self.say(f"killing {len(left)} process(es) of an earlier start")
             processes.send(left, signal.SIGKILL)
-
-    def _end_orphans(self) -> None:
-        """If the agent died, let its workers save (they are our children now); then kill every process that is left."""
-        deadline = time.time() + self._time_left() if self._orphans() & self.workers else 0.0
-        while self._orphans() & self.workers and time.time() < deadline:
-            processes.send(self._orphans() & self.workers, _TO_WORKERS)
-            time.sleep(0.5)
-        deadline = time.time() + _LINGER_S
-        while self._orphans() and not self._orphans() & self.workers and time.time() < deadline:
-            time.sleep(0.1)
-        processes.send(processes.descendants(os.getpid()), signal.SIGKILL)
-        processes.reap()
-
-    def _orphans(self) -> set[int]:
-        processes.reap()
-        return set(processes.children(os.getpid()))
 
     def _facts(self, agent_code: int) -> Facts:
         job = scontrol.show_job_surely(self.place.job_id) if self.place.slurm else scontrol.Job("RUNNING")
@@ -227,12 +210,16 @@ class Supervisor:
             requeues=self.place.restart,
             max_requeues=self.task.options.max_requeues,
             slurm=self.place.slurm,
+            exclude=exchange.nodes(self.run, self.name) if self._may_exchange() else (),
         )
+
+    def _may_exchange(self) -> bool:
+        return self.place.slurm and exchange.left(self.run, self.place.job_id) > 0
 
     def _act(self, verdict: Verdict, **details: bool) -> int:
         self.say(f"{verdict.action}: {verdict.why}")
         if self.place.node == 0 or verdict.action == "fail":  # on "fail" srun kills the other supervisors
-            starts.record_end(self.run, verdict.action, verdict.why, **details)
+            starts.record_end(self.run, verdict.action, verdict.why, **details, **verdict.details)
         if verdict.action == "fail":
             print(f"error: {verdict.why}", file=sys.stderr, flush=True)
             return EXIT_FAILED
@@ -240,6 +227,8 @@ class Supervisor:
             return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else EXIT_AGAIN
         if verdict.action == "requeue":
             complaint = scontrol.requeue(self.place.job_id)
+            if not complaint and verdict.exclude:
+                complaint = scontrol.exclude(self.place.job_id, verdict.exclude)
             if complaint:
                 print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr, flush=True)
                 return EXIT_FAILED
@@ -261,6 +250,15 @@ def note_signals() -> list[str]:
 def supervise(task: Task) -> None:
     """Supervise a node. submitit calls this in every task of the job; our signal handlers replace its own."""
     sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
+
+
+def supervise_seat(seat: "Seat") -> None:
+    """Supervise a node of a sweep with halving: the run that takes the seat, which depends on the scores so far."""
+    signals = note_signals()
+    task, place = seat.task(), rendezvous.slurm_place(os.environ)
+    if place.node == 0:
+        seat.record(place.job_id, place.nodes)
+    sys.exit(_supervise(task, lambda: place, signals))
 
 
 def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: list[str]) -> int:

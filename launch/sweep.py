@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 
 from dist_train.config.yaml_text import TooLarge, load_yaml
 from dist_train.errors import ConfigError
+from launch.option_values import Halving, halving
 
 Combination = tuple[str, list[str]]
 """Name of a run and its overrides."""
@@ -49,12 +51,34 @@ def expand(specs: list[str], base: str) -> list[Combination]:
     return combinations
 
 
-def _from_file(path: Path) -> list[dict[str, str]]:
-    """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay text, as written."""
+def halving_in(specs: list[str]) -> Halving | None:
+    """Return the mapping ``halving`` of a sweep's file; None if there is none.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    tree = next((_tree(Path(spec)) for spec in specs if "=" not in spec), None)
+    if not isinstance(tree, dict) or "halving" not in tree:
+        return None
     try:
-        tree = load_yaml(path.read_text(), yaml.BaseLoader)
+        given = tree["halving"] or {}
+        return halving(given if isinstance(given, str) else ",".join(f"{key}={value}" for key, value in given.items()))
+    except (ArgumentTypeError, AttributeError) as error:
+        raise ConfigError(f"--sweep, `halving`: {error}") from None
+
+
+def _tree(path: Path) -> Any:
+    try:
+        return load_yaml(path.read_text(), yaml.BaseLoader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, TooLarge) as error:
         raise ConfigError(f"cannot read --sweep {path}: {' '.join(str(error).split())}") from None
+
+
+def _from_file(path: Path) -> list[dict[str, str]]:
+    """Read ``grid: {key: [v1, v2]}`` or ``list: [{key: v}, ...]``. Values stay text, as written."""
+    tree = _tree(path)
+    if isinstance(tree, dict):
+        tree.pop("halving", None)
     match tree:
         case {"grid": dict(axes), **rest} if not rest and all(
             isinstance(values, list) and values for values in axes.values()
@@ -63,7 +87,7 @@ def _from_file(path: Path) -> list[dict[str, str]]:
         case {"list": [_, *_] as rows, **rest} if not rest and all(isinstance(row, dict) and row for row in rows):
             return [{key: _text(value) for key, value in row.items()} for row in rows]
     raise ConfigError(
-        f"--sweep {path} must contain `grid:` with a list of values per key, or `list:` with one mapping per run"
+        f"--sweep {path} must contain `grid:` with a list of values per key, or `list:` with one mapping per run, and may contain `halving:`"
     )
 
 

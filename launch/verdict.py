@@ -29,6 +29,8 @@ class Facts:
     requeues: int = 0
     max_requeues: int = 0
     slurm: bool = True
+    exclude: tuple[str, ...] = ()
+    """Nodes that the preflight has named, if the job may be started without them."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Verdict:
 
     action: Action
     why: str
+    exclude: tuple[str, ...] = ()
+    """Nodes that the next start must not have."""
+
+    @property
+    def details(self) -> dict[str, list[str]]:
+        """What ``starts.json`` keeps besides action and reason."""
+        return {"excluded": list(self.exclude)} if self.exclude else {}
 
 
 def judge(facts: Facts) -> Verdict:
@@ -44,6 +53,8 @@ def judge(facts: Facts) -> Verdict:
     status, step = facts.result.get("status"), facts.result.get("step", 0)
     if status == "done":
         return Verdict("done", f"done at step {step}")
+    if status == "stopped" and facts.result.get("paused"):
+        return Verdict("done", f"paused at step {step} (train.pause_epoch)")
     if hopeless(facts.result):
         error = facts.result["error"]
         return Verdict(
@@ -54,7 +65,7 @@ def judge(facts: Facts) -> Verdict:
         # UNKNOWN: SLURM does not answer; then our requeue fails too, with a message.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
-    verdict = _interrupted(facts) or _smaller(facts) or _unlaunched(facts) or _crashed(facts)
+    verdict = _exchanged(facts) or _interrupted(facts) or _smaller(facts) or _unlaunched(facts) or _crashed(facts)
     if verdict.action == "requeue" and facts.requeues >= facts.max_requeues:
         return Verdict(
             "fail", f"{verdict.why}, but the job was already requeued {facts.requeues} times (--max-requeues)"
@@ -86,6 +97,21 @@ def judge_again(last: dict[str, Any], job_id: str) -> Verdict:
         f"{last['why']} (in start {last['restart']}; SLURM has started the job once more after its preemption; "
         f"to try again, solve the error, then: scontrol requeue {job_id})",
     )
+
+
+def named_nodes(result: dict[str, Any]) -> bool:
+    """Return whether the preflight has named nodes, on which a restart of the workers would fail in the same way."""
+    return result.get("status") == "failed" and result.get("error") == "node"
+
+
+def _exchanged(facts: Facts) -> Verdict | None:
+    """Return the verdict after a preflight that has named nodes; None otherwise."""
+    if not named_nodes(facts.result):
+        return None
+    why = str(facts.result.get("message"))
+    if facts.exclude:
+        return Verdict("requeue", f"{why}; asking SLURM for nodes other than {','.join(facts.exclude)}", facts.exclude)
+    return Verdict("fail", why)
 
 
 def _interrupted(facts: Facts) -> Verdict | None:

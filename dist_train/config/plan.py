@@ -17,6 +17,7 @@ class Plan:
         repeats: how often each image of an epoch is seen in it.
         mix_off_step: the first step without Mixup and CutMix; None if there is none.
         unfreeze_steps: the steps before which frozen layers begin to train, one for each epoch of ``model.unfreeze``.
+        pause_step: the step before the last one at which the run stops, to go on later; None if there is none.
         schedule_starts: the steps at which the schedule begins: 0, and where ``schedule.on_extend: restart`` began it again.
     """
 
@@ -36,6 +37,7 @@ class Plan:
     mix_off_step: int | None = None
     schedule_starts: tuple[int, ...] = (0,)
     cooldown_steps: int = 0
+    pause_step: int | None = None
 
     def due(self, step: int, every: int) -> bool:
         """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
@@ -44,6 +46,10 @@ class Plan:
     def mixes(self, step: int) -> bool:
         """Return whether Mixup and CutMix, if the config has them, mix the images of ``step``."""
         return self.mix_off_step is None or step < self.mix_off_step
+
+    def pauses(self, step: int) -> bool:
+        """Return whether the run stops after ``step`` steps, to go on later."""
+        return self.pause_step is not None and self.pause_step <= step < self.total_steps
 
     def schedule_part(self, step: int) -> range:
         """Return the steps over which the schedule runs once, and of which ``step`` is one."""
@@ -68,9 +74,10 @@ class Plan:
         if self.repeats > 1:
             distinct = -(-seen // self.repeats)
             left = f"each epoch has {distinct} of {self.train_images} images, {self.repeats} times each (`augment.repeats`)"
+        pause = f"; pause at step {self.pause_step}" if self.pause_step else ""
         return (
             f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
-            f"warm-up {min(self.warmup_steps, self.total_steps)} steps{cooldown}{again}\n"
+            f"warm-up {min(self.warmup_steps, self.total_steps)} steps{cooldown}{again}{pause}\n"
             f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
             f"x {self.accumulate} accumulated; {left}\n"
             f"log every {self.log_every_steps}, evaluate every {self.eval_every_steps}, "

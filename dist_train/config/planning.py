@@ -63,8 +63,14 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         log_every_steps=cfg.log.every_steps or min(LONGEST_LOG_INTERVAL, max(1, steps_per_epoch // ROWS_PER_EPOCH)),
         unfreeze_steps=_unfreeze_steps(cfg, steps_per_epoch, total),
         repeats=cfg.augment.repeats,
+        pause_step=_pause_step(cfg, steps_per_epoch, total),
         mix_off_step=cfg.augment.mix_off_epoch and cfg.augment.mix_off_epoch * steps_per_epoch,
     )
+
+
+def _pause_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:
+    pause = (cfg.train.pause_epoch or 0) * steps_per_epoch
+    return pause if 0 < pause < total_steps else None
 
 
 def _unfreeze_steps(cfg: Config, steps_per_epoch: int, total_steps: int) -> tuple[int, ...]:

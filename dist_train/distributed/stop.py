@@ -1,7 +1,8 @@
 """Stop all ranks at the same step, after a signal or at the time limit.
 
 A signal handler only sets a flag. Each step sends the flag to the other ranks through a CPU group and reads the result
-of the step before. So a signal to one rank stops all ranks at the same step, within two steps, without waiting.
+of the step before. So a signal to one rank stops all ranks at the same step, within two steps, without waiting. Among
+many ranks with short steps not every step does so, and it takes up to one second more: see ``agreement``.
 
 A rank that does not come to its next step, and one that has not begun to train, cannot stop with the others: there the
 handler raises ``StopNow``.
@@ -13,8 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-import torch
-
+from dist_train.distributed.agreement import Agreement
 from dist_train.distributed.group import Dist
 from dist_train.distributed.heartbeat import heard
 from dist_train.distributed.patience import set_patience
@@ -63,12 +63,12 @@ class StopRequest:
         self._hearing = ExitStack()
         self._timeout_s = timeout_s
         self._error: DistTrainError | None = None
-        self._group = group
         self._limit_reason = "time limit of another rank" if limit is None else f"time limit: {limit.source}"
         self._deadline = None if limit is None else awake_s() + limit.seconds
         self._reserve_s = self._longest_step_s = 0.0
         self._last_call: float | None = None
-        self._posted: tuple[torch.Tensor, torch.distributed.Work | None] | None = None
+        self._group = group
+        self._agreement = Agreement(group)
 
     def __enter__(self) -> "StopRequest":
         self._stacks = StackDump(self._timeout_s)
@@ -171,26 +171,22 @@ class StopRequest:
 
     def _exchanged(self) -> bool:
         """Return whether any rank had a reason to stop at its last call; with one rank, whether it has one now."""
-        if self._group.world_size == 1:
-            return bool(self.reason)
-        before = self._posted
         cause = 0 if not self.reason else AT_LIMIT if self.reason == self._limit_reason else AT_SIGNAL
-        flag = torch.tensor([cause], dtype=torch.uint8)
-        self._posted = flag, self._group.post_max(flag)
-        if before is None:
-            return False
-        stopping, work = before
-        assert work is not None
-        work.wait()
-        if stopping.item():
-            others = self._limit_reason if stopping.item() == AT_LIMIT else "another rank received a stop signal"
+        agreed = self._agreement.call(cause)
+        if agreed:
+            others = self._limit_reason if agreed == AT_LIMIT else "another rank received a stop signal"
             self.reason = self.reason or others
-        return bool(stopping.item())
+        return bool(agreed)
+
+    def new_pace(self) -> None:
+        """Say that the calls of ``agreed`` become more or less frequent: an evaluation begins or ends."""
+        self._agreement.new_pace()
 
     def _stop_would_end(self, now: float) -> float:
-        """Return the time at which a stop that starts ``now`` ends: the ranks agree within two steps, then save."""
+        """Return the time at which a stop that starts ``now`` ends: the ranks agree, then save."""
         if self._last_call is not None:
             # The factor lets the estimate decay after a slow first step.
             self._longest_step_s = max(now - self._last_call, 0.9 * self._longest_step_s)
         self._last_call = now
-        return now + 3 * self._longest_step_s + self._reserve_s
+        steps = self._agreement.calls_between + 2  # until the next exchange, until its result is read, and this one
+        return now + steps * self._longest_step_s + self._reserve_s

@@ -45,6 +45,7 @@ def evaluate(
     scores = SampleScores(index.val, index.task, index.outputs, group.device, metrics, keep)
     batches = on_device(loader, group.device)
     batch_size = loader.batch_sampler.batch_size  # type: ignore[union-attr]
+    stop.new_pace()
     for _ in range(-(-length // (batch_size * group.world_size))):
         if stop.agreed():
             return None
@@ -54,4 +55,5 @@ def evaluate(
             with precision.autocast():
                 logits = model(normalise(images))
             scores.add(logits, labels, indices)
+    stop.new_pace()
     return scores.read(group)

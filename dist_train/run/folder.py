@@ -38,6 +38,11 @@ class RunDir:
         return self.path / "refusal.json"
 
     @property
+    def preflight(self) -> Path:
+        """What the preflight of the last start has measured."""
+        return self.path / "preflight.json"
+
+    @property
     def lock(self) -> Path:
         return self.path / "run.lock"
 

@@ -36,6 +36,7 @@ class Result:
         advice: what to change if ``data_wait`` is high.
         error, message: why the run failed; ``message`` alone: why early stopping ended it.
         next_micro_batch: after out of memory with `train.micro_batch: auto`: images per forward pass and rank from now on.
+        paused: whether it stopped at ``train.pause_epoch``: only a start with another value goes on.
         updated: local time at which the file was written.
         folder: the run folder; not in the file.
     """
@@ -54,6 +55,7 @@ class Result:
     error: ErrorKind | None = None
     message: str | None = None
     next_micro_batch: int | None = None
+    paused: bool = False
     updated: str = field(default_factory=lambda: now())
     folder: Path | None = None
 
@@ -125,6 +127,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "error": _or_null(_one_of(get_args(ErrorKind))),
     "message": _or_null(_is_text),
     "next_micro_batch": _or_null(_is_count),
+    "paused": lambda value: isinstance(value, bool),
     "updated": _is_text,
 }
 """What a field may hold."""
@@ -144,6 +147,10 @@ def _numbers(scores: dict[str, float | None]) -> dict[str, float]:
 
 START_NAME = "DIST_TRAIN_START"
 """The environment variable in which a supervisor passes the name of a start to its ranks."""
+
+
+EXCHANGE = "DIST_TRAIN_EXCHANGE"
+"""The environment variable by which a supervisor says that it can start the run on other nodes."""
 
 
 def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:

@@ -30,6 +30,7 @@ from dist_train.training.loop import evaluation_pending, finished, fit, log
 from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
+from dist_train.training.parts.nodes import check_nodes
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 
@@ -135,6 +136,8 @@ def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Giv
     run = RunDir.of(cfg.run)
     lock = RunLock(run.lock) if given is None else RunLock(run.lock, partial(stop.fail, _lost(run)))
     with _held(lock, run, group):
+        if cfg.distributed.preflight:
+            check_nodes(group, run)
         begun.batch = MicroBatch(cfg, group.world_size)
         setup = build_setup(cfg, group, given or NOTHING_GIVEN, begun.batch)
         begun.checkpoints = setup.checkpoints

@@ -30,6 +30,8 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     plan, progress = setup.plan, setup.state.progress
     pending, over, grown = evaluation_pending(setup), finished(setup), True
     while pending or not over:
+        if not pending and plan.pauses(progress.step):
+            return "stopped"
         if not pending:
             if progress.step in plan.unfreeze_steps:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
@@ -54,7 +56,8 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
         if plan.due(progress.step, plan.eval_every_steps) and not stopping:
             best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
-        if stopping or over or best is not None or plan.due(progress.step, plan.save_every_steps):
+        pausing = plan.pauses(progress.step)
+        if stopping or over or pausing or best is not None or plan.due(progress.step, plan.save_every_steps):
             with stop.patience():
                 save_now(setup, recorder, stop, best)
         if stopping:

@@ -198,6 +198,7 @@ class Recorder:
             weights="raw" if setup.state.evaluated_part == "model" else "ema",
             wall_s=self._wall_s(),
             message=self._why_early() if status == "done" else None,
+            paused=status == "stopped" and setup.plan.pauses(progress.step),
             **speed,
         )
 
@@ -234,6 +235,8 @@ class Recorder:
     def _ending(self, status: Status, reason: str) -> str:
         setup, result = self._setup, self._result(status)
         if status == "stopped":
+            if result.paused:
+                reason = f"train.pause_epoch={setup.cfg.train.pause_epoch}"
             return messages.stopped(setup.run, result, reason)
         return messages.done(setup.run, result, setup.cfg.eval.metric)
 

@@ -11,6 +11,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed import agreement
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import Limit, StopRequest
 from dist_train.errors import TakenError
@@ -170,6 +171,45 @@ def _parent(process: str) -> int:
             return int(file.read().rsplit(")", 1)[1].split()[1])
     except OSError:
         return -1
+
+
+def _many(tree: dict[str, Any], rank: int, moment: str) -> int:
+    """The same where two ranks are many, which agree at some steps only."""
+    agreement.MANY_RANKS = 2
+    return _train_with_a_signal(tree, rank, moment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["train_step", "evaluate_now", "save_now"])
+def test_a_stop_among_many_ranks_loses_nothing(tree: dict[str, Any], moment: str) -> None:
+    straight = train(tree, 2, run__name="straight")
+    tree = changed(tree, run__name="stopped", checkpoint__every_steps=2)
+    codes, starts = [75], 0
+    while codes[0] == 75:
+        starts += 1
+        codes = run_ranks(2, _many, tree, 1 if starts < 4 else -1, moment)
+        assert len(set(codes)) == 1
+    assert starts > 1
+    assert state_digest(folder(tree)) == state_digest(straight)
+    assert rows(folder(tree)) == rows(straight)
+
+
+def _stops_before_its_limit() -> tuple[float, int]:
+    """Seconds until this rank stops, of two that are many, and how far apart the exchanges were."""
+    agreement.MANY_RANKS = 2
+    with joined(DistributedConfig(timeout_s=30)) as group, StopRequest(group, Limit(3.0, "a test")) as stop:
+        stop.reserve(0.5)
+        began, apart = time.monotonic(), 1
+        while not stop.agreed():
+            apart = max(apart, stop._agreement.calls_between)
+            time.sleep(0.02)
+        return time.monotonic() - began, apart
+
+
+def test_the_time_limit_leaves_room_for_the_next_exchange_among_many_ranks() -> None:
+    for waited, apart in run_ranks(2, _stops_before_its_limit):
+        assert apart > 8
+        assert 0.1 < waited < 2.5
 
 
 @pytest.mark.parametrize("moment", ["fit", "train_step", "evaluate_now", "save_now", "finished"])

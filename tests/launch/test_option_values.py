@@ -6,7 +6,18 @@ from collections.abc import Callable
 
 import pytest
 
-from launch.option_values import Gpus, gpus, memory, natural, pair, sbatch_option, srun_option, walltime
+from launch.option_values import (
+    Gpus,
+    Halving,
+    gpus,
+    halving,
+    memory,
+    natural,
+    pair,
+    sbatch_option,
+    srun_option,
+    walltime,
+)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +76,11 @@ def test_what_is_read(read: Callable[[str], object], text: str, value: object) -
 def test_what_is_refused(read: Callable[[str], object], text: str, words: str) -> None:
     with pytest.raises(ArgumentTypeError, match=re.escape(words)):
         read(text)
+
+
+def test_halving_is_read_back() -> None:
+    assert halving("factor=2") == Halving(2, 1)
+    assert halving(str(Halving(4, 5))) == Halving(4, 5)
+    for text in ("factor=1", "first_epoch=0", "rungs=3", "factor", "factor=2,factor=3", "factor=-2"):
+        with pytest.raises(ArgumentTypeError):
+            halving(text)

@@ -72,3 +72,16 @@ def test_the_release_is_a_pair_of_numbers(tool: Path, monkeypatch: pytest.Monkey
     assert scontrol.version() == (24, 11)
     monkeypatch.setenv("PATH", "/nowhere")
     assert scontrol.version() == (0, 0)
+
+
+def test_nodes_are_excluded_besides_those_that_are_already(tool: Path) -> None:
+    """SLURM refuses while the job counts as running; ``ExcNodeList`` of a job in the queue replaces the old one."""
+    answer(
+        tool / "scontrol",
+        f"[ $1 = show ] && echo JobState=PENDING ExcNodeList=n7 && exit 0\necho $* >> {tool}/said\n"
+        f"[ $(wc -l < {tool}/said) -lt 3 ] && echo 'Job is no longer pending execution' >&2; exit 0",
+    )
+    assert scontrol.exclude("5_1", ["n1", "n2"]) == ""
+    assert (tool / "said").read_text() == 3 * "update JobId=5_1 ExcNodeList=n7,n1,n2\n"
+    (tool / "said").unlink()
+    assert scontrol.exclude("5", ["n1"], patience_s=0) == "Job is no longer pending execution"

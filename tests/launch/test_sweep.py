@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import ConfigError
-from launch.sweep import expand
+from launch.option_values import Halving
+from launch.sweep import expand, halving_in
 
 
 def test_grid_is_the_product_of_its_axes() -> None:
@@ -63,3 +64,15 @@ def test_what_means_nothing_is_an_error(
         (tmp_path / "sweep.yaml").write_text(content)
     with pytest.raises(ConfigError, match="sweep"):
         expand(specs, "vit")
+
+
+def test_a_file_may_hold_the_halving(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("grid: {optim.lr: [1e-4, 3e-4]}\nhalving: {factor: 2}\n")
+    assert len(expand([str(file)], "vit")) == 2
+    assert halving_in([str(file)]) == Halving(2, 1)
+    assert halving_in(["optim.lr=1,2"]) is None
+    for wrong in ("{factor: 1}", "{rungs: 3}", "[3]", "{first_epoch: 0}"):
+        file.write_text(f"grid: {{optim.lr: [1e-4, 3e-4]}}\nhalving: {wrong}\n")
+        with pytest.raises(ConfigError, match="--sweep, `halving`"):
+            halving_in([str(file)])

@@ -30,6 +30,7 @@ CASES = {
     "stopped by its own limit": (Facts(result("stopped"), MOVED, max_requeues=9), "requeue"),
     "preempted, not saved": (Facts({}, IDLE_AGAIN, preempted=True, agent_code=-9, max_requeues=9), "requeue"),
     "walltime, not saved": (Facts(result("running"), MOVED, walltime=True, agent_code=-9, max_requeues=9), "requeue"),
+    "paused": (Facts(result("stopped") | {"paused": True}, History(False, False, 7), max_requeues=9), "done"),
     "scancel": (Facts(result("stopped"), MOVED, job_state="COMPLETING", signals=["SIGTERM"], max_requeues=9), "leave"),
     "scancel before it saved": (Facts(result("running"), MOVED, job_state="COMPLETING", max_requeues=9), "leave"),
     "SLURM does not answer": (Facts(result("stopped"), MOVED, job_state="UNKNOWN", max_requeues=9), "requeue"),
@@ -80,3 +81,13 @@ def test_a_start_after_the_end_repeats_its_verdict() -> None:
     assert again.action == "fail"
     assert again.why.startswith("oom error (in start 2;")
     assert "scontrol requeue 7" in again.why
+
+
+def test_named_nodes_are_exchanged_where_that_is_possible() -> None:
+    bad = result("failed", "node")
+    verdict = judge(Facts(bad, IDLE, agent_code=1, max_requeues=9, exclude=("n3",)))
+    assert (verdict.action, verdict.exclude, verdict.details) == ("requeue", ("n3",), {"excluded": ["n3"]})
+    assert judge(Facts(bad, IDLE, agent_code=1, max_requeues=9)).action == "fail"
+    assert judge(Facts(bad, IDLE, job_state="COMPLETING", exclude=("n3",))).action == "leave"
+    last = judge(Facts(bad, IDLE, requeues=9, max_requeues=9, exclude=("n3",)))
+    assert (last.action, last.exclude) == ("fail", ())

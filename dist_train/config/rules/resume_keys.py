@@ -154,6 +154,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "train.micro_batch",  # like another number of ranks: the same samples in each step, other rounding
     "train.early_stopping",
     "train.time_limit",
+    "train.pause_epoch",
     "eval.every_epochs",
     "eval.every_steps",
     "eval.batch_size",
@@ -175,6 +176,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.loggers",
     "distributed.strategy",  # like train.micro_batch; a run may continue under torchrun after one process, or the reverse
     "distributed.timeout_s",
+    "distributed.preflight",
     "distributed.unused_parameters",  # as train.micro_batch; may be allowed to get a run through
 )
 

@@ -11,5 +11,7 @@ class DistributedConfig(Section):
     """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither."""
     timeout_s: PositiveInt = 600
     """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""
+    preflight: bool = False
+    """Measure every rank for about three seconds before the training, and name nodes that are slow or compute wrongly."""
     unused_parameters: Literal["error", "allow"] = "error"
     """Parameters without a gradient in a step: error stops the run; allow searches for them in each step (slower)."""

@@ -59,5 +59,7 @@ class TrainConfig(Section):
     """Off if not given."""
     time_limit: Walltime | None = None
     """Time (`[days-]hours:minutes:seconds`) after which the run saves and stops."""
+    pause_epoch: PositiveInt | None = None
+    """Save and stop after this epoch. Schedules keep their full length: a start with a larger value, or null, goes on."""
     nonfinite: Literal["error", "skip"] = "error"
     """With a NaN or infinite gradient: stop the run, or skip the step (at most 25 in a row)."""

@@ -100,7 +100,12 @@ def done(run: RunDir, result: Result, metric: str) -> str:
 def stopped(run: RunDir, result: Result, reason: str) -> str:
     """Return where a stopped run was saved, and how to continue it."""
     saved = f"stopped at step {result.step} of {result.total_steps} ({reason}); this step is saved in {run.path}"
-    return wrapped([saved, "start the same command again to continue"], WIDTH)
+    how = (
+        "with a larger train.pause_epoch, or null, it goes on"
+        if result.paused
+        else "start the same command again to continue"
+    )
+    return wrapped([saved, how], WIDTH)
 
 
 def changed_code(files: list[str]) -> str:
