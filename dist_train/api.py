@@ -21,6 +21,7 @@ def train(
     loss: "Callable[[Tensor, Tensor], Tensor] | None" = None,
     objective: "Callable[[nn.Module], nn.Module] | None" = None,
     loggers: Sequence[Any] = (),
+    hooks: Sequence[Any] = (),
 ) -> "Result":
     """Train a run, or resume it after a stop or a kill. An object that you give replaces what the config names.
 
@@ -36,6 +37,7 @@ def train(
         loss: from outputs, float32 [B, K], and targets to a scalar, the mean over the batch.
         objective: returns a module around the given model, whose forward pass computes the loss from images and targets.
         loggers: loggers in addition to those that the config names.
+        hooks: hooks in addition to those that the config names, objects of subclasses of ``dist_train.hooks.base.Hook``.
 
     Returns:
         The result: ``status`` is "done" or "stopped"; ``best`` and ``last`` are metrics; ``folder`` is the run folder.
@@ -49,7 +51,7 @@ def train(
     from dist_train.training.process_state import restored_process
 
     with restored_process():
-        return train_once(cfg, Given(model, data, loss, objective, tuple(loggers)))
+        return train_once(cfg, Given(model, data, loss, objective, tuple(loggers), tuple(hooks)))
 
 
 def load_run(

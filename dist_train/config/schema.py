@@ -16,7 +16,7 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.config.sections.optim import OptimConfig, with_rate
 from dist_train.config.sections.run import RunConfig
 from dist_train.config.sections.schedule import ScheduleConfig
-from dist_train.config.sections.train import TrainConfig
+from dist_train.config.sections.train import HookConfig, TrainConfig
 from dist_train.config.types import Section
 
 BASE_MEANS = "`recipes/NAME` (`--recipes` lists them) or a YAML file, relative to this one: its values count where this file has none."
@@ -49,6 +49,8 @@ class Config(Section):
     """Rows of metrics, TensorBoard, W&B."""
     distributed: DistributedConfig = DistributedConfig()
     """How several GPUs or processes work together."""
+    hooks: tuple[HookConfig, ...] = ()
+    """Your own code after steps and evaluations, which may end the run: `package.module:Class`, or `{name, options}`."""
 
     @model_validator(mode="before")
     @classmethod

@@ -28,8 +28,9 @@ class StopNow(BaseException):
     """A stop signal came, and this rank cannot stop with the others. Not an ``Exception``, which the user's code may catch."""
 
 
-AT_LIMIT, AT_SIGNAL = 1, 2
-"""Why a rank asks the others to stop. If ranks have both reasons, the signal counts."""
+AT_END, AT_LIMIT, AT_SIGNAL = 1, 2, 3
+"""Why a rank asks the others to stop. If ranks have several reasons, the highest counts. ``AT_END``: a hook ends the run, so
+the ranks do not stop here: they evaluate and finish it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class StopRequest:
         self, group: Dist, limit: Limit | None = None, timeout_s: float = 600, watchdog: Watchdog | None = None
     ) -> None:
         self.reason = ""
+        self.ending = False
+        self._wants_end = False
         self._watchdog = watchdog
         self._beginning = watchdog is not None
         self._why: Why | None = None
@@ -150,6 +153,10 @@ class StopRequest:
         """Reserve at least this many seconds before the time limit for the final save."""
         self._reserve_s = max(self._reserve_s, seconds)
 
+    def ask_to_end(self) -> None:
+        """Ask all ranks to end the run. When they know, ``agreed`` sets ``ending``, and returns False."""
+        self._wants_end = True
+
     def fail(self, error: DistTrainError) -> None:
         """Make the next call of ``agreed`` raise ``error`` on this rank. For use by other threads."""
         self._error = error
@@ -164,19 +171,25 @@ class StopRequest:
             self._watchdog.beat()
         if self._deadline is not None and self._stop_would_end(awake_s()) > self._deadline:
             self.reason = self.reason or self._limit_reason
-        stopping = self._exchanged()
+        cause = self._exchanged()
+        self.ending = self.ending or cause == AT_END
+        stopping = cause > AT_END
         if stopping:
             self.settled()
         return stopping
 
-    def _exchanged(self) -> bool:
-        """Return whether any rank had a reason to stop at its last call; with one rank, whether it has one now."""
-        cause = 0 if not self.reason else AT_LIMIT if self.reason == self._limit_reason else AT_SIGNAL
-        agreed = self._agreement.call(cause)
-        if agreed:
+    def _cause(self) -> int:
+        if not self.reason:
+            return AT_END if self._wants_end else 0
+        return AT_LIMIT if self.reason == self._limit_reason else AT_SIGNAL
+
+    def _exchanged(self) -> int:
+        """Return the highest cause that a rank had to stop at its last exchange, 0 if none; with one rank, the cause of now."""
+        agreed = self._agreement.call(self._cause())
+        if agreed > AT_END:
             others = self._limit_reason if agreed == AT_LIMIT else "another rank received a stop signal"
             self.reason = self.reason or others
-        return bool(agreed)
+        return agreed
 
     def new_pace(self) -> None:
         """Say that the calls of ``agreed`` become more or less frequent: an evaluation begins or ends."""

@@ -42,6 +42,7 @@ def named_code(cfg: Config) -> list[NamedCode]:
         ("schedule.name", cfg.schedule.name),
         *(("eval.metric", name) for name in (cfg.eval.metric, *cfg.eval.metrics)),
         *(("log.loggers", entry.name) for entry in cfg.log.loggers),
+        *(("hooks", entry.name) for entry in cfg.hooks),
     ]
     return [NamedCode(key, spec) for key, spec in named if spec is not None and ":" in spec]
 

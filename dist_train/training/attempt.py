@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,6 +15,7 @@ from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import Limit, StopNow, StopRequest
 from dist_train.distributed.watchdog import Watchdog, Why
 from dist_train.errors import DistTrainError, TakenError
+from dist_train.hooks.base import Start
 from dist_train.loggers.open import open_loggers
 from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
@@ -26,7 +27,7 @@ from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
-from dist_train.training.loop import evaluation_pending, finished, fit, log
+from dist_train.training.loop import early_end, evaluation_pending, finished, fit, log
 from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
@@ -196,22 +197,31 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
     recorder = Recorder(setup, number, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
-        why = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
+        why = early_end(setup)
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     if group.is_main:
         import_ahead(setup.cfg.data.task)
     group.from_main(setup.checkpoints.wait)  # until the writer is ready
     try:
+        setup.state.hooks.start(_start(setup))
         status = fit(setup, recorder, stop)
         stop.settled()
+        setup.state.hooks.end(status)
         end_loaders()
         setup.checkpoints.close()
     except Exception:
         parts.enter_context(deaf_to_children())  # a loader process may be what failed
         recorder.abandon()
+        with suppress(DistTrainError):  # a second error must not hide the first
+            setup.state.hooks.end("failed")
         raise
     recorder.close(status, stop.reason)
     return status
+
+
+def _start(setup: Setup) -> Start:
+    group, step = setup.group, setup.state.progress.step
+    return Start(setup.run.path, group.rank, group.world_size, step, setup.plan.total_steps)
 
 
 def _begin(setup: Setup, hosts: list[str]) -> int:

@@ -3,6 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import ExtraFiles
 from dist_train.data.loader import WaitedForData
@@ -37,7 +39,7 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
             try:
-                train_step(setup.stepper, setup.state)
+                scalars = train_step(setup.stepper, setup.state)
             except WaitedForData as waited:
                 if setup.group.world_size > 1 or waited.received % plan.accumulate:
                     raise  # the other ranks are in this step, or a part of it is computed
@@ -51,9 +53,11 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             setup.checkpoints.poll()
             if plan.due(progress.step, plan.log_every_steps):
                 recorder.log_steps(take_means(setup))
+            ask_hooks(setup, scalars, stop)
         stopping = stop.agreed()
+        setup.state.hooks.settle(stop.ending, setup.group)
         best: ExtraFiles | None = None
-        if plan.due(progress.step, plan.eval_every_steps) and not stopping:
+        if evaluation_due(setup) and not stopping:
             best, stopping = evaluate_now(setup, recorder, stop)
         over = finished(setup)
         pausing = plan.pauses(progress.step)
@@ -66,16 +70,34 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     return "done"
 
 
+def ask_hooks(setup: "Setup", scalars: dict[str, Tensor], stop: StopRequest) -> None:
+    """Tell the hooks of this rank that a step is done, and the other ranks if one wants to end the run."""
+    hooks = setup.state.hooks
+    hooks.after_step(setup.state.progress.step, scalars)
+    if hooks.asked is not None:
+        stop.ask_to_end()
+
+
 def finished(setup: "Setup") -> bool:
-    """Return whether all steps are done, or early stopping ends the run."""
-    progress = setup.state.progress
-    return progress.step >= setup.plan.total_steps or progress.out_of_patience(setup.cfg.train.early_stopping)
+    """Return whether all steps are done, or early stopping or a hook ends the run."""
+    return setup.state.progress.step >= setup.plan.total_steps or early_end(setup) is not None
+
+
+def early_end(setup: "Setup") -> str | None:
+    """Return why early stopping or a hook ends the run at this step; None if neither does."""
+    by_score = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
+    return by_score or setup.state.hooks.ended
+
+
+def evaluation_due(setup: "Setup") -> bool:
+    """Return whether this step is evaluated: by the plan, or as the last one of a run that a hook ends."""
+    due = setup.plan.due(setup.state.progress.step, setup.plan.eval_every_steps)
+    return due or setup.state.hooks.ended is not None
 
 
 def evaluation_pending(setup: "Setup") -> bool:
     """Return whether the run stopped before the evaluation of its step, which then comes first."""
-    plan, progress = setup.plan, setup.state.progress
-    return plan.due(progress.step, plan.eval_every_steps) and progress.evaluated < progress.step
+    return evaluation_due(setup) and setup.state.progress.evaluated < setup.state.progress.step
 
 
 def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple[ExtraFiles | None, bool]:
@@ -112,6 +134,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         recorder.log_evaluation(found, awake_s() - began)
         files = _published(setup, found) if is_best else None
     finite_score(setup, found.scores)
+    state.hooks.after_evaluation(state.progress.step, found.scores, setup.group)
     return files, False
 
 

@@ -161,10 +161,10 @@ class Recorder:
 
     def _why_early(self) -> str | None:
         """Return why the run ended before its last step; None if it did not."""
-        cfg, progress = self._setup.cfg, self._setup.state.progress
-        if progress.step >= self._setup.plan.total_steps:
+        cfg, state = self._setup.cfg, self._setup.state
+        if state.progress.step >= self._setup.plan.total_steps:
             return None
-        return progress.early_end(cfg.eval.metric, cfg.train.early_stopping)
+        return state.progress.early_end(cfg.eval.metric, cfg.train.early_stopping) or state.hooks.ended
 
     def look_at_code(self, limit_s: float = 0.0) -> None:
         """Report the code files that have changed since the start, and start to look again. For rank 0.

@@ -14,6 +14,7 @@ from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.evaluation.metrics import better, better_scores
+from dist_train.hooks.calls import Hooks
 from dist_train.learning.ema import Ema
 from dist_train.learning.optimizer import match_layouts
 from dist_train.learning.own_parts import BASE, OwnParts, weights_sha256
@@ -110,6 +111,7 @@ class TrainState:
     rank_buffers: RankBuffers
     sums: StepSums
     progress: Progress
+    hooks: Hooks
     base: frozenset[str] = frozenset()
 
     @property
@@ -135,10 +137,12 @@ class TrainState:
         own = self.own.state_dict()
         extras = self.sums.extra_values()
         buffers = self.rank_buffers.state_dict(group)
+        hooks = self.hooks.state_dict(group)
         return {
             "model": self._kept(self.strategy.state_dict(self.model)),
             **({"objective": own} if own else {}),
             **({"buffers": buffers} if buffers else {}),
+            **({"hooks": hooks} if hooks else {}),
             "optimizer": self.strategy.state_dict(self.optimizer),
             "ema": None if self.ema is None else self._kept(self.ema.module.state_dict()),
             "precision": self.precision.state_dict(),
@@ -189,6 +193,7 @@ class TrainState:
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}
         self.sums.restore(_my_sums(state["sums"], group), extras)
         self.progress = Progress(**state["progress"])
+        self.hooks.load_state_dict(state.get("hooks", {}), group)
 
 
 def _my_sums(saved: Tensor, group: Dist) -> Tensor:

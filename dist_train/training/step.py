@@ -67,10 +67,13 @@ class Stepper:
         return [fold_in(seed, "micro", step, micro, rank) for micro in range(self.plan.accumulate)]
 
 
-def train_step(stepper: Stepper, state: TrainState) -> None:
+def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
     """Accumulate the gradient of one global batch, clip, update weights and EMA. Never waits for the device.
 
     A step that is skipped leaves weights, moments, buffers and EMA as they were.
+
+    Returns:
+        Scalars of this rank, float32 [] on the device: ``loss``, ``grad_norm``, and the objective's own.
     """
     step, strategy = state.progress.step, stepper.strategy
     lr, keys = stepper.numbers(step)
@@ -105,6 +108,7 @@ def train_step(stepper: Stepper, state: TrainState) -> None:
         state.ema.update(step + 1, finite)
     state.sums.add(loss, grad_norm, extras)
     state.progress.step = step + 1
+    return {"loss": loss, "grad_norm": grad_norm, **extras}
 
 
 def _added(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -174,6 +174,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.wandb.tags",
     "log.wandb.notes",
     "log.loggers",
+    "hooks",  # they see a run; what they remember is in its checkpoints
     "distributed.strategy",  # like train.micro_batch; a run may continue under torchrun after one process, or the reverse
     "distributed.timeout_s",
     "distributed.preflight",

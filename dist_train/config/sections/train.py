@@ -1,10 +1,27 @@
 """The section `train`: length, batch, precision, EMA, early stopping."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dist_train.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Section, ShortSection, Walltime
+from dist_train.config.types import (
+    NonNegativeFloat,
+    OwnClass,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    ShortSection,
+    Walltime,
+)
+
+
+class HookConfig(ShortSection):
+    main = "name"
+
+    name: OwnClass
+    """`package.module:Class`, a subclass of `dist_train.hooks.base.Hook`."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of the class."""
 
 
 class EarlyStoppingConfig(Section):

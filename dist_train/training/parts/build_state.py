@@ -15,6 +15,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.sync_bn import synchronise
 from dist_train.errors import ConfigError
+from dist_train.hooks.open import open_hooks
 from dist_train.learning.ema import Ema
 from dist_train.learning.losses import build_loss
 from dist_train.learning.objective import Parts, Supervised, TrainingPass, build_objective
@@ -73,8 +74,10 @@ def build_state(
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training(), network.later)
     buffers = StepBuffers(objective, own.changing())
     sums = StepSums(group.device)
+    with group.together():
+        hooks = open_hooks(cfg.hooks, given.hooks)
     parts = model, objective, own, strategy, optimizer, ema, published, precision
-    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress(), network.base)
+    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress(), hooks, network.base)
     lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
     return _wrapped(cfg, plan, network, index.outputs, state), state, plan
 

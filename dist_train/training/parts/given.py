@@ -21,6 +21,7 @@ class Given:
         loss: takes outputs float32 [B, K] and targets; returns a scalar, the mean over the batch.
         objective: a class or callable that takes the model and returns an objective (learning/objective.py).
         loggers: additional loggers.
+        hooks: additional hooks.
     """
 
     model: GivenModel | None = None
@@ -28,11 +29,12 @@ class Given:
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     objective: MakeObjective | None = None
     loggers: tuple[Any, ...] = ()
+    hooks: tuple[Any, ...] = ()
 
     def names(self) -> dict[str, str]:
         """Return where the class or function of each object is defined. A resume compares these names.
 
-        Loggers are left out, since they do not change the weights.
+        Loggers and hooks are left out, since they do not change the weights.
         """
         objects = {
             "model": (self.model,),
