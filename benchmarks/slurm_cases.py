@@ -137,7 +137,12 @@ def preempt_each_other(job: Watched) -> Watched:
     config = folder / "config.yaml"
     config.write_text((job.run.parent / "config.yaml").read_text().replace(f"{job.run.parent}", str(folder)))
     other = lab.launch(config, "--partition=middle", *ALONE, nodes=int(os.environ["NODES"]), procs=1)
-    other.wait_step(25)
+
+    def trains(seen: lab.Seen) -> bool:
+        job.look()
+        return seen.step >= 25 and seen.status == "running"
+
+    other.wait(trains)
     assert job.look().restarts == 1, "the second run has not preempted the first one"
     subprocess.run(["scontrol", "update", f"JobId={job.job_id}", "Partition=high"], check=True)
     lab.wait_for_both(job, other)

@@ -7,10 +7,13 @@ then kills the other supervisors.
 """
 
 import argparse
+import math
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
@@ -50,6 +53,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     ended = result.get("status") == "done" or (
         result.get("status") == "stopped" and result.get("step", 0) != past.stopped_at
     )
+    outside = _outside(job.nodes, start) if launched else f"srun could not start the run on every node ({args.status})"
     verdict = judge(
         Facts(
             result=result if ended else {},
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
             job_state=job.state,
             preempted=job.preempted,
             agent_code=128 - args.status if launched else 0,
-            launch_error=0 if launched else args.status,
+            outside=outside,
             requeues=job.restarts,
             max_requeues=args.max_requeues,
         )
@@ -65,13 +69,20 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     died = f"a supervisor died by signal {args.status - 128}; " if launched else ""
     print(f"[batch] {died}{verdict.action}: {verdict.why}", flush=True)
     if start:
-        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted, launched=launched)
+        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted, outside=bool(outside))
     if verdict.action != "requeue":
         return 0 if verdict.action == "done" else int(args.status)
     complaint = scontrol.requeue(job_id)
     if complaint:
         print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr)
     return args.status if complaint else 0
+
+
+def _outside(nodes: str, start: dict[str, Any] | None) -> str:
+    """Return which nodes were lost during a start: srun kills the supervisors of the others."""
+    began = datetime.strptime(start["time"], "%Y-%m-%dT%H:%M:%S%z").timestamp() if start else math.inf
+    lost = scontrol.lost_nodes(nodes, began)
+    return f"lost {', '.join(lost)}" if lost else ""
 
 
 if __name__ == "__main__":

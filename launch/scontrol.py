@@ -132,6 +132,17 @@ def node_address(host: str) -> str:
     return _fields(run("scontrol", "show", "node", "-o", host)).get("NodeAddr", host)
 
 
+def lost_nodes(node_list: str, since: float) -> list[str]:
+    """Return the nodes that SLURM does not reach, or whose slurmd has started after the Unix time ``since``."""
+    found = []
+    for line in run("scontrol", "show", "node", "-o", node_list).splitlines() if node_list else []:
+        node = _fields(line)
+        silent = any(word in node.get("State", "") for word in ("DOWN", "NOT_RESPONDING", "*"))
+        if silent or (_unix_time(node.get("SlurmdStartTime", "")) or 0.0) > since:
+            found.append(node.get("NodeName", "?"))
+    return found
+
+
 def run(*command: str) -> str:
     """Return the standard output of a command; empty if it fails, hangs or does not exist."""
     done = call(*command)

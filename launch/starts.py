@@ -138,8 +138,8 @@ _START: dict[str, Callable[[Any], bool]] = {
 
 
 def history(run: RunDir, job_id: str) -> History:
-    """Return the history of a job, by the files in the run folder now; without starts that reached only a part of the nodes."""
-    starts = [start for start in read_starts(run) if start["job"] == job_id and start.get("launched", True)]
+    """Return the history of a job, by the files in the run folder now; without starts that a lost node ended."""
+    starts = [start for start in read_starts(run) if start["job"] == job_id and not start.get("outside")]
     steps = [int(start["step"]) for start in starts] or [0]
     return History(
         progressed=live_step(run) > max(steps),

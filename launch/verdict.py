@@ -24,8 +24,8 @@ class Facts:
     walltime: bool = False
     """SLURM was about to end the job at its time limit."""
     agent_code: int = 0
-    launch_error: int = 0
-    """Exit status of srun if it did not start the run on every node."""
+    outside: str = ""
+    """What SLURM lost: a cause that says nothing of the run."""
     requeues: int = 0
     max_requeues: int = 0
     slurm: bool = True
@@ -65,7 +65,7 @@ def judge(facts: Facts) -> Verdict:
         # UNKNOWN: SLURM does not answer; then our requeue fails too, with a message.
         saved = f"stopped at step {step}" if status == "stopped" else "ended"
         return Verdict("leave", f"{saved}; cancelled, or requeued already (job is {facts.job_state})")
-    verdict = _exchanged(facts) or _interrupted(facts) or _smaller(facts) or _unlaunched(facts) or _crashed(facts)
+    verdict = _exchanged(facts) or _interrupted(facts) or _smaller(facts) or _lost(facts) or _crashed(facts)
     if verdict.action == "requeue" and facts.requeues >= facts.max_requeues:
         return Verdict(
             "fail", f"{verdict.why}, but the job was already requeued {facts.requeues} times (--max-requeues)"
@@ -140,11 +140,9 @@ def _interrupted(facts: Facts) -> Verdict | None:
     return None
 
 
-def _unlaunched(facts: Facts) -> Verdict | None:
-    """Return the verdict if a node was lost before the run began on it, which says nothing of the run."""
-    if not facts.launch_error:
-        return None
-    return Verdict("requeue", f"srun could not start the run on every node (exit status {facts.launch_error})")
+def _lost(facts: Facts) -> Verdict | None:
+    """Return the verdict if SLURM lost a node: progress does not matter."""
+    return Verdict("requeue", facts.outside) if facts.outside else None
 
 
 def _crashed(facts: Facts) -> Verdict:

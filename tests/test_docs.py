@@ -1,5 +1,6 @@
 """What the docs name exists: files, links, tests; and docs/architecture.md has every module."""
 
+import json
 import re
 from pathlib import Path
 
@@ -55,3 +56,9 @@ def test_the_architecture_has_every_module() -> None:
     there = {str(path.relative_to(ROOT)) for path in files if path.name != "__init__.py"}
     assert sorted(there - listed) == [], "add a line for each to the page"
     assert sorted(listed - there) == [], "these are gone"
+
+
+def test_every_row_of_the_fault_table_says_what_to_type() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "slurm_faults.json").read_text())
+    told = (ROOT / "docs" / "clusters.md").read_text()
+    assert {row["case"] for row in rows if f"`{row['case'].partition(': the other')[0]}`" not in told} == set()

@@ -1,5 +1,6 @@
 """The end of the batch script. ``tests/slurm`` tests it on a real SLURM."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,8 +92,19 @@ def test_a_node_lost_before_the_run_began_there_says_nothing_of_the_run(
         env = TASK | {"SLURM_RESTART_COUNT": str(restart)}
         assert last_resort.main(["233", "--config", str(config)], env) == 0
     assert requeued == ["7"] * 4
-    assert {start["why"] for start in starts.read_starts(run)} == {
-        "srun could not start the run on every node (exit status 233)"
-    }
+    assert {start["why"] for start in starts.read_starts(run)} == {"srun could not start the run on every node (233)"}
     starts.record_start(run, "7", 4)
     assert starts.history(run, "7").progressed_before, "starts that did not begin count as none"
+
+
+def test_supervisors_that_die_with_another_node_say_nothing_of_the_run(
+    make_config: Callable[..., Path], requeued: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scontrol, "lost_nodes", lambda nodes, since: ["n2"] if since < time.time() else [])
+    config = make_config()
+    run = RunDir.of(load_config(config).run)
+    for restart in range(4):
+        starts.record_start(run, "7", restart)
+        assert last_resort.main(["137", "--config", str(config)], TASK | {"SLURM_RESTART_COUNT": str(restart)}) == 0
+    assert requeued == ["7"] * 4
+    assert {start["why"] for start in starts.read_starts(run)} == {"lost n2"}

@@ -85,3 +85,15 @@ def test_nodes_are_excluded_besides_those_that_are_already(tool: Path) -> None:
     assert (tool / "said").read_text() == 3 * "update JobId=5_1 ExcNodeList=n7,n1,n2\n"
     (tool / "said").unlink()
     assert scontrol.exclude("5", ["n1"], patience_s=0) == "Job is no longer pending execution"
+
+
+@pytest.mark.parametrize(
+    ("state", "started", "lost"),
+    [("ALLOCATED", -60, False), ("ALLOCATED", 60, True), ("DOWN", -60, True), ("IDLE+NOT_RESPONDING", -60, True)],
+)
+def test_a_node_that_has_started_since_was_lost(tool: Path, state: str, started: int, lost: bool) -> None:
+    since = 2_000_000_000.0
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since + started))
+    answer(tool / "scontrol", f"echo NodeName=n1 State=IDLE; echo NodeName=n2 State={state} SlurmdStartTime={stamp}")
+    assert scontrol.lost_nodes("n[1-2]", since) == ["n2"] * lost
+    assert scontrol.lost_nodes("", since) == []
