@@ -20,6 +20,7 @@ from dist_train.config.files import recipes
 from dist_train.config.files.printed import EXTENTS, printed, printing
 from dist_train.config.schema import json_schema
 from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError, DistTrainError
+from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME
 from dist_train.run.saved_config import Which, branched
 from dist_train.system.fast_imports import quick_imports
@@ -29,6 +30,7 @@ from dist_train.system.signals import end_at_interrupt, ignore_stop_signals
 from dist_train.system.start import check_start
 from dist_train.system.streams import go_on_without
 from dist_train.system.terminal import piped, positive, report
+from dist_train.training.early_stop import early_stops_recorded
 
 COMMANDS = {
     "train": ("dist_train.cli:train", "train or resume a run; the default command"),
@@ -224,8 +226,8 @@ def _train(cfg: Config) -> int:
         # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
         die_with_parent(signal.SIGUSR2)
     go_on_without()
-    end_at_interrupt()  # until the training has handlers of its own, every stop signal ends the process at once
-    with quick_imports():
+    end_at_interrupt()
+    with early_stops_recorded(RunDir.of(cfg.run)), quick_imports():
         importlib.import_module("dist_train.training.attempt")
     try:
         code = _run("dist_train.training.attempt:main", cfg)

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from dist_train.checkpoint.manifest import MANIFEST, STATE
@@ -80,18 +81,30 @@ class CommandStart:
 
     Args:
         options: more options for torchrun.
+        variables: more environment variables.
+        folder: where it starts; Python finds the code there before that of this process.
     """
 
-    def __init__(self, arguments: Sequence[str], ranks: int, log: Path, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        ranks: int,
+        log: Path,
+        options: Sequence[str] = (),
+        variables: Mapping[str, str] = MappingProxyType({}),
+        folder: Path | None = None,
+    ) -> None:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
         command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        paths = filter(None, [str(folder or ""), *sys.path])
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), **variables}
         if ranks > 1:
             env.setdefault("OMP_NUM_THREADS", "1")  # torchrun would set the same, but print a warning
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 command,
                 env=env,
+                cwd=folder,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C goes to the drill only; the processes end with the drill

@@ -9,21 +9,22 @@ from typing import Any
 import torch
 
 from dist_train.config.choice_table import Task
+from dist_train.config.schema import Config
 from dist_train.data.formats.base import Held
 from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.stop import StopRequest
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, EXIT_USER, ConfigError, DataError, DistTrainError
 from dist_train.evaluation.activation import mean_outputs
 from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 from dist_train.evaluation.out_of_fold import are_folds, name_of, united
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
-from dist_train.inference.open_run import open_run
+from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.score import score
 from dist_train.run.saved_config import Which, run_config
 from dist_train.system.files import write_json
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name
+from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name, report
 
 log = logging.getLogger(__name__)
 
@@ -42,49 +43,78 @@ def evaluate_runs(
     """Evaluate each run; then the ensemble if there are several, or the out-of-fold score if they were trained on different
     folds. Rank 0 prints the results and writes the files.
 
+    One of several runs that cannot be evaluated is reported and left out.
+
     Args:
         overrides: ``key.path=value``, which replace values of each run's config: for data that has moved, or other data.
         split: the validation or the test set.
         trust: run code that lies in the run folders, if their configs name it.
 
     Returns:
-        The exit code.
+        The exit code: not 0 if a run was left out.
 
     Raises:
-        ConfigError, DataError: weights or data do not fit a run's config.
+        ConfigError, DataError: the only run, or each of several, cannot be evaluated.
     """
-    outcomes: list[tuple[str, Evaluation]] = []
-    indices: list[DataIndex] = []
-    configs = [run_config(path, overrides) for path in runs]
-    cfg = configs[0]
-    folds = split == "val" and are_folds([each.data for each in configs])
+    several = len(runs) > 1
+    configs = _configs(runs, overrides)
+    cfg = next(iter(configs.values()))
+    folds = split == "val" and are_folds([each.data for each in configs.values()])
     if picture:
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
         if path:
             check_output(option, path)  # fail now, not after the evaluation
     print_any_name()
+    outcomes: list[tuple[str, Evaluation]] = []
+    left_out: list[tuple[Path, ConfigError | DataError]] = []
+    indices: list[DataIndex] = []
     # The strategy of the training does not matter here: one process is enough, and several share the work.
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
         for path in runs:
-            first = indices[0] if indices else None
-            found = _evaluation(path, which, overrides, group, first, len(runs) > 1, split, trust, other=folds)
+            try:
+                first = indices[0] if indices else None
+                found = _evaluation(path, which, overrides, group, first, several, split, trust, other=folds)
+            except (ConfigError, DataError) as error:  # the same one on all ranks
+                left_out.append((path, error))
+                continue
             if found is None:
                 return EXIT_STOPPED
             outcome, index = found
             indices.append(index)
             outcomes.append((str(path), outcome))
+        if not outcomes:
+            raise ConfigError("\n".join(_lines(left_out))) if several else left_out[0][1]
         if group.is_main:
             index, metrics = indices[0], reported(cfg.eval, indices[0].task)
             each = [outcome for _, outcome in outcomes]
             if folds:
                 together, index = united(list(zip(each, indices, strict=True)), metrics)
-                outcomes.append((name_of([each.data for each in configs]), together))
-            elif len(runs) > 1:
-                outcomes.append((f"ensemble of {len(runs)}", ensemble(each, index, metrics)))
-            _report(outcomes, index, json_file, picture)
-    return EXIT_DONE
+                outcomes.append((name_of([configs[Path(name)].data for name, _ in outcomes]), together))
+            elif len(outcomes) > 1:
+                outcomes.append((f"ensemble of {len(outcomes)}", ensemble(each, index, metrics)))
+            _report(outcomes, index, json_file, picture, several)
+        for line in _lines(left_out):
+            report(ConfigError(line))
+    return EXIT_USER if left_out else EXIT_DONE
+
+
+def _configs(runs: Sequence[Path], overrides: Sequence[str]) -> dict[Path, Config]:
+    """Return the configs of the runs that can be read; raise the first error if there are none."""
+    found, errors = {}, []
+    for path in runs:
+        try:
+            found[path] = run_config(path, overrides)
+        except ConfigError as error:
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return found
+
+
+def _lines(left_out: list[tuple[Path, ConfigError | DataError]]) -> list[str]:
+    return [f"{path} is left out: {error}" for path, error in left_out]
 
 
 def _can_draw(picture: Path, task: Task) -> None:
@@ -114,9 +144,9 @@ def _evaluation(
         keep: keep the probabilities of all classes, for a classification task.
         other: the images may be others than those of ``expected``, of the same classes.
     """
-    cfg = run_config(path, overrides)
     with group.together():
-        run = open_run(path, which, group.device, overrides=overrides, trust=trust)
+        cfg = run_config(path, overrides)
+        run = _opened(path, which, group, overrides, trust, alone=not keep)
     other_data = any(
         override.startswith("data.") for override in overrides
     )  # read the run's own data as the run read it
@@ -133,6 +163,18 @@ def _evaluation(
     return None if outcome is None else (outcome, index)
 
 
+def _opened(path: Path, which: Which, group: Dist, overrides: Sequence[str], trust: bool, alone: bool) -> OpenedRun:
+    """Open a run. Where it is one of several, each failure of its code is a ConfigError: the others are evaluated."""
+    try:
+        return open_run(path, which, group.device, overrides=overrides, trust=trust)
+    except DistTrainError:
+        raise
+    except Exception as error:
+        if alone:
+            raise  # the traceback shows the line in the user's code
+        raise ConfigError(f"its model cannot be built: {type(error).__name__}: {error}") from error
+
+
 def ensemble(outcomes: Sequence[Evaluation], index: DataIndex, metrics: Sequence[str]) -> Evaluation:
     """Return the evaluation of the mean outputs (probabilities or numbers) of several models, by ``metrics``."""
     kept = [outcome.outputs for outcome in outcomes if outcome.outputs is not None]
@@ -144,12 +186,20 @@ def ensemble(outcomes: Sequence[Evaluation], index: DataIndex, metrics: Sequence
 
 
 def _report(
-    outcomes: list[tuple[str, Evaluation]], index: DataIndex, json_file: Path | None, picture: Path | None
+    outcomes: list[tuple[str, Evaluation]],
+    index: DataIndex,
+    json_file: Path | None,
+    picture: Path | None,
+    several: bool,
 ) -> None:
-    """Print the scores, one line per run, and the classes of the last one. The JSON file has all digits."""
+    """Print the scores, one line per run, and the classes of the last one. The JSON file has all digits.
+
+    Args:
+        several: several runs were asked for, though perhaps only one could be evaluated.
+    """
     for name, outcome in outcomes:
         scores = "  ".join(f"{metric} {digits(value)}" for metric, value in outcome.scores.items())
-        print(scores if len(outcomes) == 1 else f"{printable(name)}: {scores}")
+        print(f"{printable(name)}: {scores}" if several else scores)
     left_out = len(index.val) - int(outcomes[-1][1].counted.sum())
     if left_out:
         print(f"{left_out} of {len(index.val)} images cannot be read and are skipped")
@@ -158,7 +208,7 @@ def _report(
         print(f"\n{printable(name)}\n{describe_table(class_table(outcome, index.classes))}")
     if json_file:
         documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
-        write_json(json_file, documents[0] if len(documents) == 1 else documents)
+        write_json(json_file, documents if several else documents[0])
     if picture:
         draw_confusion(picture, confusion(outcome, index.outputs), index.classes, name)
         print(f"confusion matrix: {picture}")

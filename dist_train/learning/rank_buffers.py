@@ -22,13 +22,16 @@ SHOWN = 3
 class RankBuffers:
     """The buffers of ``objective`` that differ between ranks, and those outside ``state_dict`` that training has changed.
 
-    The statistics of torch's BatchNorms are not among them: only evaluations read them, with those of rank 0.
+    The statistics of BatchNorm differ between any two ranks. The training passes of torch, timm and torchvision do not read
+    them, so where all code is theirs the checkpoint holds those of rank 0 only. Code of the user may read them at any step.
+
+    Args:
+        own_code: a part of the training pass, such as the model or the objective, is code of the user.
     """
 
-    def __init__(self, objective: nn.Module) -> None:
-        unread = {
-            f"{path}.{key}" for path, part in objective.named_modules() if _is_known_norm(part) for key in part._buffers
-        }
+    def __init__(self, objective: nn.Module, own_code: bool) -> None:
+        norms = {} if own_code else dict(objective.named_modules())
+        unread = {f"{path}.{key}" for path, part in norms.items() if _is_known_norm(part) for key in part._buffers}
         every = cells(objective, "_buffers").items()
         self._cells = {name: cell for name, cell in every if name not in unread and tensor_in(cell).numel()}
         saved = {id(tensor) for tensor in objective.state_dict(keep_vars=True).values()}
@@ -37,20 +40,35 @@ class RankBuffers:
 
     def state_dict(self, group: Dist) -> dict[str, Tensor]:
         """Return these buffers by name, [W, ...] with the shape of the buffer. Every rank must call it."""
-        if not self._cells:
+        mine = {name: _bytes_of(tensor_in(cell)) for name, cell in self._cells.items()}
+        names = self._needed(mine, group) if mine else set()
+        needed = {name: part for name, part in mine.items() if name in names}
+        if not needed:
             return {}
-        needed = torch.stack([self._needed(name, group) for name in self._cells])
-        counts = group.sum(needed.int()).tolist()
-        return {name: self._stacked(name, group) for name, count in zip(self._cells, counts, strict=True) if count}
+        stacked = group.stack(torch.cat(list(needed.values())))
+        parts = torch.split(stacked, [len(part) for part in needed.values()], dim=1)
+        return {name: self._shaped(name, part) for name, part in zip(needed, parts, strict=True)}
 
-    def _needed(self, name: str, group: Dist) -> Tensor:
-        mine = tensor_in(self._cells[name])
-        differs = _differ(mine, group.of_main(mine))
-        return differs | _differ(mine, self._built[name]) if name in self._built else differs
+    def _needed(self, mine: dict[str, Tensor], group: Dist) -> set[str]:
+        """Return the names of the buffers to save, the same on every rank.
 
-    def _stacked(self, name: str, group: Dist) -> Tensor:
-        mine = tensor_in(self._cells[name])
-        return group.stack(as_bytes(mine.contiguous())).view(mine.dtype).view(group.world_size, *mine.shape)
+        Args:
+            mine: this rank's buffers as bytes. They travel as one tensor: a collective for each would take much longer.
+        """
+        first = torch.split(group.of_main(torch.cat(list(mine.values()))), [len(part) for part in mine.values()])
+        differs = [(part != other).any() for part, other in zip(mine.values(), first, strict=True)]
+        moved = [self._moved(name, part) for name, part in mine.items()]
+        counts = group.sum((torch.stack(differs) | torch.stack(moved)).int()).tolist()
+        return {name for name, count in zip(mine, counts, strict=True) if count}
+
+    def _moved(self, name: str, mine: Tensor) -> Tensor:
+        """Return whether a buffer outside ``state_dict`` has other bytes than at the start, bool []."""
+        built = self._built.get(name)
+        return (mine != (mine if built is None else _bytes_of(built))).any()
+
+    def _shaped(self, name: str, stacked: Tensor) -> Tensor:
+        mine, alone = tensor_in(self._cells[name]), stacked.clone(memory_format=torch.contiguous_format)
+        return as_bytes(alone).view(mine.dtype).view(len(stacked), *mine.shape)
 
     @torch.no_grad()
     def load_state_dict(self, saved: dict[str, Tensor], group: Dist) -> None:
@@ -76,16 +94,13 @@ class RankBuffers:
 
 
 def _is_known_norm(part: nn.Module) -> bool:
-    """Return whether a part is a BatchNorm that does not read its statistics in training mode.
-
-    They differ between any two ranks, and a copy for each would be most of a large run's checkpoint of a small model.
-    """
+    """Return whether a part is a BatchNorm that does not read its statistics in training mode."""
     return isinstance(part, _BatchNorm) and type(part).__module__.startswith(("torch.", "timm.", "dist_train."))
 
 
-def _differ(one: Tensor, other: Tensor) -> Tensor:
-    """Return whether two tensors have different bytes, bool []: NaN is the same as NaN."""
-    return (as_bytes(one.detach().contiguous()) != as_bytes(other.contiguous())).any()
+def _bytes_of(tensor: Tensor) -> Tensor:
+    """Return the bytes of a tensor, uint8 [N]: NaN is the same as NaN."""
+    return as_bytes(tensor.detach().contiguous())
 
 
 def _some(names: list[Any]) -> str:

@@ -46,7 +46,7 @@ class StepBuffers:
     def keep(self) -> None:
         """Keep a copy of the values, for ``put_back_unless``: at the start, and after any change outside of steps."""
         for group in self._groups:
-            group.kept.copy_(group.joined())
+            group.keep()
 
     @torch.no_grad()
     def soundness(self, loss: Tensor, last: bool) -> Tensor:
@@ -67,8 +67,14 @@ class StepBuffers:
     @torch.no_grad()
     def put_back_unless(self, finite: Tensor) -> None:
         """Restore the values from before the step unless ``finite``, bool [] on the device, is true."""
-        for group in self._groups:
-            group.put_back_unless(finite)
+        if finite.is_cuda:
+            for group in self._groups:
+                group.put_back_unless(finite)
+        elif finite:  # to read the flag of a CPU is no wait
+            self.keep()
+        else:
+            for group in self._groups:
+                group.put_back()
 
     @torch.no_grad()
     def not_finite(self) -> list[str]:
@@ -138,6 +144,16 @@ class _Group:
         """Return 0; NaN if a value that was finite no longer is."""
         product = torch.dot(self._noted(), self._zero)
         return product.abs() if product.is_complex() else product
+
+    def keep(self) -> None:
+        """Keep a copy of the values."""
+        self.kept = self.joined()
+        if self.kept.is_cuda:
+            self._views = self._views_of(self.kept)
+
+    def put_back(self) -> None:
+        """Restore the kept values."""
+        torch._foreach_copy_(self._tensors(), self._views_of(self.kept))
 
     def put_back_unless(self, finite: Tensor) -> None:
         """Restore the kept values unless ``finite`` is true; keep the values of now for the next step."""

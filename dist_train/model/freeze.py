@@ -64,6 +64,23 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
     return frozenset(off)
 
 
+def covered_buffers(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> list[str]:
+    """Return the names of the buffers that ``model.freeze`` covers, whether or not they stay as they are.
+
+    A part that holds frozen layers and the head is in training mode, and may change its own buffers.
+    """
+    if cfg.freeze == "none":
+        return []
+    patterns = ["*"] if cfg.freeze == "backbone" else cfg.freeze
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return [
+        name
+        for name, _ in module.named_buffers()
+        for path in [name.rpartition(".")[0]]
+        if not _in_head(module, path, head) and any(_freezes(pattern, module, path, frozen) for pattern in patterns)
+    ]
+
+
 def stages(module: nn.Module, cfg: "ModelConfig", frozen: frozenset[str]) -> tuple[Stage, ...]:
     """Return what ``model.unfreeze`` lets train, in the order of the epochs.
 
@@ -156,12 +173,17 @@ def _statistics(module: nn.Module, head: frozenset[str]) -> list[str]:
         if path
         and next(part.buffers(), None) is not None
         and next(part.parameters(), None) is None
-        and not any(names and names <= head for names in (_parameters_below(module, outer) for outer in paths(path)))
+        and not _in_head(module, path, head)
     ]
 
 
+def _in_head(module: nn.Module, path: str, head: frozenset[str]) -> bool:
+    """Return whether a part lies in one that has parameters of the head only."""
+    return any(names and names <= head for names in (_parameters_below(module, outer) for outer in paths(path)))
+
+
 def _parameters_below(module: nn.Module, path: str) -> set[str]:
-    return {f"{path}.{name}" for name, _ in module.get_submodule(path).named_parameters()}
+    return {f"{path}.{name}" if path else name for name, _ in module.get_submodule(path).named_parameters()}
 
 
 def _freezes(pattern: str, module: nn.Module, path: str, names: set[str]) -> bool:
@@ -175,7 +197,7 @@ def _freezes(pattern: str, module: nn.Module, path: str, names: set[str]) -> boo
         outer = [module.get_submodule(outer) for outer in paths(path)]
         return any(is_a(part, value) for part in outer)
     if kind == "all_but_last" and colon:
-        return _neighbour(module, path) in names
+        return path != "" and _neighbour(module, path) in names
     return any(fnmatchcase(outer, pattern) for outer in paths(path))
 
 

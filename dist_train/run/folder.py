@@ -63,6 +63,10 @@ class RunDir:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def saved_step(self) -> int:
+        """Return the step of the newest checkpoint, valid or not; 0 without one."""
+        return max((int(path.name[5:]) for path in self.checkpoints.glob("step_*")), default=0)
+
     @property
     def best(self) -> Path:
         return self.path / "best.safetensors"

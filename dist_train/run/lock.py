@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
 DEAD_AFTER_S = 10.0
+_PLACE = ("host", "boot", "processes", "folder")
+"""What two owners have in common whose process ids are of the same machine and container, for the same folder."""
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """Errors of ``link`` on file systems without hard links: FAT, some network and FUSE file systems."""
 
@@ -121,7 +123,7 @@ class RunLock:
 
     def _is_dead(self, owner: dict[str, Any]) -> bool:
         mine = self._mine
-        if all(owner.get(key) == mine[key] for key in ("host", "boot", "processes", "folder")):
+        if all(owner.get(key) == mine[key] for key in _PLACE):
             return _started(owner.get("pid", -1)) != owner.get("started")
         if owner.get("job") is not None and owner["job"] == mine["job"] and owner["restart"] < mine["restart"]:
             return True
@@ -164,6 +166,21 @@ class RunLock:
             return False
         os.utime(self._path)
         return True
+
+
+def held_by_another(path: Path) -> bool:
+    """Return whether another process seems to hold a lock. It waits for no heartbeat, so it can take a dead one for alive."""
+    owner = read_json(path, default={})
+    if not owner:
+        return False
+    mine = _identity(path)
+    if all(owner.get(key) == mine[key] for key in _PLACE):
+        pid = owner.get("pid", -1)
+        return bool(pid != mine["pid"] and _started(pid) == owner.get("started"))
+    try:
+        return time.time() - path.stat().st_mtime < 3 * DEAD_AFTER_S  # the clocks of two hosts differ
+    except FileNotFoundError:
+        return False
 
 
 def _identity(path: Path) -> dict[str, Any]:

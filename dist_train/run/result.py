@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from dist_train.errors import ErrorKind
 from dist_train.run.folder import RunDir
-from dist_train.system.files import read_json, write_json
+from dist_train.system.files import FULL, overwrite_json, read_json, write_json
 from dist_train.system.foreign_text import printable
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Result:
         images_per_s: of the last attempt that did a step.
         data_wait: share of that attempt's time spent waiting for data, 0 to 1.
         advice: what to change if ``data_wait`` is high.
-        error, message: why the run failed; ``message`` alone: why early stopping ended it.
+        error, message: why the run failed; ``message`` alone: why it was stopped, or why early stopping ended it.
         next_micro_batch: after out of memory with `train.micro_batch: auto`: images per forward pass and rank from now on.
         paused: whether it stopped at ``train.pause_epoch``: only a start with another value goes on.
         updated: local time at which the file was written.
@@ -61,10 +61,23 @@ class Result:
 
 
 def write_result(run: RunDir, result: Result) -> None:
-    """Replace ``result.json`` and set ``updated``."""
+    """Replace ``result.json`` and set ``updated``.
+
+    On a full disk the new content is written over the old one, for which there is room: a run must say why it ended.
+    """
     result.updated = now()
     content = {key: value for key, value in asdict(result).items() if key != "folder"}
-    write_json(run.result, content, durable=result.status != "running")
+    try:
+        write_json(run.result, content, durable=result.status != "running")
+    except OSError as error:
+        if error.errno not in FULL or not run.result.is_file():
+            raise
+        overwrite_json(run.result, content)
+
+
+def progress_of(known: dict[str, Any]) -> dict[str, Any]:
+    """Return what the content of ``result.json`` says of how far the run is."""
+    return {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known}
 
 
 def read_result(run: RunDir) -> dict[str, Any]:

@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 TRANSIENT = {errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR}
 """Errors from which a network file system may recover."""
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Errors of a disk or a quota without room."""
 PAUSES_S = (1.0, 5.0, 15.0)
 MOST_JSON = 16 << 20
 """Bytes of a JSON file. Somebody else may have written it; read into objects it takes up to 40 times as many."""
@@ -84,6 +86,21 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write ``value`` atomically as indented JSON; see ``json_text``."""
     with atomic_write(path, durable) as file:
         file.write((json_text(value, indent=2) + "\n").encode())
+
+
+def overwrite_json(path: Path, value: Any) -> None:
+    """Write ``value`` over the content of a small file, where there is no room for a second one: ``write_json`` is safer.
+
+    The first block of a file takes room for 4096 bytes, however short it is.
+    """
+    content = (json_text(value, indent=2) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, content, 0)  # one call: a reader sees the old bytes or the new ones
+        os.ftruncate(descriptor, len(content))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

@@ -26,6 +26,7 @@ from dist_train.system.processes import leave_at_once
 from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
+from dist_train.training.early_stop import early_stops_recorded
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
 from dist_train.training.loop import early_end, evaluation_pending, finished, fit, log
 from dist_train.training.parts.ahead import import_ahead
@@ -70,7 +71,8 @@ def main(cfg: Config) -> int:
     begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
         parts.enter_context(ticking())
-        group = parts.enter_context(joined(cfg.distributed))
+        with early_stops_recorded(RunDir.of(cfg.run)):
+            group = parts.enter_context(joined(cfg.distributed))
         status = attempt(cfg, group, begun, parts)
         parts.close()
     except StopNow as stopped:

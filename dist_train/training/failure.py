@@ -7,7 +7,6 @@ import re
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,9 +25,10 @@ from dist_train.errors import (
     TooBigError,
 )
 from dist_train.run.folder import RunDir
-from dist_train.run.result import Result, Status, read_result, write_refusal, write_result
+from dist_train.run.result import Result, Status, progress_of, read_result, write_refusal, write_result
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report
+from dist_train.training.early_stop import note_early_stop
 from dist_train.training.parts.micro_batch import MicroBatch
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,8 @@ def record_failure(cfg: Config, error: Exception, attempt: int | None, batch: Mi
         kind = kind_of(error)
         tell_torchrun(kind, str(error))
         images = error.next_micro_batch if isinstance(error, TooBigError) else None
-        write_failure(RunDir.of(cfg.run), kind, f"rank {_rank()}: {error}", of_this_start, attempt, images)
+        message = f"rank {_rank()}: {str(error) or type(error).__name__}"
+        write_failure(RunDir.of(cfg.run), kind, message, of_this_start, attempt, images)
     except OSError as write_error:
         log.error("cannot write the failure to result.json: %s", write_error)
     return error
@@ -94,14 +95,18 @@ def leave(cfg: Config, reason: str, attempt: int | None) -> int:
         The exit code.
     """
     run = RunDir.of(cfg.run)
-    step = max((int(path.name[5:]) for path in run.checkpoints.glob("step_*")), default=0)
+    step = run.saved_step()
     saved = f"the last checkpoint is that of step {step}" if step else "there is no checkpoint"
     what = f"left after {reason} without a save, " + ("while it waited" if attempt else "before the first step")
     log.warning("%s: %s; start the same command again to continue", what, saved)
+    if attempt is None:
+        if _rank() == 0:
+            note_early_stop(run, what)
+        return exit_code("stopped")
     known = read_result(run)
     try:
-        if attempt is not None and known.get("attempt") == attempt and known.get("status") == "running":
-            write_result(run, Result(**_progress(known) | {"step": step}, status="stopped", message=what))
+        if known.get("attempt") == attempt and known.get("status") == "running":
+            write_result(run, Result(**progress_of(known) | {"step": step}, status="stopped", message=what))
     except OSError as error:
         log.error("cannot write the stop to result.json: %s", error)
     return exit_code("stopped")
@@ -164,14 +169,9 @@ def write_failure(
         return
     if known and (of_this_start or known.get("status") == "done"):
         write_refusal(run, kind, message)
-    elif run.path.is_dir() and (kind != "comm" or known.get("status") == "running"):
+    elif run.path.is_dir() and (kind != "comm" or known.get("status", "running") == "running"):
         failure = {"status": "failed", "error": kind, "message": message, "next_micro_batch": next_micro_batch}
-        write_result(run, Result(**_progress(known) | failure))
-
-
-def _progress(known: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``result.json`` says of how far the run is."""
-    return {key: known[key] for key in ("attempt", "step", "total_steps", "best", "last", "weights") if key in known}
+        write_result(run, Result(**progress_of(known) | failure))
 
 
 def explained(error: Exception, cfg: Config, batch: MicroBatch | None = None) -> Exception:
@@ -199,9 +199,9 @@ def _disk(error: Exception, run: RunDir) -> Exception | None:
 
 def _memory(error: Exception, cfg: Config, batch: MicroBatch | None) -> Exception | None:
     words = str(error)
-    if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in words:
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in words:
         return None
-    torch_says = f"torch says: {_first_line(words.split('DefaultCPUAllocator: ')[-1])}"
+    torch_says = f"The error says: {_first_line(words.split('DefaultCPUAllocator: ')[-1]) or type(error).__name__}"
     images = batch.used if batch else None
     images = images or cfg.train.global_batch // whole_number("WORLD_SIZE", 1)
     if batch is not None and (smaller := batch.lowered(read_result(RunDir.of(cfg.run)).get("step", 0))):

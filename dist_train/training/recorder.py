@@ -178,7 +178,7 @@ class Recorder:
             note_changed_code(self._setup.run, self._setup.state.progress.step, changed)
         self._code.look()
 
-    def _result(self, status: Status) -> Result:
+    def _result(self, status: Status, reason: str = "") -> Result:
         setup, progress = self._setup, self._setup.state.progress
         speed: dict[str, Any] = {key: self._earlier.get(key) for key in ("images_per_s", "data_wait", "advice")}
         steps_per_s = self._clock.steps_per_s(progress.step)
@@ -197,19 +197,19 @@ class Recorder:
             last=progress.last,
             weights="raw" if setup.state.evaluated_part == "model" else "ema",
             wall_s=self._wall_s(),
-            message=self._why_early() if status == "done" else None,
+            message=self._why_early() if status == "done" else f"stopped by {reason}" if reason else None,
             paused=status == "stopped" and setup.plan.pauses(progress.step),
             **speed,
         )
 
-    def _write(self, status: Status) -> None:
+    def _write(self, status: Status, reason: str = "") -> None:
         """Update ``result.json``, but keep a failure of this attempt that another rank has already written."""
         if not self._setup.group.is_main:
             return
         known = read_result(self._setup.run)
         another_rank_failed = known.get("status") == "failed" and known.get("attempt") == self._attempt
         if status != "running" or not another_rank_failed:
-            write_result(self._setup.run, self._result(status))
+            write_result(self._setup.run, self._result(status, reason))
 
     def close(self, status: Status, reason: str) -> None:
         """End an attempt that is done or stopped: write last weights and ``result.json``, close loggers, print a summary.
@@ -223,7 +223,7 @@ class Recorder:
         self.look_at_code()
         if status == "done":
             save_weights(setup.run.last, plain_state(setup.state.evaluated_model))
-        self._write(status)
+        self._write(status, reason)
         if status == "done":
             for path in (setup.run.best, setup.run.last, setup.run.predictions):
                 if path.exists():

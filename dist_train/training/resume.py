@@ -71,8 +71,8 @@ def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
         raise DataError("\n".join(index.refused))
     known = read_result(run)
     # A run that was killed before its first checkpoint is neither stopped nor done: it starts again at step 0. So does a
-    # stopped run whose only checkpoint is damaged.
-    removed = known.get("status") == "stopped" and not any(run.checkpoints.glob("*step_*"))
+    # stopped run whose only checkpoint is damaged, and one that was stopped before its first checkpoint.
+    removed = known.get("status") == "stopped" and known.get("step") and not any(run.checkpoints.glob("*step_*"))
     if removed or known.get("status") == "done":
         raise ConfigError(
             f"{run.path} is {known['status']} at step {known.get('step', 0)}, but {run.checkpoints} holds no valid checkpoint: "

@@ -1,6 +1,5 @@
 """One optimizer step."""
 
-import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -101,7 +100,7 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
     loss = extras.pop("loss")
     grad_norm = state.precision.step(state.optimizer, stepper.clip)
     state.optimizer.zero_grad()
-    finite = grad_norm < math.inf if state.precision.skips else None
+    finite = state.precision.finite
     if finite is not None:
         state.buffers.put_back_unless(finite)
     if state.ema is not None:

@@ -1,5 +1,6 @@
 """``python -m dist_train.evaluate``: the digits of the run, tables, pictures, ensembles."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,47 @@ def test_a_part_of_the_training_images_is_evaluated_again(tree: dict[str, Any], 
     assert out.splitlines()[0].startswith(f"loss {digits(row['loss'])}  top1 {digits(row['top1'])}")
 
 
+def test_a_damaged_run_among_several_is_named_and_the_others_are_evaluated(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    good = train(tree, train__epochs=1)
+    copies = {name: tmp_path / name for name in ("unread", "cut", "absent", "code", "twin")}
+    for copy in copies.values():
+        shutil.copytree(good, copy)
+    (copies["unread"] / "config.yaml").write_text("a: [")
+    os.truncate(copies["cut"] / "best.safetensors", 5000)
+    (copies["absent"] / "classes.json").write_text("[]")
+    text = (good / "config.yaml").read_text()
+    (copies["code"] / "config.yaml").write_text(text.replace("name: test_vit", f"name: {__name__}:broken"))
+    document = tmp_path / "scores.json"
+    damaged = [copies[name] for name in ("unread", "cut", "absent", "code")]
+    code, out, err = call(main, *damaged[:2], good, *damaged[2:], copies["twin"], "--json", document)
+    assert code == 2
+    assert [line.split(":")[0] for line in out.splitlines()[:3]] == [str(good), str(copies["twin"]), "ensemble of 2"]
+    assert [entry["run"] for entry in read_json(document)] == [str(good), str(copies["twin"]), "ensemble of 2"]
+    assert [line.split(" is left out: ")[0] for line in err.splitlines()] == [f"error: {path}" for path in damaged]
+    assert "ZeroDivisionError" in err
+    code, out, _ = call(main, damaged[0], good, "--json", document)
+    assert (code, out.splitlines()[0].split(":")[0]) == (2, str(good))
+    assert [entry["run"] for entry in read_json(document)] == [str(good)]
+    code, out, err = call(main, *damaged[1:3])
+    assert (code, out, err.count(" is left out: ")) == (2, "", 2)
+
+
+def broken(num_classes: int) -> None:
+    """A model whose code fails."""
+    raise ZeroDivisionError("broken")
+
+
+@pytest.mark.slow
+def test_several_ranks_leave_out_the_same_run(tree: dict[str, Any], tmp_path: Path) -> None:
+    good = train(tree, train__epochs=1)
+    cut = tmp_path / "cut"
+    shutil.copytree(good, cut)
+    os.truncate(cut / "best.safetensors", 5000)
+    assert run_ranks(2, main, [str(cut), str(good), str(good)]) == [2, 2]
+
+
 def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(image_folder, other)
@@ -191,6 +233,7 @@ def test_runs_on_other_data_make_no_ensemble(tree: dict[str, Any], image_folder:
         train(tree, run__name=name, data__root=str(root), train__epochs=1)
         for name, root in (("a", image_folder), ("b", other))
     ]
-    code, _, err = call(main, *runs)
+    code, out, err = call(main, *runs)
     assert code == 2
+    assert out.startswith(f"{runs[0]}: loss ")
     assert "b has other training or validation data than the first run; evaluate it separately" in err

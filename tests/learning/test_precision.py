@@ -111,18 +111,26 @@ def test_an_overflow_is_skipped_and_lowers_the_scale(name: str) -> None:
     assert module.weight[0, 0].item() == pytest.approx(weight[0, 0].item() - 0.1)
 
 
-def test_skipping_without_a_scale(tree: dict[str, Any]) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
+def test_skipping_without_a_scale(kind: type[torch.optim.Optimizer], fused: bool) -> None:
     assert not precision().skips
     skipping = precision(nonfinite="skip")
     assert skipping.skips
     assert not skipping.scales
-    module = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    weight = module.weight.clone()
-    skipping.backward(module(torch.tensor([[torch.nan]])).sum())
-    skipping.step(optimizer, CLIP)
-    assert torch.equal(module.weight, weight)
-    assert skipping.scaler.get_scale() == 1
+    sides = [nn.Linear(1, 1) for _ in range(2)]
+    sides[1].load_state_dict(sides[0].state_dict())
+    plain, other = (kind(side.parameters(), lr=0.1, fused=fused) for side in sides)  # type: ignore[call-arg]
+    for value in (1.0, torch.nan, -2.0, torch.inf, 3.0):
+        if abs(value) < torch.inf:
+            precision().backward(sides[0](torch.tensor([[value]])).square().sum())
+            precision().step(plain, CLIP)
+        skipping.backward(sides[1](torch.tensor([[value]])).square().sum())
+        skipping.step(other, CLIP)
+        plain.zero_grad(), other.zero_grad()
+        assert torch.equal(sides[0].weight, sides[1].weight)
+    assert str(plain.state_dict()) == str(other.state_dict())
+    assert skipping.state_dict()["scale"] == 1
 
 
 def test_clipping_is_of_the_whole_gradient() -> None:

@@ -31,7 +31,7 @@ def module() -> nn.Module:
 def of_two_ranks() -> dict[str, Any]:
     with joined(DistributedConfig(timeout_s=60)) as group:
         norm = module()
-        buffers = RankBuffers(norm)
+        buffers = RankBuffers(norm, own_code=False)
         assert buffers.state_dict(group) == {}
         images = torch.rand(4, 2, generator=torch.Generator().manual_seed(group.rank))
         norm(images)
@@ -52,14 +52,37 @@ def test_those_that_differ_and_those_outside_the_state_that_changed() -> None:
     assert first["moving"] == [[[7, 7, 7]]] * 2
 
 
+def with_own_code() -> set[str]:
+    with joined(DistributedConfig(timeout_s=60)) as group:
+        parts = nn.ModuleDict({"known": nn.BatchNorm1d(2), "equal": nn.BatchNorm1d(2), "odd": nn.Module()})
+        parts.odd.register_buffer("lone", torch.zeros(3, dtype=torch.bool))  # the next one begins at an odd byte
+        parts.odd.register_buffer("wide", torch.full((), group.rank, dtype=torch.complex64))
+        parts.known(torch.rand(4, 2, generator=torch.Generator().manual_seed(group.rank)))
+        buffers = RankBuffers(parts, own_code=True)
+        saved = buffers.state_dict(group)
+        before = [tensor.clone() for tensor in parts.buffers()]
+        for tensor in parts.buffers():
+            tensor.zero_()
+        buffers.load_state_dict(saved, group)
+        after = dict(parts.named_buffers())
+        assert all(after[name].equal(old) for name, old in zip(after, before, strict=True) if name in saved)
+        return set(saved)
+
+
+def test_where_code_of_the_user_may_read_them_the_statistics_of_each_rank_are_kept() -> None:
+    assert run_ranks(2, with_own_code) == [{"known.running_mean", "known.running_var", "odd.wide"}] * 2
+
+
 def test_other_ranks_take_those_of_rank_0_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     norm = module()
     with caplog.at_level(logging.WARNING):
-        RankBuffers(norm).load_state_dict({"running_mean": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}, ALONE)
+        RankBuffers(norm, own_code=False).load_state_dict(
+            {"running_mean": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}, ALONE
+        )
     assert norm.running_mean.tolist() == [1, 2]
     assert "running_mean differ between the ranks" in caplog.text
 
 
 def test_a_buffer_that_the_model_lacks_is_an_error() -> None:
     with pytest.raises(ConfigError, match="holds buffers that the model lacks: gone"):
-        RankBuffers(module()).load_state_dict({"gone": torch.zeros(1, 2)}, ALONE)
+        RankBuffers(module(), own_code=False).load_state_dict({"gone": torch.zeros(1, 2)}, ALONE)

@@ -14,9 +14,9 @@ from dist_train.config import parse_config
 from dist_train.drill.faults import Traces, wait_until
 from dist_train.loggers.base import Facts, Logger
 from dist_train.run.folder import RunDir
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import RankFailure, collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder, train
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def with_own(tree: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pytest
 
 from dist_train.errors import ConfigError, TakenError
 from dist_train.run import lock as lock_module
-from dist_train.run.lock import RunLock
+from dist_train.run.lock import RunLock, held_by_another
 from dist_train.system.processes import children
 
 HOLD = """
@@ -203,3 +203,22 @@ def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         RunLock(tmp_path / "run.lock").acquire()
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whether_another_process_seems_to_hold_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.lock"
+    assert not held_by_another(path)
+    lock = RunLock(path)
+    lock.acquire()
+    assert not held_by_another(path)
+    mine = json.loads(path.read_text())
+    lock.release()
+    parent = os.getppid()
+    started = int(Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    for owner, held in (({"pid": parent, "started": started}, True), ({"pid": parent, "started": 1}, False)):
+        path.write_text(json.dumps(mine | owner))
+        assert held_by_another(path) == held
+    path.write_text(json.dumps(mine | {"host": "elsewhere"}))
+    assert held_by_another(path)
+    os.utime(path, (1, 1))
+    assert not held_by_another(path)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dist_train.run.result import (
     write_refusal,
     write_result,
 )
+from tests.support.surroundings import full
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -68,3 +70,25 @@ def test_what_no_run_wrote_is_left_out(tmp_path: Path, content: str) -> None:
     run = RunDir(tmp_path)
     run.result.write_text(content)
     assert read_result(run) == {}
+
+
+def test_on_a_full_disk_the_reason_replaces_the_old_content(tmp_path: Path) -> None:
+    """A real full disk, where the machine lets us mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        run = RunDir(disk)
+        write_result(run, Result("running", step=3, message="x" * 1000))
+        with full(disk):
+            write_result(run, Result("failed", step=3, message="no space"))
+            assert read_result(run)["message"] == "no space"
+            write_result(run, Result("failed", step=3, message="y" * 2000))
+            assert read_result(run)["message"] == "y" * 2000
+            run.result.unlink()
+            with full(disk), pytest.raises(OSError, match="No space left"):
+                write_result(run, Result("failed"))
+        assert [path.name for path in disk.iterdir()] == []
+    finally:
+        subprocess.run(["umount", disk], check=True)

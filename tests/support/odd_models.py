@@ -28,17 +28,35 @@ class Small(nn.Module):
 
 
 class Overflowing(Small):
-    """Activations overflow in about a third of the training passes; which ones is a function of the step's seed."""
+    """Activations overflow in a share of the training passes; which ones is a function of the step's seed."""
+
+    share = 0.3
 
     def before_norm(self, maps: Tensor) -> Tensor:
-        return maps * torch.where(torch.rand((), device=maps.device) < 0.3, torch.inf, 1.0) if self.training else maps
+        hit = torch.rand((), device=maps.device) < self.share
+        return maps * torch.where(hit, torch.inf, 1.0) if self.training else maps
+
+
+class OverflowingRarely(Overflowing):
+    """For steps of many passes."""
+
+    share = 0.05
 
 
 class WideStatistics(Small):
     """Loss and gradients stay finite while the running variance overflows, in the same passes on one rank only."""
 
+    share = 0.3
+
     def before_norm(self, maps: Tensor) -> Tensor:
-        return maps * torch.where(torch.rand((), device=maps.device) < 0.3, 1e25, 1.0) if self.training else maps
+        hit = torch.rand((), device=maps.device) < self.share
+        return maps * torch.where(hit, 1e25, 1.0) if self.training else maps
+
+
+class WideStatisticsRarely(WideStatistics):
+    """For steps of many passes."""
+
+    share = 0.05
 
 
 class OneRank(Small):
@@ -80,6 +98,29 @@ class ReadsItsAverage(Small):
         if self.training:
             self.average = 0.9 * self.average + 0.1 * features.detach().mean(0)
         return features - self.average
+
+
+class ReadsStatistics(Small):
+    """The training pass reads what standard norm layers keep, the later ones only after some steps, as BatchRenorm does."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.cumulative = nn.BatchNorm1d(8, affine=False, momentum=None)
+        self.tracking = nn.InstanceNorm2d(8, track_running_stats=True)
+        self.untracked = nn.BatchNorm1d(8, track_running_stats=False)
+        self.register_buffer("mean", torch.zeros(8))
+
+    def before_norm(self, maps: Tensor) -> Tensor:
+        return self.tracking(maps) - 0.1 * self.norm.running_mean.view(-1, 1, 1)  # type: ignore[no-any-return, union-attr]
+
+    def before_head(self, features: Tensor) -> Tensor:
+        self.cumulative(features)
+        if self.cumulative.num_batches_tracked > 2:  # type: ignore[operator]
+            features = features - self.cumulative.running_mean
+        by_hand = F.batch_norm(features, self.mean.clone(), torch.ones_like(self.mean), training=False)
+        if self.training:
+            self.mean.lerp_(features.detach().mean(0), 0.1)
+        return self.untracked(by_hand) if self.training else by_hand
 
 
 class CountsEvaluations(Small):

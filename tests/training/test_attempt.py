@@ -15,9 +15,9 @@ from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.training.attempt import time_limit
+from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder, train
-from tests.whole_runs.fuzz import ForkedStart
 
 
 def _main(tree: dict[str, Any]) -> int:

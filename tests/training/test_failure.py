@@ -149,7 +149,9 @@ def test_a_rank_that_leaves_says_what_is_saved(tree: dict[str, Any], caplog: pyt
     assert "the last checkpoint is that of step 4; start the same command again" in caplog.text
 
 
-@pytest.mark.parametrize(("attempt", "status"), [(None, "running"), (1, "running"), (2, "failed"), (2, "done")])
+@pytest.mark.parametrize(
+    ("attempt", "status"), [(None, "failed"), (None, "done"), (1, "running"), (2, "failed"), (2, "done")]
+)
 def test_a_rank_that_leaves_changes_no_result_of_others(tree: dict[str, Any], attempt: int | None, status: Any) -> None:
     cfg = parse_config(tree)
     run = RunDir.of(cfg.run)

@@ -1,12 +1,13 @@
-"""Kill a run at random, start it again, until it is done; weights, rows and published files must be the undisturbed ones.
+"""Disturb a run at random, start it again, until it is done; weights, rows and published files must be the undisturbed ones.
 
     python -m tests.whole_runs.fuzz --kills 200 --seed 0 --torchrun 0.25 --json benchmarks/results/fuzz.json
 
-The faults are those of the fire drill (``dist_train.drill.faults``): stop signals and SIGKILL to one rank, to all, to torchrun;
-at a random moment (which hits start-up and steps), while the writer is at work, during an evaluation; and damage to
-the newest checkpoint between two starts. Most ranks are forked with torch imported, so that kills hit the training and
-not the start of Python; the share ``--torchrun`` of the starts is real. As root, every second forked start has a /dev/shm of 64 MB
-of its own, as in a container of Docker; and one kind of fault is a /dev/shm that is full: that start must be refused. What SLURM adds is in benchmarks/slurm_faults.py.
+The faults are in ``fuzz_faults``: signals and SIGKILL at a random moment (which hits start-up and steps), while the writer is
+at work, during an evaluation; damage to the newest checkpoint between two starts; and what a machine may do to a run. Most ranks
+are forked with torch imported, so that faults hit the training and not the start of Python; the share ``--torchrun`` of the starts
+is real. As root, every second forked start has a /dev/shm of 64 MB, as in a container of Docker, and runs lie on several kinds of
+file systems. Every start must end (a watchdog prints the stacks of one that hangs), and ``result.json`` must say why it ended
+if a process was left to write it. What SLURM adds is in benchmarks/slurm_faults.py.
 """
 
 import argparse
@@ -14,66 +15,71 @@ import json
 import os
 import platform
 import random
-import signal
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dist_train.drill.faults import FAULTS, CommandStart, Fault, Started, Traces, strike, wait_for_end, wait_until
+from dist_train.drill.faults import FAULTS, Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from tests.support.forked_start import ForkedStart
+from tests.support.fuzz_starts import Starts
 from tests.support.images import make_image_folder
-from tests.support.ranks import start_ranks
-from tests.support.runs import _main, changed, folder, published, rows, state_digest, train
-from tests.support.shm import CAN_MOUNT, small_shm
+from tests.support.runs import changed, folder, published, rows, state_digest, train
+from tests.support.shm import CAN_MOUNT
+from tests.support.surroundings import own_mounts, places
+from tests.whole_runs.fuzz_faults import EVALUATE_EVERY, IN_A_SAVE, SAVE_EVERY, UNGRACEFUL, Start, kinds
 
-MODELS: tuple[dict[str, Any], ...] = (
-    {"name": "test_vit"},
-    {"name": "test_efficientnet", "channels_last": True, "sync_bn": True},
-)
-CROPS = ("center", "random_resized")
-"""With the first model and the second."""
+GRACEFUL = {fault.name for fault in (*FAULTS, IN_A_SAVE) if fault.graceful}
+DAMAGE = {fault.name for fault in FAULTS if fault.damage}
 
-LOSSES: tuple[dict[str, Any], ...] = (
-    {"label_smoothing": 0.1},
-    {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
-)
-NONFINITE = ("error", "skip")
+VIT: dict[str, Any] = {
+    "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1},
+    "augment__crop": "center",
+    "loss": {"label_smoothing": 0.1},
+    "train__nonfinite": "error",
+}
+CNN: dict[str, Any] = {
+    "model": {
+        "name": "test_efficientnet",
+        "pretrained": False,
+        "drop_path": 0.1,
+        "channels_last": True,
+        "sync_bn": True,
+    },
+    "augment__crop": "random_resized",
+    "loss": {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
+    "train__nonfinite": "skip",
+}
+ODD = (
+    "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
+    "ExtraState", "Lazy", "NoAffine",
+)  # fmt: skip
+"""Models of ``tests.support.odd_models``; a third of the steps of the first two are skipped."""
 
-SAVE_EVERY, EVALUATE_EVERY = 3, 5
-LIMIT_S = 240.0
+
+def odd(name: str) -> dict[str, Any]:
+    return CNN | {"model": {"name": f"tests.support.odd_models:{name}", "pretrained": False}}
 
 
-def config(images: Path, output: Path, kind: int) -> dict[str, Any]:
+def config(images: Path, output: Path, kind: Mapping[str, Any]) -> dict[str, Any]:
     """Three steps an epoch with everything on that is random; saves and evaluates often."""
-    return {
+    tree = {
         "run": {"name": "straight", "output_dir": str(output), "deterministic": True},
-        "model": {**MODELS[kind], "pretrained": False, "drop_path": 0.1},
         "data": {"root": str(images), "image_size": 32, "workers": 0},
-        "augment": {"crop": CROPS[kind], "randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
-        "loss": LOSSES[kind],
+        "augment": {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
         "optim": {"name": "adamw", "lr": 1e-3},
-        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9, "nonfinite": NONFINITE[kind]},
+        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
         "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY, "metrics": ["auroc"]},
         "checkpoint": {"every_steps": SAVE_EVERY, "keep": 3},
         "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
         "distributed": {"timeout_s": 60},
     }
-
-
-FULL_SHM = Fault("start with a full /dev/shm", "all", signal.SIGTERM)
-"""Nothing is sent: the start must end by itself."""
-
-
-def _main_in_small_shm(tree: dict[str, Any], size: str) -> int:
-    small_shm(size)
-    return _main(tree)
+    return changed(tree, **kind)
 
 
 class Tally:
@@ -81,9 +87,11 @@ class Tally:
 
     def __init__(self) -> None:
         self.faults: Counter[str] = Counter()
-        self.launchers: Counter[str] = Counter()
         self.hits: Counter[str] = Counter()
-        self.lost_after_stop = self.lost_after_kill = self.lost_in_flight = self.runs = 0
+        self.models: Counter[str] = Counter()
+        self.disks: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.lost_after_stop = self.lost_after_kill = self.lost_in_flight = self.runs = self.skipped = 0
 
     @property
     def kills(self) -> int:
@@ -93,154 +101,155 @@ class Tally:
         return {
             "kills": self.kills,
             "runs": self.runs,
-            "starts": dict(self.launchers),
             "faults": dict(sorted(self.faults.items())),
             "what_they_hit": dict(self.hits),
+            "how_the_starts_ended": dict(self.ends),
+            "models": dict(sorted(self.models.items())),
+            "file_systems": dict(self.disks),
+            "steps_skipped": self.skipped,
             "checkpoint_every_steps": SAVE_EVERY,
             "most_steps_lost_after_a_stop": self.lost_after_stop,
             "most_steps_lost_after_a_kill": self.lost_after_kill,
             "most_steps_lost_after_a_kill_with_a_checkpoint_in_flight": self.lost_in_flight,
             "runs_that_ended_with_other_weights_or_rows": 0,
+            "starts_that_hung": 0,
+            "starts_that_ended_without_a_reason": 0,
         }
 
-    def note(self, fault: Fault, traces: Traces, going: bool, stale: frozenset[int]) -> None:
+    def note(self, name: str, start: Start) -> None:
         """Count what a fault hit and what it cost.
 
         Raises:
-            AssertionError: it cost more steps than it may.
+            AssertionError: it cost more steps than it may, or nothing says why the run ended.
         """
-        in_flight = traces.in_flight(stale)
-        stopped = traces.status() == "stopped"
-        self.faults[fault.name] += 1
+        traces, going = start.traces, start.going()
+        in_flight = traces.in_flight(start.stale)
+        self.faults[name] += 1
         evaluating = going and traces.evaluating(EVALUATE_EVERY)
         moment = "save" if in_flight else "evaluation" if evaluating else "step" if going else "start-up"
         self.hits[moment] += 1
-        if not going or fault.damage:
+        result = read_result(traces.run)
+        status, message = result.get("status"), result.get("message") or ""
+        self.ends[f"{status} ({result['error']})" if status == "failed" else str(status)] += 1
+        if name not in UNGRACEFUL | DAMAGE and traces.run.path.exists():
+            told = status == "done" or (status in ("stopped", "failed") and message.removeprefix("rank 0: "))
+            assert told, f"{name}: result.json gives no reason: {result}\n{start.starts.said()}"
+        if not going or name in DAMAGE or status == "done":
             return
-        lost, _ = traces.loss(fault, SAVE_EVERY)
-        if stopped:
+        lost = max(0, traces.reached() - max([0, *traces.saved()]))
+        if status == "stopped" and name in GRACEFUL:
             self.lost_after_stop = max(self.lost_after_stop, lost)
-            assert lost == 0, f"{fault.name}: {lost} steps lost after a stop"
-        elif in_flight:
+            assert lost == 0, f"{name}: {lost} steps lost after a stop"
+        elif in_flight or status == "failed":  # what could not be written counts as in flight
             self.lost_in_flight = max(self.lost_in_flight, lost)
-            assert lost <= 2 * SAVE_EVERY, f"{fault.name}: {lost} steps lost with a checkpoint in flight"
+            assert lost <= 2 * SAVE_EVERY, f"{name}: {lost} steps lost with a checkpoint in flight"
         else:
             self.lost_after_kill = max(self.lost_after_kill, lost)
-            assert lost <= SAVE_EVERY, f"{fault.name}: {lost} steps lost"
+            assert lost <= SAVE_EVERY, f"{name}: {lost} steps lost"
 
 
 class Fuzz:
-    """Runs that are disturbed by turns; ``torchrun`` is the share of starts that are real ones."""
+    """Runs that are disturbed by turns.
 
-    def __init__(self, seed: int, output: Path, torchrun: float) -> None:
-        self.rng, self.output, self.torchrun = random.Random(seed), output, torchrun
-        self.images = make_image_folder(output / "images")
+    Args:
+        every: draw from all faults and models; else from signals, and from models of timm.
+    """
+
+    def __init__(self, seed: int, starts: Starts, every: bool) -> None:
+        self.rng, self.starts, self.every = random.Random(seed), starts, every
+        self.images = make_image_folder(starts.output / "images")
         self.tally = Tally()
-        self.faults = [fault for fault in FAULTS if fault.target != "agent" or torchrun > 0]
-        if CAN_MOUNT:
-            self.faults.append(FULL_SHM)
+        self.faults = kinds(starts, every)
+        self._straight: dict[tuple[int, str], tuple[str, list[dict[str, Any]], dict[str, str]]] = {}
 
-    def start(self, tree: dict[str, Any], world_size: int, fault: Fault | None) -> Started:
-        """Agents are hit where there is one; a start that nobody disturbs is forked."""
-        if fault is None or (fault.target != "agent" and self.rng.random() >= self.torchrun):
-            if CAN_MOUNT and self.rng.random() < 0.5:
-                self.tally.launchers["forked, /dev/shm of 64 MB"] += 1
-                return ForkedStart(start_ranks(world_size, _main_in_small_shm, tree, "64m"))
-            self.tally.launchers["forked"] += 1
-            return ForkedStart(start_ranks(world_size, _main, tree))
-        self.tally.launchers["torchrun"] += 1
-        name = tree["run"]["name"]
-        path = self.output / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(tree))
-        return CommandStart(["--config", str(path)], world_size, self.output / f"{name}.log")
-
-    def one_run(self, tree: dict[str, Any], world_size: int, seconds: float, most: int) -> Path:
+    def one_run(self, tree: dict[str, Any], world_size: int, disk: str, most: int) -> Path:
         """Disturb one run until it is done, or ``most`` faults have been; then let it end in peace."""
         traces, done = Traces(RunDir(folder(tree))), 0
         while traces.status() != "done":
-            fault = self.rng.choice(self.faults) if done < most else None
-            stale, before = traces.flights(), traces.number()
-            if fault is FULL_SHM:
-                self.refused(tree, world_size, traces, before)
-                done += 1
-                continue
             workers = self.rng.choice((0, 0, 1))  # their number may change from start to start
-            started = self.start(changed(tree, data__workers=workers), world_size, fault)
-            if fault is not None and self.await_moment(fault, traces, started, seconds, stale, before):
-                for _ in range(self.rng.choice((1, 1, 2))):
-                    strike(fault, started, self.rng.randrange(world_size))
-                    time.sleep(0.01)
+            mine = changed(tree, data__workers=workers)
+            if done == most:
+                self.starts.wait_for_end(self.starts.forked(mine, world_size))
+                assert traces.status() == "done", f"an undisturbed start failed:\n{self.starts.said()}"
+                break
+            start = Start(
+                self.rng, self.starts, mine, world_size, traces, disk, traces.flights(), traces.number()
+            )  # fmt: skip
+            name = self._draw(disk)
+            began = time.monotonic()
+            if self.faults[name](start):
                 done += 1
-                wait_for_end(started, LIMIT_S)
-                if traces.status() != "done":
-                    self.tally.note(fault, traces, traces.number() != before, stale)
-                    if fault.damage and traces.saved():
-                        traces.damage(self.rng.random(), cut=self.rng.random() < 0.5)
-            wait_for_end(started, LIMIT_S)
-            assert fault is not None or traces.status() == "done", "an undisturbed start failed"
+                self.tally.note(name, start)
+                told = read_result(traces.run)
+                line = f"{told.get('status')}, {told.get('message')}"
+                print(f"  {time.monotonic() - began:.0f} s: {name}: {line[:150]}", flush=True)
+                if name in DAMAGE and traces.saved() and traces.status() != "done":
+                    traces.damage(self.rng.random(), cut=self.rng.random() < 0.5)
         return traces.run.path
 
-    def refused(self, tree: dict[str, Any], world_size: int, traces: Traces, before: int | None) -> None:
-        """Start with loader processes where /dev/shm has no room for them: that ends by itself before the first step."""
-        started = ForkedStart(start_ranks(world_size, _main_in_small_shm, changed(tree, data__workers=1), "8k"))
-        assert wait_for_end(started, LIMIT_S) < LIMIT_S, "a start with a full /dev/shm hangs"
-        assert traces.number() == before, "a start with a full /dev/shm began to train"
-        assert "/dev/shm" in (read_result(traces.run).get("message") or "/dev/shm")
-        self.tally.faults[FULL_SHM.name] += 1
-        self.tally.hits["start-up"] += 1
+    def _draw(self, disk: str) -> str:
+        """Return the name of a fault; on a small disk mostly a full one. Half of the others are signals."""
+        if "full disk" in self.faults and disk == "small disk" and self.rng.random() < 0.5:
+            return "full disk"
+        signals = [name for name in self.faults if name in GRACEFUL | UNGRACEFUL | DAMAGE]
+        others = [name for name in self.faults if name not in (*signals, "full disk")]
+        return self.rng.choice(others if others and self.every and self.rng.random() < 0.6 else signals or others)
 
-    def await_moment(
-        self, fault: Fault, traces: Traces, started: Started, seconds: float, stale: frozenset[int], before: int | None
-    ) -> bool:
-        """Wait for the moment of a fault; False if the run was done before it came."""
-        if fault.moment == "step" and self.rng.random() < 0.15:  # hits the start
-            time.sleep(self.rng.uniform(0.0, 0.5 * seconds))
-            return started.running()
-        target = max([0, *traces.saved()]) + self.rng.randint(1, 2 * SAVE_EVERY + 1)
-        moments = {
-            "step": lambda: True,
-            "save": lambda: traces.in_flight(stale),
-            "evaluation": lambda: traces.evaluating(EVALUATE_EVERY),
-        }
-        moment = moments[fault.moment]
-        wait_until(
-            lambda: traces.number() != before and traces.reached() >= target and moment(), started, LIMIT_S, 0.002
-        )
-        return started.running()
+    def straight(self, name: str, kind: Mapping[str, Any], world_size: int) -> tuple[str, Any, Any]:
+        """Return the state's digest, the rows and the published files of an undisturbed run."""
+        if (world_size, name) not in self._straight:
+            tree = config(self.images, self.starts.places["plain"], kind)
+            run = train(changed(tree, run__name=f"straight-{name}-{world_size}"), world_size)
+            self._straight[world_size, name] = state_digest(run), rows(run), published(run)
+        return self._straight[world_size, name]
 
     def __call__(self, kills: int, worlds: tuple[int, ...], most_per_run: int) -> dict[str, Any]:
         """Disturb runs until ``kills`` faults have happened.
 
         Raises:
-            AssertionError: a run ended with other weights or rows than the undisturbed one, or lost too many steps.
+            AssertionError: a run ended with other weights or rows than the undisturbed one, or lost too many steps; a start
+                hung, or ended without a reason.
         """
-        straight: dict[tuple[int, int], tuple[str, list[dict[str, Any]], dict[str, str], float]] = {}
         while self.tally.kills < kills:
             number = self.tally.runs
-            world_size, kind = worlds[number % len(worlds)], (number + number // len(worlds)) % len(MODELS)
-            base = config(self.images, self.output, kind)
-            if (world_size, kind) not in straight:
-                began = time.monotonic()
-                run = train(changed(base, run__name=f"straight-{kind}-{world_size}"), world_size)
-                seconds = time.monotonic() - began
-                straight[world_size, kind] = state_digest(run), rows(run), published(run), seconds
-            digest, expected, files, seconds = straight[world_size, kind]
+            name, kind = self._model(number, len(worlds))
+            world_size, disk = worlds[number % len(worlds)], self.rng.choice(sorted(self.starts.places))
+            digest, expected, files = self.straight(name, kind, world_size)
             self.tally.runs += 1
-            tree = changed(base, run__name=f"run-{self.tally.runs}")
-            run = self.one_run(tree, world_size, seconds, min(most_per_run, kills - self.tally.kills))
-            what = f"{run.name}, {MODELS[kind]['name']} with {world_size} ranks,"
+            self.tally.models[name] += 1
+            self.tally.disks[disk] += 1
+            tree = changed(
+                config(self.images, self.starts.places[disk], kind), run__name=f"run-{self.tally.runs}"
+            )  # fmt: skip
+            run = self.one_run(tree, world_size, disk, min(most_per_run, kills - self.tally.kills))
+            what = f"{run.name}, {name} with {world_size} ranks on {disk},"
             assert state_digest(run) == digest, f"{what} ended with other weights"
             assert rows(run) == expected, f"{what} has other rows"
             assert published(run) == files, f"{what} published other files"
+            self.tally.skipped += sum(row.get("skipped_steps", 0) for row in expected)
             print(f"{self.tally.kills} of {kills}: {what} ends the same", flush=True)
-        return self.tally.report()
+        return self.tally.report() | {"starts": dict(self.starts.launchers)}
+
+    def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
+        if self.every and self.rng.random() < 0.5:
+            name = self.rng.choice(ODD)
+            return name, odd(name)
+        return ("test_efficientnet", CNN) if (number + number // worlds) % 2 else ("test_vit", VIT)
 
 
 def fuzz(
-    kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0
-) -> dict[str, Any]:
-    """See ``Fuzz``."""
-    return Fuzz(seed, output, torchrun)(kills, worlds, most_per_run)
+    kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
+    every: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
+    if not every:
+        (output / "plain").mkdir(parents=True)
+        return Fuzz(seed, Starts(output, torchrun, {"plain": output / "plain"}), every)(kills, worlds, most_per_run)
+    if CAN_MOUNT:
+        own_mounts()
+    output.chmod(0o755)  # other users read the images
+    with places(output) as found:
+        return Fuzz(seed, Starts(output, torchrun, found), every)(kills, worlds, most_per_run)
 
 
 def main() -> None:
@@ -249,11 +258,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4], help="numbers of ranks, in turn")
     parser.add_argument("--torchrun", type=float, default=0.25, help="share of starts under a real torchrun (0.25)")
+    parser.add_argument("--signals-only", action="store_true", help="only signals and damage, on models of timm")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as output:
-        found = fuzz(args.kills, args.seed, tuple(args.worlds), Path(output), torchrun=args.torchrun)
+    output = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    print(f"runs in {output}, which stay there after a failure", flush=True)
+    worlds, every = tuple(args.worlds), not args.signals_only
+    found = fuzz(args.kills, args.seed, worlds, output, torchrun=args.torchrun, every=every)
+    shutil.rmtree(output)
     about = {
         "date": time.strftime("%Y-%m-%d"),
         "hardware": f"{os.cpu_count()} shared CPU cores, {platform.system()}",

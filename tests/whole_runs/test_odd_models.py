@@ -34,8 +34,8 @@ def again(tree: dict[str, Any], world_size: int, begin: int, straight: Path, **o
 @pytest.mark.parametrize(
     ("name", "world_size"),
     [
-        *((name, 2) for name in ("ReadsItsAverage", "CountsEvaluations", "OneRank", "Formats")),
-        *((name, 1) for name in ("Overflowing", "ExtraState", "Lazy")),
+        *((name, 2) for name in ("ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "OneRank", "Formats")),
+        *((name, 1) for name in ("ReadsStatistics", "Overflowing", "ExtraState", "Lazy")),
     ],
 )
 def test_a_resumed_run_equals_one_with_other_saves(tree: dict[str, Any], name: str, world_size: int) -> None:
@@ -46,7 +46,7 @@ def test_a_resumed_run_equals_one_with_other_saves(tree: dict[str, Any], name: s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ReadsItsAverage", "OneRank", "WideStatistics"])
+@pytest.mark.parametrize("name", ["ReadsItsAverage", "ReadsStatistics", "OneRank", "WideStatistics"])
 def test_so_does_one_of_four_ranks(tree: dict[str, Any], name: str) -> None:
     tree = of(tree, name)
     straight = train(tree, 4)

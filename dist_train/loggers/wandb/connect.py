@@ -2,6 +2,7 @@
 
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any, Literal
 
@@ -92,7 +93,7 @@ def on_server(session: dict[str, Any]) -> tuple[dict[str, int], int]:
 
 def _knock(url: str) -> None:
     """Check that a server answers; wandb itself would wait for minutes. The certificate is left to wandb and its settings."""
-    if not url.startswith(("http://", "https://")):
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):  # urlopen would also read a file
         raise ValueError(f"{url} is not an address of a W&B server")
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE

@@ -28,8 +28,10 @@ from dist_train.model.cells import own_memory
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.model.lora.adapters import without_effect
 from dist_train.model.network import Network, statistics
+from dist_train.run.named_code import named_code
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.compiled import compile_model
+from dist_train.training.parts.frozen_moves import moves_though_frozen, note_of_moves
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.single_values import refuse_single_values
@@ -77,9 +79,15 @@ def build_state(
     with group.together():
         hooks = open_hooks(cfg.hooks, given.hooks)
     parts = model, objective, own, strategy, optimizer, ema, published, precision
-    state = TrainState(*parts, buffers, RankBuffers(objective), sums, Progress(), hooks, network.base)
+    buffers_of_ranks = RankBuffers(objective, own_code(cfg, given))
+    state = TrainState(*parts, buffers, buffers_of_ranks, sums, Progress(), hooks, network.base)
     lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
-    return _wrapped(cfg, plan, network, index.outputs, state), state, plan
+    wrapped = _wrapped(cfg, plan, network, index.outputs, state)
+    few = blank_batch(cfg, network, index.outputs, min(TRIED, plan.micro_batch), group.device)
+    moving = moves_though_frozen(cfg, network, TrainingPass(objective, precision.autocast), *few)
+    if moving and group.is_main:
+        log.warning("%s", note_of_moves(moving, cfg))
+    return wrapped, state, plan
 
 
 def _objective(
@@ -101,6 +109,12 @@ def _objective(
     parts = Parts(cfg.loss, model, trained, loss, precision.autocast, index.classes, images, group)
     objective: nn.Module = function_of(DISTILLATIONS, cfg.loss.distill.kind)(parts)
     return objective
+
+
+def own_code(cfg: Config, given: Given) -> bool:
+    """Return whether a part of the training pass may be code of the user."""
+    own = (given.model, given.loss, given.objective, given.hooks or None)
+    return bool(named_code(cfg)) or any(part is not None for part in own)
 
 
 def refuse(cfg: Config, given: Given) -> None:

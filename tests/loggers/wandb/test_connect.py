@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dist_train.loggers.wandb.connect import _knock
 from dist_train.run.folder import RunDir
 from tests.support.wandb_helpers import (
     expected,
@@ -53,6 +54,16 @@ def test_wandb_itself_judges_a_servers_certificate(run: RunDir, server: WandbStu
     assert "failed to verify certificate" in seen
     train(run, 5, 10, "done", env=server.env() | {"WANDB_INSECURE_DISABLE_SSL": "true"})
     assert server_rows(server) == expected(10)
+
+
+@pytest.mark.parametrize("url", [Path(__file__).as_uri(), "data:,answer", "ftp://127.0.0.1/", "127.0.0.1:8080", ""])
+def test_an_address_that_is_not_one_of_the_web_is_not_opened(url: str) -> None:
+    with pytest.raises(ValueError, match="is not an address of a W&B server"):
+        _knock(url)  # without the check urllib would open the first two
+
+
+def test_the_scheme_may_be_in_capitals(server: WandbStub) -> None:
+    _knock(server.url.replace("http", "HTTP"))
 
 
 def test_empty_variables_do_no_harm(run: RunDir) -> None:

@@ -1,0 +1,64 @@
+"""Values that ``model.freeze`` covers and a training pass changes all the same: a warning names them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dist_train.config.schema import Config
+from dist_train.distributed.group import as_bytes
+from dist_train.learning.objective import TrainingPass
+from dist_train.model.freeze import covered_buffers
+from dist_train.model.network import Network
+from dist_train.training.parts.trial import tried
+
+SHOWN = 5
+
+
+def note_of_moves(names: Sequence[str], cfg: Config) -> str:
+    """Return the warning for values that move though they are frozen."""
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    frozen = cfg.model.freeze if isinstance(cfg.model.freeze, str) else ", ".join(cfg.model.freeze)
+    are, them = ("it is", "it") if len(names) == 1 else ("they are", "them")
+    return (
+        f"`model.freeze` ({frozen}) does not keep {shown} as {are}: the forward pass of the model changes {them}, and the "
+        f"outputs of the frozen layers may change with {them}. Keep {them} in a module without parameters, which is frozen "
+        f"with the layers around it, and change {them} only while `self.training` of that module is true"
+    )
+
+
+@torch.no_grad()
+def moves_though_frozen(
+    cfg: Config, network: Network, module: TrainingPass, images: Tensor, targets: Tensor
+) -> list[str]:
+    """Run one training pass on noise, and return the names of the frozen parameters and buffers that it changes.
+
+    Args:
+        module: the training pass, in training mode.
+        images, targets: a batch of a few images, of which the shapes and dtypes count.
+    """
+    model = network.module
+    if cfg.model.freeze == "none":
+        return []
+    names = covered_buffers(model, cfg.model, network.head)
+    before, norms = {name: _bytes_of(model, name).clone() for name in names}, _norms(model)
+    with tried(cfg, images.device, module):
+        torch.manual_seed(cfg.run.seed)  # the block restores the generator
+        module(torch.randn_like(images), targets)
+        moved = [name for name in names if not _bytes_of(model, name).equal(before[name])]
+    after = _norms(model)
+    return moved + [name for name, norm in norms.items() if not after[name].equal(norm)]
+
+
+def _bytes_of(model: nn.Module, name: str) -> Tensor:
+    return as_bytes(model.get_buffer(name).contiguous())
+
+
+def _norms(model: nn.Module) -> dict[str, Tensor]:
+    """Return the norm of each frozen parameter: a copy of all would be almost as large as the model."""
+    every = {name: value.detach() for name, value in model.named_parameters() if _is_frozen(value)}
+    return {name: torch.linalg.vector_norm(value).nan_to_num() for name, value in every.items()}
+
+
+def _is_frozen(parameter: nn.Parameter) -> bool:
+    return parameter.is_floating_point() and not parameter.requires_grad
