@@ -80,7 +80,7 @@ def _check_head(source: str, name: str, head: str) -> dict[str, int]:
     assert set(trains) == network.head, "what trains is not the head"
     assert count == expected > 0, f"{count} parameters train, not {expected}"
     with torch.no_grad():
-        out = module(torch.zeros(2, 3, network.image_size, network.image_size))
+        out = module(torch.zeros(network.blank_shape(2)))
     assert tuple(out.shape) == (2, OUTPUTS), f"output is {tuple(out.shape)}"
     return {"parameters": sum(p.numel() for p in module.parameters()), "trains": count, "layers": len(layers)}
 

@@ -36,6 +36,7 @@ from dist_train.config import Config
 from dist_train.config.ops.options import RandAugment
 from dist_train.data.augment import on_cpu as augment
 from dist_train.data.augment.draws import CODES, Drawer, magnitude, operation
+from dist_train.data.augment.frame import Frame
 from dist_train.data.augment.randaugment_cpu import operations
 from dist_train.data.decoding.decode import open_picture
 from dist_train.data.formats.walk import names_below
@@ -174,7 +175,7 @@ def by_operation(times: int) -> dict[str, dict[str, float]]:
     for mode in ("nearest", "bilinear"):
         cfg = RandAugment(interpolation=mode)
         theirs = transforms.RandAugment(interpolation=transforms.InterpolationMode(mode), fill=[0, 0, 0])
-        ours = operations(cfg, 384)
+        ours = operations(cfg, 384, 384)
         for code in CODES:
             step, name = ours[code], operation(code)
             warps = name.startswith(("Shear", "Rotate", "Translate"))
@@ -198,7 +199,7 @@ def _by_torchvision(transform: Any, pixels: Any, name: str, amount: float) -> An
 
 def _resized(image: Any, box: Any, size: int) -> Any:
     if box is None:
-        return augment.middle(image, size, size, "bilinear")
+        return augment.framed(image, Frame("center", (size, size), (size, size), interpolation="bilinear"))
     return augment.resized(image, size, size, "bilinear")
 
 

@@ -124,7 +124,9 @@ def ours_small(root: Path) -> Iterator[int]:
     cfg = config(root, {"cache": str(root / "cache")}, device=True, randaugment={})
     index, plan, bad = _opened(cfg)
     cache = open_cache(cfg.data, index, ALONE, bad.note)
-    dataset = SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, cfg.run.seed, bad.note)
+    dataset = SmallImages(
+        index.train, cache.reader("train"), cfg.augment, cache.size, cfg.run.seed, bad.note, cache.size
+    )
     sampler = StreamSampler(dataset, plan, rank=0, seed=cfg.run.seed)
     for batch in DataLoader(dataset, BATCH, sampler=sampler, collate_fn=lambda batch: batch):
         yield len(batch[0])
@@ -146,7 +148,7 @@ def config(root: Path, data: dict[str, Any] | None = None, **augment: Any) -> Co
 def _ours(cfg: Config, size: int) -> Iterator[int]:
     """The batches over which the trainer iterates."""
     index, plan, bad = _opened(cfg)
-    network = Network(torch.nn.Identity(), frozenset(), frozenset(), size, (0.5,) * 3, (0.5,) * 3, 1.0)
+    network = Network(torch.nn.Identity(), frozenset(), (), (size, size), (0.5,) * 3, (0.5,) * 3)
     dataset = training_images(cfg, index, network, bad, None)
     sampler = StreamSampler(dataset, plan, 0, cfg.run.seed, 0)
     loader = training_loader(cfg.data, dataset, sampler, plan.micro_batch, ALONE.device)

@@ -31,7 +31,7 @@ def train(
 
     Args:
         cfg: the config that ``load_config`` returns.
-        model: a module from images, float32 [B, 3, S, S], to outputs [B, K]; or a callable that returns one for a given K.
+        model: a module from images, float32 [B, C, H, W], to outputs [B, K]; or a callable that returns one for a given K.
             A module is trained in place. (B: batch, S: side in pixels, K: classes or targets.)
         data: training set and validation set, each with ``len()``, ``[i]`` and ``targets``.
         loss: from outputs, float32 [B, K], and targets to a scalar, the mean over the batch.

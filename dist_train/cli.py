@@ -36,6 +36,10 @@ COMMANDS = {
     "train": ("dist_train.cli:train", "train or resume a run; the default command"),
     "check": ("dist_train.check:main", "check config, data and model without training; print the plan"),
     "summary": ("dist_train.summary:main", "print the layers, trained parameters and FLOPs of the model"),
+    "statistics": (
+        "dist_train.data.report.channel_statistics:main",
+        "compute mean and standard deviation of your training images",
+    ),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),

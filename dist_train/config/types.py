@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -25,6 +26,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[int, Field(ge=0, le=255)]
 
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit."""
@@ -53,6 +57,44 @@ def _path(value: str) -> str:
 
 FilePath = Annotated[str, AfterValidator(_path)]
 """A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell."""
+
+
+IMAGE_SIZES = "the side of a square or [height, width], in whole pixels, such as 224 or [224, 320]"
+
+
+def image_size(value: Any, others: tuple[str | None, ...]) -> Any:
+    """Return an ``ImageSize`` or one of ``others``; raise ``ValueError`` for anything else."""
+    sides = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    if value not in others and any(type(side) is not int or side < 1 for side in sides):
+        words = "".join(f"{word}, or " for word in others if word is not None)
+        raise ValueError(f"{list(value) if isinstance(value, tuple) else value!r} must be {words}{IMAGE_SIZES}")
+    return value
+
+
+def size_or(*others: str | None) -> BeforeValidator:
+    """Return what checks an ``ImageSize`` that may also be one of ``others``; one message for all that is wrong."""
+    return BeforeValidator(lambda value: image_size(value, others))
+
+
+ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
+"""The side of a square, or height and width, in pixels. Use it with ``size_or``."""
+
+
+UNPUBLISHED = (
+    "`data.{}` is missing: no model is published with those of {} channels; `dist-train statistics --config FILE` computes mean "
+    "and standard deviation of your training images"
+)
+"""What to say of a key, and of the number of channels."""
+
+
+def height_and_width(size: int | Size) -> Size:
+    """Return the height and width of an ``ImageSize``."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def in_pixels(size: Size) -> str:
+    """Return a size in words, such as ``224 x 320 px``: the height comes first, as in the config."""
+    return f"{size[0]} x {size[1]} px"
 
 
 def seconds_of(walltime: str) -> int:

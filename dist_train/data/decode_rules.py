@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def decide_rules(cfg: DataConfig, index: DataIndex, run: RunDir, resumed: bool) 
         DataError: images that a data set object returns could mean several things.
     """
     if not resumed:
-        return DecodeRules(cfg.value_range or _range_of_sample(index), cfg.max_pixels)
+        rules = _by_config(cfg, cfg.value_range)
+        return replace(rules, value_range=cfg.value_range or _range_of_sample(index.with_rules(rules)))
     rules = _recorded(cfg, run)
     if cfg.value_range not in (None, rules.value_range):
         then = "null" if rules.value_range is None else describe(rules.value_range)
@@ -43,7 +45,11 @@ def decide_rules(cfg: DataConfig, index: DataIndex, run: RunDir, resumed: bool) 
 
 def rules_of(cfg: DataConfig, run: RunDir) -> DecodeRules:
     """Return the rules by which to evaluate a run, or predict with it: those of its training, unless ``cfg`` sets a range."""
-    return DecodeRules(cfg.value_range, cfg.max_pixels) if cfg.value_range else _recorded(cfg, run)
+    return _by_config(cfg, cfg.value_range) if cfg.value_range else _recorded(cfg, run)
+
+
+def _by_config(cfg: DataConfig, value_range: Range | None) -> DecodeRules:
+    return DecodeRules(value_range, cfg.max_pixels, channels=cfg.channels, bits=cfg.bits)
 
 
 def record_rules(run: RunDir, rules: DecodeRules) -> None:
@@ -55,7 +61,7 @@ def describe_rules(rules: DecodeRules) -> str:
     """Return a line for the log."""
     if rules.value_range is None:
         return "images: no more than 8 bits per channel in those looked at"
-    return f"images of more than 8 bits: {describe(rules.value_range)} becomes 0 to 255 (`data.value_range`)"
+    return f"images of more than 8 bits: {describe(rules.value_range)} becomes 0 to {2**rules.bits - 1} (`data.value_range`)"
 
 
 def _recorded(cfg: DataConfig, run: RunDir) -> DecodeRules:
@@ -66,7 +72,7 @@ def _recorded(cfg: DataConfig, run: RunDir) -> DecodeRules:
             f"{run.decode_rules} is damaged: `value_range` must be null or two numbers; restore it from a backup, or give "
             "`data.value_range`"
         )
-    return DecodeRules(tuple(bounds) if bounds else None, cfg.max_pixels, as_0_1_0=found is None)
+    return replace(_by_config(cfg, tuple(bounds) if bounds else None), as_0_1_0=found is None)
 
 
 def _is_range(bounds: Any) -> bool:

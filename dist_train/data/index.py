@@ -13,7 +13,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
-from dist_train.data.formats.base import IMAGE_SUFFIXES, Entry, Held, Images, Listing, Only
+from dist_train.data.formats.base import Entry, Held, Images, Listing, Only, suffixes_of
 from dist_train.data.formats.class_names import few
 from dist_train.data.formats.table_columns import GROUP, Columns
 from dist_train.data.report.notes import notes_on
@@ -135,7 +135,7 @@ def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: boo
         )
     for name, entries in (("training", train), ("validation", val)):
         if not entries:
-            raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(IMAGE_SUFFIXES)})")
+            raise DataError(f"`data.root` ({cfg.root}) has no {name} images ({', '.join(suffixes_of(cfg))})")
 
 
 def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> DataIndex:

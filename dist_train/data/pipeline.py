@@ -1,6 +1,7 @@
 """Everything that depends on an open data set: one call for training, evaluation and prediction on validation images."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,15 @@ from torch.utils.data import DataLoader
 
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.config.types import Size
 from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
 from dist_train.data.augment.on_device import DeviceAugment, Normalise
+from dist_train.data.augment.size_schedule import largest_size, training_sizes
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
-from dist_train.data.dataset import Batch, ImageDataset, SmallImages
+from dist_train.data.dataset import Batch, ImageDataset, SmallImages, View
+from dist_train.data.decoding.picture import DTYPES
 from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
@@ -35,7 +39,7 @@ class DataPipeline:
     """A data set as a model wants it.
 
     Attributes:
-        normalise: from uint8 [B, H, W, 3] to what the model takes, float32 [B, 3, H, W].
+        normalise: from uint8 or uint16 [B, H, W, C] to what the model takes, float32 [B, C, H, W].
         validation: this rank's share of the validation set.
         bad_images: the images that could not be read so far.
         cache: the decoded images, with ``augment.device``.
@@ -96,8 +100,13 @@ def loader_needs(cfg: Config, network: Network, world_size: int) -> Needs:
     """Return what the loader processes of a training on ``world_size`` ranks need of a machine."""
     given = cfg.train.micro_batch
     micro_batch = given if isinstance(given, int) else -(-cfg.train.global_batch // world_size)
-    workers, image_bytes = loader_processes(cfg.data), 3 * network.image_size**2
-    return needs(workers, cfg.data.prefetch, image_bytes, micro_batch + cfg.eval.batch_size)
+    frame = evaluation_frame(cfg, network)
+    largest = largest_size(cfg.augment, network.image_size)
+    training, evaluation = (
+        math.prod(network.blank_shape(*batch)) for batch in ((micro_batch, largest), (cfg.eval.batch_size, frame.size))
+    )
+    batches = (training + evaluation) * cfg.data.bits // 8
+    return needs(loader_processes(cfg.data), cfg.data.prefetch, batches)
 
 
 def training_images(
@@ -106,18 +115,23 @@ def training_images(
     """Return the training split, transformed on the CPU; from ``cache`` small images, which the device transforms."""
     size, seed = network.image_size, cfg.run.seed
     if cache is not None:
-        return SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note)
-    transform = training_transform(cfg.augment, size, mean_colour(cfg.data.mean, network))
-    return ImageDataset(index.train, "train", index.opener("train"), transform, (size, size), seed, bad.note)
+        return SmallImages(index.train, cache.reader("train"), cfg.augment, cache.size, seed, bad.note, size)
+    views = {epoch: _training_view(cfg, network, size) for epoch, size in training_sizes(cfg.augment, size).items()}
+    return ImageDataset(index.train, "train", index.opener("train"), views, seed, bad.note)
+
+
+def _training_view(cfg: Config, network: Network, size: Size) -> View:
+    shape, dtype = (*size, network.channels), DTYPES[cfg.data.bits]
+    colour = mean_colour(cfg.data, network)
+    return View(training_transform(cfg.augment, size, colour, cfg.data.bits, network.channels), shape, dtype)
 
 
 def validation_images(
     cfg: Config, index: DataIndex, network: Network, bad: BadImages, cache: Cache | None = None
 ) -> ImageDataset:
     """Return the validation split, transformed without random numbers."""
-    size = network.image_size
-    transform = without_draws(
-        evaluation_transform(evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network))
-    )
+    frame = evaluation_frame(cfg, network)
+    transform = without_draws(evaluation_transform(frame))
     open_image = cache.reader("val") if cache else index.opener("val")
-    return ImageDataset(index.val, "val", open_image, transform, (size, size), cfg.run.seed, bad.note)
+    view = View(transform, (*frame.size, network.channels), DTYPES[cfg.data.bits])
+    return ImageDataset(index.val, "val", open_image, {0: view}, cfg.run.seed, bad.note)

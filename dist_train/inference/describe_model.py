@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dist_train.config.schema import Config
+from dist_train.config.types import Size, in_pixels
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
@@ -42,13 +43,13 @@ def print_names(pattern: str) -> int:
 
 def describe_network(cfg: Config, network: Network) -> str:
     """Return the description: totals, a table of the model's parts, and all modules."""
-    module, size = network.module, network.image_size
+    module = network.module
     head = sum(module.get_parameter(name).numel() for name in network.head)
     lines = [
-        f"{cfg.model.source} {cfg.model.name} at {size} x {size} px",
+        f"{cfg.model.source} {cfg.model.name} at {in_pixels(network.image_size)}",
         describe(module),
         f"head: {head:,} parameters in {', '.join(sorted(network.head))}",
-        f"forward pass: {flops(module, size) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
+        f"forward pass: {flops(module, network.image_size, network.channels) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
         "",
         *_table_of_parts(module),
         "",
@@ -73,12 +74,12 @@ def _fit(line: str) -> str:
     return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 3]}..."
 
 
-def flops(module: nn.Module, image_size: int) -> int:
+def flops(module: nn.Module, image_size: Size, channels: int = 3) -> int:
     """Return the floating-point operations of the forward pass of one image in eval mode, as torch counts them."""
     device = next(module.parameters()).device
     module.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros((1, 3, image_size, image_size), device=device))
+        module(torch.zeros((1, channels, *image_size), device=device))
     return int(counter.get_total_flops())
 
 
@@ -91,7 +92,7 @@ def _without_numbers(cfg: Config) -> Network:
                 alone = Dist.alone(device)
                 network = build_network(cfg, index, alone, load=False)
                 network.module.float()  # LoRA's base in bfloat16 computes under autocast only
-                flops(network.module, network.image_size)
+                flops(network.module, network.image_size, network.channels)
             return network
         except (DistTrainError, RuntimeError):
             if device == "cpu":

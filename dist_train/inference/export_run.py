@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.checkpoint.format import save_weights
+from dist_train.config.types import Size
 from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.evaluation.calibration import Calibration
@@ -21,6 +22,8 @@ from dist_train.model.trained.open_model import load_own
 from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output
+
+CHANNELS = {1: "grey", 3: "RGB", 4: "RGB and transparency"}
 
 TOLERANCE = 1e-3
 """The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
@@ -40,8 +43,8 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
     if missing:
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
     run = open_run(path, which, "cpu", trust=trust)
-    module, size = run.model, run.network.image_size
-    images = torch.randn((2, 3, size, size), generator=torch.Generator().manual_seed(0))
+    module = run.model
+    images = torch.randn(run.network.blank_shape(2, frame_of(run).size), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images)
     with writing_output("--out", folder):
@@ -53,7 +56,7 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
     _write_onnx(folder / "model.onnx", published, images, description)
     _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
     # Other images and another batch size than for the export.
-    more = torch.randn((3, 3, size, size), generator=torch.Generator().manual_seed(1))
+    more = torch.randn(run.network.blank_shape(3, frame_of(run).size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         _compare(folder / "model.onnx", published(more), _run_onnx(folder / "model.onnx", more))
     return EXIT_DONE
@@ -61,8 +64,8 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
 
 def _description(run: OpenedRun) -> dict[str, Any]:
     """Return what a program needs to know to use the model."""
-    mean, std = statistics(run.config.data.mean, run.config.data.std, run.network)
-    size = run.network.image_size
+    mean, std = statistics(run.config.data, run.network)
+    frame = frame_of(run)
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
         "model": _public(run.config.model.name),
@@ -71,11 +74,12 @@ def _description(run: OpenedRun) -> dict[str, Any]:
         "classes": run.classes,
         "input": {
             "name": "images",
-            "shape": ["batch", 3, size, size],
+            "shape": ["batch", *run.network.blank_shape(1, frame.size)[1:]],
             "value_range": run.rules.value_range,
-            **_geometry(evaluation_frame(run.config.eval.crop, run.config.augment, run.config.data.mean, run.network)),
-            "interpolation": "bicubic, antialiased",
-            "order": "RGB, scaled to 0..1, then (value - mean) / std",
+            **_geometry(frame),
+            "interpolation": f"{frame.interpolation}{'' if frame.interpolation == 'nearest' else ', antialiased'}",
+            "order": f"{CHANNELS.get(run.network.channels, 'channels as in training')}, scaled to 0..1, then (value - mean) / std",
+            "levels": 2**run.config.data.bits,
             "mean": list(mean),
             "std": list(std),
         },
@@ -115,18 +119,25 @@ def _public(model: str) -> str:
     return f"{kind}:{Path(path).name}" if kind == "local-dir" else model
 
 
+def frame_of(run: OpenedRun) -> Frame:
+    """Return how the run's evaluation sees images."""
+    return evaluation_frame(run.config, run.network)
+
+
 def _geometry(frame: Frame) -> dict[str, Any]:
-    match frame.mode:
-        case "center":
-            return {"resize_shorter_side_to": frame.shorter, "crop_middle": frame.size}
-        case "squash":
-            return {"resize_to": [frame.size, frame.size]}
-        case "pad":
-            return {
-                "resize_longer_side_to": frame.size,
-                "pad_to": [frame.size, frame.size],
-                "pad_colour": list(frame.fill),
-            }
+    """Return what to do with an image, in this order: numbers of one side, or lists of height and width, in pixels."""
+    scaled, size = _short(frame.scaled), _short(frame.size)
+    if frame.mode == "center":
+        return {"resize_shorter_side_to" if isinstance(scaled, int) else "resize_to_cover": scaled, "crop_middle": size}
+    cut = {} if frame.scaled == frame.size else {"crop_middle": list(frame.size)}
+    if frame.mode == "squash":
+        return {"resize_to": list(frame.scaled), **cut}
+    resize = {"resize_longer_side_to" if isinstance(scaled, int) else "resize_to_fit_into": scaled}
+    return {**resize, "crop_middle_or_pad_to" if cut else "pad_to": list(frame.size), "pad_colour": list(frame.fill)}
+
+
+def _short(size: Size) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)
 
 
 def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict[str, Any]) -> None:
@@ -170,7 +181,7 @@ def _forget_traces(graph: Any) -> None:
 def _run_safetensors(path: Path, run: OpenedRun, images: Tensor) -> Tensor:
     """Return the outputs of a newly built model with the weights of the file."""
     cfg = run.config
-    fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False)
+    fresh = build_model(cfg.model, len(run.classes), cfg.data.image_size, load=False, channels=cfg.data.channels)
     load_own(fresh, path)
     with torch.no_grad():
         outputs: Tensor = fresh.module.eval()(images)

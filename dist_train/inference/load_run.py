@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dist_train.data.formats.base import suffixes_of
 from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
@@ -25,7 +26,7 @@ class Run(OpenedRun):
 
     @cached_property
     def transform(self) -> ImageTransform:
-        """Return the evaluation's transform: from a file or a PIL image to the model's input, float32 [3, S, S] on the CPU."""
+        """Return the evaluation's transform: from a file or a PIL image to the model's input, float32 [C, H, W] on the CPU."""
         return ImageTransform(self.config, self.network, self.rules)
 
     def predict(self, images: Source | Iterable[Source], batch_size: int = 32) -> list[Prediction]:
@@ -37,7 +38,8 @@ class Run(OpenedRun):
         with restored_algorithms():
             place = (self.config, self.network, self.classes, self.device, self.rules)
             predictor = Predictor(*place, self.calibration)
-            return [_or_raise(found) for found in predictor(images_of(images), batch_size)]
+            sources = images_of(images, suffixes_of(self.config.data))
+            return [_or_raise(found) for found in predictor(sources, batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
         """Evaluate in this process. The result equals that of ``python -m dist_train.evaluate``.

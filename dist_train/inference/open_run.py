@@ -46,7 +46,7 @@ class OpenedRun:
 
     @property
     def model(self) -> nn.Module:
-        """Return the model, in eval mode. It maps images float32 [B, 3, S, S] on ``device`` to logits or numbers [B, K]."""
+        """Return the model, in eval mode. It maps images float32 [B, C, H, W] on ``device`` to logits or numbers [B, K]."""
         return self.network.module
 
     @cached_property

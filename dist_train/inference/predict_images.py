@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TextIO
 
+from dist_train.data.formats.base import suffixes_of
 from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
-from dist_train.run.saved_config import Which
+from dist_train.run.saved_config import Which, run_config
 from dist_train.system.foreign_text import csv_cell, printable
 from dist_train.system.terminal import check_output, print_any_name, writing_output
 
@@ -26,7 +27,7 @@ def predict_images(
     Raises:
         ConfigError, DataError: the run has no weights, or there are no images.
     """
-    files = list(images_of(images))
+    files = list(images_of(images, suffixes_of(run_config(path).data)))
     run = open_run(path, which, trust=trust)
     predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
     unreadable: list[DataError] = []

@@ -15,10 +15,11 @@ from dist_train.config.schema import Config
 from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.augment.on_cpu import evaluation_transform
 from dist_train.data.augment.on_device import Normalise
-from dist_train.data.decoding.decode import read_rgb, to_rgb
-from dist_train.data.decoding.picture import RGB, BadImage
+from dist_train.data.decoding.decode import from_image, read_image
+from dist_train.data.decoding.picture import BadImage, Pixels
 from dist_train.data.decoding.rules import DecodeRules
-from dist_train.data.formats.walk import names_below
+from dist_train.data.formats.base import IMAGE_SUFFIXES
+from dist_train.data.formats.walk import Surroundings, names_below
 from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
@@ -33,30 +34,28 @@ Source = str | Path | Image.Image
 class ImageTransform:
     """The transform of an evaluation: from an image to the input of the model.
 
-    It decodes the image, makes it square as ``eval.crop`` says (bicubic, antialiased), scales it to 0..1, normalises it.
+    It decodes the image, fits it to the model's input as ``eval`` says, scales it to 0..1, normalises it.
     """
 
     def __init__(self, cfg: Config, network: Network, rules: DecodeRules) -> None:
-        self._rules, self._to_square = (
-            rules,
-            evaluation_transform(evaluation_frame(cfg.eval.crop, cfg.augment, cfg.data.mean, network)),
-        )
+        frame = evaluation_frame(cfg, network)
+        self._rules, self._fitted = rules, evaluation_transform(frame)
         self._normalise = Normalise(cfg.data, network, torch.device("cpu"), channels_last=False)
 
     def __call__(self, image: Source) -> Tensor:
-        """Return the input of the model, float32 [3, S, S] on the CPU.
+        """Return the input of the model, float32 [C, H, W] on the CPU.
 
         Raises:
             DataError: the file cannot be read, or is not an image.
         """
         return self._normalise(torch.from_numpy(self.pixels(image))[None])[0]
 
-    def pixels(self, image: Source) -> RGB:
-        """Return the image resized and cut or padded, uint8 [S, S, 3]."""
+    def pixels(self, image: Source) -> Pixels:
+        """Return the image resized and cut or padded, [H, W, C]."""
         if not isinstance(image, Image.Image):
-            return self._to_square(read_rgb(image, self._rules))
+            return self._fitted(read_image(image, self._rules))
         try:
-            return self._to_square(to_rgb(image, self._rules))
+            return self._fitted(from_image(image, self._rules))
         except ValueError as error:
             raise BadImage(f"cannot use the image {image}: {error}") from None
 
@@ -113,7 +112,7 @@ class Predictor:
         calibration: Calibration | None = None,
     ) -> None:
         self._task, self._classes, self._device, self._calibration = cfg.data.task, classes, device, calibration
-        sample = torch.zeros((1, 3, network.image_size, network.image_size), device=device)
+        sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=device)
         self._module = with_views(network.module, cfg.eval.tta, self._task, sample)
         self._pixels = ImageTransform(cfg, network, rules).pixels
         self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
@@ -128,7 +127,7 @@ class Predictor:
             for image, pixels in zip(batch, read, strict=True):
                 yield pixels if isinstance(pixels, DataError) else self._prediction(image, next(outputs))
 
-    def _read(self, image: Source) -> RGB | DataError:
+    def _read(self, image: Source) -> Pixels | DataError:
         try:
             return self._pixels(image)
         except DataError as error:
@@ -139,7 +138,7 @@ class Predictor:
         return Prediction(image, self._task, self._classes, outputs_K, thresholds)
 
     @torch.no_grad()
-    def _outputs(self, pixels: list[RGB]) -> Tensor:
+    def _outputs(self, pixels: list[Pixels]) -> Tensor:
         """Return probabilities or regression outputs, float32 [B, K] on the CPU."""
         if not pixels:
             return torch.zeros((0, len(self._classes)))
@@ -149,22 +148,22 @@ class Predictor:
         return activated(self._task, outputs).cpu()
 
 
-def images_of(images: Source | Iterable[Source]) -> Iterator[Source]:
-    """Yield images in the given order; for a folder, yield every image below it, sorted.
+def images_of(images: Source | Iterable[Source], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Iterator[Source]:
+    """Yield images in the given order; for a folder, yield every file below it with a suffix of images, sorted.
 
     Raises:
         DataError: a file or folder does not exist, or there are no images.
     """
     found = False
     for image in [images] if isinstance(images, Source) else images:
-        for one in [image] if isinstance(image, Image.Image) else _files(Path(image)):
+        for one in [image] if isinstance(image, Image.Image) else _files(Path(image), suffixes):
             found = True
             yield one
     if not found:
         raise DataError("the given folders hold no images; give image files or folders with images")
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     if not path.exists():
         raise DataError(f"the file or folder {path} does not exist")
-    return (path / name for name in names_below(path, path)) if path.is_dir() else iter([path])
+    return (path / name for name in names_below(path, path, Surroundings(suffixes))) if path.is_dir() else iter([path])

@@ -11,8 +11,10 @@ from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
+from dist_train.config.types import in_pixels
 from dist_train.data.augment.ops.forms import Place
 from dist_train.data.augment.ops.verify import check_ops
+from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.index import scan
@@ -31,7 +33,7 @@ from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.parts.build_state import build_state
 from dist_train.training.parts.given import Given
-from dist_train.training.resume import find_checkpoint
+from dist_train.training.resume import as_it_began, find_checkpoint
 from dist_train.training.setup import build_network
 
 
@@ -58,6 +60,7 @@ def check(cfg: Config, world_size: int) -> None:
     index = scan(cfg.data, strict=False)
     print(wrapped(describe_data(index)))
     run = RunDir.of(cfg.run)
+    cfg = as_it_began(cfg, run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     begun = make_plan(cfg, len(index.train), world_size)
     saved, plan = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), begun, only_look=True)
@@ -70,12 +73,15 @@ def check(cfg: Config, world_size: int) -> None:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
     _, state, _ = build_state(cfg, plan, Single(alone), network, index, Given())
-    check_ops(cfg.augment.ops, Place.of(cfg.augment, network.image_size, mean_colour(cfg.data.mean, network)))
+    colour = mean_colour(cfg.data, network)
+    for size in training_sizes(cfg.augment, network.image_size).values():
+        place = Place.of(cfg.augment, size, colour, cfg.data.bits, network.channels)
+        check_ops(cfg.augment.ops, place)
     room = loader_needs(cfg, network, world_size)
     warning = check_room(room)
     lines = [
         *describe_pixels(cfg, index, network),
-        f"model: {cfg.model.name} at {network.image_size} px; {describe(network.module)}",
+        f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}",
         *plan.describe().splitlines(),
         *(
             ["train.micro_batch: auto is found at the start; it is at most the micro-batch above"]

@@ -9,6 +9,7 @@ import torch
 
 from dist_train.config.schema import Config
 from dist_train.config.sections.data import CsvConfig
+from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.formats.class_names import few
 from dist_train.data.index import DataIndex, evaluation_index
 from dist_train.data.pipeline import open_data
@@ -45,7 +46,7 @@ def score(
     data = open_data(cfg, group, index, network, train=False)
     precision = Precision(cfg.train, group.device)
     metrics = reported(cfg.eval, index.task)
-    sample = torch.zeros((1, 3, network.image_size, network.image_size), device=group.device)
+    sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=group.device)
     module = with_views(network.module, cfg.eval.tta, index.task, sample)
     return evaluate(module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
 

@@ -10,9 +10,12 @@ import timm.data
 import torchvision.models as tv
 from torch import nn
 
+from dist_train.config.types import Size, in_pixels
 from dist_train.config.user_code import is_own, load_callable
 from dist_train.errors import ConfigError
+from dist_train.model.input_channels import replace_first_layer
 from dist_train.model.layers import last_layer
+from dist_train.model.network import Published
 from dist_train.model.sources.hub import hub_model
 
 if TYPE_CHECKING:
@@ -32,34 +35,34 @@ class Backbone:
     Attributes:
         heads: the paths of its heads, auxiliary ones included.
         new_head: the head has only its library's random init: no published weights, and none of the user's code.
-        image_size: the side of the input in pixels.
-        mean, std: per channel, for images in [0, 1].
-        crop_pct: the share of the resized image that the center crop of an evaluation keeps.
+        image_size, mean, std, published: see ``Network``.
     """
 
     module: nn.Module
     heads: tuple[str, ...]
     new_head: bool
-    image_size: int
+    image_size: Size
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    crop_pct: float
+    published: Published
 
 
 def create(
     cfg: "ModelConfig",
     outputs: int,
-    image_size: int | None,
+    image_size: Size | None,
     overlay: dict[str, Any] | None = None,
     given: GivenModel | None = None,
+    channels: int = 3,
 ) -> Backbone:
     """Build ``model.name``.
 
     Args:
         outputs: the number of outputs of the head.
-        image_size: the side of the input in pixels; None means the model's own.
+        image_size: H and W of the input in pixels; None means the model's own.
         overlay: the result of ``pretrained.timm_overlay``, for published weights; None means random weights.
         given: a model, or a callable that returns one, in place of ``model.name``.
+        channels: of the images; one's own model must take them.
 
     Raises:
         ConfigError: the model is unknown, does not support an option, or has no recognisable head.
@@ -71,9 +74,9 @@ def create(
         module = _call(load_callable(cfg.name, "model.name"), cfg, num_classes=outputs)
         backbone = _own(cfg, f"`model.name` ({cfg.name})", module, outputs, image_size)
     elif cfg.source == "timm":
-        backbone = _timm(cfg, outputs, image_size, overlay)
+        backbone = _timm(cfg, outputs, image_size, overlay, channels)
     else:
-        backbone = _torchvision(cfg, outputs, image_size)
+        backbone = _torchvision(cfg, outputs, image_size, channels)
     if cfg.grad_checkpointing:
         _checkpoint_gradients(cfg, backbone.module)
     return backbone
@@ -120,7 +123,9 @@ def timm_weights(name: str) -> Any:
         raise ConfigError(f"`model.name` ({name}) is unknown: timm {timm.__version__} has {known}") from None
 
 
-def _timm(cfg: "ModelConfig", outputs: int, image_size: int | None, overlay: dict[str, Any] | None) -> Backbone:
+def _timm(
+    cfg: "ModelConfig", outputs: int, image_size: Size | None, overlay: dict[str, Any] | None, channels: int
+) -> Backbone:
     hub = hub_model(cfg.name)
     if hub is None:
         name, published = cfg.name, timm_weights(cfg.name)
@@ -131,6 +136,8 @@ def _timm(cfg: "ModelConfig", outputs: int, image_size: int | None, overlay: dic
     options: dict[str, Any] = {"num_classes": outputs}
     if cfg.drop_path:
         options[DROP_PATH[0]] = cfg.drop_path
+    if channels != 3:
+        options["in_chans"] = channels
     if image_size is not None and fixed:
         options["img_size"] = image_size
     if overlay:
@@ -145,7 +152,7 @@ def _timm(cfg: "ModelConfig", outputs: int, image_size: int | None, overlay: dic
     return _described(module, heads, new_head, image_size)
 
 
-def _own(cfg: "ModelConfig", name: str, module: Any, outputs: int, image_size: int | None) -> Backbone:
+def _own(cfg: "ModelConfig", name: str, module: Any, outputs: int, image_size: Size | None) -> Backbone:
     if cfg.drop_path:
         raise ConfigError(
             f"`model.drop_path` ({cfg.drop_path}) has no effect on {name}, which is your own code; set model.drop_path=0"
@@ -164,37 +171,61 @@ def _own_heads(module: nn.Module, outputs: int) -> tuple[str, ...]:
     return tuple(path for path, part in module.named_modules() if any(part is layer for layer in layers))
 
 
-def _described(module: nn.Module, heads: tuple[str, ...], new_head: bool, image_size: int | None) -> Backbone:
+def _described(module: nn.Module, heads: tuple[str, ...], new_head: bool, image_size: Size | None) -> Backbone:
     """Return the model with timm's data about its images, or with the usual values of ImageNet."""
     data = timm.data.resolve_model_data_config(module)
+    own: Size = data["input_size"][-2:]
     return Backbone(
         module=module,
         heads=heads,
         new_head=new_head,
-        image_size=image_size or data["input_size"][-1],
+        image_size=image_size or own,
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
-        crop_pct=data["crop_pct"],
+        published=_published(module, data, own, image_size),
     )
 
 
-def _torchvision(cfg: "ModelConfig", outputs: int, image_size: int | None) -> Backbone:
+def _published(module: nn.Module, data: dict[str, Any], own: Size, image_size: Size | None) -> Published:
+    """Return how the model was evaluated when it was published, by timm's data.
+
+    Args:
+        own: the size at which the model was published.
+    """
+    record = getattr(module, "pretrained_cfg", {})
+    tested = timm.data.resolve_data_config(model=module, use_test_size=True)
+    test: tuple[Size, float] | None = tested["input_size"][-2:], tested["crop_pct"]
+    left_aside = ""
+    if test == (own, data["crop_pct"]):
+        test = None
+    elif image_size not in (None, own):
+        left_aside = f"`data.image_size` is not the {in_pixels(own)} with which the model was published"
+    elif record.get("fixed_input_size"):
+        left_aside = "this model takes images of one size only"
+    return Published(
+        data["crop_pct"], data["crop_mode"], data["interpolation"], None if left_aside else test, left_aside
+    )
+
+
+def _torchvision(cfg: "ModelConfig", outputs: int, image_size: Size | None, channels: int) -> Backbone:
     preset = torchvision_weights(cfg.name).transforms()
-    size = image_size or preset.crop_size[0]
+    size = image_size or (preset.crop_size[0], preset.crop_size[0])
     name = cfg.name.partition(".")[0]
     options: dict[str, Any] = {"weights": None, "num_classes": outputs}
     if cfg.drop_path:
         options[DROP_PATH[1]] = cfg.drop_path
     if name.startswith("vit_"):
-        options["image_size"] = size
+        options["image_size"] = _square(cfg, size)
     elif name.startswith("maxvit"):
-        options["input_size"] = (size, size)
+        options["input_size"] = (_square(cfg, size),) * 2
     elif name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True, "aux_logits": True}
     module = _call(tv.get_model_builder(name), cfg, **options)
     if hasattr(module, "transform_input"):
         # Published weights need it. Set it always, because the weights of a trained run come from a file.
-        module.transform_input = True
+        module.transform_input = channels == 3
+    if channels != 3:
+        replace_first_layer(module, cfg.name, channels)
     auxiliary = {"googlenet": ("aux1.fc2", "aux2.fc2"), "inception_v3": ("AuxLogits.fc",)}.get(name, ())
     main = last_layer(module, outputs)
     return Backbone(
@@ -204,8 +235,17 @@ def _torchvision(cfg: "ModelConfig", outputs: int, image_size: int | None) -> Ba
         image_size=size,
         mean=tuple(preset.mean),
         std=tuple(preset.std),
-        crop_pct=preset.crop_size[0] / preset.resize_size[0],
+        published=Published(preset.crop_size[0] / preset.resize_size[0], "center", preset.interpolation.value),
     )
+
+
+def _square(cfg: "ModelConfig", size: Size) -> int:
+    if size[0] != size[1]:
+        raise ConfigError(
+            f"`data.image_size` ({list(size)}): torchvision's {cfg.name} takes square images only; use one number, or a "
+            "timm model (`model.source`)"
+        )
+    return size[0]
 
 
 OWNED = {
@@ -214,6 +254,7 @@ OWNED = {
     "weights": "use `model.weights`",
     "checkpoint_path": "use `model.weights`",
     **dict.fromkeys(("img_size", "image_size", "input_size"), "use `data.image_size`"),
+    "in_chans": "use `data.channels`",
     **dict.fromkeys(DROP_PATH, "use `model.drop_path`"),
 }
 """Arguments of constructors that other keys set -> what to do instead."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from dist_train.config.types import Size, in_pixels
 from dist_train.errors import ConfigError
 
 Cell = tuple[dict[str, Any], str]
@@ -61,7 +62,7 @@ def own_memory(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def find_shapes(module: nn.Module, image_size: int) -> None:
+def find_shapes(module: nn.Module, image_size: Size, channels: int = 3) -> None:
     """Run a blank image through a model with lazy layers, which have no shapes before.
 
     Raises:
@@ -70,9 +71,9 @@ def find_shapes(module: nn.Module, image_size: int) -> None:
     if not any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         return
     try:
-        module.eval()(torch.zeros((1, 3, image_size, image_size)))
+        module.eval()(torch.zeros((1, channels, *image_size)))
     except Exception as error:
         raise ConfigError(
-            f"`model.name`: the model has lazy layers, and fails on an image of {image_size} x {image_size} px in eval "
+            f"`model.name`: the model has lazy layers, and fails on an image of {in_pixels(image_size)} in eval "
             f"mode: {error}; set `data.image_size`, or give the layers their shapes"
         ) from error

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from dist_train.errors import ConfigError
+from dist_train.model.input_channels import adapted
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,9 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)")
 """torchvision's published DenseNets still have old parameter names: ``norm.1`` instead of ``norm1``."""
 
 
-def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str) -> None:
+def load_initial(
+    module: nn.Module, weights: Mapping[str, Tensor], head: frozenset[str], source: str, channels: int = 3
+) -> None:
     """Copy ``weights`` into ``module``. A head of another shape is skipped; the log names all other differences.
 
     Position embeddings for another image size are resized.
@@ -28,12 +31,13 @@ def load_initial(module: nn.Module, weights: Mapping[str, Tensor], head: frozens
     Args:
         head: the names of the parameters of the head.
         source: the file name, for messages.
+        channels: of the images. The first convolution of a model of RGB images is adapted to them.
 
     Raises:
         ConfigError: no tensor matched, or a tensor of the backbone has another shape.
     """
     own = module.state_dict()
-    found = _plain_names(weights, own)
+    found = adapted(own, _plain_names(weights, own), channels)
     if any(name not in own or (found[name].shape != own[name].shape and name not in head) for name in found):
         found = _adapted(module, found)
     misfits = [name for name in found.keys() & own.keys() if found[name].shape != own[name].shape]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dist_train.checkpoint.format import save_weights
+from dist_train.config.types import in_pixels
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
@@ -253,7 +254,7 @@ class Recorder:
 def _beginning(setup: "Setup", hosts: list[str]) -> str:
     plan, index, device = setup.plan, setup.index, setup.group.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    model = f"model: {setup.cfg.model.name} at {setup.network.image_size} px, {describe(setup.network.module)}"
+    model = f"model: {setup.cfg.model.name} at {in_pixels(setup.network.image_size)}, {describe(setup.network.module)}"
     run = messages.run_line(setup.run.path, plan, setup.state.progress.step, live_step(setup.run))
     devices = getattr(setup.stepper.wrapped, "device_ids", None) or [device]  # DataParallel has several
     return messages.beginning(run, messages.device_line(name, hosts, len(devices)), model, index, plan)

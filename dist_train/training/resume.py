@@ -7,11 +7,12 @@ from typing import Any
 
 from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
+from dist_train.config.load import parse_config
 from dist_train.config.plan import Plan
 from dist_train.config.rules.refusals import refused_at_the_beginning
-from dist_train.config.rules.resume_keys import changed_keys
+from dist_train.config.rules.resume_keys import changed_keys, kept_values
 from dist_train.config.schema import Config
-from dist_train.config.values import every_key
+from dist_train.config.values import every_key, set_value, value_of
 from dist_train.data.changed_files import changes_since
 from dist_train.data.index import DataIndex
 from dist_train.data.report.overlap import check_overlap
@@ -22,8 +23,30 @@ from dist_train.learning.schedule_length import continued
 from dist_train.run.branch import how_to_branch
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from dist_train.system.files import read_json
 
 log = logging.getLogger(__name__)
+
+
+def as_it_began(cfg: Config, run: RunDir) -> Config:
+    """Return the config of a start: what it leaves open stays as it was when the run began. For rank 0."""
+    for path in sorted(run.checkpoints.glob("step_*/manifest.json"))[-1:]:
+        then = read_json(path, default={}).get("config")
+        return with_kept(cfg, then) if isinstance(then, dict) else cfg
+    return cfg
+
+
+def with_kept(cfg: Config, then: dict[str, Any]) -> Config:
+    """Return the config of a resume, with what it takes from its run.
+
+    Args:
+        then: the ``arithmetic`` of the run's checkpoint.
+    """
+    tree = cfg.model_dump(mode="json")
+    changed = {key: value for key, value in kept_values(cfg, then).items() if value_of(tree, key) != value}
+    for key, value in changed.items():
+        set_value(tree, key, value)
+    return parse_config(tree) if changed else cfg
 
 
 def find_checkpoint(

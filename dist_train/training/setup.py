@@ -3,6 +3,7 @@
 import logging
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
+from dist_train.data.augment.frame import describe_evaluation, evaluation_frame
 from dist_train.data.changed_files import save_listing
 from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
 from dist_train.data.index import DataIndex
@@ -38,7 +40,7 @@ from dist_train.training.parts.build_state import build_state, train_more
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
-from dist_train.training.resume import find_checkpoint, refuse_other_frozen_weights
+from dist_train.training.resume import as_it_began, find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
 
@@ -85,6 +87,7 @@ def build_setup(
         ConfigError, DataError: the config, the data, a weights file or a checkpoint is wrong. All ranks raise it.
     """
     run = RunDir.of(cfg.run)
+    cfg = group.from_main(partial(as_it_began, cfg, run))
     strategy = build_strategy(group)
     strategy.refuse(cfg)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
@@ -124,6 +127,8 @@ def build_setup(
             log.warning("%s", note)
         if index.images.rules.value_range is not None:
             log.info("%s", describe_rules(index.images.rules))
+        frame = evaluation_frame(cfg, network)
+        log.info("%s", describe_evaluation(frame, network))
         if idle := idle_tasks():
             log.warning("%s", idle)
         for line in advise(cfg, plan, index.outputs, group.device.type):
@@ -148,7 +153,7 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
     """
     with group.together():
         reseed(fold_in(cfg.run.seed, "init"), [group.device])
-        network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given)
+        network = build_model(cfg.model, index.outputs, cfg.data.image_size, load, given, cfg.data.channels)
     network.module.to(group.device)
     try_model(cfg, network, group.device, index.outputs, given is not None)
     if cfg.model.lora is not None:

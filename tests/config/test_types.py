@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dist_train.config import parse_config
+from dist_train.config import dump_config, parse_config
 from dist_train.config.sections.optim import OptimConfig
-from dist_train.config.types import seconds_of
+from dist_train.config.types import IMAGE_SIZES, height_and_width, seconds_of
+from dist_train.config.yaml_text import parse_yaml
+from dist_train.errors import ConfigError
 from tests.support.runs import changed
 
 
@@ -30,3 +32,26 @@ def test_a_section_cannot_be_changed() -> None:
     section = OptimConfig(lr=0.1)
     with pytest.raises(ValidationError, match="frozen"):
         section.lr = 0.2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("size", [224, [224, 320], [1, 1]])
+def test_an_image_size_is_a_side_or_two(size: Any, tree: dict[str, Any]) -> None:
+    cfg = parse_config(changed(tree, data__image_size=size, eval__size=size))
+    assert height_and_width(cfg.data.image_size or 0) == (tuple(size) if isinstance(size, list) else (size, size))
+    assert parse_yaml(dump_config(cfg), "")["eval"]["size"] == size
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "big", [224], [224, 0], [1, 2, 3], ["a", "b"], [], {"a": 1}])
+def test_what_is_no_image_size(size: Any, tree: dict[str, Any]) -> None:
+    for key, first in (("data__image_size", ""), ("eval__size", "published, or train, or ")):
+        with pytest.raises(ConfigError) as caught:
+            parse_config(changed(tree, **{key: size}))
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"`{key.replace('__', '.')}`: ")
+        assert line.endswith(f" must be {first}{IMAGE_SIZES}")
+
+
+@pytest.mark.parametrize("share", [0, 1.2, "large", True, [0.9]])
+def test_what_is_no_share(share: Any, tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^`eval.crop_pct`: .* must be published, or a number above 0 and at most 1"):
+        parse_config(changed(tree, eval__crop_pct=share))

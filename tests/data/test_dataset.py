@@ -10,7 +10,7 @@ from PIL import Image
 from dist_train.config import parse_config
 from dist_train.data.augment.on_cpu import training_transform
 from dist_train.data.bad_images import BadImages
-from dist_train.data.dataset import ImageDataset
+from dist_train.data.dataset import ImageDataset, View
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
@@ -40,8 +40,10 @@ def dataset(tree: dict[str, Any], root: Path, split: Any, **keys: Any) -> tuple[
     cfg = parse_config(changed(tree, data__root=str(root), augment__hflip=0.0, **keys))
     index = scan(cfg.data)
     bad = BadImages(cfg.data, index)
-    transform = training_transform(cfg.augment, 8)
-    dataset = ImageDataset(index.split(split), split, index.opener(split), transform, (8, 8), cfg.run.seed, bad.note)
+    transform = training_transform(cfg.augment, (8, 8))
+    dataset = ImageDataset(
+        index.split(split), split, index.opener(split), {0: View(transform, (8, 8, 3))}, cfg.run.seed, bad.note
+    )
     return dataset, bad
 
 

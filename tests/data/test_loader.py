@@ -25,7 +25,7 @@ from dist_train.model.network import Network
 from tests.support.runs import changed
 
 CPU = torch.device("cpu")
-NETWORK = Network(torch.nn.Identity(), frozenset(), frozenset(), 16, (0.5,) * 3, (0.5,) * 3, 0.9)
+NETWORK = Network(torch.nn.Identity(), frozenset(), (), (16, 16), (0.5,) * 3, (0.5,) * 3)
 
 
 def parts(tree: dict[str, Any], **keys: Any) -> tuple[Config, DataIndex, BadImages]:

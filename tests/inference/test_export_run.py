@@ -20,7 +20,8 @@ from dist_train.export import main
 from dist_train.inference import export_run as exports
 from dist_train.system.files import read_json
 from tests.support.commands import call, help_takes_no_torch
-from tests.support.runs import train
+from tests.support.images import make_array_folder
+from tests.support.runs import changed, train
 
 
 def test_help_is_quick() -> None:
@@ -62,6 +63,24 @@ def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: 
             assert np.abs(np.asarray(found) - model(images).numpy()).max() < 1e-4
 
 
+@pytest.mark.slow
+def test_the_exported_shape_is_that_of_the_evaluation(tree: dict[str, Any], tmp_path: Path) -> None:
+    """Four channels of 16 bits, an input that is not square, and an evaluation of another size."""
+    data = {"root": str(make_array_folder(tmp_path / "arrays", 4)), "channels": 4, "bits": 16, "workers": 0}
+    data |= {"image_size": [32, 48], "mean": [0.4] * 4, "std": [0.3] * 4}
+    keys = {"train__global_batch": 8, "train__epochs": 1, "eval": {"size": [40, 48], "interpolation": "bilinear"}}
+    run = train(changed(tree, model__name="test_efficientnet", data=data, **keys))
+    code, _, _ = call(main, run)
+    assert code == 0
+    inputs = read_json(run / "export" / "model.json")["input"]
+    assert inputs["shape"] == ["batch", 4, 40, 48]
+    assert (inputs["resize_to_cover"], inputs["crop_middle"]) == ([40, 48], [40, 48])
+    assert (inputs["interpolation"], inputs["levels"]) == ("bilinear, antialiased", 65536)
+    assert inputs["order"].startswith("RGB and transparency, scaled to 0..1")
+    session = onnxruntime.InferenceSession(run / "export" / "model.onnx", providers=["CPUExecutionProvider"])
+    assert session.run(None, {"images": np.zeros((3, 4, 40, 48), np.float32)})[0].shape == (3, 2)
+
+
 def test_the_folder_of_a_local_model_is_not_published() -> None:
     assert exports._public("local-dir:/home/me/models/vit") == "local-dir:vit"
     assert exports._public("hf-hub:timm/vit") == "hf-hub:timm/vit"
@@ -70,10 +89,16 @@ def test_the_folder_of_a_local_model_is_not_published() -> None:
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [
-        (Frame("center", 224, 248), {"resize_shorter_side_to": 248, "crop_middle": 224}),
-        (Frame("squash", 224, 248), {"resize_to": [224, 224]}),
+        (Frame("center", (224, 224), (248, 248)), {"resize_shorter_side_to": 248, "crop_middle": 224}),
+        (Frame("center", (224, 320), (248, 355)), {"resize_to_cover": [248, 355], "crop_middle": [224, 320]}),
+        (Frame("squash", (224, 224), (224, 224)), {"resize_to": [224, 224]}),
+        (Frame("squash", (224, 224), (248, 248)), {"resize_to": [248, 248], "crop_middle": [224, 224]}),
         (
-            Frame("pad", 224, 224, (1, 2, 3)),
+            Frame("pad", (224, 320), (248, 355), (1, 2, 3)),
+            {"resize_to_fit_into": [248, 355], "crop_middle_or_pad_to": [224, 320], "pad_colour": [1, 2, 3]},
+        ),
+        (
+            Frame("pad", (224, 224), (224, 224), (1, 2, 3)),
             {"resize_longer_side_to": 224, "pad_to": [224, 224], "pad_colour": [1, 2, 3]},
         ),
     ],

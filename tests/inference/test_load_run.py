@@ -15,7 +15,7 @@ from dist_train.system.files import read_json
 from tests.support.pictures import NAMES, Pictures
 from tests.support.process_snapshot import changes, snapshot
 from tests.support.ranks import run_ranks
-from tests.support.runs import changed, folder, train
+from tests.support.runs import changed, folder, rows, train
 from tests.support.tables import tabled
 
 
@@ -88,3 +88,22 @@ def _uses(path: Path, images: Path) -> dict[str, Any]:
 def test_a_program_stays_as_it_was(tree: dict[str, Any], image_folder: Path) -> None:
     run = train(tree, train__epochs=1, data__workers=2)
     assert run_ranks(1, _uses, run, image_folder / "val") == [{}]
+
+
+def test_sizes_of_training_and_evaluation_that_are_not_square(tree: dict[str, Any], image_folder: Path) -> None:
+    """Evaluation, prediction and the model's input agree, in and after training."""
+    keys = {
+        "model__name": "test_efficientnet",
+        "data__image_size": [32, 48],
+        "eval__size": [48, 64],
+        "eval__crop_pct": 0.9,
+    }
+    path = train(tree, **keys, train__epochs=1, augment={"crop": "random_resized", "randaugment": {}})
+    run = load_run(path, device="cpu")
+    images = sorted((image_folder / "val").rglob("*.jpg"))
+    assert run.transform(images[0]).shape == (3, 48, 64)
+    assert run.network.image_size == (32, 48)
+    assert run.evaluate()["loss"] == rows(path, "val")[-1]["loss"]
+    with torch.no_grad():
+        alone = run.model(run.transform(images[0])[None]).softmax(1)[0]
+    assert torch.allclose(run.predict(images[0])[0].outputs, alone, atol=1e-6)

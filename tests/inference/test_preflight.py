@@ -48,6 +48,12 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             r"`data\.image_size` \(33\): test_vit cannot process images of 33 x 33",
         ),
         (
+            {"eval__size": [64, 32], "model__options": {"dynamic_img_size": False}},
+            1,
+            ConfigError,
+            r"`eval\.size` \(\[64, 32\]\): test_vit cannot process images of 64 x 32 px.*set eval.size=train",
+        ),
+        (
             {"model__name": "tests.inference.test_preflight:Wide"},
             1,
             ConfigError,

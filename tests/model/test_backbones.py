@@ -1,19 +1,20 @@
 """Models by name and of one's own: built, sized, with what their families do in their own way."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from dist_train.config.sections.model import ModelConfig
+from dist_train.config.types import Size
 from dist_train.errors import ConfigError
 from dist_train.model.backbones import list_models
 from dist_train.model.build import build_model
-from dist_train.model.network import Network
+from dist_train.model.network import Network, Published
 
 
-def build(size: int | None = 32, outputs: int = 3, **options: Any) -> Network:
+def build(size: int | Size | None = 32, outputs: int = 3, **options: Any) -> Network:
     return build_model(ModelConfig(**{"name": "test_vit", "pretrained": False, **options}), outputs, size)
 
 
@@ -47,7 +48,7 @@ def test_a_model_of_your_own() -> None:
     assert network.head == {"out.weight", "out.bias"}
     assert network.mean == pytest.approx((0.485, 0.456, 0.406))
     assert build(name="tests.model.test_backbones:HeadFirst").head == {"out.weight", "out.bias"}
-    assert build(name="tests.model.test_backbones:Own", size=None).image_size == 224
+    assert build(name="tests.model.test_backbones:Own", size=None).image_size == (224, 224)
 
 
 class Wide(Own):
@@ -125,22 +126,65 @@ def test_a_model_that_cannot_be_built_is_an_error(options: dict[str, Any], words
 def test_another_image_size(source: str, name: str, size: int) -> None:
     with torch.device("meta"):
         network = build(size, source=source, name=name)
-        assert network.image_size == size
+        assert network.image_size == (size, size)
         assert network.module.eval()(torch.zeros(1, 3, size, size)).shape == (1, 3)
 
 
 @pytest.mark.parametrize(("name", "size"), [("vit_base_patch16_384", 384), ("resnet50", 224), ("inception_v3", 299)])
 def test_the_models_own_image_size(name: str, size: int) -> None:
     with torch.device("meta"):
-        assert build(None, name=name).image_size == size
+        assert build(None, name=name).image_size == (size, size)
+
+
+def test_an_image_that_is_not_square() -> None:
+    for source, name in (
+        ("timm", "test_vit"),
+        ("timm", "test_efficientnet"),
+        ("timm", "swin_tiny_patch4_window7_224"),
+        ("torchvision", "resnet18"),
+    ):
+        with torch.device("meta"):
+            network = build((224, 448), source=source, name=name)
+            assert network.image_size == (224, 448)
+            assert network.module.eval()(torch.zeros(network.blank_shape(1))).shape == (1, 3)
+    for name in ("vit_b_16", "maxvit_t"):
+        words = rf"image_size` \(\[224, 448\]\): torchvision's {name} takes square"
+        with torch.device("meta"), pytest.raises(ConfigError, match=words):
+            build((224, 448), source="torchvision", name=name)
+    with torch.device("meta"):
+        assert build(None, name="vit_base_patch16_sapiens2").image_size == (1024, 768)
+
+
+def test_what_a_model_was_published_with() -> None:
+    with torch.device("meta"):
+        assert build(None, name="resnet50.a1_in1k").published == Published(0.95, "center", "bicubic", ((288, 288), 1.0))
+        assert build(224, name="resnet50.a1_in1k").published.test == ((288, 288), 1.0)
+        other = build((224, 256), name="resnet50.a1_in1k").published
+        assert (other.test, other.crop_pct) == (None, 0.95)
+        assert other.left_aside == "`data.image_size` is not the 224 x 224 px with which the model was published"
+        assert build(None, name="resnet18.tv_in1k").published == Published(0.875, "center", "bilinear")
+        assert build(None, name="vit_base_patch16_clip_224.openai").published.interpolation == "bicubic"
+        assert build(None, name="convnext_base.fb_in22k_ft_in1k_384").published.crop_mode == "squash"
+        published = build(None, source="torchvision", name="efficientnet_b0").published
+        assert published == Published(224 / 256, "center", "bicubic")
+
+
+class Fixed(Own):
+    pretrained_cfg: ClassVar = {"input_size": (3, 64, 64), "test_input_size": (3, 96, 96), "fixed_input_size": True}
+
+
+def test_the_published_test_size_of_a_model_that_takes_one_size_is_left_aside() -> None:
+    network = build(None, name="tests.model.test_backbones:Fixed")
+    assert network.image_size == (64, 64)
+    assert (network.published.test, network.published.left_aside) == (None, "this model takes images of one size only")
 
 
 def test_torchvisions_images_are_those_of_its_weights() -> None:
     with torch.device("meta"):
         network = build(None, source="torchvision", name="resnet50")
-        assert (network.image_size, network.crop_pct) == (224, 224 / 232)
-        assert build(None, source="torchvision", name="resnet50.IMAGENET1K_V1").crop_pct == 224 / 256
-        assert build(None, source="torchvision", name="vit_h_14").image_size == 518
+        assert (network.image_size, network.published.crop_pct) == ((224, 224), 224 / 232)
+        assert build(None, source="torchvision", name="resnet50.IMAGENET1K_V1").published.crop_pct == 224 / 256
+        assert build(None, source="torchvision", name="vit_h_14").image_size == (518, 518)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_an_expanded_buffer_gets_memory_that_can_be_written() -> None:
 
 def test_lazy_layers_get_their_shapes_or_a_sentence() -> None:
     module = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2))
-    find_shapes(module, 8)
+    find_shapes(module, (8, 8))
     assert module[2].weight.shape == (2, 4 * 36)
     with pytest.raises(ConfigError, match="lazy layers, and fails on an image of 2 x 2 px"):
-        find_shapes(nn.Sequential(nn.LazyConv2d(4, 3)), 2)
+        find_shapes(nn.Sequential(nn.LazyConv2d(4, 3)), (2, 2))

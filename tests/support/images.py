@@ -6,6 +6,19 @@ import numpy as np
 from PIL import Image
 
 
+def make_array_folder(root: Path, channels: int) -> Path:
+    """24 training and 7 validation arrays of 2 classes, uint16 [H, W, C] in ``.npy`` files."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 7)):
+        for number in range(count):
+            values = rng.integers(0, 65536, (36 + number % 5, 40, channels), dtype=np.uint16)
+            values[:, :, 0] //= 1 + 3 * (number % 2)
+            path = root / split / f"class_{'ab'[number % 2]}" / f"{number:03d}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, values)
+    return root
+
+
 def make_image_folder(root: Path) -> Path:
     """60 training and 23 validation images of 3 classes, told apart by their colour and a pattern; some are JPEGs."""
     rng = np.random.default_rng(0)

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from dist_train.config import parse_config
+from dist_train.config.rules.resume_keys import arithmetic, changed_keys
 from dist_train.inference.preflight import check
+from dist_train.training.resume import with_kept
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, published, rows, state_digest, train
+
+MANIFEST = next((Path(__file__).parents[1] / "old_runs" / "folders" / "done").rglob("manifest.json"))
 
 
 def _main(tree: dict[str, Any]) -> int:
@@ -102,3 +106,18 @@ def test_a_run_of_version_0_1_has_its_length_in_its_result(
     assert "makes the run 20 steps long, and it began with 10" in capsys.readouterr().out
     (run / "result.json").unlink()
     train(tree, train__epochs=4)  # nothing says what its length was
+
+
+def test_a_resume_keeps_the_evaluation_of_the_run_that_an_older_version_began(tree: dict[str, Any]) -> None:
+    """Their defaults are others today; what the config sets is compared."""
+    then = json.loads(MANIFEST.read_text())["config"]
+    cfg = with_kept(parse_config(tree), then)
+    assert (cfg.eval.crop, cfg.eval.size, cfg.eval.interpolation) == ("auto", "train", "bicubic")
+    assert (cfg.eval.batch_size, cfg.data) == (tree["eval"]["batch_size"], parse_config(tree).data)
+    given = parse_config(changed(tree, eval__crop="squash", eval__interpolation="published"))
+    kept = with_kept(given, then)
+    assert (kept.eval.crop, kept.eval.size, kept.eval.interpolation) == ("squash", "train", "published")
+    assert {"eval.crop", "eval.interpolation"} <= changed_keys(then, arithmetic(kept)).keys()
+    today = parse_config(changed(tree, eval__size=[32, 48]))
+    assert with_kept(parse_config(tree), arithmetic(today)) == today
+    assert with_kept(today, arithmetic(today)) is today

@@ -132,7 +132,7 @@ def _every_operation() -> list[str]:
         for crop in ("center", "random_resized"):
             for interpolation in ("nearest", "bilinear"):
                 cfg = augment(crop=crop, interpolation=interpolation, randaugment={"interpolation": interpolation})
-                operations = DeviceOperations(cfg, 32)
+                operations = DeviceOperations(cfg, (32, 32))
                 operations.prepare(GPU)
                 draws, rows = packed(drawn)
                 images = torch.zeros((len(drawn), 20, 24, 3), dtype=torch.uint8, device=GPU)

@@ -1,11 +1,14 @@
 """The promise: N steps = k steps + resume, bit for bit, at any k and world size."""
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dist_train.data.formats.images import FileImages
+from dist_train.inference.load_run import load_run
+from tests.support.images import make_array_folder
 from tests.support.ranks import run_ranks
 from tests.support.runs import _main, changed, move_checkpoint, rows, state_digest, train
 
@@ -118,3 +121,27 @@ def test_so_does_one_with_weights_of_classes_options_and_more_metrics(tree: dict
     assert state_digest(resumed) == state_digest(straight)
     assert rows(resumed) == rows(straight)
     assert {"auroc", "kappa", "top2", "balanced_accuracy"} <= rows(resumed, "val")[-1].keys()
+
+
+@pytest.mark.parametrize(
+    "world_size", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_so_does_one_of_four_channels_and_16_bits(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
+    """And the run is evaluated and predicts as in training."""
+    data = {"root": str(make_array_folder(tmp_path / "arrays", 4)), "channels": 4, "bits": 16, "workers": 1}
+    data |= {"image_size": [32, 48], "mean": [0.4] * 4, "std": [0.3] * 4}
+    augment = {"crop": "random_resized", "erasing": 0.5, "cutmix": 1.0}
+    tree = changed(tree, model__name="test_efficientnet", data=data, augment=augment, train__global_batch=8)
+    tree = changed(tree, checkpoint={"every_steps": 1, "keep": 100}, eval__size=[40, 48])
+    straight = train(tree, world_size, run__name="straight")
+    resumed = train(tree, world_size, run__name="resumed")
+    for checkpoint in sorted((resumed / "checkpoints").iterdir())[4:]:
+        shutil.rmtree(checkpoint)
+    train(tree, world_size, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    assert rows(resumed) == rows(straight)
+    run = load_run(straight, device="cpu")
+    assert run.evaluate()["loss"] == run.result.best["loss"]
+    files = sorted((tmp_path / "arrays" / "val").rglob("*.npy"))
+    assert [found.image for found in run.predict(tmp_path / "arrays" / "val")] == files
+    assert run.transform(files[0]).shape == (4, 40, 48)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dist_train.config.choices import METRICS, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
+from dist_train.config.types import height_and_width
 from dist_train.config.values import is_set, value_of
 
 NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
@@ -80,9 +81,9 @@ SMALLEST = 32
 
 def _sizes_and_formats(cfg: Config, device: str) -> Iterator[str]:
     size = cfg.data.image_size
-    if size is not None and size < SMALLEST:
+    if size is not None and min(height_and_width(size)) < SMALLEST:
         yield (
-            f"`data.image_size` ({size}): most models halve an image five times, so that nothing but one position and padding "
+            f"`data.image_size` ({size if isinstance(size, int) else list(size)}): most models halve an image five times, so that nothing but one position and padding "
             f"is left of less than {SMALLEST} px; use at least {SMALLEST}, or remove the key to use the model's own size"
         )
     if device == "cpu" and cfg.train.precision in ("amp_fp16", "fp16"):
@@ -93,6 +94,12 @@ def _sizes_and_formats(cfg: Config, device: str) -> Iterator[str]:
 
 
 def _lengths(cfg: Config, plan: Plan) -> Iterator[str]:
+    last = max(cfg.augment.size_schedule or (0,))
+    if last and last >= plan.epoch(plan.total_steps):
+        yield (
+            f"`augment.size_schedule`: the run ends at epoch {plan.epoch(plan.total_steps):g}, before the size of epoch {last}, with "
+            "which it is evaluated; use an earlier epoch"
+        )
     ema, schedule, steps = cfg.train.ema, cfg.schedule, plan.total_steps
     if cfg.train.max_steps is not None and cfg.train.max_steps > steps:
         yield (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
 from dist_train.config.ops.table import OPS
+from dist_train.config.types import UNPUBLISHED, height_and_width, in_pixels
 from dist_train.config.values import is_set
 
 if TYPE_CHECKING:
@@ -193,6 +194,49 @@ def _adjusted_twice(cfg: "Config") -> Iterator[str]:
         yield f"`loss.logit_adjustment` ({loss.logit_adjustment:g}) has no part in `loss.objective` ({loss.objective}); remove it"
 
 
+def _sizes_that_grow(cfg: "Config") -> Iterator[str]:
+    sizes = cfg.augment.size_schedule
+    if sizes is None:
+        return
+    if cfg.augment.device:
+        yield "`augment.size_schedule` needs images that are resized on the CPU, and `augment.device` is true; set it to false"
+    if cfg.model.compile:
+        yield (
+            "`augment.size_schedule` with `model.compile`: torch compiles a size that comes second in another way than one that "
+            "comes first, so that a resume would not be exact; set model.compile=false"
+        )
+    last, size = list(sizes.values())[-1], cfg.data.image_size
+    if size is not None and height_and_width(last) != height_and_width(size):
+        yield (
+            f"`augment.size_schedule` ends with {in_pixels(height_and_width(last))}, but `data.image_size` is "
+            f"{in_pixels(height_and_width(size))}: an evaluation would see another size than the end of training; make both equal"
+        )
+
+
+def _statistics_of_other_channels(cfg: "Config") -> Iterator[str]:
+    channels = cfg.data.channels
+    for key, values in (("mean", cfg.data.mean), ("std", cfg.data.std)):
+        if values is not None and len(values) != channels:
+            yield f"`data.{key}` ({list(values)!r}) must have one number for each of `data.channels` ({channels})"
+
+
+def _operations_on_rgb_only(cfg: "Config") -> Iterator[str]:
+    """Refuse what knows only RGB of 8 bits."""
+    data, augment = cfg.data, cfg.augment
+    if (data.channels, data.bits) == (3, 8):
+        return
+    what = f"`data.channels` is {data.channels}" if data.channels != 3 else f"`data.bits` is {data.bits}"
+    built_in = [f"ops.{place}` ({op.name})" for place, op in enumerate(augment.ops) if op.name in OPS.rows]
+    for key in [*built_in, *(["device`"] if augment.device else [])]:
+        yield f"`augment.{key} works on RGB images of 8 bits only, and {what}; remove it"
+
+
+def _unpublished_statistics(cfg: "Config") -> Iterator[str]:
+    missing = [key for key, value in (("mean", cfg.data.mean), ("std", cfg.data.std)) if value is None]
+    if cfg.data.channels not in (1, 3) and missing:
+        yield UNPUBLISHED.format(missing[0], cfg.data.channels)
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _options_of_another_loss,
@@ -209,9 +253,15 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _sampling_of_other_data,
     _adjusted_twice,
     _weights_of_no_mean_over_samples,
+    _sizes_that_grow,
+    _statistics_of_other_channels,
+    _operations_on_rgb_only,
 )
 
-WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (("0.2.0", _soft_f1_of_mixed_classes),)
+WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (
+    ("0.2.0", _soft_f1_of_mixed_classes),
+    ("0.2.0", _unpublished_statistics),
+)
 """Pairs of the version that added a rule, and the rule."""
 
 

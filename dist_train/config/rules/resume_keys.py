@@ -47,10 +47,13 @@ CHANGE_THE_WEIGHTS = (
     "data.sampling",
     "data.max_val_images",  # decides which weights are best
     "data.image_size",
+    "data.channels",
+    "data.bits",
     "data.mean",
     "data.std",
     "augment.device",
     "augment.crop",
+    "augment.size_schedule",
     "augment.crop_scale",
     "augment.crop_ratio",
     "augment.interpolation",
@@ -119,6 +122,9 @@ CHANGE_THE_WEIGHTS = (
     "model.options",
     "optim.options",
     "eval.crop",  # decides which weights are best
+    "eval.crop_pct",  # the same
+    "eval.interpolation",  # the same
+    "eval.size",  # the same
     "eval.metric",  # the same
     "eval.weights",  # the same
 )
@@ -126,6 +132,9 @@ CHANGE_THE_WEIGHTS = (
 FIRST_WEIGHTS_ONLY = frozenset({"model.head.init"})
 """Of these the ones that matter before the first checkpoint only. Their defaults have changed: a run of a version without such a
 key may go on with any value of it."""
+
+KEPT = ("eval.crop", "eval.crop_pct", "eval.interpolation", "eval.size")
+"""Keys whose defaults differ from what older versions did. A resume whose config does not set one keeps the run's value."""
 
 DO_NOT_CHANGE_THE_WEIGHTS = (
     "run.name",
@@ -186,6 +195,21 @@ def arithmetic(cfg: Config) -> dict[str, Any]:
     """Return the keys that change the weights, with their values: the part of the config that a checkpoint records."""
     values = cfg.model_dump(mode="json")
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
+
+
+def kept_values(cfg: Config, then: dict[str, Any]) -> dict[str, Any]:
+    """Return, by key, what a resume takes from its run: the keys of ``KEPT`` that its config does not set.
+
+    Args:
+        then: the ``arithmetic`` of the run's checkpoint.
+    """
+    before = migrated_values(then)
+    return {key: before[key] for key in KEPT if key in before and not _is_given(cfg, key)}
+
+
+def _is_given(cfg: Config, key: str) -> bool:
+    section, _, name = key.partition(".")
+    return name in getattr(cfg, section).model_fields_set
 
 
 def changed_keys(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:

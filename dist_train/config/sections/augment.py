@@ -2,20 +2,44 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from dist_train.config.ops.entry import written_out
 from dist_train.config.ops.options import RandAugment
 from dist_train.config.ops.policies import by_name
 from dist_train.config.ops.table import OPS
-from dist_train.config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Section, Share
+from dist_train.config.types import (
+    ImageSize,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Section,
+    Share,
+    image_size,
+)
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError(f"{bounds[0]} is more than {bounds[1]}: write the smaller bound first")
     return bounds
+
+
+def _size_schedule(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r} must be epochs and sizes, such as {{0: 128, 10: 160, 20: 224}}")
+    stages = {int(key) if isinstance(key, str) and key.isdecimal() else key: size for key, size in value.items()}
+    epochs = list(stages)
+    if any(type(epoch) is not int for epoch in epochs) or epochs[:1] != [0] or epochs != sorted(epochs):
+        raise ValueError(f"{epochs} must be rising epochs that begin with 0, such as {{0: 128, 10: 160, 20: 224}}")
+    for size in stages.values():
+        image_size(size, ())
+    return stages
 
 
 class OpConfig(Section):
@@ -52,15 +76,18 @@ def _or_names(schema: dict[str, Any]) -> None:
 class AugmentConfig(Section):
     device: bool = False
     """Run crop, flip and RandAugment on the device that trains, not in the loader; all images must have the same size."""
-    crop: Literal["center", "random_resized", "squash", "pad"] = "center"
-    """center: resize the shorter side, crop the centre. random_resized: Inception-style random crop. squash: resize the
-    whole image to a square. pad: resize the longer side, and add margins of the mean colour."""
+    crop: Literal["center", "random_resized", "random", "squash", "pad"] = "center"
+    """center: resize the shorter side, crop the centre. random_resized: Inception-style random crop. random: as center,
+    but with a margin of 4 mirrored pixels, from which a random part is cut. squash: resize the
+    whole image to the input's shape. pad: resize the longer side, and add margins of the mean colour."""
+    size_schedule: Annotated[dict[NonNegativeInt, ImageSize] | None, BeforeValidator(_size_schedule)] = None
+    """Size of training images from an epoch on, such as `{0: 128, 10: 160, 20: 224}`; the last must be `data.image_size`."""
     crop_scale: Annotated[tuple[Share, Share], AfterValidator(_rising)] = (0.08, 1.0)
     """Range of the share of the image area that random_resized keeps."""
     crop_ratio: Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_rising)] = (0.75, 4 / 3)
     """Range of the aspect ratio (width / height) of that crop."""
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
-    """Interpolation when training images are resized; evaluation always uses bicubic."""
+    """Interpolation when training images are resized; for evaluation see `eval.interpolation`."""
     hflip: Probability = 0.5
     """Probability of a horizontal flip."""
     ops: Annotated[tuple[OpConfig, ...], Field(json_schema_extra=_or_names)] = ()

@@ -11,11 +11,13 @@ from dist_train.config.types import (
     MAX_PIXELS,
     FilePath,
     Fraction,
+    ImageSize,
     NonNegativeInt,
     PositiveInt,
     Probability,
     Section,
     Share,
+    size_or,
 )
 
 
@@ -113,12 +115,16 @@ class DataConfig(Section):
     """Validate on at most this many images, spread evenly over the set; null is all."""
     max_overlap: Fraction | None = 0.01
     """Largest share of the validation images that may also be training images; more refuses a new run. null: no limit."""
-    image_size: PositiveInt | None = None
-    """Side of the square input in pixels; the model's own size if not given."""
-    mean: tuple[Probability, Probability, Probability] | None = None
-    """Mean of each RGB channel, with pixel values in [0, 1]; the model's own if not given."""
-    std: tuple[Share, Share, Share] | None = None
-    """Standard deviation of each RGB channel, with pixel values in [0, 1]; the model's own if not given."""
+    image_size: Annotated[ImageSize | None, size_or(None)] = None
+    """Size of the model's input in pixels: the side of a square, or [height, width]; the model's own size if not given."""
+    channels: PositiveInt = 3
+    """Channels of an image: 1 is grey, 3 is RGB, 4 is RGB with transparency as a channel; other numbers for `.npy` files and arrays."""
+    bits: Literal[8, 16] = 8
+    """Bits per channel that training sees: with 16, deep images keep their levels. Other than 8 needs more time and memory."""
+    mean: Annotated[tuple[Probability, ...], Field(min_length=1)] | None = None
+    """Mean of each channel, with pixel values in [0, 1]; the model's own if not given (`dist-train statistics` computes yours)."""
+    std: Annotated[tuple[Share, ...], Field(min_length=1)] | None = None
+    """Standard deviation of each channel, with pixel values in [0, 1]; the model's own if not given."""
     value_range: Annotated[tuple[float, float], AfterValidator(_rising)] | None = None
     """For images with more than 8 bits per channel: the values that become 0 and 255, such as [0, 4095] for 12 bits. If not
     given, a sample of the training images decides when the run begins."""

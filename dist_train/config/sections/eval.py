@@ -1,11 +1,17 @@
 """The section `eval`: when, how and by which metric a run is evaluated."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from dist_train.config.choices import METRICS
-from dist_train.config.types import PositiveInt, Section, Share
+from dist_train.config.types import ImageSize, PositiveInt, Section, Share, size_or
+
+
+def _published_or_share(value: Any) -> Any:
+    if value == "published" or (type(value) in (int, float) and 0 < value <= 1):
+        return value
+    raise ValueError(f"{value!r} must be published, or a number above 0 and at most 1, such as 0.95")
 
 
 class TtaConfig(Section):
@@ -30,9 +36,17 @@ class EvalConfig(Section):
     """Steps between two evaluations; replaces `every_epochs`."""
     batch_size: PositiveInt = 64
     """Images in one forward pass, independent of the number of ranks; so is the result."""
-    crop: Literal["auto", "center", "squash", "pad"] = "auto"
-    """How evaluation, prediction and export make an image square. auto: like `augment.crop`, but center if that is
-    random_resized."""
+    crop: Literal["published", "auto", "center", "squash", "pad"] = "published"
+    """How evaluation, prediction and export fit an image to the model's input. auto: like `augment.crop`, but center if that is
+    random_resized. published: as auto, but after random_resized what the model was published with."""
+    crop_pct: Annotated[Literal["published"] | Share, BeforeValidator(_published_or_share)] = "published"
+    """Size of the input as a share of the size to which images are resized first. published: the model's own after
+    random_resized, else 1."""
+    interpolation: Literal["published", "bicubic", "bilinear", "nearest"] = "published"
+    """Interpolation when images are resized. published: what the model was published with."""
+    size: Annotated[Literal["published", "train"] | ImageSize, size_or("published", "train")] = "published"
+    """Size of the input. train: as `data.image_size`. published: the same, but after random_resized crops of the model's own size
+    that of its published test. Or your own: the side of a square, or [height, width]."""
     metric: Annotated[str, METRICS] = "top1"
     """Metric that chooses `best` and drives early stopping: lower is better for losses and errors, else higher. Your own
     `package.module:function` gets all samples and returns a number: higher is better."""

@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dist_train.config.sections.augment import AugmentConfig
+    from dist_train.config.types import Size
     from dist_train.data.decoding.picture import Box
 
 OPERATIONS = (
@@ -39,7 +42,8 @@ class Draws:
     """What happens to one sample, in this order.
 
     Attributes:
-        box: the part that a random crop keeps; None without random crops.
+        box: the part that a random crop keeps; None without random crops. With ``random`` a part of the resized image with
+            its margin.
         flip: left and right are exchanged.
         codes: of the operations of all RandAugments, in their order.
     """
@@ -50,10 +54,18 @@ class Draws:
 
 
 class Drawer:
-    """Draws for the samples of a data set. It takes 15 to 40 us per sample."""
+    """Draws for the samples of a data set. It takes 15 to 40 us per sample.
 
-    def __init__(self, cfg: "AugmentConfig") -> None:
-        self._cfg = cfg
+    Args:
+        size: H and W of the model's input, in pixels; the draws depend on it with ``augment.crop: random`` only.
+        widened: from ``size`` and the height and width of an image to those of the image from which ``random`` cuts a part
+            (``frame.with_margin``).
+    """
+
+    def __init__(
+        self, cfg: "AugmentConfig", size: "Size" = (1, 1), widened: "Callable[[Size, int, int], Size] | None" = None
+    ) -> None:
+        self._cfg, self._size, self._widened = cfg, size, widened
         self._generator = torch.Generator()
         self._chosen = cfg.randaugments()
         self._log_ratio = torch.log(torch.tensor(cfg.crop_ratio)).tolist()
@@ -61,9 +73,19 @@ class Drawer:
     def __call__(self, key: int, height: int, width: int) -> Draws:
         """Return the draws for a sample of ``height`` x ``width`` pixels, as a function of ``key``."""
         self._generator.manual_seed(key)
-        box = self._box(height, width) if self._cfg.crop == "random_resized" else None
+        box = None
+        if self._cfg.crop == "random_resized":
+            box = self._box(height, width)
+        elif self._cfg.crop == "random":
+            assert self._widened is not None
+            box = self._corner(*self._widened(self._size, height, width))
         flip = self._uniform() < self._cfg.hflip
         return Draws(box, flip, tuple(code for options, p in self._chosen for code in self._codes(options.num_ops, p)))
+
+    def _corner(self, height: int, width: int) -> "Box":
+        """Return a part of the model's size, as torchvision's RandomCrop draws it."""
+        top = self._below(height - self._size[0] + 1)
+        return top, self._below(width - self._size[1] + 1), *self._size
 
     def _uniform(self) -> float:
         return torch.rand((), generator=self._generator).item()

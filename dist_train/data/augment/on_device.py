@@ -9,6 +9,7 @@ from torch import Tensor
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.sections.loss import LossConfig
+from dist_train.config.types import Size
 from dist_train.data.augment.mixing import Mixing
 from dist_train.data.augment.randaugment_device import DeviceOperations
 from dist_train.data.index import DataIndex
@@ -17,16 +18,16 @@ from dist_train.seeding import fold_in
 
 
 class Normalise:
-    """uint8 [B, H, W, 3] to float32 [B, 3, H, W] with the mean and standard deviation of ``data``, or the model's.
+    """uint8 or uint16 [B, H, W, C] to float32 [B, C, H, W] with the mean and standard deviation of ``data``, or the model's.
 
-    The result has the memory layout that the model wants. ``mean_colour`` is the RGB colour that becomes about zero.
+    The result has the memory layout that the model wants. ``mean_colour`` is the colour that becomes about zero.
     """
 
     def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
-        mean, std = statistics(cfg.mean, cfg.std, network)
-        self.mean_colour = mean_colour(cfg.mean, network)
-        self._mean = torch.tensor(mean, device=device).mul(255).view(1, 3, 1, 1)
-        self._scale = torch.tensor(std, device=device).mul(255).reciprocal().view(1, 3, 1, 1)
+        (mean, std), levels = statistics(cfg, network), 2**cfg.bits - 1
+        self.mean_colour = mean_colour(cfg, network)
+        self._mean = torch.tensor(mean, device=device).mul(levels).view(1, -1, 1, 1)
+        self._scale = torch.tensor(std, device=device).mul(levels).reciprocal().view(1, -1, 1, 1)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __call__(self, images_BHWC: Tensor) -> Tensor:
@@ -54,19 +55,19 @@ class DeviceAugment:
         normalise: Normalise,
         index: DataIndex,
         device: torch.device,
-        size: int,
+        size: Size,
     ) -> None:
         self._operations = DeviceOperations(cfg, size, normalise.mean_colour) if cfg.device else None
         if self._operations is not None:
             self._operations.prepare(device)
         self._normalise = normalise
         self._erase = _erasing(cfg, device) if cfg.erasing else None
-        self._mix = Mixing(cfg, loss, index, size) if cfg.mixup or cfg.cutmix else None
+        self._mix = Mixing(cfg, loss, index, min(size)) if cfg.mixup or cfg.cutmix else None
 
     def __call__(
         self, images_BHWC: Tensor, labels: Tensor, key: int, *drawn: Tensor, mixing: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """Return normalised images [B, 3, S, S], and targets: float [B, K] if images are mixed, else unchanged.
+        """Return normalised images [B, C, H, W], and targets: float [B, K] if images are mixed, else unchanged.
 
         Args:
             key: of the random numbers of this micro-batch.

@@ -38,9 +38,9 @@ SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], dtype=np.float32) / 13
 """Pillow's kernel for the smooth image that Sharpness blends with."""
 
 
-def operations(cfg: "RandAugment", size: int) -> dict[int, Step | None]:
-    """Return for each code its operation on an image of ``size`` x ``size`` pixels; None for the identity."""
-    return {code: _step(cfg, operation(code), magnitude(code, cfg.magnitude, size, size)) for code in CODES}
+def operations(cfg: "RandAugment", height: int, width: int) -> dict[int, Step | None]:
+    """Return for each code its operation on an image of ``height`` x ``width`` pixels; None for the identity."""
+    return {code: _step(cfg, operation(code), magnitude(code, cfg.magnitude, height, width)) for code in CODES}
 
 
 def run_steps(steps: Sequence[Step], pixels: RGB, target: RGB) -> None:

@@ -17,8 +17,9 @@ from torchvision.transforms.v2 import functional as F
 
 from dist_train.config.ops.options import RandAugment
 from dist_train.config.sections.augment import AugmentConfig
+from dist_train.config.types import Size
 from dist_train.data.augment.draws import CODES, magnitude, operation
-from dist_train.data.augment.frame import BLACK, Frame, training_frame
+from dist_train.data.augment.frame import BLACK, MARGIN, Frame, covering, training_frame
 from dist_train.data.augment.packed_draws import BOX, FLIP, OPERATIONS
 from dist_train.data.decoding.picture import Colour
 
@@ -27,12 +28,12 @@ class DeviceOperations:
     """Applies draws to a batch of small images; the result has the model's size.
 
     Args:
-        size: of the model's input, in pixels.
+        size: H and W of the model's input, in pixels.
         fill: colour of the margins of a padded image.
     """
 
-    def __init__(self, cfg: AugmentConfig, size: int, fill: Colour = BLACK) -> None:
-        self._size = size
+    def __init__(self, cfg: AugmentConfig, size: Size, fill: Colour = BLACK) -> None:
+        self._crop, self._size = cfg.crop, size
         self._randaugment = next((options for options, _ in cfg.randaugments()), RandAugment())
         self._draws_codes = bool(cfg.ops)
         self._frame = training_frame(cfg, size, fill)
@@ -40,7 +41,7 @@ class DeviceOperations:
         self._constants = KeptConstants()
 
     def __call__(self, images_BHWC: Tensor, draws: Tensor, rows: Tensor) -> Tensor:
-        """Return uint8 [B, S, S, 3], of uint8 [B, h, w, 3].
+        """Return uint8 [B, H, W, 3], of uint8 [B, h, w, 3].
 
         Args:
             draws: on the host.
@@ -59,7 +60,7 @@ class DeviceOperations:
 
     def prepare(self, device: torch.device) -> None:
         """Apply every operation once, so that its constants are on the device before the first step."""
-        image = torch.zeros((1, 3, self._size, self._size), dtype=torch.uint8, device=device)
+        image = torch.zeros((1, 3, *self._size), dtype=torch.uint8, device=device)
         with self._constants:
             for code in CODES if self._draws_codes else ():
                 self._applied(code, image)
@@ -67,23 +68,33 @@ class DeviceOperations:
     def _cropped(self, images: Tensor, boxes: list[list[int]]) -> Tensor:
         if self._frame is not None:
             return self._framed(images, self._frame)
-        side = [self._size, self._size]
+        if self._crop == "random":
+            return self._randomly_cut(images, boxes)
+        size = list(self._size)
         parts = [
-            F.resized_crop(image, *box, side, interpolation=self._interpolation, antialias=True)
+            F.resized_crop(image, *box, size, interpolation=self._interpolation, antialias=True)
             for image, box in zip(images, boxes, strict=True)
         ]
         return torch.stack(parts)
 
+    def _randomly_cut(self, images: Tensor, boxes: list[list[int]]) -> Tensor:
+        size = list(covering(self._size).resized(*images.shape[-2:]))
+        wide = F.resize(images, size, interpolation=self._interpolation, antialias=True)
+        wide = F.pad(wide, [MARGIN], padding_mode="reflect")
+        return torch.stack([F.crop(image, *box) for image, box in zip(wide, boxes, strict=True)])
+
     def _framed(self, images: Tensor, frame: Frame) -> Tensor:
-        side = [frame.size, frame.size]
+        size = list(frame.size)
         if frame.mode == "center":
-            resized = F.resize(images, [frame.size], interpolation=self._interpolation, antialias=True)
-            return F.center_crop(resized, side)  # type: ignore[no-any-return]
+            resized = F.resize(
+                images, list(frame.resized(*images.shape[-2:])), interpolation=self._interpolation, antialias=True
+            )
+            return F.center_crop(resized, size)  # type: ignore[no-any-return]
         height, width = frame.resized(*images.shape[-2:])
         found: Tensor = F.resize(images, [height, width], interpolation=self._interpolation, antialias=True)
-        if [height, width] == side:
+        if [height, width] == size:
             return found
-        padded = found.new_empty((len(found), 3, *side))
+        padded = found.new_empty((len(found), 3, *size))
         for channel, level in enumerate(frame.fill):
             padded[:, channel].fill_(level)
         top, left, height, width = frame.place(height, width)

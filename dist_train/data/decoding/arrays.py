@@ -8,26 +8,29 @@ from numpy.typing import NDArray
 from dist_train.data.decoding.deep import DeepImage
 from dist_train.errors import DataError
 
-ACCEPTED = "it must be a PIL image, or an array [H, W], [H, W, 1] or [H, W, 3] of bool, uint8, whole numbers or floats"
+SHAPES = {1: "[H, W] or [H, W, 1]", 3: "[H, W], [H, W, 1] or [H, W, 3]"}
 
 
-def as_pixels(name: str, image: Any) -> NDArray[np.uint8] | DeepImage:
-    """Return uint8 [H, W] or [H, W, 3]; or, of an image with other values than 0 to 255, the values.
+def as_pixels(name: str, image: Any, channels: int = 3) -> NDArray[np.uint8] | DeepImage:
+    """Return uint8 [H, W] or [H, W, C]; or, of an image with other values than 0 to 255, the values.
 
     Args:
         name: of the image, for the message.
+        channels: `data.channels`.
 
     Raises:
         DataError: the shape or the type of the array could mean several things, or nothing.
     """
+    shapes = SHAPES.get(channels, f"[H, W, {channels}]")
+    accepted = f"it must be a PIL image, or an array {shapes} of bool, uint8, whole numbers or floats"
     try:
         array = np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # of a list of several lengths, or a tensor on a GPU
-        raise DataError(f"image {name} is a {type(image).__name__}, and not an array ({error}); {ACCEPTED}") from None
-    fault = _fault(array)
+        raise DataError(f"image {name} is a {type(image).__name__}, and not an array ({error}); {accepted}") from None
+    fault = _fault(array, channels)
     if fault is not None:
         what = f"{type(image).__name__} {getattr(image, 'dtype', '')} {list(array.shape)}"
-        raise DataError(f"image {name} is a {what}; {ACCEPTED}, without transforms (`augment` describes them){fault}")
+        raise DataError(f"image {name} is a {what}; {accepted}, without transforms (`augment` describes them){fault}")
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.dtype == np.bool_:
@@ -35,14 +38,17 @@ def as_pixels(name: str, image: Any) -> NDArray[np.uint8] | DeepImage:
     return array if array.dtype == np.uint8 else DeepImage(array)
 
 
-def _fault(array: NDArray[Any]) -> str | None:
+def _fault(array: NDArray[Any], channels: int) -> str | None:
     """Return what is wrong with an array; an empty text where the general rule says it all."""
     if array.dtype.kind not in "buif":
         return ""
     if array.size == 0:
         return "; it has no pixels"
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3)):
+    fitting = {1, 3} if channels == 3 else {channels}
+    if (array.ndim == 2 and 1 in fitting) or (array.ndim == 3 and array.shape[2] in fitting):
         return None
+    if channels != 3:
+        return f"; `data.channels` is {channels}"
     if array.ndim == 3 and array.shape[2] in (2, 4):
         return (
             "; its last channel may be transparency or a measurement: for transparency return a PIL image of mode "

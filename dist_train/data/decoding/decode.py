@@ -1,4 +1,4 @@
-"""From a file of any image format to RGB pixels, in one way for training, evaluation and prediction.
+"""From a file of any image format to pixels, in one way for training, evaluation and prediction.
 
 Exif orientation is applied, the first frame of an animation counts, transparency is laid on white. Images of more than 8
 bits per channel are mapped to 8 by the ``DecodeRules`` of the run.
@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dist_train.data.decoding.arrays import as_pixels
+from dist_train.data.decoding.channels import NPY, array_in, pixels_of, pixels_of_array
 from dist_train.data.decoding.deep import DeepImage, as_0_1_0, deep_image, is_deep
 from dist_train.data.decoding.jpeg import decode, quiet, size_if_plain, turn
-from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, part
+from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, Pixels, part
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import DataError
 
@@ -32,13 +34,13 @@ class PlainJpeg:
     def pixels(self, box: Box | None = None) -> RGB:
         found = decode(self.content, box)
         if found is None:
-            whole = _by_pillow(self.path, self.content, self.rules)
+            whole = _decoded(self.path, self.content, self.rules)
             return whole if box is None else part(whole, box)
         return found
 
 
-def read_rgb(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> RGB:
-    """Decode a file to uint8 [H, W, 3]; raise as ``open_picture``."""
+def read_image(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Pixels:
+    """Decode a file; raise as ``open_picture``."""
     return open_picture(path, rules).pixels()
 
 
@@ -56,9 +58,9 @@ def open_picture(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Pictur
         raise DataError(f"cannot read the image {path}: {error.strerror}") from None
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
-    size = size_if_plain(content)
+    size = size_if_plain(content) if rules.is_plain else None
     if size is None:
-        return Decoded(_by_pillow(path, content, rules))
+        return Decoded(_decoded(path, content, rules))
     try:
         _refuse_size(*size, rules)
     except ValueError as error:
@@ -71,6 +73,9 @@ def stored_values(path: str | Path, rules: DecodeRules) -> DeepImage | None:
     try:
         with open(path, "rb") as file, quiet():
             head = file.read(HEADER_BYTES)
+            if head.startswith(NPY):
+                found = as_pixels(str(path), array_in(head + file.read(), rules), rules.channels)
+                return found if isinstance(found, DeepImage) else None
             with Image.open(file) as image:
                 if not is_deep(image, head):
                     return None
@@ -93,12 +98,14 @@ def left_out(path: str | Path) -> list[str]:
         return []
 
 
-def _by_pillow(path: str | Path, content: bytes, rules: DecodeRules) -> RGB:
+def _decoded(path: str | Path, content: bytes, rules: DecodeRules) -> Pixels:
     try:
+        if content.startswith(NPY):
+            return from_array(str(path), array_in(content, rules), rules)
         with quiet(), Image.open(io.BytesIO(content)) as image:
             _refuse_size(image.height, image.width, rules)
-            return to_rgb(image, rules, content)
-    except MemoryError:
+            return from_image(image, rules, content)
+    except (MemoryError, DataError):
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise many kinds of errors at damaged files
         reason = str(error).replace(f"{io.BytesIO.__module__}", "").split(" <")[0] or type(error).__name__
@@ -113,6 +120,37 @@ def _refuse_size(height: int, width: int, rules: DecodeRules) -> None:
         )
 
 
+def from_image(image: Image.Image, rules: DecodeRules = DEFAULT_RULES, content: bytes = b"") -> Pixels:
+    """Return an image of any mode, turned as its Exif orientation says, as ``rules`` want it; see ``to_rgb``."""
+    if rules.is_plain:
+        return to_rgb(image, rules, content)
+    _refuse_nothing(image)
+    image.load()  # turns a TIFF image, and removes its orientation
+    return pixels_of(image, turn(image), rules, content)
+
+
+def _refuse_nothing(image: Image.Image) -> None:
+    if 0 in image.size:
+        raise ValueError(f"it has {image.width} x {image.height} pixels")
+
+
+def from_array(name: str, array: object, rules: DecodeRules) -> Pixels:
+    """Return an image that is given as an array.
+
+    Args:
+        name: of the image, for the message.
+
+    Raises:
+        DataError: the shape or the type of the array could mean several things, or nothing.
+        ValueError: it has values that are NaN or infinite.
+    """
+    found = as_pixels(name, array, rules.channels)
+    if not rules.is_plain:
+        return pixels_of_array(found, rules)
+    image = found.in_8_bits(rules.value_range) if isinstance(found, DeepImage) else Image.fromarray(found)
+    return to_rgb(image, rules)
+
+
 def to_rgb(image: Image.Image, rules: DecodeRules = DEFAULT_RULES, content: bytes = b"") -> RGB:
     """Return an image of any mode as uint8 [H, W, 3], turned as its Exif orientation says.
 
@@ -122,8 +160,7 @@ def to_rgb(image: Image.Image, rules: DecodeRules = DEFAULT_RULES, content: byte
     Raises:
         ValueError: it has no pixels, or values that are NaN or infinite.
     """
-    if 0 in image.size:
-        raise ValueError(f"it has {image.width} x {image.height} pixels")
+    _refuse_nothing(image)
     image.load()  # turns a TIFF image, and removes its orientation
     turned = turn(image)
     deep = deep_image(image, b"" if rules.as_0_1_0 else content)

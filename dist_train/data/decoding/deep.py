@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from dist_train.data.decoding.value_range import (
     range_of,
     refuse_non_finite,
     to_8_bits,
+    to_16_bits,
 )
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ CUT_OFF = 0.01
 @dataclass(frozen=True)
 class DeepImage:
     """Attributes:
-    values: whole numbers or floats, [H, W] or [H, W, 3] in RGB order.
+    values: whole numbers or floats, [H, W], [H, W, 3] in RGB order, or [H, W, C].
     alpha: whole numbers [H, W]; None for an image without transparency.
     white_is_zero: the greatest value is black.
     """
@@ -51,12 +53,7 @@ class DeepImage:
         Raises:
             ValueError: a value is NaN or infinite.
         """
-        refuse_non_finite(self.values)
-        if bounds is None:
-            bounds = range_of([self.values])
-            _warn_once(None, f"is mapped to 8 by its own values, {describe(bounds)}: none was found when the run began")
-        elif outside(self.values, bounds) > CUT_OFF:
-            _warn_once(bounds, f"has more than {CUT_OFF:.0%} of its values outside of {describe(bounds)}")
+        bounds = self._bounds(bounds)
         pixels = to_8_bits(self.values, bounds)
         if self.white_is_zero:
             pixels = 255 - pixels
@@ -65,6 +62,34 @@ class DeepImage:
             image = image.convert("RGB")
             image.putalpha(Image.fromarray(to_8_bits(self.alpha, bounds)))
         return image
+
+    def in_levels(self, bounds: Range | None, bits: int) -> NDArray[Any]:
+        """Return the values as uint8 or uint16, [H, W] or [H, W, C]; transparency is the last channel.
+
+        Args:
+            bounds: as for ``in_8_bits``.
+            bits: 8 or 16.
+
+        Raises:
+            ValueError: a value is NaN or infinite.
+        """
+        bounds, mapped = self._bounds(bounds), to_8_bits if bits == 8 else to_16_bits
+        pixels: NDArray[Any] = mapped(self.values, bounds)
+        if self.white_is_zero:
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        if self.alpha is None:
+            return pixels
+        colours = pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1)
+        return np.concatenate([colours, mapped(self.alpha, bounds)[:, :, None]], axis=2)
+
+    def _bounds(self, bounds: Range | None) -> Range:
+        refuse_non_finite(self.values)
+        if bounds is None:
+            bounds = range_of([self.values])
+            _warn_once(None, f"is mapped by its own values, {describe(bounds)}: none was found when the run began")
+        elif outside(self.values, bounds) > CUT_OFF:
+            _warn_once(bounds, f"has more than {CUT_OFF:.0%} of its values outside of {describe(bounds)}")
+        return bounds
 
 
 def is_deep(image: Image.Image, content: bytes = b"") -> bool:

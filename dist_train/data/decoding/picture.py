@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,17 @@ from dist_train.errors import DataError
 RGB = NDArray[np.uint8]
 """An image: uint8 [H, W, 3]."""
 
+Pixels = NDArray[Any]
+"""An image: uint8 or uint16 [H, W, C], by ``data.bits`` and ``data.channels``; else ``RGB``."""
+
+DTYPES: dict[int, type[np.uint8 | np.uint16]] = {8: np.uint8, 16: np.uint16}
+"""By ``data.bits``."""
+
 Box = tuple[int, int, int, int]
 """A part of an image: top, left, height and width in pixels."""
 
-
-Colour = tuple[int, int, int]
-"""RGB, 0 to 255."""
+Colour = tuple[int, ...]
+"""One value per channel, 0 to 255; with 16 bits to 65535."""
 
 
 class BadImage(DataError):
@@ -32,8 +37,8 @@ class Picture(Protocol):
         """Height and width."""
         ...
 
-    def pixels(self, box: Box | None = None) -> RGB:
-        """Return the part in ``box``, or all of it: a new contiguous array, uint8 [H, W, 3].
+    def pixels(self, box: Box | None = None) -> Pixels:
+        """Return the part in ``box``, or all of it: a new contiguous array.
 
         Raises:
             BadImage: the file is truncated or damaged.
@@ -41,25 +46,25 @@ class Picture(Protocol):
         ...
 
 
-Transform = Callable[[Picture, int, RGB], None]
-"""(picture of any size, key of its random numbers, its place in a batch uint8 [S, S, 3]): writes to that place."""
+Transform = Callable[[Picture, int, Pixels], None]
+"""(picture of any size, key of its random numbers, its place in a batch [H, W, C]): writes to that place."""
 
 
 @dataclass(frozen=True)
 class Decoded:
     """A picture that is decoded already."""
 
-    image: RGB
+    image: Pixels
 
     @property
     def size(self) -> tuple[int, int]:
         return self.image.shape[0], self.image.shape[1]
 
-    def pixels(self, box: Box | None = None) -> RGB:
+    def pixels(self, box: Box | None = None) -> Pixels:
         return self.image if box is None else part(self.image, box)
 
 
-def part(image: RGB, box: Box) -> RGB:
+def part(image: Pixels, box: Box) -> Pixels:
     """Return the part of an image in ``box``, copied: a contiguous array is resized faster."""
     top, left, height, width = box
     return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -14,6 +14,7 @@ class DecodeRules:
         value_range: for images of more than 8 bits per channel. None where none was found when the run began: if one
             appears later, its own values decide.
         max_pixels: of an image, height x width; None for any number.
+        channels, bits: of the pixels: ``data.channels`` and ``data.bits``.
         as_0_1_0: the run began with version 0.1.0. Greys of 16 bits keep their upper 8, all others are stretched from
             their least to their greatest value, and Pillow decides what an array is.
     """
@@ -21,6 +22,13 @@ class DecodeRules:
     value_range: Range | None = None
     max_pixels: int | None = MAX_PIXELS
     as_0_1_0: bool = False
+    channels: int = 3
+    bits: int = 8
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether the pixels are RGB of 8 bits, for which there are faster decoders."""
+        return (self.channels, self.bits) == (3, 8)
 
 
 DEFAULT_RULES = DecodeRules()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[Any]
-"""Stored values: whole numbers or floats, [H, W] or [H, W, 3]."""
+"""Stored values: whole numbers or floats, [H, W] or [H, W, C]."""
 
 Range = tuple[float, float]
 """The values that become 0 and 255. What lies outside becomes 0 or 255 too."""
@@ -54,6 +54,18 @@ def to_8_bits(values: Values, bounds: Range) -> NDArray[np.uint8]:
     refuse_non_finite(values)
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def to_16_bits(values: Values, bounds: Range) -> NDArray[np.uint16]:
+    """Map a range to 0 to 65535; values in the range of 16 bits stay as they are.
+
+    Raises:
+        ValueError: a value is NaN or infinite.
+    """
+    low, high = bounds
+    refuse_non_finite(values)
+    scaled = (values.astype(np.float64) - low) * (65535 / (high - low))
+    return np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)
 
 
 def refuse_non_finite(values: Values) -> None:

@@ -2,15 +2,27 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
 
+if TYPE_CHECKING:
+    from dist_train.config.sections.data import DataConfig
+
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"
 )  # fmt: skip
+
+
+ARRAYS = ".npy"
+"""Listed besides the images where ``data.channels`` or ``data.bits`` is not the usual one: elsewhere it is often something else."""
+
+
+def suffixes_of(cfg: "DataConfig") -> tuple[str, ...]:
+    """Return the suffixes of the files that are images."""
+    return IMAGE_SUFFIXES if (cfg.channels, cfg.bits) == (3, 8) else (*IMAGE_SUFFIXES, ARRAYS)
 
 
 class Images(Protocol):

@@ -28,8 +28,8 @@ class ClassFolder:
     around: Surroundings
 
     @classmethod
-    def read(cls, path: Path, root: Path) -> "ClassFolder":
-        around = Surroundings()
+    def read(cls, path: Path, root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> "ClassFolder":
+        around = Surroundings(suffixes)
         return cls(path, list(images_below(path, root, around)), around)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import IMAGE_SUFFIXES, Entry, Findings, Listing, Only
+from dist_train.data.formats.base import Entry, Findings, Listing, Only, suffixes_of
 from dist_train.data.formats.class_folders import ClassFolder, check_classes, check_contents, note_left_aside
 from dist_train.data.formats.class_names import Labels, composed, few
 from dist_train.data.formats.images import FileImages
@@ -32,7 +32,7 @@ def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
         unknown = [name for name in subfolders_of(val_folder) if labels.find(name) is None]
         if unknown and not cfg.classes:
             raise DataError(f"{val_folder} has classes that {train} does not have: {few(unknown)}")
-        held_out = _of_known_classes(val_folder, root, labels, findings)
+        held_out = _of_known_classes(cfg, val_folder, root, labels, findings)
     return Listing(FileImages(str(root)), classes, _entries(folders, labels), held_out, findings=findings)
 
 
@@ -80,12 +80,12 @@ def _training_folders(cfg: DataConfig, train: Path, root: Path, findings: Findin
         raise DataError(f"{train} has no class folders; imagefolder expects train/<class>/")
     if cfg.classes:
         names = _listed(cfg.classes, names, train, findings)
-    folders = [ClassFolder.read(train / name, root) for name in names]
+    folders = [ClassFolder.read(train / name, root, suffixes_of(cfg)) for name in names]
     empty = [folder.name for folder in folders if not folder.images]
     if empty:
         raise DataError(
             f"{train} has class folders without images: {few(empty)}; remove them, add images "
-            f"({', '.join(IMAGE_SUFFIXES)}), or list the classes in `data.classes`"
+            f"({', '.join(suffixes_of(cfg))}), or list the classes in `data.classes`"
         )
     if not cfg.classes:
         check_classes(train, folders, findings)
@@ -119,7 +119,7 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
     """Read one split; with ``data.val_fraction`` or ``data.fold`` and no validation folder it is a part of the training images."""
     place = _place_of(cfg, root, only)
     drawn = only.split == "val" and cfg.draws_validation and place.name not in VALIDATION_NAMES
-    entries = _of_known_classes(place, root, Labels(only.classes), findings)
+    entries = _of_known_classes(cfg, place, root, Labels(only.classes), findings)
     present = {target for _, _, target in entries}
     missing = [name for label, name in enumerate(only.classes) if label not in present]
     if missing:
@@ -147,13 +147,15 @@ def _place_of(cfg: DataConfig, root: Path, only: Only) -> Path:
     )
 
 
-def _of_known_classes(place: Path, root: Path, labels: Labels, findings: Findings) -> list[Entry]:
+def _of_known_classes(cfg: DataConfig, place: Path, root: Path, labels: Labels, findings: Findings) -> list[Entry]:
     """Return the entries of a split, and note the classes that are not among ``labels``."""
     names = subfolders_of(place)
     unknown = [name for name in names if labels.find(name) is None]
     if unknown:
         findings.notes.append(f"folders of {place} that are no class of the run are left aside: {few(unknown)}")
-    folders = [ClassFolder.read(place / name, root) for name in names if labels.find(name) is not None]
+    folders = [
+        ClassFolder.read(place / name, root, suffixes_of(cfg)) for name in names if labels.find(name) is not None
+    ]
     check_contents(place, folders, findings)
     note_left_aside(place, folders, findings)
     return _entries(folders, labels)

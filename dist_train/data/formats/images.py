@@ -14,9 +14,9 @@ from PIL import Image
 
 from dist_train.config.user_code import load_callable
 from dist_train.data.decoding.arrays import as_pixels
-from dist_train.data.decoding.decode import left_out, open_picture, stored_values, to_rgb
+from dist_train.data.decoding.decode import from_array, from_image, left_out, open_picture, stored_values
 from dist_train.data.decoding.deep import DeepImage, deep_image
-from dist_train.data.decoding.picture import BadImage, Decoded, Picture
+from dist_train.data.decoding.picture import BadImage, Decoded, Picture, Pixels
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import ConfigError, DataError
 
@@ -58,7 +58,11 @@ class DatasetImages:
             image = self._read(name)
         except BadImage:
             return None
-        found = deep_image(image) if isinstance(image, Image.Image) else as_pixels(f"{name} of {self.maker}", image)
+        found = (
+            deep_image(image)
+            if isinstance(image, Image.Image)
+            else as_pixels(f"{name} of {self.maker}", image, self.rules.channels)
+        )
         return found if isinstance(found, DeepImage) else None
 
     def left_out(self, name: str) -> list[str]:
@@ -72,9 +76,9 @@ class DatasetImages:
         """Return an image; raise ``BadImage`` and ``DataError`` as ``open_picture`` does, for sets that read files."""
         image = self._read(name)
         try:
-            return Decoded(
-                to_rgb(image if isinstance(image, Image.Image) else self._from_array(name, image), self.rules)
-            )
+            if isinstance(image, Image.Image):
+                return Decoded(from_image(image, self.rules))
+            return Decoded(self._from_array(f"{name} of {self.maker}", image))
         except ValueError as error:
             raise BadImage(f"cannot read image {name} of {self.maker}: {error}") from None
 
@@ -90,12 +94,11 @@ class DatasetImages:
             kind = BadImage if getattr(error, "errno", None) is None else DataError
             raise kind(f"cannot read image {name} of {self.maker}: {error}") from None
 
-    def _from_array(self, name: str, image: Any) -> Image.Image:
+    def _from_array(self, name: str, image: Any) -> Pixels:
         if self.rules.as_0_1_0:
             with suppress(TypeError, ValueError):
-                return Image.fromarray(np.asarray(image))
-        found = as_pixels(f"{name} of {self.maker}", image)
-        return found.in_8_bits(self.rules.value_range) if isinstance(found, DeepImage) else Image.fromarray(found)
+                return from_image(Image.fromarray(np.asarray(image)), self.rules)
+        return from_array(name, image, self.rules)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,11 +26,13 @@ class Surroundings:
     """What lies below a folder beside the images.
 
     Attributes:
+        suffixes: of images.
         left_aside: files without a suffix of an image, by suffix.
         folders: the folders that hold images, relative to the folder that was walked ("." for itself).
         links: the folders that are links: (path, where it leads).
     """
 
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
     left_aside: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
@@ -84,20 +86,20 @@ def names_below(folder: Path, root: Path, around: Surroundings | None = None) ->
             _note_link(os.path.join(directory, name), around)
         below = os.path.relpath(directory, root)
         visible = sorted(name for name in names if not name.startswith("."))
-        images = [name for name in visible if name.lower().endswith(IMAGE_SUFFIXES)]
+        images = [name for name in visible if name.lower().endswith(around.suffixes)]
         if len(images) < len(visible):
-            around.left_aside += left_aside(visible)
+            around.left_aside += left_aside(visible, around.suffixes)
         if images:
             around.folders.append(os.path.relpath(directory, folder))
         yield from images if below == "." else (os.path.join(below, name) for name in images)
 
 
-def left_aside(names: list[str]) -> Counter[str]:
+def left_aside(names: list[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Counter[str]:
     """Return how many of ``names`` are no images, by suffix in lower case."""
     return Counter(
         os.path.splitext(name)[1].lower()
         for name in names
-        if not name.lower().endswith(IMAGE_SUFFIXES) and name.lower() not in OF_THE_SYSTEM
+        if not name.lower().endswith(suffixes) and name.lower() not in OF_THE_SYSTEM
     )
 
 

@@ -36,6 +36,7 @@ class Parcel:
     slot: int
     tag: int
     shape: tuple[int, ...]
+    dtype: torch.dtype
     rest: tuple[NDArray[Any], ...]
 
     def open(self) -> Tensors:
@@ -86,15 +87,15 @@ class BatchMemory:
         if pixels.nbytes > self._slot_bytes:
             raise RuntimeError(f"a batch of {pixels.nbytes} bytes does not fit a slot of {self._slot_bytes}")
         self._table[worker, _TAGS + slot] = 0
-        self._slot(worker, slot, tuple(pixels.shape)).copy_(pixels)
+        self._slot(worker, slot, tuple(pixels.shape), pixels.dtype).copy_(pixels)
         self._table[worker, _TAGS + slot] = self._filled
         self._table[worker, _READING] = NOTHING
         others = tuple(tensor.numpy() for tensor in rest)
-        return Parcel(self._number, worker, slot, self._filled, tuple(pixels.shape), others)
+        return Parcel(self._number, worker, slot, self._filled, tuple(pixels.shape), pixels.dtype, others)
 
     def copy_of(self, parcel: Parcel, pinned: bool) -> Tensors:
         """Return a copy of a batch that has arrived."""
-        shared = self._slot(parcel.worker, parcel.slot, parcel.shape)
+        shared = self._slot(parcel.worker, parcel.slot, parcel.shape, parcel.dtype)
         pixels = shared.pin_memory() if pinned else shared.clone()
         if self._table[parcel.worker, _TAGS + parcel.slot] != parcel.tag:
             raise RuntimeError("a loader process has overwritten a batch before it was read")
@@ -105,10 +106,10 @@ class BatchMemory:
         """Give the pages back until they are needed again. Call it only when no batch is under way."""
         self._pixels.madvise(mmap.MADV_REMOVE)
 
-    def _slot(self, worker: int, slot: int, shape: tuple[int, ...]) -> Tensor:
+    def _slot(self, worker: int, slot: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         start = (worker * self._slots + slot) * self._slot_bytes
         count = int(np.prod(shape))
-        return torch.frombuffer(self._pixels, dtype=torch.uint8, count=count, offset=start).view(shape)
+        return torch.frombuffer(self._pixels, dtype=dtype, count=count, offset=start).view(shape)
 
 
 def _worker() -> int:

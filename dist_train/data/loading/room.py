@@ -47,21 +47,20 @@ class Needs:
         return f"lower `data.workers` ({self.workers})"
 
 
-def needs(workers: int, prefetch: int, image_bytes: int, images: int) -> Needs:
+def needs(workers: int, prefetch: int, batch_bytes: int) -> Needs:
     """Return what the loaders of training and validation need together.
 
     Args:
         workers: loader processes of a rank, for each of the two.
         prefetch: batches that each keeps ready.
-        image_bytes: of one image in a batch.
-        images: in a batch of each of the two.
+        batch_bytes: of the largest batch of each of the two together.
     """
     processes = 2 * workers * ranks_per_node()
     return Needs(
         workers=workers,
         prefetch=prefetch,
         processes=processes,
-        batches=workers * ranks_per_node() * (prefetch + 1) * image_bytes * images,
+        batches=workers * ranks_per_node() * (prefetch + 1) * batch_bytes,
         files=FILES + 2 * workers * PROCESS_FILES,
         semaphores=(2 * ranks_per_node() * SEMAPHORES + processes * PROCESS_SEMAPHORES) * PAGE,
     )

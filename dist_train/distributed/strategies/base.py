@@ -35,7 +35,7 @@ class Strategy(ABC):
         """Return the module to train through.
 
         Args:
-            module: takes images [B, 3, S, S] and targets, returns ``Scalars``: means over the batch.
+            module: takes images [B, C, H, W] and targets, returns ``Scalars``: means over the batch.
             all_used: every parameter that trains gets a gradient from each batch.
         """
 

@@ -39,6 +39,9 @@ class Teacher(nn.Module):
         order: for each class of the student, its place among the teacher's outputs.
         images: mean and standard deviation with which the teacher's images are normalised.
         given: those with which the student's images are normalised.
+
+    Raises:
+        ConfigError: the images of the student have another number of channels.
     """
 
     order: Tensor
@@ -53,6 +56,11 @@ class Teacher(nn.Module):
         given: tuple[Channels, Channels],
     ) -> None:
         super().__init__()
+        if network.channels != len(given[0]):
+            raise ConfigError(
+                f"{KEY} takes images of {network.channels} channel(s), and `data.channels` is {len(given[0])}; use a teacher that "
+                "was trained on such images"
+            )
         self.module = network.module.requires_grad_(False).eval()
         self.size = network.image_size
         self._same_order, self._same_images = list(order) == list(range(len(order))), images == given
@@ -63,9 +71,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits in the order of the student's classes, float32 [B, K]; images are float32 [B, 3, S, S]."""
-        if images.shape[-2:] != (self.size, self.size):
-            images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True)
+        """Return logits in the order of the student's classes, float32 [B, K]; images are float32 [B, C, H, W]."""
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bicubic", antialias=True)
         if not self._same_images:
             images = images * self.scale + self.shift
         logits: Tensor = self.module(images).float()
@@ -110,7 +118,7 @@ def _of_run(name: str, classes: list[str], given: tuple[Channels, Channels], _lo
             "teacher of the same classes"
         )
     log.info("teacher: %s of %s", cfg.model.name, run.file)
-    images = statistics(cfg.data.mean, cfg.data.std, run.network)
+    images = statistics(cfg.data, run.network)
     return Teacher(run.network, [run.classes.index(one) for one in classes], images, given)
 
 

@@ -69,7 +69,8 @@ def open_model(
         )
     _same_model(folder, model)
     _judge_code(folder, cfg, trust)
-    network = build_model(cfg.model, len(classes), cfg.data.image_size, load=False, given=model)
+    channels = cfg.data.channels
+    network = build_model(cfg.model, len(classes), cfg.data.image_size, False, model, channels)
     try:
         load_own(network, file)
     except RuntimeError as error:
@@ -107,9 +108,8 @@ def load_own(network: Network, file: Path) -> None:
         weights = load_weights(file)  # says what is wrong with the file
     if weights.keys() != network.module.state_dict().keys():
         # A model may register buffers and find shapes in its first pass.
-        size = network.image_size
         with torch.no_grad(), suppress(Exception):
-            network.module.eval()(torch.zeros((1, 3, size, size)))
+            network.module.eval()(torch.zeros(network.blank_shape(1)))
     network.module.load_state_dict(weights)
 
 

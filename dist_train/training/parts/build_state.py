@@ -1,6 +1,7 @@
 """The objective, the module to train through, and the state at step 0."""
 
 import logging
+import math
 
 from torch import nn
 
@@ -9,6 +10,7 @@ from dist_train.config.choices import DISTILLATIONS
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
+from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.data.index import DataIndex
 from dist_train.data.report.notes import class_counts
 from dist_train.distributed.group import Dist
@@ -105,7 +107,7 @@ def _objective(
         trained = precision.to_train(model)
         if cfg.loss.distill is None:
             return Supervised(trained, loss, precision.autocast)
-    images = statistics(cfg.data.mean, cfg.data.std, network)
+    images = statistics(cfg.data, network)
     parts = Parts(cfg.loss, model, trained, loss, precision.autocast, index.classes, images, group)
     objective: nn.Module = function_of(DISTILLATIONS, cfg.loss.distill.kind)(parts)
     return objective
@@ -177,7 +179,8 @@ def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: Train
         ConfigError: the step fails, or leaves parameters unused that must not be.
     """
     group = state.strategy.group
-    refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device))
+    smallest = min(training_sizes(cfg.augment, network.image_size).values(), key=math.prod)
+    refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device, smallest))
     few = blank_batch(cfg, network, outputs, min(TRIED, plan.micro_batch), group.device)
     mine = try_training(cfg, module, *few, state.own.changing())
     unused = list(dict.fromkeys(name for names in group.gather_objects(mine) for name in names))

@@ -15,7 +15,7 @@ class Given:
     """Objects passed from Python code. None means: use the object that the config names.
 
     Attributes:
-        model: a module that maps images float32 [B, 3, S, S] to outputs [B, K], or a callable that takes K and returns
+        model: a module that maps images float32 [B, C, H, W] to outputs [B, K], or a callable that takes K and returns
             such a module.
         data: the training and the validation set, map-style, as docs/data.md describes for `package.module:callable`.
         loss: takes outputs float32 [B, K] and targets; returns a scalar, the mean over the batch.

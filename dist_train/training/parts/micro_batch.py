@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dist_train.config.choices import LOSSES
 from dist_train.config.plan import Plan
+from dist_train.data.augment.size_schedule import largest_size
 from dist_train.distributed.group import Dist
 from dist_train.errors import TooBigError
 from dist_train.learning.objective import TrainingPass
@@ -171,7 +172,8 @@ class _Trial:
         average = [torch.empty_like(value) for value in model.state_dict().values()] if self._cfg.train.ema else []
         optimizer = build_optimizer(self._cfg.optim, model, self._network.head, own.training())
         module = TrainingPass(self._objective, self._precision.autocast)
-        batch = blank_batch(self._cfg, self._network, self._outputs, images, self._device)
+        size = largest_size(self._cfg.augment, self._network.image_size)
+        batch = blank_batch(self._cfg, self._network, self._outputs, images, self._device, size)
         for _ in range(STEPS):
             module(*batch)["loss"].backward()
             optimizer.step()

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from dist_train.config.types import Size, in_pixels
 from dist_train.config.user_code import is_own
+from dist_train.data.augment.frame import evaluation_frame
+from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.distributed.failure_kind import kind_of
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.learning.objective import Supervised, TrainingPass, check_result
@@ -26,23 +29,24 @@ TRIED = 2
 
 
 def blank_batch(
-    cfg: "Config", network: Network, outputs: int, size: int, device: torch.device
+    cfg: "Config", network: Network, outputs: int, count: int, device: torch.device, size: Size | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return a micro-batch of zeros with the shapes, dtypes and memory layout of training.
 
     Args:
         outputs: K, the number of columns of the model's output.
-        size: B, the number of images.
+        count: B, the number of images.
+        size: H and W; None means those of the model's input.
 
     Returns:
-        Images float32 [B, 3, S, S], targets int64 [B] for class labels, else float32 [B, K].
+        Images float32 [B, C, H, W], targets int64 [B] for class labels, else float32 [B, K].
     """
-    images = torch.zeros((size, 3, network.image_size, network.image_size), device=device)
+    images = torch.zeros(network.blank_shape(count, size), device=device)
     if cfg.model.channels_last:  # else torch would compile and tune convolutions for a layout that is used only here
         images = images.contiguous(memory_format=torch.channels_last)
     if cfg.data.task == "classification" and not cfg.augment.mixup and not cfg.augment.cutmix:
-        return images, torch.zeros(size, dtype=torch.int64, device=device)
-    return images, torch.zeros((size, outputs), device=device)
+        return images, torch.zeros(count, dtype=torch.int64, device=device)
+    return images, torch.zeros((count, outputs), device=device)
 
 
 @contextmanager
@@ -72,9 +76,16 @@ def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iter
         yield
 
 
-@torch.no_grad()
+REPAIRS = {
+    "data.image_size": "choose another size, or remove the key to use the model's own size",
+    "augment.size_schedule": "use other sizes, or remove the key",
+    "eval.size": "choose another size, or set eval.size=train",
+}
+"""Key of a size that the model cannot process -> the fix."""
+
+
 def try_model(cfg: "Config", network: Network, device: torch.device, outputs: int, given: bool = False) -> None:
-    """Run blank images through the model, in training mode and in eval mode.
+    """Run blank images of every size through the model, in training mode and in eval mode.
 
     Args:
         given: the model was passed from Python code, so `model.name` does not name it.
@@ -82,29 +93,49 @@ def try_model(cfg: "Config", network: Network, device: torch.device, outputs: in
     Raises:
         ConfigError: the model cannot process images of this size, or its output does not have the shape [B, outputs].
     """
-    module, size = network.module, network.image_size
-    name = "the model given" if given else f"`model.name` ({cfg.model.name})"
-    images = torch.zeros((TRIED, 3, size, size), device=device)
-    mode = "training"
+    for size in training_sizes(cfg.augment, network.image_size).values():
+        key = "data.image_size" if size == network.image_size else "augment.size_schedule"
+        _try_size(cfg, network, device, given, key, size, "training")
+    size = evaluation_frame(cfg, network).size
+    key = "data.image_size" if size == network.image_size else "eval.size"
+    found = _try_size(cfg, network, device, given, key, size, "evaluation")
+    if not isinstance(found, Tensor) or found.shape != (1, outputs):
+        kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise ConfigError(
+            f"{_called(cfg, given)} returns {kind} for one image in eval mode, but the data needs [1, {outputs}]"
+        )
+
+
+@torch.no_grad()
+def _try_size(
+    cfg: "Config", network: Network, device: torch.device, given: bool, key: str, size: Size, mode: str
+) -> object:
+    """Return the model's output for blank images; one image in evaluation. ``key`` is where their size comes from."""
+    module = network.module
+    images = torch.zeros(network.blank_shape(1 if mode == "evaluation" else TRIED, size), device=device)
     try:
         with tried(cfg, device, module):
-            train_mode(module)
-            module(images)
-            mode = "evaluation"
-            found = module.eval()(images[:1])
+            if mode == "evaluation":
+                module.eval()
+            else:
+                train_mode(module)
+            return module(images)
     except Exception as error:
-        refuse_other_channels(cfg.model.name, error)
+        refuse_other_channels(cfg.model.name, error, cfg.data.channels)
         if not is_of_user_code(error):
             raise
         if given or is_own(cfg.model.name):
-            raise ConfigError(f"{name} fails in {mode} mode on images {list(images.shape)}: {said(error)}") from error
+            raise ConfigError(
+                f"{_called(cfg, given)} fails in {mode} mode on images {list(images.shape)}: {said(error)}"
+            ) from error
         raise ConfigError(
-            f"`data.image_size` ({size}): {cfg.model.name} cannot process images of {size} x {size} px: {said(error)}; "
-            "choose another size, or remove the key to use the model's own size"
+            f"`{key}` ({size[0] if size[0] == size[1] else list(size)}): {cfg.model.name} cannot process images of "
+            f"{in_pixels(size)}: {said(error)}; {REPAIRS[key]}"
         ) from error
-    if not isinstance(found, Tensor) or found.shape != (1, outputs):
-        kind = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise ConfigError(f"{name} returns {kind} for one image in eval mode, but the data needs [1, {outputs}]")
+
+
+def _called(cfg: "Config", given: bool) -> str:
+    return "the model given" if given else f"`model.name` ({cfg.model.name})"
 
 
 def try_training(

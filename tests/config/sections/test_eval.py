@@ -21,7 +21,7 @@ from tests.support.runs import changed
             {"eval__metrics": ["mae"]},
             "`eval.metrics` (mae) is not available for classification; use one of: loss, top1",
         ),
-        ({"eval__crop": "letterbox"}, "`eval.crop` ('letterbox') must be one of auto, center, squash, pad"),
+        ({"eval__crop": "letterbox"}, "`eval.crop` ('letterbox') must be one of published, auto, center, squash, pad"),
         ({"eval__weights": "swa"}, "`eval.weights` ('swa') must be one of ema, raw"),
         ({"eval__every_steps": 0}, "`eval.every_steps` (0) must be greater than 0"),
     ],

@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 from dist_train.config import parse_config
 from dist_train.config.sections.augment import AugmentConfig
 from dist_train.data.augment.frame import Frame
-from dist_train.data.augment.on_cpu import evaluation_transform, framed, middle, training_transform, without_draws
+from dist_train.data.augment.on_cpu import evaluation_transform, framed, training_transform, without_draws
 from dist_train.data.decoding.picture import Decoded
 from dist_train.errors import ConfigError
 
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 PHOTO = np.kron(RNG.integers(0, 256, (12, 16, 3), dtype=np.uint8), np.ones((5, 5, 1), np.uint8))
 """60 rows of 80 pixels in blocks."""
 
-CENTER = Frame("center", 32, 32)
+CENTER = Frame("center", (32, 32), (32, 32))
 
 
 def seeded(transform: Any, image: Any, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -31,7 +31,7 @@ def seeded(transform: Any, image: Any, seed: int = 0) -> np.ndarray[Any, Any]:
 def trained(cfg: AugmentConfig, size: int, image: Any, key: int = 0) -> np.ndarray[Any, Any]:
     target = np.full((size, size, 3), 99, dtype=np.uint8)
     before = image.copy()
-    training_transform(cfg, size)(Decoded(image), key, target)
+    training_transform(cfg, (size, size))(Decoded(image), key, target)
     assert np.array_equal(image, before)
     return target.astype(int)
 
@@ -49,7 +49,7 @@ def augment(**keys: Any) -> AugmentConfig:
 
 
 def test_evaluation_is_resize_and_crop_of_torchvision() -> None:
-    ours = evaluation_transform(Frame("center", 32, 40))(PHOTO).astype(int)
+    ours = evaluation_transform(Frame("center", (32, 32), (40, 40)))(PHOTO).astype(int)
     theirs = seeded(v2.Compose([v2.Resize(40, InterpolationMode.BICUBIC, antialias=True), v2.CenterCrop(32)]), PHOTO)
     assert ours.shape == (32, 32, 3)
     assert np.abs(ours - theirs).max() <= 2  # uint8 tensors against PIL
@@ -72,7 +72,9 @@ def test_squash_shows_the_whole_image() -> None:
     for image in (PHOTO, PHOTO[:, :17]):
         expected = by_torchvision(image, 32, 32)
         assert np.array_equal(trained(augment(crop="squash", hflip=0.0), 32, image), expected)
-        assert np.array_equal(evaluation_transform(Frame("squash", 32, 32))(np.ascontiguousarray(image)), expected)
+        assert np.array_equal(
+            evaluation_transform(Frame("squash", (32, 32), (32, 32)))(np.ascontiguousarray(image)), expected
+        )
 
 
 @pytest.mark.parametrize("shape", [(60, 80), (80, 20), (1, 500), (32, 9), (9, 9)])
@@ -82,9 +84,9 @@ def test_pad_shows_the_whole_image_between_margins(shape: tuple[int, int]) -> No
     expected = np.full((32, 32, 3), (9, 8, 7), dtype=np.uint8)
     top, left = (32 - height) // 2, (32 - width) // 2
     expected[top : top + height, left : left + width] = by_torchvision(image, height, width)
-    assert np.array_equal(evaluation_transform(Frame("pad", 32, 32, (9, 8, 7)))(image), expected)
+    assert np.array_equal(evaluation_transform(Frame("pad", (32, 32), (32, 32), (9, 8, 7)))(image), expected)
     target = np.zeros((32, 32, 3), dtype=np.uint8)
-    training_transform(augment(crop="pad", hflip=0.0), 32, (9, 8, 7))(Decoded(image), 0, target)
+    training_transform(augment(crop="pad", hflip=0.0), (32, 32), (9, 8, 7))(Decoded(image), 0, target)
     assert np.array_equal(target, expected)
 
 
@@ -104,7 +106,7 @@ def test_a_line_of_pixels_is_cut_before_it_is_resized(shape: tuple[int, int]) ->
     along = image if shape[0] < shape[1] else image.swapaxes(0, 1)
     middle_of_it = along.shape[1] // 2
     along[:, middle_of_it - 20 : middle_of_it + 20] = 200
-    found = framed(image, Frame("center", 224, 224), "bicubic")
+    found = framed(image, Frame("center", (224, 224), (224, 224)))
     assert found.shape == (224, 224, 3)
     assert (found == 200).all()
 
@@ -114,10 +116,10 @@ def test_cutting_first_changes_pixels_by_rounding_only(monkeypatch: pytest.Monke
         image = np.broadcast_to(100 + 90 * np.sin(np.arange(length) / 3)[None, :, None], (7, length, 3)).astype(
             np.uint8
         )
-        whole = middle(image, 32, 32, "bicubic").astype(int)
+        whole = framed(image, CENTER).astype(int)
         with monkeypatch.context() as patch:
-            patch.setattr("dist_train.data.augment.on_cpu.MOST_RESIZED_PIXELS", 32 * 32 * 10)
-            first = middle(image, 32, 32, "bicubic").astype(int)
+            patch.setattr("dist_train.data.augment.frame.MOST_RESIZED_PIXELS", 32 * 32 * 10)
+            first = framed(image, CENTER).astype(int)
         assert whole.std() > 30
         assert np.abs(first - whole).max() <= 2
 
@@ -181,7 +183,7 @@ def test_the_fill_is_what_shifted_images_leave_bare() -> None:
     ("keys", "words"),
     [
         ({"crop_scale": [1.0, 0.5]}, r"`augment.crop_scale`: 1.0 is more than 0.5: write the smaller bound first"),
-        ({"crop": "random"}, r"`augment.crop` \('random'\) must be one of center, random_resized, squash, pad"),
+        ({"crop": "rnd"}, r"`augment.crop` \('rnd'\) must be one of center, random_resized, random, squash, pad"),
         (
             {"randaugment": {"magnitude": 31}},
             r"`augment.ops.0`: randaugment: `magnitude` \(31\) must be less than or equal to 30",
@@ -197,3 +199,47 @@ def test_the_fill_is_what_shifted_images_leave_bare() -> None:
 def test_keys_that_are_wrong(keys: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         augment(**keys)
+
+
+def test_the_random_crop_is_torchvisions_of_the_mirrored_image() -> None:
+    """DeiT III: shorter side, margins of 4 mirrored pixels, a random part."""
+    cfg = augment(crop="random", hflip=0.0)
+    for shape in ((60, 80), (80, 60), (32, 32), (33, 200)):
+        image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        theirs = v2.Compose(
+            [
+                v2.Resize(32, InterpolationMode.BICUBIC, antialias=True),
+                v2.RandomCrop(32, padding=4, padding_mode="reflect"),
+            ]
+        )
+        different = set()
+        for seed in range(6):
+            torch.manual_seed(seed)
+            expected = theirs(pixels).permute(1, 2, 0).numpy()
+            found = trained(cfg, 32, image, seed)
+            assert np.array_equal(found, expected)
+            different.add(found.tobytes())
+        assert len(different) > 3
+
+
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1)])
+def test_so_it_is_of_the_middle_of_a_line_of_pixels(shape: tuple[int, int]) -> None:
+    image = np.zeros((*shape, 3), dtype=np.uint8)
+    along = image if shape[0] < shape[1] else image.swapaxes(0, 1)
+    along[:, along.shape[1] // 2 - 20 : along.shape[1] // 2 + 20] = 200
+    target = np.zeros((224, 224, 3), dtype=np.uint8)
+    for key in range(4):
+        training_transform(augment(crop="random", hflip=0.0), (224, 224))(Decoded(image), key, target)
+        assert (target == 200).all()
+
+
+def test_a_flip_of_other_channels_and_levels() -> None:
+    for dtype, channels in ((np.uint8, 1), (np.uint8, 4), (np.uint16, 5), (np.uint16, 3)):
+        image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (24, 36, channels)).astype(dtype)
+        target = np.zeros_like(image)
+        for crop in ("squash", "random_resized", "random"):
+            cfg = augment(crop=crop, hflip=1.0, crop_scale=[1.0, 1.0], crop_ratio=[1.5, 1.5])
+            training_transform(cfg, (24, 36), (0,) * channels)(Decoded(image), 0, target)
+            if crop != "random":
+                assert np.array_equal(target, image[:, ::-1])

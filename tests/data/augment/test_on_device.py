@@ -19,7 +19,7 @@ from dist_train.model.network import Network
 from dist_train.seeding import fold_in
 
 CPU = torch.device("cpu")
-NETWORK = Network(nn.Identity(), frozenset(), frozenset(), 8, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3), 1.0)
+NETWORK = Network(nn.Identity(), frozenset(), (), (8, 8), (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8))
 CLASSES = torch.tensor([0, 1, 2, 0, 1, 2])
 

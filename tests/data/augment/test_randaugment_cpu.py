@@ -46,7 +46,7 @@ def by_torchvision(pixels: Any, code: int, cfg: RandAugment) -> Any:
 
 
 def ours(pixels: Any, code: int, cfg: RandAugment) -> Any:
-    step = known(cfg, len(pixels))[code]
+    step = known(cfg, len(pixels), len(pixels))[code]
     target = np.full_like(pixels, 99)
     before = pixels.copy()
     if step is None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.data.augment.draws import CODES, Drawer, Draws
+from dist_train.data.augment.frame import with_margin
 from dist_train.data.augment.on_cpu import training_transform
 from dist_train.data.augment.packed_draws import packed
 from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants
@@ -44,7 +45,7 @@ def by_torchvision(cfg: Any, image_HWC: Tensor, key: int, size: int) -> Tensor:
 def augmented(cfg: Any, images: Tensor, size: int, device: torch.device = CPU) -> Tensor:
     draw = Drawer(cfg)
     draws, rows = packed(draw(key, *images.shape[1:3]) for key in range(len(images)))
-    return DeviceOperations(cfg, size)(images.to(device), draws, rows.to(device))
+    return DeviceOperations(cfg, (size, size))(images.to(device), draws, rows.to(device))
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
@@ -89,7 +90,7 @@ def test_nothing_is_asked_of_the_device() -> None:
     cfg = augment(crop="random_resized", interpolation="bilinear", randaugment={"interpolation": "bilinear"})
     draws, rows = packed(Draws((0, 0, 9, 9), number % 2 == 0, (code, code)) for number, code in enumerate(CODES))
     images = torch.empty((len(CODES), 24, 24, 3), dtype=torch.uint8, device="meta")
-    assert DeviceOperations(cfg, 40)(images, draws, rows.to("meta")).shape == (len(CODES), 40, 40, 3)
+    assert DeviceOperations(cfg, (40, 40))(images, draws, rows.to("meta")).shape == (len(CODES), 40, 40, 3)
 
 
 def test_numbers_go_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +104,7 @@ def test_numbers_go_to_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     original = KeptConstants.__torch_function__
     monkeypatch.setattr(KeptConstants, "__torch_function__", counted)
     cfg = augment(randaugment={})
-    operations = DeviceOperations(cfg, 40)
+    operations = DeviceOperations(cfg, (40, 40))
     draws, rows = packed(Draws(None, False, (code, code)) for code in CODES)
     first = operations(photographs(len(CODES)), draws, rows)
     assert len(made) > 20
@@ -130,7 +131,7 @@ def test_on_a_gpu_without_waiting_for_it() -> None:
     device = torch.device("cuda", 0)
     draw = Drawer(cfg)
     draws, rows = packed(draw(key, 24, 24) for key in range(96))
-    operations = DeviceOperations(cfg, 40)
+    operations = DeviceOperations(cfg, (40, 40))
     on_gpu = images.to(device), rows.to(device)
     operations(on_gpu[0], draws, on_gpu[1])
     torch.cuda.set_sync_debug_mode("error")
@@ -151,8 +152,8 @@ def test_the_whole_image_is_shown_as_on_the_cpu(crop: str, shape: tuple[int, int
     images = photographs(6, *shape)
     draw = Drawer(cfg)
     draws, rows = packed(draw(key, *shape) for key in range(len(images)))
-    found = DeviceOperations(cfg, 40, (9, 8, 7))(images, draws, rows)
-    transform = training_transform(cfg, 40, (9, 8, 7))
+    found = DeviceOperations(cfg, (40, 40), (9, 8, 7))(images, draws, rows)
+    transform = training_transform(cfg, (40, 40), (9, 8, 7))
     for key, image in enumerate(images):
         expected = np.empty((40, 40, 3), dtype=np.uint8)
         transform(Decoded(np.ascontiguousarray(image.numpy())), key, expected)
@@ -162,5 +163,19 @@ def test_the_whole_image_is_shown_as_on_the_cpu(crop: str, shape: tuple[int, int
 def test_padding_asks_nothing_of_the_device() -> None:
     draws, rows = packed([Draws(None, False, ())])
     images = torch.empty((1, 24, 33, 3), dtype=torch.uint8, device="meta")
-    found = DeviceOperations(augment(crop="pad"), 40, (9, 8, 7))(images, draws, rows.to("meta"))
+    found = DeviceOperations(augment(crop="pad"), (40, 40), (9, 8, 7))(images, draws, rows.to("meta"))
     assert found.shape == (1, 40, 40, 3)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (40, 24)])
+def test_a_random_crop_is_that_of_the_cpu(size: tuple[int, int]) -> None:
+    cfg = augment(crop="random", hflip=0.5)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8))
+    draw = Drawer(cfg, size, with_margin)
+    draws, rows = packed(draw(key, 48, 64) for key in range(6))
+    found = DeviceOperations(cfg, size)(images, draws, rows)
+    transform = training_transform(cfg, size)
+    for key in range(6):
+        target = np.zeros((*size, 3), dtype=np.uint8)
+        transform(Decoded(images[key].numpy()), key, target)
+        assert np.array_equal(found[key].numpy(), target)

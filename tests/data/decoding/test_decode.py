@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from dist_train.data.decoding.decode import left_out, read_rgb, stored_values, to_rgb
+from dist_train.data.decoding.decode import left_out, read_image, stored_values, to_rgb
 from dist_train.data.decoding.picture import BadImage
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import DataError
@@ -30,7 +30,7 @@ def saved(path: Path, image: Image.Image, **options: Any) -> Path:
 
 
 def rgb(path: Path) -> np.ndarray[Any, Any]:
-    pixels = read_rgb(path)
+    pixels = read_image(path)
     assert (pixels.dtype, pixels.ndim, pixels.shape[2]) == (np.uint8, 3, 3)
     assert pixels.flags.writeable  # torch warns of arrays that are not
     return pixels.astype(int)
@@ -76,7 +76,7 @@ def test_floats_that_are_no_numbers_are_bad_images(tmp_path: Path, rules: Decode
     with pytest.raises(
         BadImage, match=r"c\.tif: (16 of its 16 values are NaN or infinite|it has pixels .* not finite)"
     ):
-        read_rgb(saved(tmp_path / "c.tif", Image.fromarray(values)), rules)
+        read_image(saved(tmp_path / "c.tif", Image.fromarray(values)), rules)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.ppm"])
@@ -88,8 +88,8 @@ def test_deep_colours_by_the_range_of_the_set(tmp_path: Path, name: str, bits: i
     stored = stored_values(path, DEFAULT_RULES)
     assert stored is not None
     assert np.array_equal(stored.values, values)
-    assert np.array_equal(read_rgb(path, DecodeRules((0, 2**bits - 1))), values >> (bits - 8))
-    dark = read_rgb(path, DecodeRules(as_0_1_0=True)).astype(int)
+    assert np.array_equal(read_image(path, DecodeRules((0, 2**bits - 1))), values >> (bits - 8))
+    dark = read_image(path, DecodeRules(as_0_1_0=True)).astype(int)
     assert np.abs(dark - values / 257).max() <= 1, "Pillow's upper 8 bits"
 
 
@@ -100,8 +100,8 @@ def test_deep_colours_are_turned(tmp_path: Path, name: str, orientation: int) ->
     path = tmp_path / name
     path.write_bytes(with_orientation(encoded(values, path.suffix), orientation))
     expected = upright(values >> 4, orientation)
-    assert np.array_equal(read_rgb(path, DecodeRules((0, 4095))), expected)
-    assert np.array_equal(read_rgb(path, DecodeRules(as_0_1_0=True)), upright(values >> 8, orientation))
+    assert np.array_equal(read_image(path, DecodeRules((0, 4095))), expected)
+    assert np.array_equal(read_image(path, DecodeRules(as_0_1_0=True)), upright(values >> 8, orientation))
 
 
 def with_orientation(content: bytes, orientation: int) -> bytes:
@@ -124,7 +124,7 @@ def test_transparent_deep_colours_lie_on_white(tmp_path: Path) -> None:
     values[:2, :, 3] = 0
     path = tmp_path / "a.png"
     path.write_bytes(encoded(values, ".png"))
-    pixels = read_rgb(path, DecodeRules((0, 4095)))
+    pixels = read_image(path, DecodeRules((0, 4095)))
     assert pixels[0, 0].tolist() == [255, 255, 255]
     assert pixels[3, 0].tolist() == [255, 0, 0]
 
@@ -175,7 +175,7 @@ def test_alpha_of_greys_and_half_transparent_colours(tmp_path: Path) -> None:
 def test_the_first_page_of_deep_tiff_counts(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8), level, dtype=np.uint16)) for level in (1000, 2000, 4000)]
     path = saved(tmp_path / "stack.tif", pages[0], save_all=True, append_images=pages[1:])
-    assert (read_rgb(path, DecodeRules((0, 4095))) == 1000 // 16).all()
+    assert (read_image(path, DecodeRules((0, 4095))) == 1000 // 16).all()
 
 
 def huge_jpeg() -> bytes:
@@ -204,7 +204,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
             with pytest.raises(
                 BadImage, match=r"60000 x 50000 pixels, more than `data.max_pixels` \(178956970\); make .* 9.0 GB"
             ):
-                read_rgb(path, rules)
+                read_image(path, rules)
         assert stored_values(path, DEFAULT_RULES) is None
 
 
@@ -213,10 +213,10 @@ def test_the_limit_of_pixels_is_the_configs(tmp_path: Path, form: str, monkeypat
     path = tmp_path / "a"
     path.write_bytes(saved_bytes(photo(), form))
     with pytest.raises(BadImage, match=r"it has 30 x 20 pixels, more than `data.max_pixels` \(599\)"):
-        read_rgb(path, DecodeRules(max_pixels=599))
+        read_image(path, DecodeRules(max_pixels=599))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # twice as many are an error of Pillow's
     for limit in (600, None):
-        assert read_rgb(path, DecodeRules(max_pixels=limit)).shape == (20, 30, 3)
+        assert read_image(path, DecodeRules(max_pixels=limit)).shape == (20, 30, 3)
     assert Image.MAX_IMAGE_PIXELS == 50
 
 
@@ -224,7 +224,7 @@ def test_images_without_pixels_are_bad(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(grey_png(np.zeros((0, 0), dtype=int), 8))
     with pytest.raises(BadImage, match=r"cannot read the image .*a\.png"):
-        read_rgb(path)
+        read_image(path)
     with pytest.raises(ValueError, match="it has 5 x 0 pixels"):
         to_rgb(Image.fromarray(np.zeros((0, 5, 3), dtype=np.uint8)))
 
@@ -236,7 +236,7 @@ def test_a_truncated_deep_image_is_bad(tmp_path: Path) -> None:
         path = tmp_path / f"a{suffix}"
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(BadImage, match=r"cannot read the image"):
-            read_rgb(path, DecodeRules((0, 4095)))
+            read_image(path, DecodeRules((0, 4095)))
         assert stored_values(path, DEFAULT_RULES) is None
 
 
@@ -348,10 +348,10 @@ def garble(path: Path) -> None:
 def test_bad_images_are_refused_by_name(tmp_path: Path, name: str, damage: Any, words: str) -> None:
     rng = np.random.default_rng(0)
     path = saved(tmp_path / name, Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
-    read_rgb(path)
+    read_image(path)
     damage(path)
     with pytest.raises(BadImage, match=words) as caught:
-        read_rgb(path)
+        read_image(path)
     assert "BytesIO" not in str(caught.value)
 
 
@@ -370,7 +370,7 @@ def test_any_cut_of_any_format_is_a_bad_image_or_is_read(tmp_path: Path) -> None
             content[rng.integers(len(content))] ^= 255
             path.write_bytes(bytes(content))
             try:
-                read_rgb(path)
+                read_image(path)
             except BadImage:
                 refused += 1
     assert refused > 100
@@ -379,5 +379,5 @@ def test_any_cut_of_any_format_is_a_bad_image_or_is_read(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_read_is_not_a_bad_image(tmp_path: Path) -> None:
     for path in (tmp_path / "gone.jpg", tmp_path):
         with pytest.raises(DataError, match=r"cannot read the image .*: (No such file|Is a directory)") as caught:
-            read_rgb(path)
+            read_image(path)
         assert not isinstance(caught.value, BadImage)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dist_train.data.decoding.decode import _by_pillow, read_rgb
+from dist_train.data.decoding.decode import _decoded, read_image
 from dist_train.data.decoding.jpeg import decode, size_if_plain
 from dist_train.data.decoding.picture import BadImage
 from dist_train.data.decoding.rules import DEFAULT_RULES
@@ -93,7 +93,7 @@ def test_damaged_files_are_read_or_refused_as_pillow_does_it(tmp_path: Path) -> 
             del content[RNG.integers(20, len(content)) :]
         path.write_bytes(content)
         results: list[Any] = []
-        for read in (read_rgb, lambda path: _by_pillow(path, path.read_bytes(), DEFAULT_RULES)):
+        for read in (read_image, lambda path: _decoded(path, path.read_bytes(), DEFAULT_RULES)):
             try:
                 results.append(read(path).tolist())
             except BadImage as error:

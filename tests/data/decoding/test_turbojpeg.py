@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from dist_train.data.decoding import jpeg, turbojpeg
-from dist_train.data.decoding.decode import open_picture, read_rgb
+from dist_train.data.decoding.decode import open_picture, read_image
 from dist_train.data.decoding.picture import BadImage, Box
 from dist_train.data.decoding.turbojpeg import part_decoder
 from tests.data.decoding.test_jpeg import photo
@@ -98,7 +98,7 @@ def test_a_file_decoded_in_part_is_the_one_decoded_whole(tmp_path: Path, monkeyp
     for content in (encoded(photo()), encoded(photo(), exif=exif), encoded(photo()) + b"\0"):
         path = tmp_path / "a.jpg"
         path.write_bytes(content)
-        whole = read_rgb(path)
+        whole = read_image(path)
         assert open_picture(path).size == whole.shape[:2]
         for box in (random_box(rng, *whole.shape[:2]) for _ in range(5)):
             for library in (part_decoder(), None):

@@ -13,21 +13,21 @@ from dist_train.errors import ConfigError
 from tests.support.ranks import run_ranks
 from tests.support.shm import CAN_MOUNT, small_shm
 
-SMALL = needs(workers=1, prefetch=2, image_bytes=100, images=8)
+SMALL = needs(workers=1, prefetch=2, batch_bytes=100 * 8)
 
 
 def test_what_is_needed_grows_with_processes_batches_and_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    one = needs(workers=4, prefetch=4, image_bytes=224 * 224 * 3, images=64)
+    one = needs(workers=4, prefetch=4, batch_bytes=224 * 224 * 3 * 64)
     assert one.batches == 4 * 5 * 64 * 224 * 224 * 3
     assert one.processes == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    two = needs(workers=4, prefetch=4, image_bytes=224 * 224 * 3, images=64)
+    two = needs(workers=4, prefetch=4, batch_bytes=224 * 224 * 3 * 64)
     assert (two.batches, two.processes, two.files) == (2 * one.batches, 16, one.files)
 
 
 def test_no_processes_need_nothing() -> None:
-    none = needs(workers=0, prefetch=4, image_bytes=100, images=8)
+    none = needs(workers=0, prefetch=4, batch_bytes=100 * 8)
     assert check_room(none) is None
     assert "`data.workers` is 0" in describe(none)
 
@@ -38,7 +38,7 @@ def test_enough_of_everything_is_silent() -> None:
 
 
 def test_more_memory_than_the_machine_has_is_refused() -> None:
-    huge = needs(workers=4, prefetch=4, image_bytes=10**9, images=10**5)
+    huge = needs(workers=4, prefetch=4, batch_bytes=10**9 * 10**5)
     with pytest.raises(
         ConfigError, match=r"need about .* GB of memory.*lower `data.workers` \(4\), `data.prefetch` \(4\)"
     ):
@@ -82,7 +82,7 @@ def _with_shm(size: str, needed: Needs) -> str | None:
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs a private mount, which root may make")
 def test_shared_memory_needs_room_for_semaphores_only() -> None:
-    batches_of_gigabytes = needs(workers=1, prefetch=4, image_bytes=224 * 224 * 3, images=200)
+    batches_of_gigabytes = needs(workers=1, prefetch=4, batch_bytes=224 * 224 * 3 * 200)
     assert run_ranks(1, _with_shm, "1m", batches_of_gigabytes) == [None]
     (told,) = run_ranks(1, _with_shm, "8k", SMALL)
     assert "of /dev/shm for semaphores, but it has 8 kB free: make room (docker run --shm-size=64m), or lower" in str(

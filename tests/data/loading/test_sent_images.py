@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ def loader_with(tree: dict[str, Any], transform: Any, **keys: Any) -> DataLoader
     """Return the validation loader of one process, with a transform that spoils image 7."""
     cfg, index, bad = parts(tree, data__workers=1, **keys)
     images = validation_images(cfg, index, NETWORK, bad)
-    usual = images._transform
+    usual = images._views[0]
 
     def spoilt(picture: Any, key: int, target: Any) -> None:
-        usual(picture, key, target)
+        usual.transform(picture, key, target)
         if images.reading[0] == 7:
             transform()
 
-    images._transform = spoilt
+    images._views = {0: replace(usual, transform=spoilt)}
     return evaluation_loader(cfg.data, images, EvaluationBatches(len(images), cfg.eval.batch_size, 0, 1), CPU)
 
 
@@ -119,7 +120,7 @@ def test_a_stop_iteration_here_is_no_end_of_the_data(tree: dict[str, Any]) -> No
     def ends(*_: Any) -> None:
         raise StopIteration
 
-    images._transform = ends
+    images._views = {0: replace(images._views[0], transform=ends)}
     loader = evaluation_loader(cfg.data, images, EvaluationBatches(len(images), 5, 0, 1), CPU)
     with pytest.raises(RuntimeError, match=f"StopIteration while an image was read: {re.escape(index.val.name(0))}"):
         list(on_device(loader, CPU))

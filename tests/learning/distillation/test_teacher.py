@@ -28,7 +28,7 @@ CLASSES = ["class_a", "class_b", "class_c"]
 
 
 def of(module: nn.Module, size: int = 4) -> Network:
-    return Network(module, frozenset(), frozenset(), size, *SAME, 1.0)
+    return Network(module, frozenset(), (), (size, size), *SAME)
 
 
 def test_its_images_are_its_own() -> None:
@@ -51,6 +51,11 @@ def test_its_outputs_are_in_the_order_of_the_students_classes() -> None:
     assert Teacher(network, [2, 0, 1], SAME, SAME)(torch.arange(3.0).view(1, 3, 1, 1).expand(1, 3, 4, 4)).tolist() == [
         [2, 0, 1]
     ]
+
+
+def test_images_of_other_channels_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"takes images of 3 channel\(s\), and `data.channels` is 4"):
+        Teacher(of(nn.Flatten()), range(48), SAME, ((0.5,) * 4, (0.5,) * 4))
 
 
 def test_models_by_name() -> None:

@@ -140,7 +140,7 @@ class Detached(Broken):
     ("model", "words"),
     [
         (FailsInTraining, r"fails in training mode on images \[2, 3, 32, 32\]: 'mask' \(test_trial.py:\d+\)"),
-        (FailsInEvaluation, r"fails in evaluation mode on images \[2, 3, 32, 32\]: shape .* \(test_trial.py:\d+\)"),
+        (FailsInEvaluation, r"fails in evaluation mode on images \[1, 3, 32, 32\]: shape .* \(test_trial.py:\d+\)"),
         (DictInTraining, r"returns a dict in training mode, but a loss needs a tensor \[B, K\]"),
         (WrongWidthInTraining, r"the model fails in a training step on images \[2, 3, 32, 32\] and targets \[2\]: "),
         (Detached, "the loss has no gradient: nothing trains, or the model's forward pass detaches it"),

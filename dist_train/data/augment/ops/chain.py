@@ -20,7 +20,7 @@ from dist_train.data.augment.draws import CODES
 from dist_train.data.augment.ops.forms import Form, Place, Sample, form_of, of_randaugment, on_pil, sometimes
 from dist_train.data.augment.ops.seeded import seeded_generators
 from dist_train.data.augment.randaugment_cpu import operations
-from dist_train.data.decoding.picture import RGB
+from dist_train.data.decoding.picture import DTYPES, RGB
 from dist_train.errors import ConfigError, DataError
 from dist_train.seeding import fold_in
 
@@ -32,7 +32,7 @@ class Chain:
     """Operations in order.
 
     Attributes:
-        shape: of the images, (H, W, 3).
+        shape, dtype: of the images, (H, W, C), uint8 or uint16.
         parts: the name of each operation for messages, and the operation.
 
     Args:
@@ -44,7 +44,7 @@ class Chain:
     """
 
     def __init__(self, ops: Sequence["OpConfig"], place: Place, skip: int = 0) -> None:
-        self.shape = place.height, place.width, 3
+        self.shape, self.dtype = place.shape, DTYPES[place.bits]
         codes = _Codes(ops)
         self.parts: list[tuple[str, Form]] = []
         for number, op in enumerate(ops):
@@ -83,15 +83,15 @@ class Chain:
         return found
 
     def _checked(self, name: str, found: Any, error: type[Exception]) -> RGB:
-        if isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.shape == self.shape:
+        if isinstance(found, np.ndarray) and found.dtype == self.dtype and found.shape == self.shape:
             return found
         was = f"{found.dtype} {list(found.shape)}" if hasattr(found, "dtype") else type(found).__name__
-        raise error(f"{name} returns {was}; it must return an image, uint8 {list(self.shape)}")
+        raise error(f"{name} returns {was}; it must return an image, {np.dtype(self.dtype)} {list(self.shape)}")
 
     def _try(self, name: str, form: Form) -> None:
         with seeded_generators(0):
             try:
-                found = form(np.zeros(self.shape, dtype=np.uint8), Sample(0, (0,) * self._codes))
+                found = form(np.zeros(self.shape, dtype=self.dtype), Sample(0, (0,) * self._codes))
             except (TypeError, ValueError, RuntimeError, AssertionError) as error:
                 height, width, _ = self.shape
                 raise ConfigError(f"{name} cannot be applied to an image of {width} x {height} px: {error}") from error
@@ -108,7 +108,7 @@ class _Codes:
     def form(self, place: Place) -> Form:
         options = self._left.pop(0)
         first, self.count = self.count, self.count + options.num_ops
-        return of_randaugment(operations(options, place.height), first, options.num_ops)
+        return of_randaugment(operations(options, place.height, place.width), first, options.num_ops)
 
 
 def _made(op: "OpConfig", number: int, place: Place) -> Form:

@@ -16,6 +16,7 @@ from dist_train.seeding import fold_in
 
 if TYPE_CHECKING:
     from dist_train.config.sections.augment import AugmentConfig
+    from dist_train.config.types import Size
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,24 @@ class Place:
         height, width: of the images, in pixels.
         colour: the mean colour of the data.
         interpolation: ``augment.interpolation``.
+        bits, channels: ``data.bits`` and ``data.channels``; only the user's own operations see others than 8 and 3.
     """
 
     height: int
     width: int
     colour: Colour
     interpolation: str
+    bits: int = 8
+    channels: int = 3
 
     @classmethod
-    def of(cls, cfg: "AugmentConfig", size: int, colour: Colour) -> "Place":
-        return cls(size, size, colour, cfg.interpolation)
+    def of(cls, cfg: "AugmentConfig", size: "Size", colour: Colour, bits: int = 8, channels: int = 3) -> "Place":
+        return cls(*size, colour, cfg.interpolation, bits, channels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return H, W and C of the images."""
+        return self.height, self.width, self.channels
 
 
 @dataclass

@@ -48,7 +48,7 @@ def digests(chain: Chain, samples: Any) -> list[list[str]]:
 
 
 def _image(sample: int, chain: Chain) -> Any:
-    return np.random.default_rng(sample).integers(0, 256, chain.shape, dtype=np.uint8)
+    return np.random.default_rng(sample).integers(0, np.iinfo(chain.dtype).max + 1, chain.shape, dtype=chain.dtype)
 
 
 def _digest(image: Any) -> str:

@@ -88,8 +88,8 @@ def test_randaugment_in_any_place_draws_the_same_codes() -> None:
     assert Drawer(first)(3, 32, 32) == Drawer(later)(3, 32, 32)
     for key in range(6):
         found = [np.zeros((32, 32, 3), dtype=np.uint8) for _ in range(2)]
-        training_transform(first, 32)(Decoded(IMAGE * np.uint8(2)), key, found[0])
-        training_transform(later, 32)(Decoded(IMAGE), key, found[1])
+        training_transform(first, (32, 32))(Decoded(IMAGE * np.uint8(2)), key, found[0])
+        training_transform(later, (32, 32))(Decoded(IMAGE), key, found[1])
         assert np.array_equal(*found)
 
 
