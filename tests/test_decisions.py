@@ -24,7 +24,9 @@ TECHNIQUES = [line for line in (ROOT / "docs" / "techniques.md").read_text().spl
 
 
 def test_every_key_exists() -> None:
-    named = {key for row in ROWS + TECHNIQUES for key in re.findall(r"`([a-z_0-9]+(?:\.[a-z_0-9]+)+)`", row.split("|")[2])}
+    named = {
+        key for row in ROWS + TECHNIQUES for key in re.findall(r"`([a-z_0-9]+(?:\.[a-z_0-9]+)+)`", row.split("|")[2])
+    }
     assert len(named) > 30
     assert named <= keys(Config)
 

@@ -44,7 +44,7 @@ def _changes(section: BaseModel, values: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, BaseModel):
+        if isinstance(value, BaseModel) and isinstance(values[name], dict):  # not a section that is one value
             inner = _changes(value, values[name])
             if inner or field.default is None:
                 found[name] = inner

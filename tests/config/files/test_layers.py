@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from dist_train.config import dump_config, load_config
+from dist_train.config.sections.train import EmaConfig
 from dist_train.errors import ConfigError
 
 PARENT = """
@@ -33,7 +34,7 @@ def child(folder: Path, text: str, overrides: list[str] | None = None) -> Any:
 
 def test_values_of_the_file_count_and_those_of_the_command_line_last(parent: Path) -> None:
     cfg = child(parent, "run: {name: child}\noptim: {lr: 0.2, momentum: 0.5}\n", ["optim.momentum=0.7"])
-    assert (cfg.run.name, cfg.optim.lr, cfg.optim.momentum, cfg.train.ema) == ("child", 0.2, 0.7, 0.9)
+    assert (cfg.run.name, cfg.optim.lr, cfg.optim.momentum, cfg.train.ema) == ("child", 0.2, 0.7, EmaConfig(decay=0.9))
 
 
 def test_mappings_are_merged_and_lists_replaced(parent: Path) -> None:
