@@ -1,6 +1,6 @@
 """Successive halving against the full grid: the same best run, how many steps, and the same weights.
 
-    python -m benchmarks.halving        # a few minutes; makes its images, trains 12 tiny runs twice
+    python -m benchmarks.halving        # a few minutes; makes its images, trains 24 tiny runs twice
 
 All runs train in this process, through the same bracket that the launcher uses.
 """
@@ -28,7 +28,11 @@ RESULT = Path(__file__).parent / "results" / "halving.md"
 EPOCHS = 16
 SIZE = 32
 HALVING = Halving(factor=2, first_epoch=2)
-GRID = ["optim.lr=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2", "optim.weight_decay=0.0,0.1"]
+GRIDS = {
+    "Learning rates 10 times apart": ["optim.lr=1e-5,1e-4,1e-3,1e-2", "optim.weight_decay=0.0,0.03,0.1"],
+    "Learning rates 3 times apart": ["optim.lr=1e-4,3e-4,1e-3,3e-3,1e-2,3e-2", "optim.weight_decay=0.0,0.1"],
+}
+"""Neighbours of the second grid end within 2 % of each other."""
 CONFIG = """
 run: {{name: grid, output_dir: {runs}, deterministic: true}}
 model: {{name: test_vit, pretrained: false}}
@@ -74,13 +78,13 @@ def halved(bracket: Bracket) -> None:
             train(bracket.configs[number][0], bracket.overrides(number, rung))
 
 
-def bracket_in(folder: Path, images: Path) -> Bracket:
-    """Return the bracket of the grid, whose run folders lie in ``folder``."""
+def bracket_in(folder: Path, images: Path, grid: list[str]) -> Bracket:
+    """Return the bracket of a grid, whose run folders lie in ``folder``."""
     base = folder / "base.yaml"
     base.parent.mkdir(parents=True)
     base.write_text(CONFIG.format(runs=folder, images=images, epochs=EPOCHS, size=SIZE))
     configs: list[tuple[str, list[str]]] = []
-    for name, overrides in expand(GRID, "grid"):
+    for name, overrides in expand(grid, "grid"):
         path = folder / f"{name}.yaml"
         path.write_text(dump_config(load_config(str(base), [*overrides, f"run.name={name}"])))
         configs.append((str(path), []))
@@ -95,15 +99,12 @@ def outcome(bracket: Bracket, number: int) -> dict[str, Any]:
     return {"name": run.path.name, "step": result["step"], "loss": result["last"]["loss"], "weights": weights}
 
 
-def main() -> None:
-    """Train both ways and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
-    torch.set_num_threads(1)
+def section(title: str, grid: list[str]) -> str:
+    """Train a grid both ways. Return its part of the page."""
     with tempfile.TemporaryDirectory() as scratch:
         images = Path(scratch) / "images"
         make_images(images)
-        full, half = (bracket_in(Path(scratch) / name, images) for name in ("full", "half"))
+        full, half = (bracket_in(Path(scratch) / name, images, grid) for name in ("full", "half"))
         full_grid(full)
         halved(half)
         numbers = range(len(full.configs))
@@ -112,30 +113,45 @@ def main() -> None:
         [one["name"], f"{one['loss']:.4f}", one["weights"], str(two["step"]), f"{two['loss']:.4f}", two["weights"]]
         for one, two in sorted(both, key=lambda pair: float(pair[0]["loss"]))
     ]
-    best, winner = min(both, key=lambda pair: float(pair[0]["loss"]))
+    best = min((one for one, _ in both), key=lambda run: float(run["loss"]))
+    ((alone, winner),) = [pair for pair in both if pair[1]["weights"]]
     steps = [sum(int(pair[side]["step"]) for pair in both) for side in (0, 1)]
     titles = ["run", "loss at the end", "last weights", "halving: steps", "its loss there", "last weights"]
-    text = TEXT.format(
+    return SECTION.format(
+        title=title,
         table=markdown(titles, rows),
         plan=half.describe(EPOCHS),
-        same="yes" if winner["weights"] else "no",
-        bits="yes" if winner["weights"] == best["weights"] else "no",
+        losses=f"{winner['loss']:.4f}, {best['loss']:.4f}: {'the same run' if winner['name'] == best['name'] else 'not the same run'}",
+        bits="yes" if winner["weights"] == alone["weights"] else "no",
         steps=f"{steps[1]} of {steps[0]} ({100 * steps[1] / steps[0]:.0f} %)",
     )
-    print(text)
-    RESULT.write_text(text)
+
+
+def main() -> None:
+    """Train all grids and write the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    torch.set_num_threads(1)
+    RESULT.write_text(TEXT + "".join(section(title, grid) for title, grid in GRIDS.items()))
 
 
 TEXT = """# Successive halving against the full grid
 
-`python -m benchmarks.halving`: a grid of 12 runs of a tiny ViT (timm's `test_vit`) on images of gratings made by code, 64 px,
-scaled to 32, 5 classes, 200 for training; {plan}. Runs are sorted by the loss at the end of the full grid; a run without last
-weights paused.
+`python -m benchmarks.halving`: grids of 12 runs of a tiny ViT (timm's `test_vit`) on images of gratings made by code, 64 px,
+scaled to 32, 5 classes, 200 for training and 100 for validation. Runs are sorted by the loss at the end of the full grid; a
+run of the halving without last weights paused.
+
+Halving judges runs by how they begin. Where a slow starter ends best, it is dropped: a later first rung costs more steps and
+drops fewer.
+"""
+SECTION = """
+## {title}
+
+{plan}
 
 | | |
 |---|---|
-| the winner of the halving is the best of the full grid | {same} |
-| its weights are bit-equal to those of the undisturbed run | {bits} |
+| loss of the winner of the halving, of the best of the full grid | {losses} |
+| the winner's weights are bit-equal to those of its undisturbed run | {bits} |
 | optimizer steps of all runs | {steps} |
 
 {table}
