@@ -38,12 +38,13 @@ def test_faults_of_the_machine_lose_nothing(tmp_path: Path) -> None:
 
 def test_a_start_that_hangs_is_a_failure_with_its_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz_starts, "LIMIT_S", 1.0)
-    started = ForkedStart(start_ranks(1, hang, tmp_path / "ready"))
+    starts = Starts(tmp_path, 0, {})
+    starts.last = started = ForkedStart(start_ranks(1, hang, tmp_path / "ready"))
     deadline = time.monotonic() + 100
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     with pytest.raises(AssertionError, match=r"a start hangs for 1 s:\n(.|\n)*in hang"):
-        Starts(tmp_path, 0, {}).wait_for_end(started)
+        starts.wait_for_end(started)
     assert not started.running()
 
 

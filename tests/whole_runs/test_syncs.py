@@ -123,7 +123,7 @@ def test_no_step_reads_a_value(tree: dict[str, Any], precision: str) -> None:
 def test_on_several_ranks_only_the_stop_flag_of_the_host_is_read(tree: dict[str, Any]) -> None:
     for seen, steps in run_ranks(2, _syncs, changed(tree, **HARD)):
         assert steps == 5
-        assert set(seen) <= {"_local_scalar_dense"}
+        assert set(seen) <= {"_local_scalar_dense", "tolist"}
         assert len(seen) <= 2 * steps, "the flag lives on the CPU, whatever the device is"
 
 

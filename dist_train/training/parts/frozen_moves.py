@@ -41,17 +41,21 @@ def moves_though_frozen(
     if cfg.model.freeze == "none":
         return []
     names = covered_buffers(model, cfg.model, network.head)
-    before, norms = {name: _bytes_of(model, name).clone() for name in names}, _norms(model)
+    before, norms = _bytes_of(model, names), _norms(model)
     with tried(cfg, images.device, module):
         torch.manual_seed(cfg.run.seed)  # the block restores the generator
         module(torch.randn_like(images), targets)
-        moved = [name for name in names if not _bytes_of(model, name).equal(before[name])]
-    after = _norms(model)
-    return moved + [name for name, norm in norms.items() if not after[name].equal(norm)]
+        moved = _differing(before, _bytes_of(model, names))
+    return moved + _differing(norms, _norms(model))
 
 
-def _bytes_of(model: nn.Module, name: str) -> Tensor:
-    return as_bytes(model.get_buffer(name).contiguous())
+def _differing(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
+    return [name for name, value in before.items() if not (after[name] == value).all()]
+
+
+def _bytes_of(model: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return a copy of each buffer as bytes: NaN is the same as NaN."""
+    return {name: as_bytes(model.get_buffer(name).contiguous()).clone() for name in names}
 
 
 def _norms(model: nn.Module) -> dict[str, Tensor]:
