@@ -1,5 +1,6 @@
 """``python -m dist_train average``: a run folder that evaluates, predicts and exports."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_nothing_is_left_where_writing_fails(tree: dict[str, Any], monkeypatch: 
     run = train(tree, train__epochs=1, checkpoint={"every_steps": 1, "keep": 3})
 
     def full(*_: Any) -> None:
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     monkeypatch.setattr(averages, "pack_outcome", full)
     with pytest.raises(OSError, match="the disk is full"):
