@@ -142,9 +142,25 @@ def make_job(options: JobOptions, combinations: Sequence[tuple[str | None, list[
     return job
 
 
+def config_of_job(config: str, overrides: Sequence[str]) -> Config:
+    """Return the config of a run that supervisors start.
+
+    Raises:
+        ConfigError: it is wrong, or asks for something that a supervisor cannot judge.
+    """
+    cfg = load_config(config, list(overrides))
+    if cfg.train.fast_dev_run:
+        raise ConfigError(
+            f"`train.fast_dev_run` ({cfg.train.fast_dev_run}) is for a terminal: it keeps nothing that a job could report; type "
+            f"`torchrun --nproc_per_node=N -m dist_train --config {config} train.fast_dev_run=true` "
+            "(on a cluster after `salloc` or `srun --pty`), and remove the key for the job"
+        )
+    return cfg
+
+
 def _make_run(options: JobOptions, name: str | None, overrides: list[str], sweep: str | None) -> Run:
     named = [*options.overrides, *overrides, *([f"run.name={name}"] if name else [])]
-    cfg = load_config(str(options.config), named)
+    cfg = config_of_job(str(options.config), named)
     if sweep and cfg.log.wandb.group is None:
         named.append(f"log.wandb.group={sweep}")
         cfg = load_config(str(options.config), named)

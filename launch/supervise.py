@@ -19,7 +19,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dist_train.config.load import load_config
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import EXCHANGE, START_NAME, read_refusal, read_result
@@ -29,7 +28,7 @@ from dist_train.system.streams import go_on_without, open_missing
 from launch import exchange, rendezvous, scontrol, starts
 from launch.agent import AGENT, Agent, agent_command, start_agent
 from launch.container import check_runtime, contained, runtime_of
-from launch.job import Task
+from launch.job import Task, config_of_job
 from launch.job_options import SUPERVISOR, JobOptions, add_options
 from launch.verdict import Facts, Verdict, hopeless, judge, judge_again, named_nodes
 
@@ -46,7 +45,7 @@ class Supervisor:
 
     def __init__(self, task: Task, place: rendezvous.Place, signals: list[str]) -> None:
         self.task, self.place, self.signals = task, place, signals
-        self.cfg = load_config(task.config, task.overrides)
+        self.cfg = config_of_job(task.config, task.overrides)
         self.run = RunDir.of(self.cfg.run)
         self.walltime = False
         self.name = f"{place.start} at {place.host}:{place.port}"

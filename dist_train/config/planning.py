@@ -1,5 +1,7 @@
 """Compute the plan from the config, the world size and the size of the training set, by pure functions."""
 
+from dataclasses import replace
+
 from dist_train.config.choices import LOSSES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
@@ -48,7 +50,7 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
     total = steps_per_epoch * train.epochs
     if train.max_steps is not None:
         total = min(total, train.max_steps)
-    return Plan(
+    plan = Plan(
         world_size=world_size,
         train_images=train_images,
         global_batch=train.global_batch,
@@ -66,6 +68,13 @@ def make_plan(cfg: Config, train_images: int, world_size: int) -> Plan:
         pause_step=_pause_step(cfg, steps_per_epoch, total),
         mix_off_step=cfg.augment.mix_off_epoch and cfg.augment.mix_off_epoch * steps_per_epoch,
     )
+    return _trial(plan, train.trial_steps) if train.trial_steps else plan
+
+
+def _trial(plan: Plan, steps: int) -> Plan:
+    """Return the plan of ``train.fast_dev_run``: of the same length, with an evaluation and a pause after ``steps`` steps."""
+    pause = steps if steps < plan.total_steps else None
+    return replace(plan, pause_step=pause, eval_every_steps=steps, log_every_steps=1)
 
 
 def _pause_step(cfg: Config, steps_per_epoch: int, total_steps: int) -> int | None:

@@ -64,7 +64,12 @@ def drill_config(cfg: Config, folder: Path) -> Config:
     """Return the user's config with few steps, many checkpoints and a small validation set."""
     tree = cfg.model_dump(mode="json")
     tree["run"] |= {"output_dir": str(folder), "name": STRAIGHT, "resume": "auto", "deterministic": True}
-    tree["train"] |= {"max_steps": STEPS, "epochs": max(cfg.train.epochs, STEPS), "time_limit": None}
+    tree["train"] |= {
+        "max_steps": STEPS,
+        "epochs": max(cfg.train.epochs, STEPS),
+        "time_limit": None,
+        "fast_dev_run": False,
+    }
     tree["train"]["early_stopping"], tree["model"]["unfreeze"] = None, {}
     tree["data"]["max_val_images"] = min(cfg.data.max_val_images or VALIDATION_IMAGES, VALIDATION_IMAGES)
     tree["eval"]["every_steps"] = EVALUATE_EVERY

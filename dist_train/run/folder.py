@@ -109,6 +109,11 @@ class RunDir:
         return self.path / "bad_images.json"
 
     @property
+    def fast_dev_run(self) -> Path:
+        """Marks a folder that `train.fast_dev_run` has made: the next one of this name may empty it."""
+        return self.path / "fast_dev_run"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.schema import Config
@@ -29,6 +30,7 @@ from dist_train.system.terminal import log_to_console
 from dist_train.training.early_stop import early_stops_recorded
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
 from dist_train.training.loop import early_end, evaluation_pending, finished, fit, log
+from dist_train.training.parts import fast_dev_run
 from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
@@ -53,12 +55,19 @@ class Begun:
     Attributes:
         number: the number of the attempt; None until it has started.
         checkpoints: None until they are open.
+        trial: the run folder to remove at the end; None on other ranks than 0, and without ``train.fast_dev_run``.
     """
 
     number: int | None = None
     stop: StopRequest | None = None
     checkpoints: Checkpoints | None = None
     batch: MicroBatch | None = None
+    trial: Path | None = None
+
+    def leave_no_trial(self) -> None:
+        """Remove the folder of ``train.fast_dev_run``, if this is one."""
+        if self.trial is not None:
+            fast_dev_run.remove_folder(self.trial)
 
 
 def main(cfg: Config) -> int:
@@ -68,12 +77,13 @@ def main(cfg: Config) -> int:
         The exit code. A stopped run exits 0 under torchrun, because torchrun restarts a worker with any other
         exit code; ``result.json`` holds the status.
     """
+    cfg = fast_dev_run.config_of_start(cfg)
     begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
         parts.enter_context(ticking())
         with early_stops_recorded(RunDir.of(cfg.run)):
             group = parts.enter_context(joined(cfg.distributed))
-        status = attempt(cfg, group, begun, parts)
+        status = attempts(cfg, group, begun, parts)
         parts.close()
     except StopNow as stopped:
         leave_at_once(leave(cfg, str(stopped), begun.number))
@@ -83,6 +93,8 @@ def main(cfg: Config) -> int:
         if begun.stop is not None and left_by_others(error, begun.stop.reason):
             leave_at_once(leave(cfg, begun.stop.reason, begun.number))
         return fail(cfg, error, begun.number, begun.batch)
+    finally:
+        begun.leave_no_trial()
     return exit_code(status)
 
 
@@ -95,12 +107,14 @@ def train(cfg: Config, given: Given) -> Result:
     Raises:
         DistTrainError: an error that the user can fix, or a lost rank. Other errors are raised unchanged.
     """
+    cfg = fast_dev_run.config_of_start(cfg)
     begun = Begun()
     with ExitStack() as parts:
+        parts.callback(begun.leave_no_trial)
         try:
             parts.enter_context(ticking())
             group = parts.enter_context(joined(cfg.distributed))
-            attempt(cfg, group, begun, parts, given)
+            attempts(cfg, group, begun, parts, given)
             return group.from_main(partial(load_result, RunDir.of(cfg.run)))
         except StopNow as stopped:
             leave(cfg, str(stopped), begun.number)
@@ -123,6 +137,31 @@ def _interrupted() -> DistTrainError:
     return DistTrainError(
         "interrupted twice: exited at once, without saving; the same command continues from the last checkpoint"
     )
+
+
+def attempts(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
+    """Make one attempt, see ``attempt``; with ``train.fast_dev_run`` a second one, which goes on from the first."""
+    if not cfg.train.fast_dev_run:
+        return attempt(cfg, group, begun, parts, given)
+    log_to_console(group.rank)
+    path = group.from_main(partial(fast_dev_run.make_folder, cfg))
+    begun.trial = path if group.is_main else None
+    first = parts.enter_context(ExitStack())
+    attempt(cfg, group, begun, first, fast_dev_run.given_to_attempt(given))
+    if _stopped_from_outside(begun, group):
+        return "stopped"
+    first.close()
+    begun.checkpoints = None
+    attempt(fast_dev_run.one_step_more(cfg), group, begun, parts, fast_dev_run.given_to_attempt(given))
+    if _stopped_from_outside(begun, group):
+        return "stopped"
+    group.from_main(partial(fast_dev_run.report, cfg, group))
+    return "done"
+
+
+def _stopped_from_outside(begun: Begun, group: Dist) -> bool:
+    """Return whether a rank got a stop signal or reached the time limit, also if it was after its last step."""
+    return any(group.gather_objects(begun.stop is not None and bool(begun.stop.reason)))
 
 
 def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:

@@ -235,6 +235,8 @@ class Recorder:
 
     def _ending(self, status: Status, reason: str) -> str:
         setup, result = self._setup, self._result(status)
+        if setup.cfg.train.fast_dev_run:
+            return messages.tried(result, reason)
         if status == "stopped":
             if result.paused:
                 reason = f"train.pause_epoch={setup.cfg.train.pause_epoch}"

@@ -93,3 +93,21 @@ def test_folded_seeds_are_stable_and_distinct() -> None:
     }
     assert len(seeds) == 3 * 2 * 20 * 20
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("value", "pause", "evaluate"), [(True, 3, 3), (7, 7, 7), (10, None, 10), (99, None, 99), (False, None, 5)]
+)
+def test_a_trial_keeps_the_length_of_the_run(
+    tree: dict[str, Any], value: bool | int, pause: int | None, evaluate: int
+) -> None:
+    """So no key in epochs or steps is refused or has another meaning."""
+    cfg = parse_config(changed(tree, train__fast_dev_run=value, train__pause_epoch=None, eval__every_epochs=1))
+    plan = make_plan(cfg, train_images=60, world_size=1)
+    assert (plan.total_steps, plan.pause_step, plan.eval_every_steps) == (10, pause, evaluate)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "yes", None])
+def test_a_trial_has_a_number_of_steps(tree: dict[str, Any], value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"`train\.fast_dev_run"):
+        parse_config(changed(tree, train__fast_dev_run=value))

@@ -11,7 +11,7 @@ from dist_train.errors import ConfigError
 from dist_train.run.result import Result, write_result
 from launch import cluster, options, scontrol
 from launch.cluster import Cluster, Offer
-from launch.job import Job, Task, array_size, check_limits, check_not_running, is_done, make_job
+from launch.job import Job, Task, array_size, check_limits, check_not_running, config_of_job, is_done, make_job
 from launch.job_options import JobOptions
 from launch.starts import record_submission
 from tests.launch.commands import launch
@@ -161,3 +161,13 @@ def test_it_says_why_there_is_no_gpu_and_which_python_will_run(
     text = make(*args, "--python=/opt/torch/bin/python").describe()
     assert words in text
     assert ("Python on the nodes: /opt/torch/bin/python" in text) == ("--cluster=local" not in args)
+
+
+def test_a_trial_is_for_a_terminal(make: Callable[..., Job], tmp_path: Path) -> None:
+    for place in ("local", "slurm"):
+        with pytest.raises(
+            ConfigError, match=r"type `torchrun --nproc_per_node=N -m dist_train --config .*config.yaml"
+        ):
+            make(f"--cluster={place}", "train.fast_dev_run=true")
+    with pytest.raises(ConfigError, match=r"`train\.fast_dev_run`"):
+        config_of_job(str(tmp_path / "config.yaml"), ["train.fast_dev_run=2"])

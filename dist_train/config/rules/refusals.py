@@ -237,6 +237,14 @@ def _unpublished_statistics(cfg: "Config") -> Iterator[str]:
         yield UNPUBLISHED.format(missing[0], cfg.data.channels)
 
 
+def _trial_of_a_run_that_goes_on(cfg: "Config") -> Iterator[str]:
+    if cfg.train.fast_dev_run and cfg.run.resume == "must":
+        yield (
+            "`run.resume` (must) continues a run, but `train.fast_dev_run` begins one of its own and removes it; add "
+            "run.resume=auto"
+        )
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _options_of_another_loss,
@@ -256,6 +264,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _sizes_that_grow,
     _statistics_of_other_channels,
     _operations_on_rgb_only,
+    _trial_of_a_run_that_goes_on,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (

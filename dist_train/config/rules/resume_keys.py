@@ -164,6 +164,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "train.early_stopping",
     "train.time_limit",
     "train.pause_epoch",
+    "train.fast_dev_run",
     "eval.every_epochs",
     "eval.every_steps",
     "eval.batch_size",

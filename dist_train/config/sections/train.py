@@ -51,6 +51,10 @@ class EmaConfig(ShortSection):
     """Steps from one update to the next."""
 
 
+TRIAL_STEPS = 3
+"""Of `fast_dev_run: true`. The second step reads what the first one wrote, and DDP's third has its final gradient buckets."""
+
+
 class TrainConfig(Section):
     epochs: PositiveInt = 10
     """Passes over the training images."""
@@ -78,5 +82,13 @@ class TrainConfig(Section):
     """Time (`[days-]hours:minutes:seconds`) after which the run saves and stops."""
     pause_epoch: PositiveInt | None = None
     """Save and stop after this epoch. Schedules keep their full length: a start with a larger value, or null, goes on."""
+    fast_dev_run: bool | PositiveInt = False
+    """Only try the config: this many steps (true: 3), an evaluation, a checkpoint that is read back and continued from. Loggers
+    are off, a run of this name stays as it is, and nothing is kept."""
     nonfinite: Literal["error", "skip"] = "error"
     """With a NaN or infinite gradient: stop the run, or skip the step (at most 25 in a row)."""
+
+    @property
+    def trial_steps(self) -> int | None:
+        """The steps of ``fast_dev_run``; None if it is off."""
+        return TRIAL_STEPS if self.fast_dev_run is True else self.fast_dev_run or None

@@ -108,6 +108,16 @@ def stopped(run: RunDir, result: Result, reason: str) -> str:
     return wrapped([saved, how], WIDTH)
 
 
+def tried(result: Result, reason: str) -> str:
+    """Return how far an attempt of ``train.fast_dev_run`` came.
+
+    Args:
+        reason: why it was stopped; empty if nothing stopped it.
+    """
+    how = f"stopped after step {result.step} ({reason})" if reason else f"step {result.step} is done and saved"
+    return f"train.fast_dev_run: {how}"
+
+
 def changed_code(files: list[str]) -> str:
     """Return the warning that files of the running code have changed on disk."""
     more = f" and {len(files) - MOST_FILES} more" if len(files) > MOST_FILES else ""

@@ -31,6 +31,11 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
             SETS | {"data__format": "imagefolder"},
             "`data.format` (imagefolder) is not available for multilabel; use one of: csv, package.module:callable",
         ),
+        (
+            {"run__resume": "must", "train__fast_dev_run": True},
+            "`run.resume` (must) continues a run, but `train.fast_dev_run` begins one of its own and removes it; add "
+            "run.resume=auto",
+        ),
         (NUMBERS | {"augment__mixup": 0.5}, "`augment.mixup` mixes images and their labels"),
         (
             {
