@@ -65,7 +65,8 @@ class RunDir:
 
     def saved_step(self) -> int:
         """Return the step of the newest checkpoint, valid or not; 0 without one."""
-        return max((int(path.name[5:]) for path in self.checkpoints.glob("step_*")), default=0)
+        names = [path.name for path in self.checkpoints.glob("step_*")]  # step_00000005, step_00000005-evaluated
+        return max((int(name[5:13]) for name in names if name[5:13].isdecimal()), default=0)
 
     @property
     def best(self) -> Path:

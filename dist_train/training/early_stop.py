@@ -50,9 +50,11 @@ def _watch(reader: int, heard: list[signal.Signals], over: threading.Event, run:
         numbers = set(os.read(reader, 64)) & set(heard)
         if numbers:
             name = signal.Signals(min(numbers)).name
-            if is_first_rank():
-                note_early_stop(run, f"stopped by {name} before the first step")
-            leave_at_once(EXIT_STOPPED)
+            try:
+                if is_first_rank():
+                    note_early_stop(run, f"stopped by {name} before the first step")
+            finally:
+                leave_at_once(EXIT_STOPPED)
         if over.is_set():
             return
 

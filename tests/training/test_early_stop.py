@@ -72,7 +72,8 @@ def test_after_the_block_the_handlers_are_those_of_before(tmp_path: Path) -> Non
 def test_a_killed_run_is_stopped_at_its_newest_checkpoint(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     write_result(run, Result("running", attempt=3, step=8, best={"step": 5, "top1": 1.0}))
-    (run.checkpoints / "step_00000006").mkdir(parents=True)
+    for name in ("step_00000004", "step_00000006-evaluated", "step_of_somebody"):
+        (run.checkpoints / name).mkdir(parents=True)
     note_early_stop(run, "why")
     known = read_result(run)
     assert [known[key] for key in ("status", "attempt", "step", "message")] == ["stopped", 3, 6, "why"]
