@@ -176,7 +176,7 @@ def code_edits(start: Start) -> bool:
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(Path(dist_train.__file__).parent, copy / "dist_train")
     started = start.command(folder=copy)
-    found = start.until(start.going, started)
+    found = start.until_step(started, most=1)
     if found and start.rng.random() < 0.5:
         for path in (copy / "dist_train").rglob("*.py"):
             path.write_text("this is no Python\n")
