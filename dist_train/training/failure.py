@@ -202,7 +202,8 @@ def _memory(error: Exception, cfg: Config, batch: MicroBatch | None) -> Exceptio
     if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in words:
         return None
     torch_says = f"The error says: {_first_line(words.split('DefaultCPUAllocator: ')[-1]) or type(error).__name__}"
-    images = batch.used if batch else None
+    given = cfg.train.micro_batch
+    images = (batch.used if batch else None) or (given if isinstance(given, int) else None)
     images = images or cfg.train.global_batch // whole_number("WORLD_SIZE", 1)
     if batch is not None and (smaller := batch.lowered(read_result(RunDir.of(cfg.run)).get("step", 0))):
         return TooBigError(

@@ -27,6 +27,7 @@ from typing import Any
 from dist_train.drill.faults import FAULTS, Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from tests.support.everything import EVERYTHING
 from tests.support.fuzz_starts import Starts
 from tests.support.images import make_image_folder
 from tests.support.runs import changed, folder, published, rows, state_digest, train
@@ -55,6 +56,8 @@ CNN: dict[str, Any] = {
     "loss": {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
     "train__nonfinite": "skip",
 }
+RECIPE: dict[str, Any] = EVERYTHING | {"train": EVERYTHING["train"] | {"epochs": 8, "micro_batch": 2}}
+"""Most techniques of docs/techniques.md."""
 ODD = (
     "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
     "ExtraState", "Lazy", "NoAffine",
@@ -153,10 +156,11 @@ class Fuzz:
 
     Args:
         every: draw from all faults and models; else from signals, and from models of timm.
+        only_recipe: every run has most techniques on.
     """
 
-    def __init__(self, seed: int, starts: Starts, every: bool) -> None:
-        self.rng, self.starts, self.every = random.Random(seed), starts, every
+    def __init__(self, seed: int, starts: Starts, every: bool, only_recipe: bool = False) -> None:
+        self.rng, self.starts, self.every, self.only_recipe = random.Random(seed), starts, every, only_recipe
         self.images = make_image_folder(starts.output / "images")
         self.tally = Tally()
         self.faults = kinds(starts, every)
@@ -231,6 +235,8 @@ class Fuzz:
         return self.tally.report() | {"starts": dict(self.starts.launchers)}
 
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
+        if self.only_recipe:
+            return "recipe", RECIPE
         if self.every and self.rng.random() < 0.5:
             name = self.rng.choice(ODD)
             return name, odd(name)
@@ -239,17 +245,18 @@ class Fuzz:
 
 def fuzz(
     kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
-    every: bool = False,
+    every: bool = False, only_recipe: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
     if not every:
         (output / "plain").mkdir(parents=True)
-        return Fuzz(seed, Starts(output, torchrun, {"plain": output / "plain"}), every)(kills, worlds, most_per_run)
+        plain = Starts(output, torchrun, {"plain": output / "plain"})
+        return Fuzz(seed, plain, every, only_recipe)(kills, worlds, most_per_run)
     if CAN_MOUNT:
         own_mounts()
     output.chmod(0o755)  # other users read the images
     with places(output) as found:
-        return Fuzz(seed, Starts(output, torchrun, found), every)(kills, worlds, most_per_run)
+        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe)(kills, worlds, most_per_run)
 
 
 def main() -> None:
@@ -259,13 +266,14 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4], help="numbers of ranks, in turn")
     parser.add_argument("--torchrun", type=float, default=0.25, help="share of starts under a real torchrun (0.25)")
     parser.add_argument("--signals-only", action="store_true", help="only signals and damage, on models of timm")
+    parser.add_argument("--recipe", action="store_true", help="every run has most techniques on (docs/techniques.md)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
     began = time.monotonic()
     output = Path(tempfile.mkdtemp(prefix="fuzz-"))
     print(f"runs in {output}, which stay there after a failure", flush=True)
     worlds, every = tuple(args.worlds), not args.signals_only
-    found = fuzz(args.kills, args.seed, worlds, output, torchrun=args.torchrun, every=every)
+    found = fuzz(args.kills, args.seed, worlds, output, torchrun=args.torchrun, every=every, only_recipe=args.recipe)
     shutil.rmtree(output)
     about = {
         "date": time.strftime("%Y-%m-%d"),
