@@ -21,9 +21,7 @@ _set_timeout: Callable[..., Any] = getattr(dist, "set_timeout", None) or dist.di
 
 
 def set_patience(group: "Dist", watched: bool) -> None:
-    """Set the timeout of later collectives on the CPU.
-
-    NCCL keeps its own: there a thread that waits for the GPU is busy, which the watchdog would take for work.
+    """Set the timeout of later collectives of a group on the CPU. With GPUs they keep their own: NCCL needs one.
 
     Args:
         watched: the watchdog ends this rank if it waits for too long.
@@ -32,5 +30,4 @@ def set_patience(group: "Dist", watched: bool) -> None:
         return
     timeout = datetime.timedelta(seconds=group.timeout_s + (LONGEST_SUSPENSION_S if watched else 0))
     _set_timeout(timeout, group.control)
-    if group.device.type == "cpu":
-        _set_timeout(timeout, dist.group.WORLD)
+    _set_timeout(timeout, dist.group.WORLD)

@@ -139,7 +139,8 @@ class StopRequest:
 
     def _leave_to_watchdog(self, watched: bool) -> None:
         """Let the watchdog limit how long collectives wait, if it can end a wait; or the collectives themselves."""
-        if self._watchdog is not None and self._watchdog.ends_waits:
+        if self._watchdog is not None and self._watchdog.ends_waits and self._group.device.type == "cpu":
+            self._watchdog.sole = watched
             set_patience(self._group, watched)
 
     def settled(self) -> None:

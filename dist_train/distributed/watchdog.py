@@ -5,6 +5,7 @@ and one that waits for a batch goes on waiting after the handler. So a thread wa
 """
 
 import faulthandler
+import math
 import os
 import select
 import signal
@@ -13,8 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Literal, TextIO
 
+from dist_train.system.machine.clock import used_s
 from dist_train.system.processes import others_run
 from dist_train.system.signals import STOP_SIGNALS, in_main_thread, wakeup_pipe
 
@@ -29,8 +32,8 @@ STACKS_S = 1.0
 """After the timeout, for a rank alone: its stacks are printed first. A tick may count what passed before the last beat."""
 LATE_S = 5.0
 """After the timeout: collectives with a timeout of their own raise a better error first."""
-BUSY_SHARE = 0.1
-"""A rank that waits may be busy at this share of all looks: a logger or a lock has threads."""
+WORKS = 0.5
+"""A thread that works runs on a core, or waits for one, for more than this share of the time between two looks."""
 
 Why = Literal["stop", "hang"]
 """A stop signal, or no sign of life for the whole timeout."""
@@ -50,6 +53,10 @@ class Watchdog:
         self._timeout_s, self._alone, self._exit_now = timeout_s, alone, exit_now
         self._interrupt: Callable[[Why], None] = lambda why: None
         self._reader = self._writer = -1
+        self._main = Path("/dev/null")
+        self._used_s = math.inf
+        self.sole = False
+        """Collectives have no limit of their own. On the CPU, where this may be, the main thread computes all steps."""
         self._resources = ExitStack()
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
@@ -67,13 +74,15 @@ class Watchdog:
         if in_main_thread():
             self._interrupt = interrupt
             self._reader, self._writer = self._resources.enter_context(wakeup_pipe())
+            self._main = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+            self._used_s = used_s(self._main)
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
 
     @property
     def ends_waits(self) -> bool:
-        """Return whether a rank that waits for others in a collective, where nothing interrupts it, is ended."""
-        return self._thread is not None and self._exit_now is not None
+        """Return whether a rank that waits for others in a collective is noticed, and ended, where nothing interrupts it."""
+        return self._thread is not None and self._exit_now is not None and math.isfinite(self._used_s)
 
     def beat(self) -> None:
         """Report progress."""
@@ -132,9 +141,10 @@ class Watchdog:
         self._quiet_s += passed
         self._unheard_s += passed
         # Its threads' states, and not its time on a core: that is short on a busy machine too.
-        idle = self._quiet_s > TICK_S and not others_run()
-        self._idle_s = self._idle_s + passed if idle else 0.0
-        self._waited_s = self._waited_s + passed if idle else max(0.0, self._waited_s - passed / BUSY_SHARE)
+        self._idle_s = self._idle_s + passed if self._quiet_s > TICK_S and not others_run() else 0.0
+        before, self._used_s = self._used_s, used_s(self._main)
+        # Not by the states of all threads: on a busy machine one of them always waits for a core, such as a logger's.
+        self._waited_s = self._waited_s + passed if self._used_s - before < WORKS * passed else 0.0
         if self._signalled_s is not None:
             self._signalled_s += passed
 
@@ -155,7 +165,8 @@ class Watchdog:
         if self._beginning:
             return False  # how long a scan or a download takes is not known
         # The first step may compile for long; a rank may compute for long, and wait for another one after that.
-        quiet_s = self._quiet_s if self._alone and self._beats > 2 else self._waited_s
+        waited_s = self._waited_s if self.sole else self._idle_s
+        quiet_s = self._quiet_s if self._alone and self._beats > 2 else waited_s
         return min(quiet_s, self._unheard_s) > self._timeout_s + (STACKS_S if self._alone else LATE_S)
 
     def _leave(self, why: Why) -> None:

@@ -127,6 +127,28 @@ def test_one_process_that_makes_no_progress_ends_after_the_timeout(work: str) ->
     assert told.startswith("no progress for `distributed.timeout_s` (1) seconds")
 
 
+def _hangs_beside_a_busy_thread(work: str) -> str:
+    """Collectives have no limit of their own, and another thread of this rank always computes."""
+    _quick()
+    watchdog.LATE_S = 0.5
+    dog = Watchdog(1.0, alone=False, exit_now=None)
+    threading.Thread(target=_compute, args=(4,), daemon=True).start()
+    with StopRequest(Dist.alone(), timeout_s=60, watchdog=dog) as stop:
+        stop.begin()
+        dog.sole = True
+        try:
+            time.sleep(20) if work == "sleep" else _compute(3)
+        except DistTrainError as error:
+            return str(error)
+    return "went on"
+
+
+@pytest.mark.parametrize(("work", "end"), [("sleep", "no progress for"), ("compute", "went on")])
+def test_a_rank_waits_if_its_main_thread_does(work: str, end: str) -> None:
+    (told,) = run_ranks(1, _hangs_beside_a_busy_thread, work)
+    assert told.startswith(end)
+
+
 DEAF = """
 import ctypes, os, threading, time
 from dist_train.distributed import watchdog

@@ -30,7 +30,7 @@ class _Clock:
     def start(self) -> threading.Thread:
         """Watch the calling thread. Return the thread that looks."""
         self._watched = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-        self._looked_at, self._used_s = time.monotonic(), _used_s(self._watched)
+        self._looked_at, self._used_s = time.monotonic(), used_s(self._watched)
         self.over = threading.Event()
         thread = threading.Thread(target=self._run, args=(self.over,), name="clock", daemon=True)
         thread.start()
@@ -56,19 +56,21 @@ class _Clock:
         with self._lock:
             if self._watched is None:
                 return
-            now, used_s = time.monotonic(), _used_s(self._watched)
+            now, used = time.monotonic(), used_s(self._watched)
             passed_s = now - self._looked_at
-            if passed_s > LATE_S and used_s - self._used_s < COMPUTED * passed_s:
+            if passed_s > LATE_S and used - self._used_s < COMPUTED * passed_s:
                 self._asleep_s += passed_s - TICK_S
-            self._looked_at, self._used_s = now, used_s
+            self._looked_at, self._used_s = now, used
 
     def _run(self, over: threading.Event) -> None:
         while not over.wait(TICK_S):
             self.look()
 
 
-def _used_s(watched: Path) -> float:
-    """Return how long a thread has run on a core or waited for one; infinite, for always awake, if the kernel does not say."""
+def used_s(watched: Path) -> float:
+    """Return how long a thread (``/proc/self/task/ID/schedstat``) has run on a core or waited for one; infinite, for always
+    awake, if the kernel does not say.
+    """
     try:
         ran_ns, waited_ns, _ = watched.read_text().split()
     except OSError:
