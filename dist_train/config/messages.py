@@ -3,7 +3,8 @@
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -26,7 +27,7 @@ VALUES = {"acc": "top1", "accuracy": "top1", "bf16": "amp_bf16"}
 
 def explain(error: Any, root: type[BaseModel]) -> str:
     """Return one line for one of pydantic's errors."""
-    location = [str(part) for part in error["loc"] if part != "[key]"]
+    location = _without_kind([str(part) for part in error["loc"] if part != "[key]"], root)
     key, value = ".".join(location), error["input"]
     given = f"`{key}` ({_listed(value)!r})"
     match error["type"]:
@@ -59,6 +60,14 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case kind:
             rule = RULES.get(kind) or re.sub(r"^\w+ should ", "must ", error["msg"]).replace(" after validation", "")
             return f"{given} {rule}{_quotes(kind, value) or _default(location, root)}"
+
+
+def _without_kind(location: list[str], root: type[BaseModel]) -> list[str]:
+    """Return the keys without the kind of value that pydantic adds where a key takes several kinds."""
+    *keys, last = location
+    field = _section(keys, root).model_fields.get(keys[-1]) if keys else None
+    several = field is not None and len([kind for kind in get_args(field.annotation) if kind is not NoneType]) > 1
+    return keys if several and re.fullmatch(r"bool|(constrained-)?(int|float|str)|literal\[.*\]", last) else location
 
 
 def _of_an_option(error: Any, section: type[BaseModel]) -> str:

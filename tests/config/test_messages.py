@@ -71,3 +71,12 @@ def test_all_errors_are_reported_at_once(tree: dict[str, Any]) -> None:
         parse_config(changed(tree, train__epochs=-1, dta={}))
     assert str(error.value).count("\n") == 2
     assert "`optim.lr` is missing: set it in the file, or give optim.lr=..." in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["train.micro_batch", "train.fast_dev_run"])
+def test_a_key_of_several_kinds_of_values_keeps_its_name(tree: dict[str, Any], key: str) -> None:
+    """Pydantic adds the kind to the key: `train.micro_batch.constrained-int`."""
+    section, name = key.split(".")
+    with pytest.raises(ConfigError) as caught:
+        parse_config(changed(tree, **{f"{section}__{name}": 0}))
+    assert all(line.startswith(f"`{key}` (0) must be ") for line in str(caught.value).splitlines())

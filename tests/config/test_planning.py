@@ -109,5 +109,5 @@ def test_a_trial_keeps_the_length_of_the_run(
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "yes", None])
 def test_a_trial_has_a_number_of_steps(tree: dict[str, Any], value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"`train\.fast_dev_run"):
+    with pytest.raises(ConfigError, match=r"`train\.fast_dev_run` \("):
         parse_config(changed(tree, train__fast_dev_run=value))

@@ -73,7 +73,7 @@ def make_folder(cfg: Config) -> Path:
         "%s",
         wrapped(
             [
-                f"train.fast_dev_run: {cfg.train.trial_steps} steps and one after a resume, with evaluations of at most "
+                f"train.fast_dev_run: {cfg.train.trial_steps} step(s) and one after a resume, with evaluations of at most "
                 f"{cfg.data.max_val_images} images",
                 "W&B, TensorBoard and loggers of your own are off",
             ],
