@@ -16,6 +16,7 @@ from typing import Any
 
 import dist_train
 from dist_train.drill.faults import FAULTS, CommandStart, Fault, Started, Traces, strike
+from dist_train.system.files import read_json
 from dist_train.system.processes import send
 from tests.support.fuzz_starts import Starts
 from tests.support.shm import CAN_MOUNT
@@ -214,7 +215,7 @@ def in_the_first_collective(start: Start) -> bool:
     started = start.forked()
     first, *_, late = started.ranks()
     lock = start.traces.run.lock
-    start.until(lambda: f'"pid": {first},' in (lock.read_text() if lock.exists() else ""), started)
+    start.until(lambda: read_json(lock, default={}).get("pid") == first, started)
     send([late], signal.SIGSTOP)
     time.sleep(start.rng.uniform(0.2, 1.5))
     return _stop_all_but(late, start, started)
