@@ -2,17 +2,26 @@
 
 import gzip
 import json
+import re
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dist_train.data.index import DataIndex
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.split import Split
 from dist_train.system.files import atomic_write, open_regular
 
-MOST_BYTES = 4 << 30
-"""Of an unpacked listing: 14 million images with names of 250 characters."""
+MOST_BYTES = 64 << 30
+"""Of an unpacked listing, which is read line by line: 12 million images with 1,000 labels, of five characters each."""
+LONGEST_LINE = 64 << 20
+GZIP = 31
+"""Of ``zlib``: a gzip file with the largest window."""
 NAMED = 3
 """Files that a message names for each kind of change."""
+
+ONES, WIDTH = re.compile("1"), len("0.0, ")
+"""Of a row of labels, which reads ``[0.0, 1.0, 0.0]``."""
 
 Key = tuple[str, str]
 """Split, name."""
@@ -20,26 +29,30 @@ Key = tuple[str, str]
 
 def save_listing(path: Path, index: DataIndex) -> None:
     """Write the names, sizes and targets of all images to ``path``, atomically; for rank 0."""
-    lines = [json.dumps(index.classes)]
-    for split, images in (("train", index.train), ("val", index.val)):
-        names = map(images.name, range(len(images)))
-        targets = _targets(images, index.classes)
-        lines += [
-            f"{split}\0{name}\0{size}\0{target}"
-            for name, size, target in zip(names, images.sizes.tolist(), targets, strict=True)
-        ]
+    packed = zlib.compressobj(1, wbits=GZIP)
     with atomic_write(path) as file:
-        file.write(gzip.compress("\n".join(lines).encode(errors="surrogateescape"), compresslevel=1, mtime=0))
+        for line in _listing(index):
+            file.write(packed.compress(line))
+        file.write(packed.flush())
+
+
+def _listing(index: DataIndex) -> Iterator[bytes]:
+    """Yield the lines of a listing, each with the line break before it."""
+    yield json.dumps(index.classes).encode()
+    for split, images in (("train", index.train), ("val", index.val)):
+        targets = _targets(images, index.classes)
+        for place, (size, target) in enumerate(zip(images.sizes.tolist(), targets, strict=True)):
+            yield f"\n{split}\0{images.name(place)}\0{size}\0".encode(errors="surrogateescape") + target
 
 
 def changes_since(path: Path, index: DataIndex) -> str:
     """Return what distinguishes ``index`` from the data set listed at ``path``, for an error message."""
     try:
         with open_regular(path) as file, gzip.open(file) as unpacked:
-            lines = unpacked.read(MOST_BYTES).decode(errors="surrogateescape").split("\n")
-        classes = list(map(str, json.loads(lines[0])))
-        then = {(split, name): (size, target) for split, name, size, target in (line.split("\0") for line in lines[1:])}
-    except (OSError, EOFError, ValueError, TypeError, RecursionError, zlib.error):
+            lines = _lines(unpacked)
+            classes = list(map(str, json.loads(next(lines))))
+            then = _read(lines, classes, index.task == "multilabel")
+    except (OSError, EOFError, ValueError, TypeError, LookupError, RecursionError, StopIteration, zlib.error):
         return "its files, sizes or labels have changed"
     now = _entries(index)
     kept = then.keys() & now.keys()
@@ -61,16 +74,51 @@ def changes_since(path: Path, index: DataIndex) -> str:
 def _entries(index: DataIndex) -> dict[Key, tuple[str, str]]:
     found: dict[Key, tuple[str, str]] = {}
     for split, images in (("train", index.train), ("val", index.val)):
-        targets = _targets(images, index.classes)
+        targets = _shown(images, index.classes)
         for place, (size, target) in enumerate(zip(images.sizes.tolist(), targets, strict=True)):
             found[split, images.name(place)] = (str(size), target)
     return found
 
 
-def _targets(images: Split, classes: list[str]) -> list[str]:
+def _lines(unpacked: gzip.GzipFile) -> Iterator[str]:
+    """Yield the lines of a listing. Of a line that is too long a part is yielded, which cannot be read."""
+    left = MOST_BYTES
+    while line := unpacked.readline(min(left, LONGEST_LINE)):
+        left -= len(line)
+        yield line.decode(errors="surrogateescape").removesuffix("\n")
+    if not left:
+        raise ValueError(f"a listing of more than {MOST_BYTES} bytes")
+
+
+def _read(lines: Iterable[str], classes: list[str], several: bool) -> dict[Key, tuple[str, str]]:
+    """Return size and target of each image; ``several``: targets are rows of 0.0 and 1.0, and become names of labels."""
+    found: dict[Key, tuple[str, str]] = {}
+    for line in lines:
+        split, name, size, target = line.split("\0")
+        if several:
+            target = _names_of((match.start() for match in ONES.finditer(target[1::WIDTH])), classes)
+        found[split, name] = size, target
+    return found
+
+
+def _names_of(labels: Iterable[int], classes: list[str]) -> str:
+    return ", ".join(classes[label] for label in labels) or "no label"
+
+
+def _targets(images: Split, classes: list[str]) -> Iterable[bytes]:
+    """Return the targets as a listing has them."""
+    if isinstance(images.labels, LabelSets):
+        return images.labels.texts(list)
+    return (target.encode(errors="surrogateescape") for target in _shown(images, classes))
+
+
+def _shown(images: Split, classes: list[str]) -> Iterable[str]:
+    """Return the targets as a message has them."""
+    if isinstance(images.labels, LabelSets):
+        return (_names_of(labels, classes) for labels in images.labels.sets())
     if images.labels.ndim == 1:
-        return [classes[label] for label in images.labels.tolist()]
-    return [str(values) for values in images.labels.tolist()]
+        return (classes[label] for label in images.labels.tolist())
+    return map(str, images.labels.tolist())
 
 
 def _names(keys: set[Key]) -> list[str]:

@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dist_train.config.choice_table import Task
 from dist_train.config.choices import FORMATS
@@ -16,6 +18,7 @@ from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import Entry, Held, Images, Listing, Only, suffixes_of
 from dist_train.data.formats.class_names import few
 from dist_train.data.formats.table_columns import GROUP, Columns
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.report.notes import notes_on
 from dist_train.data.selection.held_out import held_out
 from dist_train.data.selection.sampling import sampling_of
@@ -140,7 +143,7 @@ def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: boo
 
 def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> DataIndex:
     columns = {} if not train else {key: values for key, values in found.columns.items() if key != GROUP}
-    splits = _split(train, columns), _split(val)
+    splits = _split(cfg, found.classes, train, columns), _split(cfg, found.classes, val)
     notes = list(found.findings.notes)
     if train:
         if sampling := sampling_of(cfg.sampling, splits[0]):
@@ -150,9 +153,10 @@ def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]
                 f"`data.csv.weight`: weights {weights.min():g} to {weights.max():g}, mean {weights.mean():.3g}; the loss and its "
                 "gradient grow with the mean"
             )
-        numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else splits[0].labels
+        labels = splits[0].labels
+        numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else labels
         notes += notes_on(cfg.task, _label_separator(cfg), found.classes, numbers, splits[1].labels)
-    fingerprint = _fingerprint(cfg, found, train, val, columns)
+    fingerprint = _fingerprint(cfg, found, {"train": (train, splits[0]), "val": (val, splits[1])}, columns)
     refused = tuple(found.findings.refusals())
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, *splits, fingerprint, tuple(notes), refused)
 
@@ -170,22 +174,34 @@ def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
     return [entries[place * len(entries) // most] for place in range(most)]
 
 
-def _fingerprint(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry], columns: Columns) -> str:
+def _fingerprint(
+    cfg: DataConfig, found: Listing, splits: dict[SplitName, tuple[list[Entry], Split]], columns: Columns
+) -> str:
     digest = hashlib.sha256(f"{cfg.task}\0{found.content}\0{found.classes}\n".encode())
-    for split, entries in (("train", train), ("val", val)):
-        for name, size, target in entries:
-            label = found.classes[target] if isinstance(target, int) else target
-            digest.update(f"{split}\0{name}\0{size}\0{label}\n".encode(errors="surrogateescape"))
+    for split, (entries, images) in splits.items():
+        for (name, size, _), target in zip(entries, _target_texts(found.classes, entries, images), strict=True):
+            digest.update(f"{split}\0{name}\0{size}\0".encode(errors="surrogateescape") + target + b"\n")
     for purpose, texts in columns.items():
-        for name, _, _ in train:
+        for name, _, _ in splits["train"][0]:
             digest.update(f"{purpose}\0{name}\0{texts[name]}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _split(entries: list[Entry], columns: Columns | None = None) -> Split:
+def _target_texts(classes: Sequence[str], entries: list[Entry], images: Split) -> Iterable[bytes]:
+    if isinstance(images.labels, LabelSets):
+        return images.labels.texts(tuple)
+    shown = (classes[target] if isinstance(target, int) else target for _, _, target in entries)
+    return (str(target).encode(errors="surrogateescape") for target in shown)
+
+
+def _split(cfg: DataConfig, classes: Sequence[str], entries: list[Entry], columns: Columns | None = None) -> Split:
     paths = np.array([os.fsencode(name) for name, _, _ in entries], dtype=np.bytes_)
-    targets = [target for _, _, target in entries]
-    labels = np.array(targets, dtype=np.float32 if targets and isinstance(targets[0], tuple) else np.int64)
+    targets: list[Any] = [target for _, _, target in entries]
+    labels: NDArray[Any] | LabelSets
+    if cfg.task == "multilabel":
+        labels = LabelSets.of(targets, len(classes))
+    else:
+        labels = np.array(targets, dtype=np.float32 if cfg.task == "regression" and targets else np.int64)
     sizes = np.array([size for _, size, _ in entries], dtype=np.int64)
     numbers = {
         purpose: np.array([float(texts[name]) for name, _, _ in entries]) for purpose, texts in (columns or {}).items()

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.data.label_sets import LabelSets
+
 SplitName = Literal["train", "val"]
 
 
@@ -15,12 +17,13 @@ class Split:
     """Images and their targets, in the order of the names.
 
     ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
-    references. ``labels`` are int64 [N], or float32 [N, K] for multilabel and regression; ``sizes`` int64 [N], in bytes. ``columns`` are
-    numbers for each image, float64 [N], by what they are for: ``weight``, ``sampling``.
+    references. ``labels`` are int64 [N], float32 [N, K] for regression, or sparse for multilabel; ``labels[places]`` is an array
+    for all. ``sizes`` are int64 [N], in bytes. ``columns`` are numbers for each image, float64 [N], by what they are for:
+    ``weight``, ``sampling``.
     """
 
     paths: NDArray[np.bytes_]
-    labels: NDArray[Any]
+    labels: NDArray[Any] | LabelSets
     sizes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     columns: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 

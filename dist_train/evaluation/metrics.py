@@ -107,7 +107,7 @@ class SampleScores:
         metrics: Sequence[str],
         keep: bool = False,
     ) -> None:
-        self._labels, self._task, self._device, self._metrics = torch.from_numpy(split.labels), task, device, metrics
+        self._split, self._task, self._device, self._metrics = split, task, device, metrics
         rows = [METRICS.find(name) for name in metrics]
         self._depth = min(outputs, max(row.given.get("k", 1) for row in rows)) if rows else 1
         columns = len((COUNTED, LOSS, RANK, CLASS, CONFIDENCE)) if task == "classification" else LOSS + 1
@@ -150,7 +150,8 @@ class SampleScores:
         if not counted.any():
             raise DataError("none of the validation images can be read")
         everything = bool(counted.all())
-        rows, labels = rows[counted], self._labels if everything else self._labels[counted]
+        labels = torch.from_numpy(self._split.labels[:])
+        rows, labels = rows[counted], labels if everything else labels[counted]
         if outputs is not None and not everything:
             outputs = outputs[counted]
         found = _scored(self._task, rows, labels, outputs)

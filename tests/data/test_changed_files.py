@@ -1,5 +1,6 @@
 """Messages about a data set that has changed since its run began."""
 
+import gzip
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_labels_and_classes(images: Path, tmp_path: Path) -> None:
     told = changes_since(tmp_path / "listing", scan(data_config(images, **keys)))
     assert f"1 file relabelled ({other}: cat -> eel)" in told
     assert "the classes were cat, dog (2) and are cat, dog, eel (3)" in told
+
+
+def test_several_labels_are_named(images: Path, tmp_path: Path) -> None:
+    keys = {"format": "csv", "task": "multilabel", "csv": {"train": "t.csv", "val": "t.csv"}}
+    one, two = "train/class_a/000.png", "train/class_a/003.jpg"
+    (images / "t.csv").write_text(f"path,label\n{one},cat|dog\n{two},\n")
+    index = scan(data_config(images, **keys))
+    save_listing(tmp_path / "listing", index)
+    listed = gzip.decompress((tmp_path / "listing").read_bytes()).decode().split("\n")
+    assert listed[1:3] == [  # as version 0.1.0 wrote them
+        f"train\0{one}\0{index.train.sizes[0]}\0[1.0, 1.0]",
+        f"train\0{two}\0{index.train.sizes[1]}\0[0.0, 0.0]",
+    ]
+    (images / "t.csv").write_text(f"path,label\n{one},cat\n{two},dog\n")
+    told = changes_since(tmp_path / "listing", scan(data_config(images, **keys)))
+    assert f"4 files relabelled ({one}: cat, dog -> cat, {two}: no label -> dog, " in told
 
 
 def test_without_its_listing_the_change_alone_is_told(images: Path, tmp_path: Path) -> None:

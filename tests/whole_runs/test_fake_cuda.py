@@ -190,7 +190,7 @@ def _scores() -> list[str]:
             several = np.zeros((6, 3), np.float32)
             split = Split(np.array([b""] * 6), np.zeros(6, np.int64) if task == "classification" else several)
             scores = SampleScores(split, task, 3, GPU, ["loss"], keep=True)  # type: ignore[arg-type]
-            labels = gpu.pin(torch.from_numpy(split.labels)).to(GPU, non_blocking=True)
+            labels = gpu.pin(torch.from_numpy(split.labels[:])).to(GPU, non_blocking=True)
             with gpu.noting():
                 scores.add(torch.zeros(6, 3, dtype=torch.half, device=GPU), labels, torch.arange(6, device=GPU))
     return gpu.waits

@@ -47,7 +47,8 @@ class Images(Protocol):
 
 
 Target = int | tuple[float, ...]
-"""Index of the class; or one number for each class (multilabel: 0 or 1) or output (regression)."""
+"""Index of the class; or the indices of the labels that the image has, ascending (multilabel); or one number for each output
+(regression)."""
 
 Entry = tuple[str, int, Target]
 """Name of the image, its size in bytes, its target."""

@@ -13,7 +13,7 @@ from dist_train.data.formats.base import Entry, Findings, Listing, Only, Target
 from dist_train.data.formats.class_names import MISSING, Labels, composed, few, natural, same_names, shortened
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.table_columns import Columns, column_names, columns_of
-from dist_train.data.formats.table_file import Row, read_table
+from dist_train.data.formats.table_file import Row, Shorten, read_table
 from dist_train.data.formats.table_paths import find_image
 from dist_train.data.formats.walk import existing_root
 from dist_train.errors import ConfigError, DataError
@@ -23,6 +23,8 @@ LARGEST = float(np.finfo(np.float32).max)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 """What everybody reads as a number. Python also takes ``1_000`` for 1000."""
 
+SWITCHES = frozenset("01")
+
 TargetOf = Callable[[Row], Target]
 
 
@@ -31,17 +33,17 @@ def csv_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
     root, findings = existing_root(cfg), Findings()
     if only is not None:
         return _one_split(cfg, root, only, findings)
-    rows = read_table(root, cfg.csv.train, cfg.csv, findings, [*column_names(cfg).values()])
+    rows = read_table(root, cfg.csv.train, cfg.csv, findings, [*column_names(cfg).values()], _shorten(cfg))
     val = None
     if not cfg.draws_validation:
         if cfg.csv.val is None:
             raise ConfigError(
                 "`data.csv.val` (null) leaves no validation set: name a table, or set `data.val_fraction`"
             )
-        val = read_table(root, cfg.csv.val, cfg.csv, findings)
+        val = read_table(root, cfg.csv.val, cfg.csv, findings, shorten=_shorten(cfg))
     classes, target_of = _targets(cfg, rows, findings)
     train, columns = _with_columns(root, cfg, rows, target_of, findings)
-    held_out = None if val is None else sorted(_entries(root, cfg.csv, val, target_of, findings, repeats=False))
+    held_out = None if val is None else in_order(cfg, _entries(root, cfg.csv, val, target_of, findings, repeats=False))
     return Listing(FileImages(str(root)), classes, train, held_out, findings=findings, columns=columns)
 
 
@@ -53,7 +55,8 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
         name = cfg.csv.train
     if name is None:
         raise ConfigError(f"`{key}` (null): set it to the table of the {only.split} set, relative to `data.root`")
-    rows = read_table(root, name, cfg.csv, findings, [*column_names(cfg).values()] if drawn else ())
+    further = [*column_names(cfg).values()] if drawn else []
+    rows = read_table(root, name, cfg.csv, findings, further, _shorten(cfg))
     if cfg.task == "classification":
         rows = _of_known_classes(rows, only, findings)
     classes, target_of = _targets(cfg, rows, findings, only.classes)
@@ -67,7 +70,7 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
         images,
         classes,
         [],
-        sorted(_entries(root, cfg.csv, rows, target_of, findings, repeats=False)),
+        in_order(cfg, _entries(root, cfg.csv, rows, target_of, findings, repeats=False)),
         findings=findings,
     )
 
@@ -94,8 +97,8 @@ def _targets(
     columns = list(cfg.csv.targets)
     if cfg.task == "regression":
         return columns, lambda row: _numbers(row, findings)
-    if cfg.task == "multilabel" and len(columns) > 1:
-        return columns, lambda row: _switches(row, findings)
+    if _a_column_per_label(cfg):
+        return columns, lambda row: row.labels
     if len(columns) > 1:
         raise ConfigError(
             f"`data.csv.targets` ({', '.join(columns)}) names {len(columns)} columns, and one class per image needs one; "
@@ -156,8 +159,7 @@ def _labeller(cfg: DataConfig, classes: Sequence[str], separator: str | None, so
         return label(row, name)
 
     def several(row: Row) -> Target:
-        present = {label(row, name) for name in _names(row, separator)}
-        return tuple(float(number in present) for number in range(len(classes)))
+        return tuple(sorted({label(row, name) for name in _names(row, separator)}))
 
     return one if cfg.task == "classification" else several
 
@@ -172,7 +174,7 @@ def _names(row: Row, separator: str | None) -> list[str]:
     return [text]
 
 
-def _numbers(row: Row, findings: Findings) -> Target:
+def _numbers(row: Row, findings: Findings) -> tuple[float, ...]:
     try:
         values = tuple(float(text) for text in row.fields)
     except ValueError:
@@ -186,12 +188,23 @@ def _numbers(row: Row, findings: Findings) -> Target:
     return values
 
 
-def _switches(row: Row, findings: Findings) -> Target:
-    values = _numbers(row, findings)
-    assert isinstance(values, tuple)
-    if not set(values) <= {0.0, 1.0}:
-        raise DataError(f"{row.where} has labels {few(row.fields)}; with a column per class they must be 0 or 1")
-    return values
+def _a_column_per_label(cfg: DataConfig) -> bool:
+    return cfg.task == "multilabel" and len(cfg.csv.targets) > 1
+
+
+def _shorten(cfg: DataConfig) -> Shorten:
+    return _switches if _a_column_per_label(cfg) else lambda row, _: row
+
+
+def _switches(row: Row, findings: Findings) -> Row:
+    """Return a row with its labels in place of its fields, which are 0 or 1."""
+    fields: Sequence[object] = row.fields
+    if not SWITCHES.issuperset(row.fields):
+        values = _numbers(row, findings)
+        if not set(values) <= {0.0, 1.0}:
+            raise DataError(f"{row.where} has labels {few(row.fields)}; with a column per class they must be 0 or 1")
+        fields = ["1" if value else "0" for value in values]
+    return row._replace(fields=(), labels=tuple(place for place, text in enumerate(fields) if text == "1"))
 
 
 def _with_columns(
@@ -200,7 +213,23 @@ def _with_columns(
     """Return the entries of the training table, sorted by name, and its further columns."""
     entries = _entries(root, cfg.csv, rows, target_of, findings, repeats=True)
     columns = columns_of(cfg, ((entry[0], row) for entry, row in zip(entries, rows, strict=True)))
-    return sorted(entries), columns
+    return in_order(cfg, entries), columns
+
+
+def in_order(cfg: DataConfig, entries: list[Entry]) -> list[Entry]:
+    """Return entries in the order of their names; of the same name in the order of their sizes and targets.
+
+    Labels are in the order of their rows of 0 and 1, which are compared from the first label on.
+    """
+    if cfg.task != "multilabel":
+        return sorted(entries)
+
+    def key(entry: Entry) -> tuple[str, int, list[float]]:
+        name, size, labels = entry
+        assert isinstance(labels, tuple)
+        return name, size, [-label for label in labels]
+
+    return sorted(entries, key=key)
 
 
 def _entries(

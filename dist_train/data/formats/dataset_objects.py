@@ -15,6 +15,9 @@ from dist_train.errors import ConfigError, DataError
 TARGETS = ("targets", "labels", "_labels")
 """Where data set objects keep the targets of all samples."""
 
+BLOCK = 4096
+"""Samples whose targets are verified at once: dense float64 of a large multilabel set would fill the memory."""
+
 
 def data_set_objects(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read both splits of a data set object; with ``data.val_fraction`` or ``data.fold`` the training split alone.
@@ -129,11 +132,15 @@ def _targets(cfg: DataConfig, dataset: Any, split: str) -> NDArray[Any]:
                 f"{what} has targets of type {targets.dtype} {list(targets.shape)}; classes are numbers from 0"
             )
         return targets
-    targets = targets.reshape(len(targets), -1).astype(np.float64)
-    if not (np.abs(targets) <= np.finfo(np.float32).max).all():  # NaN fails this comparison too
-        raise DataError(f"{what} has targets that are not finite numbers of 32 bits")
-    if cfg.task == "multilabel" and not np.isin(targets, (0, 1)).all():
-        raise DataError(f"{what} has targets other than 0 and 1; `data.task` (multilabel) needs one column per class")
+    targets = targets.reshape(len(targets), -1)
+    for start in range(0, len(targets), BLOCK):
+        block = targets[start : start + BLOCK].astype(np.float64)
+        if not (np.abs(block) <= np.finfo(np.float32).max).all():  # NaN fails this comparison too
+            raise DataError(f"{what} has targets that are not finite numbers of 32 bits")
+        if cfg.task == "multilabel" and not np.isin(block, (0, 1)).all():
+            raise DataError(
+                f"{what} has targets other than 0 and 1; `data.task` (multilabel) needs one column per class"
+            )
     return targets
 
 
@@ -154,4 +161,7 @@ def _entries(cfg: DataConfig, targets: NDArray[Any], split: str, outputs: int) -
         raise DataError(
             f"the {split} split of {cfg.name or cfg.format} has {targets.shape[1]} targets a sample, not {outputs}"
         )
-    return [(f"{split}/{number}", 0, tuple(row)) for number, row in enumerate(targets.tolist())]
+    if cfg.task == "multilabel":
+        rows = (np.flatnonzero(row.astype(np.float64)) for row in targets)
+        return [(f"{split}/{number}", 0, tuple(labels.tolist())) for number, labels in enumerate(rows)]
+    return [(f"{split}/{number}", 0, tuple(row)) for number, row in enumerate(targets.astype(np.float64).tolist())]

@@ -3,7 +3,7 @@
 import csv
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,18 +18,31 @@ BAD_SEPARATORS = '"\r\n\0'
 
 
 class Row(NamedTuple):
-    """One image of a table: its place, for messages; its path with ``data.csv.suffix``; the text of each target, and of
-    each further column."""
+    """One image of a table.
+
+    Attributes:
+        table, line: its place, for messages.
+        path: with ``data.csv.suffix``.
+        fields: the text of each target.
+        further: the text of each further column.
+        labels: indices of the labels that it has, where each label has a column. ``fields`` are empty then: a row of 1,000
+            texts takes 8 KB.
+    """
 
     table: Path
     line: int
     path: str
     fields: tuple[str, ...]
     further: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
 
     @property
     def where(self) -> str:
         return f"{self.table} line {self.line}"
+
+
+Shorten = Callable[[Row, Findings], Row]
+"""A function from a row as it stands in the table to what is kept of it."""
 
 
 class _Record(NamedTuple):
@@ -40,11 +53,19 @@ class _Record(NamedTuple):
     fields: list[str]
 
 
-def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings, further: Sequence[str] = ()) -> list[Row]:
+def read_table(
+    root: Path,
+    name: str,
+    cfg: CsvConfig,
+    findings: Findings,
+    further: Sequence[str] = (),
+    shorten: Shorten = lambda row, _: row,
+) -> list[Row]:
     """Return the rows of the table ``name`` below ``root``, and add lines that a run must not begin with to ``findings``.
 
     Args:
         further: names of columns to read beside those of ``cfg``.
+        shorten: is applied to each row when it is read.
 
     Raises:
         ConfigError, DataError: the file cannot be read, lacks a column, or has a line without a path or target.
@@ -56,10 +77,10 @@ def read_table(root: Path, name: str, cfg: CsvConfig, findings: Findings, furthe
         note(table)
         if not stat.S_ISREG(os.stat(table).st_mode):
             raise DataError(f"cannot read the table {table}: it is not a file")
-        return _Table(root, table, cfg, findings, further).rows()
+        return _Table(root, table, cfg, findings, further, shorten).rows()
     except _BrokenQuotesError as error:
         findings.refuse(f"{table} line {error.line}", f"{error}; write a quote inside a quoted value twice")
-        return _Table(root, table, cfg, Findings(), further, strict=False).rows()
+        return _Table(root, table, cfg, Findings(), further, shorten, strict=False).rows()
     except UnicodeDecodeError:
         raise DataError(_undecodable(table)) from None
     except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
@@ -89,11 +110,12 @@ class _Table:
         table: Path,
         cfg: CsvConfig,
         findings: Findings,
-        further: Sequence[str] = (),
+        further: Sequence[str],
+        shorten: Shorten,
         strict: bool = True,
     ) -> None:
         self._root, self._table, self._cfg, self._findings, self._strict = root, table, cfg, findings, strict
-        self._further = tuple(further)
+        self._further, self._shorten = tuple(further), shorten
 
     def rows(self) -> list[Row]:
         with open(self._table, newline="", encoding="utf-8-sig") as file:
@@ -157,11 +179,12 @@ class _Table:
                 f"{self._table} line {first} has fewer columns than the header ({len(fields)} of {len(header)})"
             )
         path, *values = [fields[column].strip() for column in columns]
-        if len(fields) != len(header) or last > first or any("\0" in text for text in values):
+        if len(fields) != len(header) or last > first or "\0" in "".join(values):
             for fault in self._faults(record, len(header), (path, *values)):
                 self._findings.refuse(f"{self._table} line {first}", fault)
         targets, further = values[: len(self._cfg.targets)], values[len(self._cfg.targets) :]
-        return Row(self._table, first, path and path + self._cfg.suffix, tuple(targets), tuple(further))
+        row = Row(self._table, first, path and path + self._cfg.suffix, tuple(targets), tuple(further))
+        return self._shorten(row, self._findings)
 
     def _faults(self, record: _Record, width: int, wanted: Iterable[str]) -> Iterator[str]:
         if len(record.fields) > width:

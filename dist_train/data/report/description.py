@@ -35,6 +35,7 @@ def _some(shown: Sequence[str], places: Sequence[int]) -> str:
 
 
 def _ranges(index: DataIndex) -> str:
-    least, most = index.train.labels.min(axis=0), index.train.labels.max(axis=0)
+    targets_NK = index.train.labels[:]
+    least, most = targets_NK.min(axis=0), targets_NK.max(axis=0)
     ranges = [f"{name} {low:g} to {high:g}" for name, low, high in zip(index.classes, least, most, strict=True)]
     return f"targets (least to greatest of training): {', '.join(ranges[:MOST_CLASSES])}"

@@ -8,24 +8,25 @@ from numpy.typing import NDArray
 
 from dist_train.config.choice_table import Task
 from dist_train.data.formats.class_names import NAMED, PERHAPS_MISSING, alike_names, few
+from dist_train.data.label_sets import LabelSets
 
 MANY_CLASSES = 0.5
 """Classes per training image above which a column of numbers or names is the likely cause."""
 
 LABEL_SEPARATORS = ("|", ",", ";", "/", " ")
 
+Labels = NDArray[Any] | LabelSets
 
-def notes_on(
-    task: Task, label_separator: str | None, classes: Sequence[str], train: NDArray[Any], val: NDArray[Any]
-) -> list[str]:
+
+def notes_on(task: Task, label_separator: str | None, classes: Sequence[str], train: Labels, val: Labels) -> list[str]:
     """Return one sentence for each thing that looks wrong and may be right.
 
     Args:
         label_separator: in the column of a table that holds all labels of an image; None where there is none.
-        train, val: all targets: int64 [N]; float [N, K] for multilabel; float64 [N, K] for regression, as they are read.
+        train, val: all targets: int64 [N]; sparse for multilabel; float64 [N, K] for regression, as they are read.
     """
     if task == "regression":
-        return list(_numbers(classes, train))
+        return list(_numbers(classes, train[:]))
     return [*_names(classes), *_labels(label_separator, classes), *_counts(classes, train, val)]
 
 
@@ -51,7 +52,7 @@ def _labels(separator: str | None, classes: Sequence[str]) -> Iterator[str]:
             return
 
 
-def _counts(classes: Sequence[str], train: NDArray[Any], val: NDArray[Any]) -> Iterator[str]:
+def _counts(classes: Sequence[str], train: Labels, val: Labels) -> Iterator[str]:
     if len(classes) > MANY_CLASSES * len(train) and len(classes) > NAMED:
         yield (
             f"{len(classes)} classes for {len(train)} training images: is each image a class of its own? A column of numbers "
@@ -72,8 +73,8 @@ def _numbers(names: Sequence[str], targets: NDArray[np.float64]) -> Iterator[str
             yield f"targets of {name} differ only beyond the 7 digits of 32-bit numbers; subtract their mean, or scale them"
 
 
-def class_counts(outputs: int, labels: NDArray[Any]) -> NDArray[np.int64]:
+def class_counts(outputs: int, labels: Labels) -> NDArray[np.int64]:
     """Return how many images have each class: int64 [outputs]."""
-    if labels.ndim == 2:
-        labels = np.nonzero(labels)[1]
+    if isinstance(labels, LabelSets):
+        return labels.counts()
     return np.bincount(labels, minlength=outputs).astype(np.int64)

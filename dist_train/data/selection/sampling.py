@@ -67,7 +67,7 @@ def sampling_of(cfg: "SamplingConfig | None", train: Split) -> Sampling | None:
                 f"`data.sampling` ({cfg.column}): all training images have the weight 0; give some a larger one"
             )
     else:
-        kinds = train.labels
+        kinds = train.labels[:]
         images = np.bincount(kinds)[kinds].astype(np.float64)
         weights = 1 / images if cfg.name == "balanced" else 1 / np.sqrt(images)
     return Sampling(weights * (len(weights) / weights.sum()), kinds)

@@ -8,8 +8,8 @@
     SHA-256           32 bytes, of all before
 
 Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]), and
-``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. An
-image that is a part of a file would also have ``shard`` (int32), ``offset`` and ``length`` (int64): a column that is not
+``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. Multilabel has ``label.starts`` and ``label.numbers`` in place of
+``label`` (``LabelSets``). An image that is a part of a file would also have ``shard`` (int32), ``offset`` and ``length`` (int64): a column that is not
 there costs nothing, and readers of this format leave out columns that they do not know.
 """
 
@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.split import Split, SplitName
 from dist_train.data.stored.survey import Stamp, Survey
 from dist_train.system.files import atomic_write
 
-FORMAT = 1
+FORMAT = 2
 ALIGNMENT = 64
 LENGTH_BYTES, DIGEST_BYTES = 8, 32
 SPLITS: tuple[SplitName, ...] = ("train", "val")
@@ -114,9 +115,21 @@ def _columns(scan: StoredScan) -> dict[str, NDArray[Any]]:
         found[f"{name}.name"] = split.paths
         found[f"{name}.size"] = split.sizes
         found[f"{name}.changed_ns"] = scan.changed_ns[name]
-        found[f"{name}.label"] = split.labels
+        found |= _label_columns(f"{name}.label", split.labels)
         found |= {f"{name}.column.{purpose}": values for purpose, values in split.columns.items()}
     return found
+
+
+def _label_columns(key: str, labels: NDArray[Any] | LabelSets) -> dict[str, NDArray[Any]]:
+    if isinstance(labels, LabelSets):
+        return {f"{key}.starts": labels.starts, f"{key}.numbers": labels.numbers}
+    return {key: labels}
+
+
+def _labels_of(key: str, columns: Mapping[str, NDArray[Any]], outputs: int) -> NDArray[Any] | LabelSets:
+    if key in columns:
+        return columns[key]
+    return LabelSets(columns[f"{key}.starts"], columns[f"{key}.numbers"], outputs)
 
 
 def _description(scan: StoredScan) -> dict[str, Any]:
@@ -140,7 +153,7 @@ def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("something else than text")
     columns = {key: _column(mapped, *column) for key, column in found["columns"].items()}
-    train, val = (_split_of(name, columns) for name in SPLITS)
+    train, val = (_split_of(name, columns, len(found["classes"])) for name in SPLITS)
     index = DataIndex(
         found["root"],
         FileImages(found["images"]),
@@ -156,10 +169,11 @@ def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
     return StoredScan(found["source"], index, places, {name: columns[f"{name}.changed_ns"] for name in SPLITS})
 
 
-def _split_of(name: str, columns: Mapping[str, NDArray[Any]]) -> Split:
+def _split_of(name: str, columns: Mapping[str, NDArray[Any]], outputs: int) -> Split:
     prefix = f"{name}.column."
     further = {key.removeprefix(prefix): values for key, values in columns.items() if key.startswith(prefix)}
-    return Split(columns[f"{name}.name"], columns[f"{name}.label"], columns[f"{name}.size"], further)
+    labels = _labels_of(f"{name}.label", columns, outputs)
+    return Split(columns[f"{name}.name"], labels, columns[f"{name}.size"], further)
 
 
 def _column(mapped: NDArray[np.uint8], kind: str, shape: list[int], place: int) -> NDArray[Any]:

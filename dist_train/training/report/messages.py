@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dist_train.config.plan import Plan
 from dist_train.data.index import DataIndex
+from dist_train.data.report.notes import class_counts
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
 from dist_train.system.terminal import CLOCK, COLUMNS, digits, wrapped
@@ -42,14 +41,14 @@ def data_lines(index: DataIndex) -> list[str]:
         f"data: {len(index.train):,} training and {len(index.val):,} validation images",
         f"{len(names):,} {kind}: {', '.join(few)}",
     ]
-    labels = index.train.labels
     if index.task == "regression":
-        ranges = zip(names[: len(few)], labels.min(0), labels.max(0), strict=False)
+        targets_NK = index.train.labels[:]
+        ranges = zip(names[: len(few)], targets_NK.min(0), targets_NK.max(0), strict=False)
         lines.append(
             "; ".join(f"{name} from {digits(float(low))} to {digits(float(high))}" for name, low, high in ranges)
         )
         return lines
-    counts = np.bincount(labels, minlength=len(names)) if labels.ndim == 1 else labels.sum(0).astype(np.int64)
+    counts = class_counts(len(names), index.train.labels)
     least, most = int(counts.argmin()), int(counts.argmax())
     each = f"training images per {'class' if index.task == 'classification' else 'label'}"
     if counts[least] == counts[most]:

@@ -36,8 +36,8 @@ def test_a_table_with_other_names_and_separators(photos: Path) -> None:
     keys = {"train": "all.tsv", "val": "all.tsv", "path": "file", "targets": ["tags"], "separator": "\t"}
     index = scan(data_config(photos, format="csv", task="multilabel", csv={**keys, "label_separator": ";"}))
     assert index.classes == ["big", "red"]
-    assert index.train.labels.tolist() == [[1, 1], [0, 0]]
-    assert index.train.labels.dtype == np.float32
+    assert index.train.labels[:].tolist() == [[1, 1], [0, 0]]
+    assert index.train.labels[:].dtype == np.float32
 
 
 def test_a_table_with_a_column_a_class(photos: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_table_with_a_column_a_class(photos: Path) -> None:
         table(photos / name, ("path", "sky", "sea"), (one, "1", "0"), (two, "0", "1.0"))
     index = scan(data_config(photos, format="csv", task="multilabel", csv={"targets": ["sea", "sky"]}))
     assert index.classes == ["sea", "sky"]
-    assert index.train.labels.tolist() == [[0, 1], [1, 0]]
+    assert index.train.labels[:].tolist() == [[0, 1], [1, 0]]
 
 
 def test_a_table_of_numbers_split_by_seed(photos: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dist_train.data.index import scan
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.report.notes import class_counts
 from tests.support.data_roots import data_config
 from tests.support.photo_tables import GOOD, paths, written
@@ -51,4 +52,4 @@ def test_names_that_may_stand_for_a_missing_label(photos: Path) -> None:
 
 def test_counts_of_classes_and_of_labels() -> None:
     assert class_counts(4, np.array([2, 0, 2])).tolist() == [1, 0, 2, 0]
-    assert class_counts(3, np.array([[1, 0, 1], [0, 0, 1]], dtype=np.float32)).tolist() == [1, 0, 2]
+    assert class_counts(3, LabelSets.of([[0, 2], [2]], 3)).tolist() == [1, 0, 2]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dist_train.data.index import scan
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.stored.scan_file import ALIGNMENT, StoredScan, read_scan, write_scan
 from dist_train.data.stored.survey import surveyed
 from tests.support.data_roots import data_config
@@ -60,10 +61,43 @@ def test_columns_for_parts_of_files_can_be_added(stored: Path) -> None:
     assert after.index.fingerprint == before.index.fingerprint
 
 
+@pytest.fixture
+def tagged(image_folder: Path, tmp_path: Path) -> tuple[DataIndex, Path]:
+    """A scan of images with several labels, and its file."""
+    rows = "".join(
+        f"train/class_a/{name},{tags}\n" for name, tags in [("000.png", "a|c"), ("003.jpg", ""), ("006.jpg", "c")]
+    )
+    table = tmp_path / "tags.csv"
+    table.write_text(f"path,label\n{rows}")
+    keys = {"format": "csv", "task": "multilabel", "csv": {"train": str(table), "val": str(table)}}
+    with surveyed() as survey:
+        index = scan(data_config(image_folder, **keys))
+    write_scan(tmp_path / "scan", StoredScan.of("here", index, survey))
+    return index, tmp_path / "scan"
+
+
+def test_labels_are_stored_sparse(tagged: tuple[DataIndex, Path]) -> None:
+    index, path = tagged
+    found = read_scan(path)
+    assert found is not None
+    assert isinstance(found.index.train.labels, LabelSets)
+    assert found.index.train.labels[:].tolist() == index.train.labels[:].tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert found.index.fingerprint == index.fingerprint
+
+
+@pytest.mark.parametrize("column", ["starts", "numbers"])
+@pytest.mark.parametrize("value", [b"\xff", b"\x7f"])
+def test_labels_that_do_not_fit_are_no_scan(tagged: tuple[DataIndex, Path], column: str, value: bytes) -> None:
+    columns, description = _parts(tagged[1].read_bytes())
+    _, _, place = description["columns"][f"train.label.{column}"]
+    tagged[1].write_bytes(_joined(columns[:place] + value + columns[place + 1 :], description))
+    assert read_scan(tagged[1]) is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"format": 2},
+        {"format": 1},
         {"columns": {}},
         {"columns": {"train.name": ["|O", [1], 0]}},
         {"columns": {"train.name": ["<i8", [10**18], 0]}},

@@ -9,6 +9,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.planning import make_plan
+from dist_train.data.label_sets import LabelSets
 from dist_train.data.split import Split
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
@@ -27,7 +28,8 @@ RUN = RunDir(Path("/data/my runs/flowers"))
 
 
 def index(labels: Any, classes: list[str], task: str = "classification") -> Any:
-    split = Split(np.array([b"x"] * len(labels)), np.array(labels))
+    targets = LabelSets.of(labels, len(classes)) if task == "multilabel" else np.array(labels)
+    split = Split(np.array([b"x"] * len(labels)), targets)
     return SimpleNamespace(train=split, val=split, classes=classes, outputs=len(classes), task=task)
 
 
@@ -49,7 +51,7 @@ def test_many_classes_are_counted() -> None:
 
 
 def test_labels_and_targets() -> None:
-    assert data_lines(index([[1.0, 0.0], [1.0, 1.0]], ["sun", "rain"], "multilabel"))[1:] == [
+    assert data_lines(index([[0], [0, 1]], ["sun", "rain"], "multilabel"))[1:] == [
         "2 labels: sun, rain",
         "training images per label: 1 (rain) to 2 (sun)",
     ]
