@@ -43,7 +43,7 @@ def csv_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
         val = read_table(root, cfg.csv.val, cfg.csv, findings, shorten=_shorten(cfg))
     classes, target_of = _targets(cfg, rows, findings)
     train, columns = _with_columns(root, cfg, rows, target_of, findings)
-    held_out = None if val is None else in_order(cfg, _entries(root, cfg.csv, val, target_of, findings, repeats=False))
+    held_out = None if val is None else _in_order(cfg, _entries(root, cfg.csv, val, target_of, findings, repeats=False))
     return Listing(FileImages(str(root)), classes, train, held_out, findings=findings, columns=columns)
 
 
@@ -70,7 +70,7 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
         images,
         classes,
         [],
-        in_order(cfg, _entries(root, cfg.csv, rows, target_of, findings, repeats=False)),
+        _in_order(cfg, _entries(root, cfg.csv, rows, target_of, findings, repeats=False)),
         findings=findings,
     )
 
@@ -213,10 +213,10 @@ def _with_columns(
     """Return the entries of the training table, sorted by name, and its further columns."""
     entries = _entries(root, cfg.csv, rows, target_of, findings, repeats=True)
     columns = columns_of(cfg, ((entry[0], row) for entry, row in zip(entries, rows, strict=True)))
-    return in_order(cfg, entries), columns
+    return _in_order(cfg, entries), columns
 
 
-def in_order(cfg: DataConfig, entries: list[Entry]) -> list[Entry]:
+def _in_order(cfg: DataConfig, entries: list[Entry]) -> list[Entry]:
     """Return entries in the order of their names; of the same name in the order of their sizes and targets.
 
     Labels are in the order of their rows of 0 and 1, which are compared from the first label on.
