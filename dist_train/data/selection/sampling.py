@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.data.split import Split
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in
 
 if TYPE_CHECKING:
     from dist_train.config.sections.data import SamplingConfig
+    from dist_train.data.split import Split
 
 Order = tuple[NDArray[np.int64], NDArray[np.int64]]
 """The images of an epoch in their order, int64 [N], and for each how often the epoch has had the same image before, int64 [N]."""
@@ -52,7 +52,7 @@ class Sampling:
         return f"{text}; {never} images with weight 0 never" if never else text
 
 
-def sampling_of(cfg: "SamplingConfig | None", train: Split) -> Sampling | None:
+def sampling_of(cfg: "SamplingConfig | None", train: "Split") -> Sampling | None:
     """Return how the training images are drawn; None if each epoch has each image once.
 
     Raises:
