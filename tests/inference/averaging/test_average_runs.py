@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dist_train.evaluation.metrics import Evaluation
+from dist_train.export import main as export
 from dist_train.inference.averaging import average_runs as averages
 from dist_train.inference.averaging.average_runs import Judge, greedy_soup, uniform_soup
 from dist_train.inference.averaging.command import main
@@ -39,6 +40,10 @@ def test_a_uniform_average_evaluates_predicts_and_exports(resnet: dict[str, Any]
     scores = json.loads((new / "result.json").read_text())["best"]
     assert run.evaluate() == {name: value for name, value in scores.items() if name != "step"}
     assert len(run.predict(Path(resnet["data"]["root"]) / "val")) == 23
+    code, _, err = call(export, new)
+    assert code == 0, err
+    exported = load_weights(new / "export" / "model.safetensors")
+    assert torch.equal(exported["fc.weight"], weights["fc.weight"])
     origin = json.loads((new / "provenance.json").read_text())["average"]
     assert [member["file"] for member in origin["members"]] == [str(path / "best.safetensors") for path in runs]
     assert not [path for path in new.parent.iterdir() if path.name.startswith(".")]

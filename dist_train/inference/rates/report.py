@@ -1,0 +1,60 @@
+"""The curve as text, and as a picture."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from dist_train.config.schema import Config
+from dist_train.errors import ConfigError
+from dist_train.inference.rates.search import Curve
+from dist_train.system.terminal import check_output, digits
+
+ROWS = 25
+"""Rows of the table, about: the steps between two rows are as many as that takes."""
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def table(curve: Curve, chosen: int | None) -> Iterator[str]:
+    """Yield lines: rate, loss and smoothed loss of some steps at equal distances, of the last and of the ``chosen`` one."""
+    yield f"{'rate':>10}  {'loss':>9}  {'smoothed':>9}"
+    last = len(curve.rates) - 1
+    for step, row in enumerate(zip(curve.rates, curve.losses, curve.smoothed(), strict=True)):
+        if step % max(1, round(last / ROWS)) == 0 or step in (chosen, last):
+            rate, loss, smoothed = row
+            mark = "  <- suggested" if step == chosen else ""
+            yield f"{rate:10.2e}  {digits(loss):>9}  {digits(smoothed):>9}{mark}"
+
+
+def to_paste(cfg: Config, rate: float) -> str:
+    """Return the overrides that set a learning rate; ``optim.lr_base`` would give another one."""
+    also = " optim.lr_base=null" if cfg.optim.lr_base is not None else ""
+    return f"optim.lr={rate:.2g}{also}"
+
+
+def can_draw(picture: Path) -> None:
+    """Check before the work that the picture can be drawn.
+
+    Raises:
+        ConfigError: matplotlib is missing, or the file has another ending or cannot be written.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError("--picture needs matplotlib: pip install matplotlib")
+    if picture.suffix not in PICTURES:
+        raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
+    check_output("--picture", picture)
+
+
+def draw(path: Path, curve: Curve, chosen: int | None) -> None:
+    """Draw loss and smoothed loss over the learning rate, and a line at the ``chosen`` step."""
+    from matplotlib.figure import Figure  # slow to import, and used only here
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(curve.rates, curve.losses, color="#9ecae1", linewidth=1, label="loss")
+    axes.plot(curve.rates, curve.smoothed(), color="#08306b", label="smoothed")
+    if chosen is not None:
+        rate = curve.rates[chosen]
+        axes.axvline(rate, color="#d94801", linestyle="--", label=f"suggested: {rate:.2g}")
+    axes.set(xscale="log", xlabel="learning rate (optim.lr)", ylabel="training loss")
+    axes.legend()
+    figure.savefig(path, dpi=120)
