@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.dataset import ImageDataset
+from dist_train.data.dataset import ImageDataset, View
 from dist_train.data.decoding.picture import Decoded
 from dist_train.data.formats.dataset_objects import given_data_sets
 from dist_train.data.formats.images import GivenImages
@@ -44,15 +44,8 @@ def test_counts_and_texts(dense: np.ndarray) -> None:
 
 def test_a_batch_has_dense_labels_and_the_sets_travel() -> None:
     split = Split(np.array([b"x"] * 50), pickle.loads(pickle.dumps(sparse(DENSE))))
-    images = ImageDataset(
-        split,
-        "val",
-        lambda _: Decoded(np.zeros((2, 2, 3), np.uint8)),
-        lambda picture, _, target: np.copyto(target, picture.pixels()),
-        (2, 2),
-        0,
-        lambda *_: None,
-    )
+    view = View(lambda picture, _, target: np.copyto(target, picture.pixels()), (2, 2, 3))
+    images = ImageDataset(split, "val", lambda _: Decoded(np.zeros((2, 2, 3), np.uint8)), {0: view}, 0, lambda *_: None)
     _, labels, indices = images.__getitems__([(0, 9), (0, 3)])
     assert indices.tolist() == [9, 3]
     np.testing.assert_array_equal(labels.numpy(), DENSE[[9, 3]])
