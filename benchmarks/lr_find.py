@@ -68,13 +68,14 @@ def work(roots: dict[str, Path], runs: Path) -> Iterator[tuple[str, Callable[[],
 
 
 def ways(found: Curve) -> dict[str, float | None]:
-    """Return the suggestion of `lr_find`, and for comparison two of fastai's for the same smoothed losses."""
-    smoothed, chosen = found.smoothed(), suggested(found)
+    """Return the suggestion of `lr_find`, and for comparison Lightning's and another one of fastai's."""
+    smoothed, first = found.smoothed(), STEPS // 10
+    steepest = min(range(first, len(smoothed) - 1), key=lambda step: smoothed[step + 1] - smoothed[step])
     finite = [loss if math.isfinite(loss) else math.inf for loss in smoothed]
     return {
-        "steepest (`lr_find`)": None if chosen is None else found.rates[chosen],
-        "minimum / 10": found.rates[finite.index(min(finite))] / 10,
-        "valley": found.rates[STEPS // 10 + _valley(finite[STEPS // 10 : -5])],
+        "minimum / 10 (`lr_find`)": suggested(found),
+        "steepest (Lightning)": found.rates[steepest],
+        "valley (fastai)": found.rates[first + _valley(finite[first:-5])],
     }
 
 
@@ -92,14 +93,14 @@ def page(content: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the page."""
     figures: Figures = content["figures"]
     yield "# Suggested learning rates against a sweep: `lr_find`\n"
-    yield f"{content['date']}, {content['hardware']}. `python -m benchmarks.lr_find`; runs that are missing were not measured.\n"
+    yield f"{content['date']}, {content['hardware']}. `python -m benchmarks.lr_find`.\n"
     yield "EfficientNet-Lite0 with its ImageNet weights, 40 px, AdamW, all layers, 3 epochs, one seed. Score in percent.\n"
     yield "| set | metric | " + " | ".join(sorted(RATES, key=float)) + " |"
     yield "|---|---|" + "---|" * len(RATES)
     for place, metric in METRIC.items():
         cells = (figures.get(f"{place} | {rate}") for rate in sorted(RATES, key=float))
         yield f"| {place} | {metric} | " + " | ".join("" if cell is None else f"{cell:.1f}" for cell in cells) + " |"
-    yield f"\nSuggestions from one search of {STEPS} steps, and their ratio to the best of the rates that were measured:\n"
+    yield f"\nSuggestions from one search of {STEPS} steps, and their ratio to the best rate of the sweep:\n"
     yield "| set | way | rate | ratio |"
     yield "|---|---|---|---|"
     for place in METRIC:

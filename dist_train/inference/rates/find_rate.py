@@ -40,7 +40,7 @@ def find_rate(cfg: Config, steps: int, picture: Path | None) -> int:
     return EXIT_FAILED if chosen is None else EXIT_DONE
 
 
-def _report(cfg: Config, curve: Curve, chosen: int | None, picture: Path | None) -> None:
+def _report(cfg: Config, curve: Curve, chosen: float | None, picture: Path | None) -> None:
     print("\n".join(table(curve, chosen)))
     if picture:
         with writing_output("--picture", picture):
@@ -52,7 +52,7 @@ def _report(cfg: Config, curve: Curve, chosen: int | None, picture: Path | None)
             "no suggestion: the loss did not fall by more than its noise; use more --steps, or look for the cause with --check"
         )
     else:
-        print(f"suggestion: {to_paste(cfg, curve.rates[chosen])}")
+        print(f"suggestion: {to_paste(cfg, chosen)}")
 
 
 def measure(cfg: Config, steps: int, group: Dist) -> Curve | None:

@@ -1,6 +1,7 @@
 """The curve as text, and as a picture."""
 
 import importlib.util
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,14 +15,17 @@ ROWS = 25
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def table(curve: Curve, chosen: int | None) -> Iterator[str]:
-    """Yield lines: rate, loss and smoothed loss of some steps at equal distances, of the last and of the ``chosen`` one."""
+def table(curve: Curve, chosen: float | None) -> Iterator[str]:
+    """Yield lines: rate, loss and smoothed loss of some steps at equal distances, of the last one, and of that whose rate is
+    nearest to ``chosen``.
+    """
     yield f"{'rate':>10}  {'loss':>9}  {'smoothed':>9}"
     last = len(curve.rates) - 1
+    near = min(range(last + 1), key=lambda step: abs(math.log(curve.rates[step] / chosen))) if chosen else None
     for step, row in enumerate(zip(curve.rates, curve.losses, curve.smoothed(), strict=True)):
-        if step % max(1, round(last / ROWS)) == 0 or step in (chosen, last):
+        if step % max(1, round(last / ROWS)) == 0 or step in (near, last):
             rate, loss, smoothed = row
-            mark = "  <- suggested" if step == chosen else ""
+            mark = "  <- suggested" if step == near else ""
             yield f"{rate:10.2e}  {digits(loss):>9}  {digits(smoothed):>9}{mark}"
 
 
@@ -44,8 +48,8 @@ def can_draw(picture: Path) -> None:
     check_output("--picture", picture)
 
 
-def draw(path: Path, curve: Curve, chosen: int | None) -> None:
-    """Draw loss and smoothed loss over the learning rate, and a line at the ``chosen`` step."""
+def draw(path: Path, curve: Curve, chosen: float | None) -> None:
+    """Draw loss and smoothed loss over the learning rate, and a line at the ``chosen`` rate."""
     from matplotlib.figure import Figure  # slow to import, and used only here
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -53,8 +57,11 @@ def draw(path: Path, curve: Curve, chosen: int | None) -> None:
     axes.plot(curve.rates, curve.losses, color="#9ecae1", linewidth=1, label="loss")
     axes.plot(curve.rates, curve.smoothed(), color="#08306b", label="smoothed")
     if chosen is not None:
-        rate = curve.rates[chosen]
-        axes.axvline(rate, color="#d94801", linestyle="--", label=f"suggested: {rate:.2g}")
+        axes.axvline(chosen, color="#d94801", linestyle="--", label=f"suggested: {chosen:.2g}")
+    finite = [loss for loss in curve.losses if math.isfinite(loss)]
+    fall = curve.losses[0] - min(finite, default=math.nan)
+    if fall > 0:  # else losses of a hundred times the first one would make the fall a straight line
+        axes.set_ylim(min(finite) - 0.1 * fall, curve.losses[0] + 0.5 * fall)
     axes.set(xscale="log", xlabel="learning rate (optim.lr)", ylabel="training loss")
     axes.legend()
     figure.savefig(path, dpi=120)

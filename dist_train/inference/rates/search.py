@@ -15,7 +15,7 @@ STEPS, FEWEST = 100, 20
 BETA = 0.98
 """Decay of the moving average of the losses, as in fastai and Lightning."""
 SKIPPED = 0.1
-"""Share of the curve, at its beginning, in which the average has too few losses to say where it falls."""
+"""Share of the curve, at its beginning, in which the average has too few losses to say where its minimum is."""
 RISE = 4.0
 """The search ends where the smoothed loss is this many times its minimum, as in fastai and Lightning."""
 CLEAR = 1.5
@@ -50,11 +50,14 @@ def diverged(losses: Sequence[float]) -> bool:
     return not math.isfinite(losses[-1]) or smoothed[-1] > max(smoothed[0], lowest + (RISE - 1) * abs(lowest))
 
 
-def suggested(curve: Curve) -> int | None:
-    """Return the step where the smoothed loss falls fastest per decade of the rate, before its minimum (as Lightning's).
+def suggested(curve: Curve) -> float | None:
+    """Return a tenth of the rate at which the smoothed loss has its minimum, as fastai's ``minimum``.
+
+    On two sets it came nearer to the best of a sweep than the steepest fall and fastai's valley
+    (benchmarks/results/lr_find.md).
 
     Returns:
-        The step; None if the loss does not fall by more than its noise.
+        The rate; None if the loss does not fall by more than its noise.
     """
     finite = next((step for step, loss in enumerate(curve.losses) if not math.isfinite(loss)), len(curve.losses))
     losses, skipped = curve.losses[:finite], math.ceil(SKIPPED * len(curve.losses))
@@ -66,4 +69,4 @@ def suggested(curve: Curve) -> int | None:
     first = statistics.fmean(losses[:skipped])
     if first - smoothed[lowest] <= CLEAR * noise or math.isclose(first, smoothed[lowest], rel_tol=1e-6):
         return None
-    return min(range(skipped, lowest), key=lambda step: smoothed[step + 1] - smoothed[step], default=None)
+    return curve.rates[lowest] / 10

@@ -17,7 +17,7 @@ CURVE = Curve(
 
 
 def test_the_table_has_few_rows_the_last_one_and_the_chosen_one() -> None:
-    head, *rows = table(CURVE, 40)
+    head, *rows = table(CURVE, 1.04e-3)
     assert head.split() == ["rate", "loss", "smoothed"]
     assert ROWS <= len(rows) <= ROWS + 4
     assert [row for row in rows if row.endswith("<- suggested")] == [
@@ -34,8 +34,8 @@ def test_a_rate_by_the_batch_is_replaced(tree: dict[str, Any]) -> None:
     assert to_paste(parse_config(tree), 0.00123) == "optim.lr=0.0012"
 
 
-@pytest.mark.parametrize("chosen", [40, None])
-def test_a_picture(tmp_path: Path, chosen: int | None) -> None:
+@pytest.mark.parametrize("chosen", [1e-3, None])
+def test_a_picture(tmp_path: Path, chosen: float | None) -> None:
     pytest.importorskip("matplotlib")
     can_draw(tmp_path / "new" / "curve.svg")
     draw(tmp_path / "new" / "curve.svg", CURVE, chosen)
