@@ -74,10 +74,11 @@ def rows(run: Path, split: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def state_digest(run: Path, **progress: Any) -> str:
+def state_digest(run: Path, without: str = "", **progress: Any) -> str:
     """SHA-256 over every tensor and value of the newest checkpoint: weights, optimizer, EMA, scaler, progress.
 
     Args:
+        without: a part of the state that does not count.
         progress: values to take in place of those in the state's progress.
     """
     import torch
@@ -101,7 +102,7 @@ def state_digest(run: Path, **progress: Any) -> str:
             digest.update(repr(value).encode())
 
     state = load(newest)
-    add({**state, "progress": state["progress"] | progress})
+    add({key: value for key, value in state.items() if key != without} | {"progress": state["progress"] | progress})
     return digest.hexdigest()
 
 

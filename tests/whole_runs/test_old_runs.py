@@ -96,7 +96,8 @@ def test_an_old_run_goes_on_as_it_would_have(name: str, place: Path, same_machin
         metric = load_config(run / "config.yaml").eval.metric
         first = first_best(evaluations, metric)
         scores = {"best": first, "last": _scores(evaluations[-1]), "to_beat": first[metric]}
-        assert state_digest(run, **scores) == expected["state"]
+        # Nor did it keep the BatchNorm statistics of each rank, which a model of the user may read in training.
+        assert state_digest(run, without="buffers", **scores) == expected["state"]
         assert_alike(rows(run), expected["rows"])
         same = ("last", "best") if result["best"]["step"] == first["step"] else ("last",)
         assert {file: sha256_of(run / f"{file}.safetensors") for file in same} == {
