@@ -4,6 +4,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,19 @@ from tests.support.runs import changed, rows, train
 Found = tuple[Curve | str | None, list[str]]
 
 
-def _measured(tree: dict[str, Any], folder: Path, steps: int, signal_after: float | None = None) -> Found:
+def _stop() -> None:
+    """Send a stop signal, as soon as the search hears them and has had time for some steps."""
+    while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _measured(tree: dict[str, Any], folder: Path, steps: int, stopped: bool = False) -> Found:
     """The curve, or the error, of one rank whose temporary folder is ``folder``; and what is left there."""
     tempfile.tempdir = str(folder)
-    if signal_after is not None:
-        timer = threading.Timer(signal_after, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
+    if stopped:
+        threading.Thread(target=_stop, daemon=True).start()
     cfg, found = parse_config(tree), None
     try:
         with joined(cfg.distributed) as group:
@@ -51,7 +59,7 @@ def test_every_number_of_ranks_measures_the_training_of_the_config(tree: dict[st
 
 
 def test_a_signal_ends_it_and_nothing_is_left(tree: dict[str, Any], tmp_path: Path) -> None:
-    assert run_ranks(1, _measured, tree, tmp_path, 100_000, 0.5) == [(None, [])]
+    assert run_ranks(1, _measured, tree, tmp_path, 100_000, True) == [(None, [])]
 
 
 def test_an_error_leaves_nothing(tree: dict[str, Any], tmp_path: Path) -> None:
