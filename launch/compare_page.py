@@ -22,7 +22,7 @@ def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pai
     charts = chart_names(runs)
     page = {
         "about": f"{len(runs)} runs, read {time.strftime('%Y-%m-%d %H:%M %Z')}. Blue columns: the settings that differ.",
-        "axis": "epoch" if len({run.settings.get("train.global_batch") for run in runs}) > 1 else "step",
+        "axis": "epoch" if len({str(run.settings.get("train.global_batch")) for run in runs}) > 1 else "step",
         "settingKeys": differing_keys(runs),
         "resultKeys": result_keys(runs),
         "lower": {key: lower for key in result_keys(runs) if (lower := lower_is_better(key)) is not None},

@@ -36,7 +36,7 @@ def test_help_config_and_schema_need_no_torch(file: Path, tmp_path: Path) -> Non
     schema = json.loads(_command("--schema").stdout)
     assert {"run", "model", "data", "train"} <= schema["properties"].keys()
     for section, content in schema["$defs"].items():
-        for key, field in content["properties"].items():
+        for key, field in content.get("properties", {}).items():
             assert "description" in field or "$ref" in field, f"{section}.{key} has no words"
 
 

@@ -87,4 +87,8 @@ def test_every_example_of_the_page_is_run() -> None:
         (ROOT / path).read_text()
         for path in re.findall(r"`(tests/[\w/]+\.py)`", (DOCS / "extending.md").read_text().split("## ")[0])
     )
-    assert [heading for heading in sorted(headings - {"A config key"}) if f'"{heading}"' not in tests] == []
+    assert [
+        heading
+        for heading in sorted(headings - {"A config key", "Several targets of different kinds: a design, not built"})
+        if f'"{heading}"' not in tests
+    ] == []

@@ -12,12 +12,12 @@ from tests.launch.run_folders import make_run, page_data, run_script
 def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
     make_run(tmp_path, "a")
     wild = make_run(tmp_path, "b", top1=float("nan"))
-    wild.config.write_text(wild.config.read_text().replace("clip_grad: null", "clip_grad: .inf"))
+    wild.config.write_text(wild.config.read_text().replace("clip: null", "clip: .inf"))
     wild.metrics.write_text('{"step": 1, "epoch": NaN, "split": "train", "loss": Infinity}\n')
     done = run_script(tmp_path / "*", "--html", tmp_path / "page.html")
     assert (done.returncode, done.stderr) == (0, "")
     page = page_data(tmp_path / "page.html")["runs"][1]
-    assert page["settings"]["train.clip_grad"] == "inf"
+    assert page["settings"]["train.clip"] == "inf"
     assert page["curves"]["train/loss"] == [[1, None, None]]
 
 

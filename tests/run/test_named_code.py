@@ -141,6 +141,7 @@ def test_no_key_that_names_code_is_forgotten() -> None:
         "config/user_code.py",
         "data/augment/ops/chain.py",
         "data/formats/images.py",
+        "hooks/open.py",
         "learning/objective.py",
         "loggers/open.py",
         "model/backbones.py",

@@ -46,7 +46,7 @@ def test_a_run_says_where_it_begins_and_what_comes_next(
     printed = capsys.readouterr().out
     head, tail = printed.split("step 2/10")
     head = " ".join(head.split())  # a long path wraps its line
-    for words in ("run: ", "a new run", "device: 2 x CPU", "test_vit at 32 px", "3 classes: class_a, class_b, class_c",
+    for words in ("run: ", "a new run", "device: 2 x CPU", "test_vit at 32 x 32 px", "3 classes: class_a, class_b, class_c",
                   "20 training images per", "10 steps = 2 epochs"):  # fmt: skip
         assert head.count(words) == 1, "rank 0 alone says it"
     assert "done: 10 of 10 steps; best top1" in tail

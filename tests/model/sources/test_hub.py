@@ -78,7 +78,7 @@ def test_a_description_without_weights(cached: Path) -> None:
         build_model(ModelConfig(name="hf-hub:own/net"), 3, 32)
     with pytest.raises(ConfigError, match=r"has neither model.safetensors nor pytorch_model.bin; check the path"):
         build_model(ModelConfig(name=f"local-dir:{cached}"), 3, 32)
-    assert build_model(ModelConfig(name="hf-hub:own/net", pretrained=False), 3, 32).image_size == 32
+    assert build_model(ModelConfig(name="hf-hub:own/net", pretrained=False), 3, 32).image_size == (32, 32)
 
 
 @pytest.mark.parametrize("text", ["{}", "no JSON", json.dumps({"architecture": 3}), json.dumps({"model_type": "bert"})])
