@@ -9,12 +9,11 @@ again, so you can stop the command and start it again.
 """
 
 import argparse
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import timm
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.demo import DEMO, lite_weights, prepare
-from benchmarks.measure import circumstances
+from benchmarks.measure import Record
 from benchmarks.tables import measured
 
 SIDE = 64
@@ -214,14 +213,8 @@ def from_scratch(name: str, task: Task, candidate: str) -> list[float]:
 
 
 def measure(tiny: Path | None, out: Path) -> None:
-    content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else circumstances() | {"figures": {}}
-    figures: dict[str, list[float]] = content["figures"]
-
-    def keep(key: str, work: Callable[[], list[float]]) -> None:
-        if key not in figures:
-            figures[key] = work()
-            out.write_text(json.dumps(content, indent=1) + "\n")
-            print(key, figures[key], flush=True)
+    record = Record(out)
+    figures, keep = record.figures, record.measure
 
     every = tasks(tiny)
     for title, task in every.items():

@@ -7,8 +7,6 @@ layers, 3 epochs. A page with tables is written beside the output file. Figures 
 can stop the command and start it again.
 """
 
-import argparse
-import json
 import math
 import shutil
 import tempfile
@@ -17,11 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.demo import DEMO, prepare
-from benchmarks.measure import circumstances
-from benchmarks.techniques import BASELINE, METRIC, make_sets
+from benchmarks.measure import Record
+from benchmarks.techniques import BASELINE, METRIC, make_sets, on_tiny_imagenet
 from dist_train import load_config, train
 from dist_train.config.schema import Config
 from dist_train.distributed.group import Dist
@@ -112,26 +108,13 @@ def page(content: dict[str, Any]) -> Iterator[str]:
 
 
 def measure(tiny: Path, out: Path) -> None:
-    content: dict[str, Any] = json.loads(out.read_text()) if out.exists() else circumstances() | {"figures": {}}
-    figures: Figures = content["figures"]
+    record = Record(out)
     prepare()
     with tempfile.TemporaryDirectory(prefix="dist_train-benchmark-") as scratch:
         for key, figure in work(make_sets(tiny, Path(scratch) / "sets"), Path(scratch) / "runs"):
-            if key not in figures:
-                figures[key] = figure()
-                out.write_text(json.dumps(content, indent=1) + "\n")
-                print(key, figures[key], flush=True)
-    out.with_suffix(".md").write_text("\n".join(page(content)) + "\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--tiny-imagenet", type=Path, required=True, metavar="FOLDER", help="with train/<class>/images")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    measure(args.tiny_imagenet, args.out)
+            record.measure(key, figure)
+    out.with_suffix(".md").write_text("\n".join(page(record.content)) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    on_tiny_imagenet(__doc__, measure)

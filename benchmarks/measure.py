@@ -41,6 +41,24 @@ class Row:
     met: bool | None = None
 
 
+class Record:
+    """Figures by name in a JSON file. One that is there is not measured again, so that a benchmark can be stopped and go on."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self.content: dict[str, Any] = (
+            json.loads(out.read_text()) if out.exists() else circumstances() | {"figures": {}}
+        )
+        self.figures: dict[str, Any] = self.content["figures"]
+
+    def measure(self, key: str, figure: Callable[[], Any]) -> None:
+        """Measure a figure if it is missing, write the file, and print it."""
+        if key not in self.figures:
+            self.figures[key] = figure()
+            self._out.write_text(json.dumps(self.content, indent=1) + "\n")
+            print(key, self.figures[key], flush=True)
+
+
 def interleaved(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Call every side once per round, in an order that is reversed after each round. Return the figures by side.
 

@@ -14,10 +14,10 @@ from statistics import median
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.forked_ranks import said_by_rank_0
 from benchmarks.measure import markdown
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed.group import Dist, joined
-from dist_train.system.processes import leave_at_once
 
 RANKS = (1, 2, 4, 8)
 STEPS = 15
@@ -61,22 +61,7 @@ def rank(number: int, ranks: int, pipe: int) -> None:
 
 def measure(ranks: int) -> list[float]:
     """Return what rank 0 of ``ranks`` forked ones has measured."""
-    reader, writer = os.pipe()
-    children = []
-    for number in range(ranks):
-        child = os.fork()
-        if child == 0:
-            try:
-                rank(number, ranks, writer)
-            finally:
-                leave_at_once(0)
-        children.append(child)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        text = file.read()
-    for child in children:
-        os.waitpid(child, 0)
-    return [float(value) for value in json.loads(text)]
+    return [float(value) for value in json.loads(said_by_rank_0(ranks, rank))]
 
 
 def check() -> str:

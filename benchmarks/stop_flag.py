@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.forked_ranks import said_by_rank_0
 from benchmarks.measure import markdown
 from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.distributed import agreement
 from dist_train.distributed.agreement import Agreement
 from dist_train.distributed.group import Dist, joined
-from dist_train.system.processes import leave_at_once
 
 RESULT = Path(__file__).parent / "results" / "stop_flag.md"
 STEPS = 10
@@ -89,22 +89,7 @@ def rank(number: int, ranks: int, pipe: int) -> None:
 
 def measure(ranks: int) -> list[Counts]:
     """Return segments and bytes per step of the training alone, with the flag at every step, and as the program does."""
-    reader, writer = os.pipe()
-    children = []
-    for number in range(ranks):
-        child = os.fork()
-        if child == 0:
-            try:
-                rank(number, ranks, writer)
-            finally:
-                leave_at_once(0)
-        children.append(child)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        text = file.read()
-    for child in children:
-        os.waitpid(child, 0)
-    return [(case[0], case[1]) for case in json.loads(text)]
+    return [(case[0], case[1]) for case in json.loads(said_by_rank_0(ranks, rank))]
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ Figures in the output file are not measured again, so you can stop the command a
 """
 
 import argparse
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from PIL import Image
 
 import dist_train
 from benchmarks.demo import prepare
-from benchmarks.measure import circumstances
+from benchmarks.measure import Record
 
 SEEDS = (0, 1, 2)
 MOST, FEWEST = 60, 3
@@ -87,7 +87,7 @@ def band(file: Path) -> Image.Image:
     return Image.open(file).convert("RGB").crop((0, 14, 64, 50))
 
 
-def run(root: Path, place: str, seed: int, rate: str, changes: tuple[str, ...], runs: Path) -> tuple[float, float]:
+def run(root: Path, place: str, seed: int, rate: str, changes: tuple[str, ...], runs: Path) -> list[float]:
     """Train once, with one thread. Return the score in percent and the seconds of CPU time of this process."""
     runs.mkdir(exist_ok=True)
     (runs / "baseline.yaml").write_text(BASELINE)
@@ -97,7 +97,7 @@ def run(root: Path, place: str, seed: int, rate: str, changes: tuple[str, ...], 
     result = dist_train.train(dist_train.load_config(runs / "baseline.yaml", [*places, *settings, *changes]))
     assert result.best is not None
     shutil.rmtree(runs / "one")
-    return result.best[METRIC[place]], time.process_time() - began
+    return [result.best[METRIC[place]], time.process_time() - began]
 
 
 def best_rate(figures: dict[str, list[float]], place: str) -> str:
@@ -117,21 +117,19 @@ def work(figures: dict[str, list[float]]) -> Iterator[tuple[str, str, int, str |
 
 
 def measure(tiny: Path, out: Path) -> None:
-    content = json.loads(out.read_text()) if out.exists() else circumstances() | {"figures": {}}
-    figures: dict[str, list[float]] = content["figures"]
+    record = Record(out)
+    figures: dict[str, list[float]] = record.figures
     prepare()
     with tempfile.TemporaryDirectory(prefix="dist_train-techniques-") as scratch:
         roots = make_sets(tiny, Path(scratch) / "sets")
         for key, place, seed, rate, changes in work(figures):
-            if key not in figures:
-                chosen = rate or best_rate(figures, place)
-                figures[key] = list(run(roots[place], place, seed, chosen, changes, Path(scratch) / "runs"))
-                out.write_text(json.dumps(content, indent=1) + "\n")
-                print(key, figures[key], flush=True)
+            chosen = rate or best_rate(figures, place)
+            record.measure(key, partial(run, roots[place], place, seed, chosen, changes, Path(scratch) / "runs"))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+def on_tiny_imagenet(about: str | None, measure: Callable[[Path, Path], None]) -> None:
+    """Call ``measure`` with the folder of Tiny ImageNet and the output file that the command line names, on one thread."""
+    parser = argparse.ArgumentParser(description=(about or "").split("\n\n")[0])
     parser.add_argument("--tiny-imagenet", type=Path, required=True, metavar="FOLDER", help="with train/<class>/images")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     args = parser.parse_args()
@@ -140,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    on_tiny_imagenet(__doc__, measure)

@@ -3,11 +3,13 @@
 import importlib
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from dist_train.config.choice_table import ChoiceTable
 from dist_train.config.types import CALLABLE, HUBS
 from dist_train.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def is_own(name: str) -> bool:
@@ -42,6 +44,23 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
     if not callable(found):
         raise ConfigError(f"`{key}` ({spec}) must be a function or a class, not {type(found).__name__}")
     return found  # type: ignore[no-any-return]
+
+
+def created(spec: str, key: str, options: dict[str, Any], kind: type[T]) -> T:
+    """Return an object of the user's class ``spec``, made with ``options``.
+
+    Raises:
+        ConfigError: the class does not exist, does not accept these options, or is not a subclass of ``kind``.
+    """
+    make = load_callable(spec, key)
+    try:
+        found = make(**options)
+    except TypeError as error:
+        raise ConfigError(f"`{key}` ({spec}) does not accept its `options`: {error}") from error
+    if not isinstance(found, kind):
+        base = f"{kind.__module__}.{kind.__qualname__}"
+        raise ConfigError(f"`{key}` ({spec}) makes a {type(found).__name__}; it must be a subclass of {base}")
+    return found
 
 
 def function_of(table: ChoiceTable[Any], name: str) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from dist_train.config.sections.train import HookConfig
-from dist_train.config.user_code import load_callable
+from dist_train.config.user_code import created
 from dist_train.errors import ConfigError
 from dist_train.hooks.base import Hook
 from dist_train.hooks.calls import Hooks
@@ -19,7 +19,8 @@ def open_hooks(entries: Sequence[HookConfig], given: Iterable[Hook] = ()) -> Hoo
         ConfigError: a class does not exist, does not accept its options, or is not a ``Hook``.
     """
     named: dict[str, Hook] = {}
-    for hook in (*map(_created, entries), *given):
+    made = [created(entry.name, "hooks", entry.options, Hook) for entry in entries]
+    for hook in (*made, *given):
         kind = type(hook)
         if not isinstance(hook, Hook):
             raise ConfigError(f"hooks: {hook!r:.80} must be an object of a subclass of dist_train.hooks.base.Hook")
@@ -27,16 +28,3 @@ def open_hooks(entries: Sequence[HookConfig], given: Iterable[Hook] = ()) -> Hoo
         count = sum(known.partition(" #")[0] == name for known in named)
         named[f"{name} #{count + 1}" if count else name] = hook
     return Hooks(named)
-
-
-def _created(entry: HookConfig) -> Hook:
-    kind = load_callable(entry.name, "hooks")
-    try:
-        hook = kind(**entry.options)
-    except TypeError as error:
-        raise ConfigError(f"`hooks` ({entry.name}) does not accept its `options`: {error}") from error
-    if not isinstance(hook, Hook):
-        raise ConfigError(
-            f"`hooks` ({entry.name}) makes a {type(hook).__name__}; it must be a subclass of dist_train.hooks.base.Hook"
-        )
-    return hook

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 PICTURES = (".png", ".svg", ".pdf")
 
+Judged = tuple[Evaluation, DataIndex]
+"""The evaluation of a run, and the data set that it was evaluated on."""
+
 
 def evaluate_runs(
     runs: Sequence[Path],
@@ -66,38 +69,49 @@ def evaluate_runs(
         if path:
             check_output(option, path)  # fail now, not after the evaluation
     print_any_name()
-    outcomes: list[tuple[str, Evaluation]] = []
-    left_out: list[tuple[Path, ConfigError | DataError]] = []
-    indices: list[DataIndex] = []
     # The strategy of the training does not matter here: one process is enough, and several share the work.
     with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
         log_to_console(group.rank)
+        found: list[tuple[Path, Judged]] = []
+        left_out: list[tuple[Path, ConfigError | DataError]] = []
         for path in runs:
             try:
-                first = indices[0] if indices else None
-                found = _evaluation(path, which, overrides, group, first, several, split, trust, other=folds)
+                first = found[0][1][1] if found else None
+                judged = _evaluation(path, which, overrides, group, first, several, split, trust, other=folds)
             except (ConfigError, DataError) as error:  # the same one on all ranks
                 left_out.append((path, error))
                 continue
-            if found is None:
+            if judged is None:
                 return EXIT_STOPPED
-            outcome, index = found
-            indices.append(index)
-            outcomes.append((str(path), outcome))
-        if not outcomes:
+            found.append((path, judged))
+        if not found:
             raise ConfigError("\n".join(_lines(left_out))) if several else left_out[0][1]
         if group.is_main:
-            index, metrics = indices[0], reported(cfg.eval, indices[0].task)
-            each = [outcome for _, outcome in outcomes]
-            if folds:
-                together, index = united(list(zip(each, indices, strict=True)), metrics)
-                outcomes.append((name_of([configs[Path(name)].data for name, _ in outcomes]), together))
-            elif len(outcomes) > 1:
-                outcomes.append((f"ensemble of {len(outcomes)}", ensemble(each, index, metrics)))
+            outcomes, index = _with_all_together(found, configs, folds)
             _report(outcomes, index, json_file, picture, several)
         for line in _lines(left_out):
             report(ConfigError(line))
     return EXIT_USER if left_out else EXIT_DONE
+
+
+def _with_all_together(
+    found: list[tuple[Path, Judged]], configs: dict[Path, Config], folds: bool
+) -> tuple[list[tuple[str, Evaluation]], DataIndex]:
+    """Return the evaluation of each run by its name, and that of all together if there are several; and its data set.
+
+    Args:
+        folds: the runs were trained on different folds: each image is judged by the run that did not see it.
+    """
+    outcomes = [(str(path), outcome) for path, (outcome, _) in found]
+    index = found[0][1][1]
+    metrics = reported(next(iter(configs.values())).eval, index.task)
+    if folds:
+        together, index = united([judged for _, judged in found], metrics)
+        outcomes.append((name_of([configs[path].data for path, _ in found]), together))
+    elif len(outcomes) > 1:
+        each = [outcome for _, outcome in outcomes]
+        outcomes.append((f"ensemble of {len(each)}", ensemble(each, index, metrics)))
+    return outcomes, index
 
 
 def _configs(runs: Sequence[Path], overrides: Sequence[str]) -> dict[Path, Config]:
@@ -136,7 +150,7 @@ def _evaluation(
     split: Held = "val",
     trust: bool = False,
     other: bool = False,
-) -> tuple[Evaluation, DataIndex] | None:
+) -> Judged | None:
     """Return the evaluation of one run and its data set; None if a signal stopped it.
 
     Args:

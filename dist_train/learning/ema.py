@@ -58,7 +58,7 @@ class Ema:
                 torch._foreach_copy_(average, newest)
             elif finite is not None and finite.is_cuda:
                 _average_if(finite, average, newest, 1 - self.decay(step))
-            elif finite is None or finite:  # on the CPU to read the flag is no wait
+            elif finite is None or finite:  # reading a flag on the CPU does not wait
                 get_ema_multi_avg_fn(self.decay(step))(average, newest, step)  # type: ignore[no-untyped-call]
         self.copy_the_others()
 

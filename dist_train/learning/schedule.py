@@ -41,7 +41,7 @@ def lr_factor(schedule: ScheduleConfig, base_lr: float, plan: Plan, step: int) -
     ``schedule.warmup_lr`` is set, begins with that rate and reaches 1 one step later, as timm's and torch's do.
 
     Raises:
-        ConfigError: the user's function fails, or returns a value that is no factor.
+        ConfigError: the user's function fails, or returns something else than a finite number of at least 0.
     """
     part = plan.schedule_part(step)
     since, total = step - part.start, len(part)

@@ -70,7 +70,7 @@ class StepBuffers:
         if finite.is_cuda:
             for group in self._groups:
                 group.put_back_unless(finite)
-        elif finite:  # to read the flag of a CPU is no wait
+        elif finite:  # reading a flag on the CPU does not wait
             self.keep()
         else:
             for group in self._groups:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from dist_train.config.schema import Config
 from dist_train.config.sections.log import LogConfig
-from dist_train.config.user_code import load_callable
-from dist_train.errors import ConfigError
+from dist_train.config.user_code import created
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.loggers.console import ConsoleLogger
 from dist_train.loggers.jsonl import JsonlLogger
@@ -42,20 +41,7 @@ def own_loggers(cfg: LogConfig) -> list[Logger]:
     Raises:
         ConfigError: the class does not exist, does not accept these options, or is not a ``Logger``.
     """
-    made = []
-    for entry in cfg.loggers:
-        kind = load_callable(entry.name, "log.loggers")
-        try:
-            logger = kind(**entry.options)
-        except TypeError as error:
-            raise ConfigError(f"`log.loggers` ({entry.name}) does not accept its `options`: {error}") from error
-        if not isinstance(logger, Logger):
-            raise ConfigError(
-                f"`log.loggers` ({entry.name}) makes a {type(logger).__name__}; "
-                "it must be a subclass of dist_train.loggers.base.Logger"
-            )
-        made.append(logger)
-    return made
+    return [created(entry.name, "log.loggers", entry.options, Logger) for entry in cfg.loggers]
 
 
 class Loggers(Logger):

@@ -90,6 +90,7 @@ class RunLock:
             return False
         except OSError as error:
             if error.errno not in NO_HARD_LINKS:
+                error.filename = error.filename or str(private)  # a write to a full disk does not name its file
                 raise
             return self._create_in_place(text)
         finally:

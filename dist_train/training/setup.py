@@ -105,11 +105,7 @@ def build_setup(
     compared |= group.from_main(state.hashes)
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
-        with group.together():
-            if group.local_rank == 0 and not group.is_main:
-                verify(saved, socket.gethostname())
-        with group.together():  # a rank may read from a slower disk than the others
-            content = load(saved)
+        content = _read(saved, group)
         done = content["progress"]["step"]
         if any(step < done for step in plan.unfreeze_steps):
             wrapped = train_more(cfg, plan, network, index.outputs, state, done - 1)
@@ -123,16 +119,7 @@ def build_setup(
     stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward, clip, weights_N)
     if group.is_main:
         _begin_folder(run, index, saved)
-        for note in index.notes:
-            log.warning("%s", note)
-        if index.images.rules.value_range is not None:
-            log.info("%s", describe_rules(index.images.rules))
-        frame = evaluation_frame(cfg, network)
-        log.info("%s", describe_evaluation(frame, network))
-        if idle := idle_tasks():
-            log.warning("%s", idle)
-        for line in advise(cfg, plan, index.outputs, group.device.type):
-            log.warning("%s", line)
+        _say(cfg, plan, index, network, group)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, batch, compared)
 
 
@@ -160,6 +147,29 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
         with group.together():
             network = with_lora(network, cfg.model.lora)
     return network
+
+
+def _read(saved: Path, group: Dist) -> dict[str, Any]:
+    """Return the content of a checkpoint, which one rank of every other node verifies first. Every rank must call it."""
+    with group.together():
+        if group.local_rank == 0 and not group.is_main:
+            verify(saved, socket.gethostname())
+    with group.together():  # a rank may read from a slower disk than the others
+        content: dict[str, Any] = load(saved)
+    return content
+
+
+def _say(cfg: Config, plan: Plan, index: DataIndex, network: Network, group: Dist) -> None:
+    """Log how images are read and evaluated, and what is suspicious. For rank 0."""
+    for note in index.notes:
+        log.warning("%s", note)
+    if index.images.rules.value_range is not None:
+        log.info("%s", describe_rules(index.images.rules))
+    log.info("%s", describe_evaluation(evaluation_frame(cfg, network), network))
+    if idle := idle_tasks():
+        log.warning("%s", idle)
+    for line in advise(cfg, plan, index.outputs, group.device.type):
+        log.warning("%s", line)
 
 
 def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:

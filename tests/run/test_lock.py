@@ -18,6 +18,15 @@ from dist_train.run import lock as lock_module
 from dist_train.run.lock import RunLock, held_by_another
 from dist_train.system.processes import children
 
+FULL = """
+import pathlib, resource, sys
+from dist_train.run.lock import RunLock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+try:
+    RunLock(pathlib.Path(sys.argv[1])).acquire()
+except OSError as error:
+    print(error.filename)
+"""
 HOLD = """
 import pathlib, sys, time
 from dist_train.run import lock
@@ -35,6 +44,13 @@ def _holder(path: Path, *before: str) -> subprocess.Popen[str]:
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process
+
+
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{tmp_path}/.run.lock.")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_live_owner_on_this_host_is_respected_a_dead_one_is_not(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import os
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -134,9 +135,10 @@ def test_every_key_that_names_code_is_known(tree: dict[str, Any]) -> None:
 
 
 def test_no_key_that_names_code_is_forgotten() -> None:
-    """Who calls ``load_callable`` for another key must add it to ``named_code``."""
+    """Who calls ``load_callable`` or ``created`` for another key must add it to ``named_code``."""
     package = Path(__file__).parents[2] / "dist_train"
-    callers = {str(path.relative_to(package)) for path in package.rglob("*.py") if "load_callable(" in path.read_text()}
+    calls = re.compile(r"\b(load_callable|created)\(")
+    callers = {str(path.relative_to(package)) for path in package.rglob("*.py") if calls.search(path.read_text())}
     assert callers == {
         "config/user_code.py",
         "data/augment/ops/chain.py",

@@ -136,6 +136,8 @@ class Tally:
         self.ends[f"{status} ({result['error']})" if status == "failed" else str(status)] += 1
         if name not in UNGRACEFUL | DAMAGE and traces.run.path.exists():
             told = status == "done" or (status in ("stopped", "failed") and message.removeprefix("rank 0: "))
+            if name == "full disk" and not result:  # not one byte of a new file fits: the terminal must say why
+                told = "No space left on device; the saved checkpoints" in start.starts.said()
             assert told, f"{name}: result.json gives no reason: {result}\n{start.starts.said()}"
         if not going or name in DAMAGE or status == "done":
             return

@@ -69,7 +69,7 @@ def merged(layers: Sequence[Layer], schema: type[BaseModel]) -> dict[str, Any]:
 def _over(base: dict[str, Any], values: dict[str, Any], schema: type[BaseModel], section: str = "") -> dict[str, Any]:
     """Return ``base`` with ``values`` in it. Mappings are merged.
 
-    Where null is no value of a key, it removes what the base has, so that the key gets its default again.
+    If a key does not accept null, null removes the value of the base, and the key has its default.
     """
     found = dict(base)
     for name, value in values.items():

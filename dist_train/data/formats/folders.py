@@ -18,7 +18,7 @@ TEST_NAMES = ("test", "testing")
 def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read ``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder does, without hidden files.
 
-    With ``data.val_fraction`` or ``data.fold`` there is no validation folder, and the class folders may lie directly in the root.
+    With ``data.val_fraction`` or ``data.fold`` only training images are read, and the class folders may lie directly in the root.
     """
     root, findings = existing_root(cfg), Findings()
     if only is not None:

@@ -32,7 +32,7 @@ class ChannelSums:
             DataError: there are no pixels, or a channel has one value everywhere.
         """
         if not self._pixels:
-            raise DataError("none of the training images can be decoded, so there is no mean")
+            raise DataError("cannot compute a mean: none of the training images can be decoded")
         means = [total / self._pixels / top for total in self._sums]
         stds = [
             math.sqrt(self._pixels * squares - total**2) / self._pixels / top

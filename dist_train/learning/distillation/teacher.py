@@ -93,7 +93,7 @@ def open_teacher(name: str, classes: list[str], given: tuple[Channels, Channels]
         given: mean and standard deviation of the student's images.
 
     Raises:
-        ConfigError: there is no such run or model, its weights are missing, or it has other classes.
+        ConfigError: the run or model does not exist, its weights are missing, or its classes differ.
     """
     with group.together():
         opened = _of_run if Path(name).is_dir() else _published

@@ -114,7 +114,12 @@ def _train(tree: dict[str, Any], names: list[str], ports: list[int], kept: int) 
     "world_size", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
 )
 def test_a_resumed_student_is_exact(taught: dict[str, Any], world_size: int) -> None:
-    taught = changed(taught, train__micro_batch=12 // world_size // 3 or 1, model__name="test_resnet")
+    batch = (
+        {"train__global_batch": 16, "train__micro_batch": 2}
+        if world_size == 4
+        else {"train__micro_batch": 12 // world_size // 3}
+    )
+    taught = changed(taught, **batch, model__name="test_resnet")
     run_ranks(world_size, _train, taught, ["straight", "resumed", "resumed"], [free_port() for _ in range(3)], 2)
     straight, resumed = (folder(changed(taught, run__name=name)) for name in ("straight", "resumed"))
     assert state_digest(resumed) == state_digest(straight)
