@@ -111,6 +111,23 @@ def published(run: Path) -> dict[str, str]:
     return {name: sha256_of(run / name) for name in ("best.safetensors", "last.safetensors", "predictions.npz")}
 
 
+def resumes_exactly(tree: dict[str, Any], world_size: int, kept: int, **again: Any) -> Path:
+    """Train a run, remove its checkpoints but the first ``kept`` ones, and start it again, with the values ``again``.
+
+    State, rows and published files must be the same.
+
+    Returns:
+        The run folder.
+    """
+    run = train(tree, world_size)
+    expected = state_digest(run), rows(run), published(run)
+    for checkpoint in sorted((run / "checkpoints").iterdir())[kept:]:
+        shutil.rmtree(checkpoint)
+    train(tree, world_size, **again)
+    assert (state_digest(run), rows(run), published(run)) == expected
+    return run
+
+
 def move_checkpoint(run: Path, step: int, **progress: Any) -> None:
     """Make the newest checkpoint of a run one of another step, evaluated: as if the run had come so far.
 

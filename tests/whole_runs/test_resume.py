@@ -10,7 +10,7 @@ from dist_train.data.formats.images import FileImages
 from dist_train.inference.load_run import load_run
 from tests.support.images import make_array_folder
 from tests.support.ranks import run_ranks
-from tests.support.runs import _main, changed, move_checkpoint, rows, state_digest, train
+from tests.support.runs import _main, changed, move_checkpoint, resumes_exactly, rows, state_digest, train
 
 HARD = {
     "model__drop_path": 0.2,
@@ -55,25 +55,14 @@ def test_a_resumed_run_equals_an_undisturbed_one(
 def test_so_does_a_channels_last_one(tree: dict[str, Any], optimizer: str) -> None:
     """Fused optimizers go by the order of memory, which a checkpoint does not keep."""
     tree = changed(tree, model__name="test_efficientnet", model__channels_last=True, optim__name=optimizer)
-    straight = train(tree, run__name="straight")
-    resumed = train(tree, run__name="resumed")
-    shutil.rmtree(sorted((resumed / "checkpoints").iterdir())[-1])
-    train(tree, run__name="resumed")
-    assert state_digest(resumed) == state_digest(straight)
-    assert rows(resumed) == rows(straight)
+    resumes_exactly(tree, 1, kept=-1)
 
 
 def test_so_does_one_whose_rows_and_loader_processes_follow_from_data_and_machine(tree: dict[str, Any]) -> None:
     tree = changed(tree, train__global_batch=2, train__max_steps=10, checkpoint={"every_steps": 1, "keep": 100})
     del tree["log"]["every_steps"], tree["data"]["workers"]
-    straight = train(tree, run__name="straight")
-    resumed = train(tree, run__name="resumed")
-    for checkpoint in sorted((resumed / "checkpoints").iterdir())[4:]:
-        shutil.rmtree(checkpoint)
-    train(tree, run__name="resumed")
-    assert [row["step"] for row in rows(resumed, "train")] == [3, 6, 9, 10], "a tenth of an epoch of 30 steps"
-    assert state_digest(resumed) == state_digest(straight)
-    assert rows(resumed) == rows(straight)
+    run = resumes_exactly(tree, 1, kept=4)
+    assert [row["step"] for row in rows(run, "train")] == [3, 6, 9, 10], "a tenth of an epoch of 30 steps"
 
 
 def _reads(tree: dict[str, Any]) -> int:
@@ -113,14 +102,8 @@ def test_so_does_one_with_weights_of_classes_options_and_more_metrics(tree: dict
         eval={"metrics": ["auroc", "kappa", "top2"], "metric": "balanced_accuracy"},
         checkpoint={"every_steps": 1, "keep": 100},
     )
-    straight = train(tree, world_size, run__name="straight")
-    resumed = train(tree, world_size, run__name="resumed")
-    for checkpoint in sorted((resumed / "checkpoints").iterdir())[2:]:
-        shutil.rmtree(checkpoint)
-    train(tree, world_size, run__name="resumed")
-    assert state_digest(resumed) == state_digest(straight)
-    assert rows(resumed) == rows(straight)
-    assert {"auroc", "kappa", "top2", "balanced_accuracy"} <= rows(resumed, "val")[-1].keys()
+    run = resumes_exactly(tree, world_size, kept=2)
+    assert {"auroc", "kappa", "top2", "balanced_accuracy"} <= rows(run, "val")[-1].keys()
 
 
 @pytest.mark.parametrize(
@@ -133,14 +116,7 @@ def test_so_does_one_of_four_channels_and_16_bits(tree: dict[str, Any], tmp_path
     augment = {"crop": "random_resized", "erasing": 0.5, "cutmix": 1.0}
     tree = changed(tree, model__name="test_efficientnet", data=data, augment=augment, train__global_batch=8)
     tree = changed(tree, checkpoint={"every_steps": 1, "keep": 100}, eval__size=[40, 48])
-    straight = train(tree, world_size, run__name="straight")
-    resumed = train(tree, world_size, run__name="resumed")
-    for checkpoint in sorted((resumed / "checkpoints").iterdir())[4:]:
-        shutil.rmtree(checkpoint)
-    train(tree, world_size, run__name="resumed")
-    assert state_digest(resumed) == state_digest(straight)
-    assert rows(resumed) == rows(straight)
-    run = load_run(straight, device="cpu")
+    run = load_run(resumes_exactly(tree, world_size, kept=4), device="cpu")
     assert run.evaluate()["loss"] == run.result.best["loss"]
     files = sorted((tmp_path / "arrays" / "val").rglob("*.npy"))
     assert [found.image for found in run.predict(tmp_path / "arrays" / "val")] == files

@@ -1,6 +1,5 @@
 """How often an epoch sees each image."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from dist_train.data.stored.reuse import read_index
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, DataError
 from dist_train.inference.score import index_of
-from tests.support.runs import changed, rows, state_digest, train
+from tests.support.runs import changed, resumes_exactly
 from tests.support.tables import tabled
 
 LABELS = np.repeat([0, 1, 2], [90, 9, 1])
@@ -130,12 +129,7 @@ def test_a_resume_in_the_middle_of_an_epoch_is_exact_on_two_ranks(tree: dict[str
     tree = changed(tree, data__sampling="balanced", augment__randaugment={}, checkpoint={"every_steps": 1, "keep": 100})
     index = scan(parse_config(tree).data)
     assert any(note.startswith("`data.sampling`: an epoch sees an image ") for note in index.notes)
-    straight, resumed = train(tree, 2, run__name="straight"), train(tree, 2, run__name="resumed")
-    for checkpoint in sorted((resumed / "checkpoints").iterdir())[3:]:
-        shutil.rmtree(checkpoint)
-    train(tree, 2, run__name="resumed", data__workers=1)
-    assert state_digest(resumed) == state_digest(straight)
-    assert rows(resumed) == rows(straight)
+    resumes_exactly(tree, 2, kept=3, data__workers=1)
 
 
 def test_a_table_gives_the_weights(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:

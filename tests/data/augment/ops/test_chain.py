@@ -1,7 +1,6 @@
 """The operations of a run: in their order, drawn by sample, nothing of this process is moved; what cannot be used is named."""
 
 import random
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -20,7 +19,7 @@ from dist_train.errors import ConfigError, DataError
 from dist_train.seeding import fold_in
 from tests.data.augment.test_on_cpu import augment
 from tests.support.ops import EVERY, HERE, ops
-from tests.support.runs import changed, published, rows, state_digest, train
+from tests.support.runs import changed, resumes_exactly
 
 PLACE = Place(32, 32, (124, 116, 104), "bicubic")
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -174,13 +173,8 @@ def check_resume(tree: dict[str, Any], world_size: int, workers: tuple[int, int]
     """Train 2 epochs, go back to the middle of the first one, and go on with other loader processes: to the same bits."""
     keys = {"augment": EVERYTHING, "checkpoint": {"every_steps": 1, "keep": 100}, "train__max_steps": 8}
     keys |= {"train__global_batch": 16} if world_size == 4 else {}  # mixed in pairs
-    straight = train(changed(tree, **keys), world_size, data__workers=workers[0])
-    expected = state_digest(straight), published(straight), rows(straight)
-    for checkpoint in (straight / "checkpoints").iterdir():
-        if int(checkpoint.name[5:13]) > 3:
-            shutil.rmtree(checkpoint)
-    resumed = train(changed(tree, **keys), world_size, data__workers=workers[1])
-    assert (state_digest(resumed), published(resumed), rows(resumed)) == expected
+    tree = changed(tree, **keys, data__workers=workers[0])
+    resumes_exactly(tree, world_size, kept=3, data__workers=workers[1])
 
 
 def test_a_resume_is_exact_with_everything_on_at_2_ranks(tree: dict[str, Any]) -> None:
