@@ -30,7 +30,7 @@ def _main(tree: dict[str, Any]) -> int:
     return main(parse_config(tree))
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_after_kill_and_resume_no_row_is_there_twice_and_none_is_missing(
     tree: dict[str, Any], tmp_path: Path, world_size: int
 ) -> None:

@@ -77,8 +77,10 @@ class Start:
         return self.starts.command(self.tree, self.world_size, variables or {}, folder)
 
     def strike(self, fault: Fault, started: Started) -> None:
+        """Send the signal once or twice. A fault of one rank hits the same one, so that another is left to say why."""
+        rank = self.rng.randrange(self.world_size)
         for _ in range(self.rng.choice((1, 1, 2))):
-            strike(fault, started, self.rng.randrange(self.world_size))
+            strike(fault, started, rank)
             time.sleep(0.01)
 
     def stop_signal(self) -> Fault:
