@@ -59,13 +59,16 @@ FilePath = Annotated[str, AfterValidator(_path)]
 """A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell."""
 
 
-IMAGE_SIZES = "the side of a square or [height, width], in whole pixels, such as 224 or [224, 320]"
+LARGEST_SIDE = 16_384
+IMAGE_SIZES = (
+    f"the side of a square or [height, width], in whole pixels up to {LARGEST_SIDE:,}, such as 224 or [224, 320]"
+)
 
 
 def image_size(value: Any, others: tuple[str | None, ...]) -> Any:
     """Return an ``ImageSize`` or one of ``others``; raise ``ValueError`` for anything else."""
     sides = value if isinstance(value, tuple) and len(value) == 2 else (value,)
-    if value not in others and any(type(side) is not int or side < 1 for side in sides):
+    if value not in others and any(type(side) is not int or not 1 <= side <= LARGEST_SIDE for side in sides):
         words = "".join(f"{word}, or " for word in others if word is not None)
         raise ValueError(f"{list(value) if isinstance(value, tuple) else value!r} must be {words}{IMAGE_SIZES}")
     return value
@@ -75,6 +78,9 @@ def size_or(*others: str | None) -> BeforeValidator:
     """Return what checks an ``ImageSize`` that may also be one of ``others``; one message for all that is wrong."""
     return BeforeValidator(lambda value: image_size(value, others))
 
+
+Side = Annotated[PositiveInt, Field(le=LARGEST_SIDE)]
+"""The side of an image in pixels."""
 
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 """The side of a square, or height and width, in pixels. Use it with ``size_or``."""

@@ -52,7 +52,10 @@ def _watch(reader: int, heard: list[signal.Signals], over: threading.Event, run:
             name = signal.Signals(min(numbers)).name
             try:
                 if is_first_rank():
-                    note_early_stop(run, f"stopped by {name} before the first step")
+                    message = f"stopped by {name} before the first step"
+                    note_early_stop(run, message)
+                    with suppress(OSError):  # past sys.stderr, whose lock the main thread may hold
+                        os.write(2, f"{message}\n".encode())
             finally:
                 leave_at_once(EXIT_STOPPED)
         if over.is_set():

@@ -53,5 +53,5 @@ def test_what_is_no_image_size(size: Any, tree: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("share", [0, 1.2, "large", True, [0.9]])
 def test_what_is_no_share(share: Any, tree: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^`eval.crop_pct`: .* must be published, or a number above 0 and at most 1"):
+    with pytest.raises(ConfigError, match=r"^`eval.crop_pct`: .* must be published, or a number from 0.01 to 1"):
         parse_config(changed(tree, eval__crop_pct=share))

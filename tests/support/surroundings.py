@@ -17,8 +17,6 @@ from pathlib import Path
 from tests.support.shm import CAN_MOUNT, small_shm
 
 NOBODY = 65534
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-"""libfaketime, of Debian's package `faketime`."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,12 @@ def own_mounts() -> None:
 def places(folder: Path) -> Iterator[dict[str, Path]]:
     """Yield folders for runs by the kind of their file system, as far as this machine can mount it.
 
-    As root with ``own_mounts``: a disk of 48 MB, FAT (exFAT over FUSE: no links, no owners), and bindfs.
+    As root with ``own_mounts``: a disk of 48 MB, FAT (exFAT over FUSE, on a loop device: no links, no owners), and bindfs.
     """
     found = {"plain": folder / "plain"}
     commands = {
         "small disk": ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs"],
-        "exFAT": ["mount.exfat-fuse", str(folder / "exfat.image")],
+        "exFAT": ["mount", "-t", "exfat-fuse", "-o", "loop", str(folder / "exfat.image")],
         "bindfs": ["bindfs", str(folder / "bound")],
     }
     (folder / "bound").mkdir(parents=True)
@@ -144,24 +142,3 @@ def _fill(descriptor: int, block: bytes) -> None:
             pass
     except OSError:
         return
-
-
-class Clock:
-    """The wall clock of a process under libfaketime, which may jump."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.jump(0)
-
-    def jump(self, hours: float) -> None:
-        """Let the clock be so far from the true time."""
-        self._file.write_text(f"{hours * 3600:+.0f}s")
-
-    def variables(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }

@@ -29,34 +29,38 @@ with early_stops_recorded(RunDir(Path(sys.argv[1]))):
 """
 
 
-def stopped_while_it_waits(run: Path, number: signal.Signals, rank: str = "0") -> int:
-    """Return the exit code of a process that a signal hits in a wait."""
+def stopped_while_it_waits(run: Path, number: signal.Signals, rank: str = "0") -> tuple[int, str]:
+    """Return the exit code of a process that a signal hits in a wait, and what it says on stderr."""
     process = subprocess.Popen(
         [sys.executable, "-c", WAITS, run],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"RANK": rank},
         preexec_fn=hear_stop_signals,  # tests may run under nohup
     )
     assert process.stdout is not None
-    with process, process.stdout:
-        assert process.stdout.readline() == b"ready\n"
+    assert process.stderr is not None
+    with process:
+        assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         try:
-            return process.wait(30)
+            return process.wait(30), process.stderr.read()
         finally:
             process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP])
 def test_a_signal_ends_the_process_and_is_noted(tmp_path: Path, number: signal.Signals) -> None:
-    assert stopped_while_it_waits(tmp_path / "run", number) == EXIT_STOPPED
+    said = f"stopped by {number.name} before the first step"
+    assert stopped_while_it_waits(tmp_path / "run", number) == (EXIT_STOPPED, f"{said}\n")
     known = read_result(RunDir(tmp_path / "run"))
     assert (known["status"], known["step"]) == ("stopped", 0)
-    assert known["message"] == f"stopped by {number.name} before the first step"
+    assert known["message"] == said
 
 
 def test_one_rank_notes_it(tmp_path: Path) -> None:
-    assert stopped_while_it_waits(tmp_path / "run", signal.SIGTERM, "1") == EXIT_STOPPED
+    assert stopped_while_it_waits(tmp_path / "run", signal.SIGTERM, "1") == (EXIT_STOPPED, "")
     assert not (tmp_path / "run").exists()
 
 

@@ -19,12 +19,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dist_train.drill.faults import FAULTS, Traces
+from dist_train.drill.faults import Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from tests.support.everything import EVERYTHING
@@ -33,10 +32,8 @@ from tests.support.images import make_image_folder
 from tests.support.runs import changed, folder, published, rows, state_digest, train
 from tests.support.shm import CAN_MOUNT
 from tests.support.surroundings import own_mounts, places
-from tests.whole_runs.fuzz_faults import EVALUATE_EVERY, IN_A_SAVE, SAVE_EVERY, UNGRACEFUL, Start, kinds
-
-GRACEFUL = {fault.name for fault in (*FAULTS, IN_A_SAVE) if fault.graceful}
-DAMAGE = {fault.name for fault in FAULTS if fault.damage}
+from tests.whole_runs.fuzz_faults import EVALUATE_EVERY, SAVE_EVERY, UNGRACEFUL, Start, kinds
+from tests.whole_runs.fuzz_tally import DAMAGE, GRACEFUL, Tally
 
 VIT: dict[str, Any] = {
     "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1},
@@ -85,87 +82,25 @@ def config(images: Path, output: Path, kind: Mapping[str, Any]) -> dict[str, Any
     return changed(tree, **kind)
 
 
-class Tally:
-    """What happened over all starts."""
-
-    def __init__(self) -> None:
-        self.faults: Counter[str] = Counter()
-        self.hits: Counter[str] = Counter()
-        self.models: Counter[str] = Counter()
-        self.disks: Counter[str] = Counter()
-        self.ends: Counter[str] = Counter()
-        self.lost_after_stop = self.lost_after_kill = self.lost_in_flight = self.runs = self.skipped = 0
-
-    @property
-    def kills(self) -> int:
-        return sum(self.faults.values())
-
-    def report(self) -> dict[str, Any]:
-        return {
-            "kills": self.kills,
-            "runs": self.runs,
-            "faults": dict(sorted(self.faults.items())),
-            "what_they_hit": dict(self.hits),
-            "how_the_starts_ended": dict(self.ends),
-            "models": dict(sorted(self.models.items())),
-            "file_systems": dict(self.disks),
-            "steps_skipped": self.skipped,
-            "checkpoint_every_steps": SAVE_EVERY,
-            "most_steps_lost_after_a_stop": self.lost_after_stop,
-            "most_steps_lost_after_a_kill": self.lost_after_kill,
-            "most_steps_lost_after_a_kill_with_a_checkpoint_in_flight": self.lost_in_flight,
-            "runs_that_ended_with_other_weights_or_rows": 0,
-            "starts_that_hung": 0,
-            "starts_that_ended_without_a_reason": 0,
-        }
-
-    def note(self, name: str, start: Start) -> None:
-        """Count what a fault hit and what it cost.
-
-        Raises:
-            AssertionError: it cost more steps than it may, or nothing says why the run ended.
-        """
-        traces, going = start.traces, start.going()
-        in_flight = traces.in_flight(start.stale)
-        self.faults[name] += 1
-        evaluating = going and traces.evaluating(EVALUATE_EVERY)
-        moment = "save" if in_flight else "evaluation" if evaluating else "step" if going else "start-up"
-        self.hits[moment] += 1
-        result = read_result(traces.run)
-        status, message = result.get("status"), result.get("message") or ""
-        self.ends[f"{status} ({result['error']})" if status == "failed" else str(status)] += 1
-        if name not in UNGRACEFUL | DAMAGE and traces.run.path.exists():
-            told = status == "done" or (status in ("stopped", "failed") and message.removeprefix("rank 0: "))
-            if name == "full disk" and not result:  # not one byte of a new file fits: the terminal must say why
-                told = "No space left on device; the saved checkpoints" in start.starts.said()
-            assert told, f"{name}: result.json gives no reason: {result}\n{start.starts.said()}"
-        if not going or name in DAMAGE or status == "done":
-            return
-        lost = max(0, traces.reached() - max([0, *traces.saved()]))
-        if status == "stopped" and name in GRACEFUL:
-            self.lost_after_stop = max(self.lost_after_stop, lost)
-            assert lost == 0, f"{name}: {lost} steps lost after a stop"
-        elif in_flight or status == "failed":  # what could not be written counts as in flight
-            self.lost_in_flight = max(self.lost_in_flight, lost)
-            assert lost <= 2 * SAVE_EVERY, f"{name}: {lost} steps lost with a checkpoint in flight"
-        else:
-            self.lost_after_kill = max(self.lost_after_kill, lost)
-            assert lost <= SAVE_EVERY, f"{name}: {lost} steps lost"
-
-
 class Fuzz:
     """Runs that are disturbed by turns.
 
     Args:
         every: draw from all faults and models; else from signals, and from models of timm.
         only_recipe: every run has most techniques on.
+        only, disk: draw from the faults and the file systems whose names have this word.
     """
 
-    def __init__(self, seed: int, starts: Starts, every: bool, only_recipe: bool = False) -> None:
+    def __init__(
+        self, seed: int, starts: Starts, every: bool, only_recipe: bool = False, only: str = "", disk: str = "",
+    ) -> None:  # fmt: skip
         self.rng, self.starts, self.every, self.only_recipe = random.Random(seed), starts, every, only_recipe
         self.images = make_image_folder(starts.output / "images")
         self.tally = Tally()
-        self.faults = kinds(starts, every)
+        self.faults = {name: hit for name, hit in kinds(starts, every).items() if only in name}
+        self.disks = sorted(name for name in starts.places if disk in name)
+        if not self.faults or not self.disks:
+            raise SystemExit(f"this machine has no fault {only!r} (of {', '.join(kinds(starts, every))}) on {disk!r}")
         self._straight: dict[tuple[int, str], tuple[str, list[dict[str, Any]], dict[str, str]]] = {}
 
     def one_run(self, tree: dict[str, Any], world_size: int, disk: str, most: int) -> Path:
@@ -219,7 +154,7 @@ class Fuzz:
         while self.tally.kills < kills:
             number = self.tally.runs
             name, kind = self._model(number, len(worlds))
-            world_size, disk = worlds[number % len(worlds)], self.rng.choice(sorted(self.starts.places))
+            world_size, disk = worlds[number % len(worlds)], self.rng.choice(self.disks)
             digest, expected, files = self.straight(name, kind, world_size)
             self.tally.runs += 1
             self.tally.models[name] += 1
@@ -232,6 +167,7 @@ class Fuzz:
             assert state_digest(run) == digest, f"{what} ended with other weights"
             assert rows(run) == expected, f"{what} has other rows"
             assert published(run) == files, f"{what} published other files"
+            shutil.rmtree(run)  # a small disk has room for few
             self.tally.skipped += sum(row.get("skipped_steps", 0) for row in expected)
             print(f"{self.tally.kills} of {kills}: {what} ends the same", flush=True)
         return self.tally.report() | {"starts": dict(self.starts.launchers)}
@@ -247,18 +183,18 @@ class Fuzz:
 
 def fuzz(
     kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
-    every: bool = False, only_recipe: bool = False,
+    every: bool = False, only_recipe: bool = False, only: str = "", disk: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
     if not every:
         (output / "plain").mkdir(parents=True)
         plain = Starts(output, torchrun, {"plain": output / "plain"})
-        return Fuzz(seed, plain, every, only_recipe)(kills, worlds, most_per_run)
+        return Fuzz(seed, plain, every, only_recipe, only, disk)(kills, worlds, most_per_run)
     if CAN_MOUNT:
         own_mounts()
     output.chmod(0o755)  # other users read the images
     with places(output) as found:
-        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe)(kills, worlds, most_per_run)
+        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe, only, disk)(kills, worlds, most_per_run)
 
 
 def main() -> None:
@@ -269,13 +205,18 @@ def main() -> None:
     parser.add_argument("--torchrun", type=float, default=0.25, help="share of starts under a real torchrun (0.25)")
     parser.add_argument("--signals-only", action="store_true", help="only signals and damage, on models of timm")
     parser.add_argument("--recipe", action="store_true", help="every run has most techniques on (docs/techniques.md)")
+    parser.add_argument("--only", default="", metavar="WORD", help="only faults whose name has this word")
+    parser.add_argument("--disk", default="", metavar="WORD", help="only file systems whose name has this word")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
     began = time.monotonic()
     output = Path(tempfile.mkdtemp(prefix="fuzz-"))
     print(f"runs in {output}, which stay there after a failure", flush=True)
     worlds, every = tuple(args.worlds), not args.signals_only
-    found = fuzz(args.kills, args.seed, worlds, output, torchrun=args.torchrun, every=every, only_recipe=args.recipe)
+    found = fuzz(
+        args.kills, args.seed, worlds, output,
+        torchrun=args.torchrun, every=every, only_recipe=args.recipe, only=args.only, disk=args.disk,
+    )  # fmt: skip
     shutil.rmtree(output)
     about = {
         "date": time.strftime("%Y-%m-%d"),

@@ -19,8 +19,9 @@ from dist_train.drill.faults import FAULTS, CommandStart, Fault, Started, Traces
 from dist_train.system.files import read_json
 from dist_train.system.processes import send
 from tests.support.fuzz_starts import Starts
+from tests.support.jumping_clock import COMPILER, Clock
 from tests.support.shm import CAN_MOUNT
-from tests.support.surroundings import FAKETIME, NOBODY, Clock, Surroundings, full
+from tests.support.surroundings import NOBODY, Surroundings, full
 
 SAVE_EVERY, EVALUATE_EVERY = 3, 5
 MIB = 1 << 20
@@ -281,7 +282,7 @@ def kinds(starts: Starts, every: bool) -> dict[str, Callable[[Start], bool]]:
     }
     if os.geteuid() == 0:
         found |= {"ulimit -u (processes), as another user": process_limit, "a start by another user": another_user}
-    if FAKETIME is not None:
+    if COMPILER:
         found["clock that jumps by hours"] = clock_jumps
     if "small disk" in starts.places:
         found["full disk"] = full_disk

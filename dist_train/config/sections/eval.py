@@ -5,13 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, model_validator
 
 from dist_train.config.choices import METRICS
-from dist_train.config.types import ImageSize, PositiveInt, Section, Share, size_or
+from dist_train.config.types import ImageSize, PositiveInt, Section, Share, Side, size_or
+
+SMALLEST_CROP = 0.01
+"""Images are resized to at most 100 times the input, so that memory bounds them."""
 
 
 def _published_or_share(value: Any) -> Any:
-    if value == "published" or (type(value) in (int, float) and 0 < value <= 1):
+    if value == "published" or (type(value) in (int, float) and SMALLEST_CROP <= value <= 1):
         return value
-    raise ValueError(f"{value!r} must be published, or a number above 0 and at most 1, such as 0.95")
+    raise ValueError(f"{value!r} must be published, or a number from {SMALLEST_CROP} to 1, such as 0.95")
 
 
 class TtaConfig(Section):
@@ -19,7 +22,7 @@ class TtaConfig(Section):
     """Also the mirror image of each view."""
     crops: Share | None = None
     """Also five crops (centre and corners) of this share of height and width, such as 0.875, resized to the model's input."""
-    sizes: tuple[PositiveInt, ...] = ()
+    sizes: tuple[Side, ...] = ()
     """Also the image, and each crop, with these shorter sides in pixels; for models that take other sizes."""
 
     @model_validator(mode="after")
