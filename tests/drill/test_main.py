@@ -31,5 +31,5 @@ def test_the_command_with_real_torchruns(
     chosen = ("SIGKILL of one rank", "SIGTERM to torchrun", "SIGKILL of torchrun")
     monkeypatch.setattr(command, "FAULTS", [fault for fault in FAULTS if fault.name in chosen])
     assert main(["--config", str(tmp_path / "run.yaml"), "--ranks", "2", "run.name=fire"]) == 0
-    assert "3 of 3 survived" in capsys.readouterr().out
+    assert "survived 3 of 3 faults without a loss" in capsys.readouterr().out
     assert not (Path(tree["run"]["output_dir"]) / "drill-fire").exists()
