@@ -40,6 +40,7 @@ COMMANDS = {
         "dist_train.data.report.channel_statistics:main",
         "compute mean and standard deviation of your training images",
     ),
+    "look": ("dist_train.inference.looking.command:main", "draw what the model is fed: batches, classes, sizes, crops"),
     "lr_find": ("dist_train.inference.rates.command:main", "find a learning rate for a config, by a short training"),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),

@@ -62,8 +62,12 @@ class Stepper:
         return self._numbers[step]
 
     def _keys(self, step: int) -> list[int]:
-        seed, rank = self.cfg.run.seed, self.strategy.group.rank
-        return [fold_in(seed, "micro", step, micro, rank) for micro in range(self.plan.accumulate)]
+        return micro_keys(self.cfg.run.seed, step, self.plan.accumulate, self.strategy.group.rank)
+
+
+def micro_keys(seed: int, step: int, accumulate: int, rank: int) -> list[int]:
+    """Return the key of the random numbers of each micro-batch of a step."""
+    return [fold_in(seed, "micro", step, micro, rank) for micro in range(accumulate)]
 
 
 def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ class Normalise:
     def __init__(self, cfg: DataConfig, network: Network, device: torch.device, channels_last: bool) -> None:
         (mean, std), levels = statistics(cfg, network), 2**cfg.bits - 1
         self.mean_colour = mean_colour(cfg, network)
+        self._levels = levels
         self._mean = torch.tensor(mean, device=device).mul(levels).view(1, -1, 1, 1)
         self._scale = torch.tensor(std, device=device).mul(levels).reciprocal().view(1, -1, 1, 1)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
@@ -34,6 +35,10 @@ class Normalise:
         # Type and layout change in one pass over the images; two passes take twice the time of this function.
         images = images_BHWC.permute(0, 3, 1, 2).to(torch.float32, memory_format=self._format)
         return images.sub_(self._mean).mul_(self._scale)
+
+    def undone(self, images_BCHW: Tensor) -> Tensor:
+        """Return the images before normalisation, float32 [B, H, W, C]: 0 to 1, but for what was erased with noise."""
+        return images_BCHW.div(self._scale).add_(self._mean).div_(self._levels).permute(0, 2, 3, 1)
 
 
 FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}

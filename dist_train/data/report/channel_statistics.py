@@ -77,7 +77,7 @@ def _statistics(cfg: Config, index: "DataIndex", count: int) -> str:
     from dist_train.system.progress import advance
 
     cfg, index = _without_margins(cfg), _part(index, count)
-    network = _network(cfg, index)
+    network = network_without_weights(cfg, index)
     images = validation_images(cfg, index, network, BadImages(cfg.data, index))
     batches = EvaluationBatches(count, cfg.eval.batch_size, rank=0, world_size=1)
     sums, read, cpu = ChannelSums(cfg.data.channels), 0, torch.device("cpu")
@@ -94,7 +94,7 @@ def _statistics(cfg: Config, index: "DataIndex", count: int) -> str:
     )
 
 
-def _network(cfg: Config, index: "DataIndex") -> "Network":
+def network_without_weights(cfg: Config, index: "DataIndex") -> "Network":
     """Return the model, which knows the size of its images, without memory for its weights. A few models need the CPU instead."""
     import torch
 

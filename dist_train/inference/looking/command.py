@@ -1,0 +1,45 @@
+"""``python -m dist_train look --config FILE [key.path=value ...]``: the command line. Without torch."""
+
+import argparse
+from pathlib import Path
+
+from dist_train.config.load import load_config
+from dist_train.inference.command_line import reported
+from dist_train.system.program import program
+from dist_train.system.terminal import positive
+
+IMAGES = 24
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("look"),
+        description="Draw what the model is fed: the first training images of the run after every transform, with their "
+        "targets after mixing; evaluation images; class counts, sizes, and what the crop cuts away. Needs matplotlib.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the picture, .png (beside the run folder: <run.name>-look.png)"
+    )
+    parser.add_argument(
+        "--images", type=positive, default=IMAGES, metavar="N", help=f"most images to draw of each split ({IMAGES})"
+    )
+    parser.add_argument(
+        "--world-size", type=positive, default=1, metavar="N", help="draw the first images of N ranks' rank 0 (1)"
+    )
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Draw the picture. Return the exit code."""
+    args = parser().parse_intermixed_args(argv)
+
+    def look() -> int:
+        cfg = load_config(args.config, args.overrides)
+        from dist_train.inference.looking.look import look  # imports torch, which --help does not need
+
+        return look(cfg, args.out, args.images, args.world_size)
+
+    return reported(look)
