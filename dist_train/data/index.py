@@ -20,6 +20,7 @@ from dist_train.data.formats.class_names import few
 from dist_train.data.formats.table_columns import GROUP, Columns
 from dist_train.data.label_sets import LabelSets
 from dist_train.data.report.notes import notes_on
+from dist_train.data.selection.excluded import without_excluded
 from dist_train.data.selection.held_out import held_out
 from dist_train.data.selection.sampling import sampling_of
 from dist_train.data.selection.subset import subset
@@ -81,6 +82,7 @@ def scan(cfg: DataConfig, given: Listing | None = None, strict: bool = True) -> 
         ConfigError, DataError: the data set is missing, or not laid out as ``data.format`` says.
     """
     found = _read(cfg, strict) if given is None else given
+    found = without_excluded(cfg, found, whole=True)
     train, val = found.train, found.val
     if val is None:
         train, val = held_out(cfg, train, found.columns.get(GROUP, {}))
@@ -113,6 +115,8 @@ def evaluation_index(cfg: DataConfig, split: Held, classes: Sequence[str], stric
         ConfigError, DataError: the split is missing, or not laid out as ``data.format`` says.
     """
     found = _read(cfg, strict, Only(split, tuple(classes)))
+    if split == "val":
+        found = without_excluded(cfg, found, whole=False)
     val = found.val
     if val is None:
         val = held_out(cfg, found.train, found.columns.get(GROUP, {}))[1]

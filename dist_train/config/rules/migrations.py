@@ -52,6 +52,7 @@ BEFORE: dict[str, Any] = {
     "augment.repeats": 1,
     "data.csv.group": None,
     "data.csv.weight": None,
+    "data.exclude": None,
     "data.fold": None,
     "data.sampling": None,
     "data.shots": None,

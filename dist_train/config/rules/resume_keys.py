@@ -44,6 +44,7 @@ CHANGE_THE_WEIGHTS = (
     "data.csv.weight",
     "data.train_fraction",
     "data.shots",
+    "data.exclude",
     "data.sampling",
     "data.max_val_images",  # decides which weights are best
     "data.image_size",

@@ -106,6 +106,9 @@ class DataConfig(Section):
     """Share of the training images to train on, equal in every class; the validation set stays as it is."""
     shots: PositiveInt | None = None
     """Training images of each class to train on; the validation set stays as it is."""
+    exclude: FilePath | None = None
+    """CSV file whose column `image` names images to leave out of training and validation, such as `look --doctor` writes; its
+    rows with `no` in a column `exclude` do not count."""
     sampling: Annotated[
         SamplingConfig | None,
         BeforeValidator(_sampling, json_schema_input_type=Literal["balanced", "sqrt"] | SamplingConfig | None),

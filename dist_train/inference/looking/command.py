@@ -21,7 +21,15 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes the run")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the picture, .png (beside the run folder: <run.name>-look.png)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the picture, .png, or the table of --doctor, .csv (beside the run folder: <run.name>-look.png, -findings.csv)",
+    )
+    parser.add_argument(
+        "--doctor",
+        action="store_true",
+        help="read every image instead, and list duplicates, broken and blank images in a table for data.exclude",
     )
     parser.add_argument(
         "--images", type=positive, default=IMAGES, metavar="N", help=f"most images to draw of each split ({IMAGES})"
@@ -38,7 +46,11 @@ def main(argv: list[str]) -> int:
 
     def look() -> int:
         cfg = load_config(args.config, args.overrides)
-        from dist_train.inference.looking.look import look  # imports torch, which --help does not need
+        if args.doctor:
+            from dist_train.inference.looking.doctor import doctor  # imports torch, which --help does not need
+
+            return doctor(cfg, args.out)
+        from dist_train.inference.looking.look import look
 
         return look(cfg, args.out, args.images, args.world_size)
 
