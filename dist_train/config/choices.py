@@ -70,12 +70,15 @@ class Format(Choice):
 
 
 _FORMATS = "dist_train.data.formats"
+_SHARDS = "dist_train.data.shards.formats"
 
 FORMATS = ChoiceTable(
     "data.format",
     {
         "imagefolder": Format(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",), folder=True),
         "tiny_imagenet": Format(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES, folder=True),
+        "tar": Format(f"{_SHARDS}:tar_shards", CLASSES, reads=("data.classes",), folder=True),
+        "zip": Format(f"{_SHARDS}:zip_shards", CLASSES, reads=("data.classes",), folder=True),
         "csv": Format(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes"), folder=True),
         "torchvision": Format(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },

@@ -80,7 +80,7 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 class DataConfig(Section):
     format: Annotated[str, FORMATS] = "imagefolder"
-    """`imagefolder`, `tiny_imagenet`, `csv`, `torchvision`, or `package.module:callable`."""
+    """`imagefolder`, `tiny_imagenet`, `tar`, `zip`, `csv`, `torchvision`, or `package.module:callable`."""
     root: FilePath
     """Folder of the images; its layout depends on `format`."""
     task: Task = "classification"

@@ -7,6 +7,7 @@ bits per channel are mapped to 8 by the ``DecodeRules`` of the run.
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -56,6 +57,15 @@ def open_picture(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Pictur
             content = file.read()
     except OSError as error:
         raise DataError(f"cannot read the image {path}: {error.strerror}") from None
+    return picture_in(content, path, rules)
+
+
+def picture_in(content: bytes, path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Picture:
+    """Return the picture in the bytes of a file. ``path`` names it in messages.
+
+    Raises:
+        BadImage: see ``open_picture``.
+    """
     if not content:
         raise BadImage(f"cannot read the image {path}: the file is empty")
     size = size_if_plain(content) if rules.is_plain else None
@@ -68,10 +78,14 @@ def open_picture(path: str | Path, rules: DecodeRules = DEFAULT_RULES) -> Pictur
     return PlainJpeg(path, content, size, rules)
 
 
-def stored_values(path: str | Path, rules: DecodeRules) -> DeepImage | None:
-    """Return an image of more than 8 bits per channel with its values; None for all others, which are not decoded."""
+def stored_values(path: str | Path, rules: DecodeRules, content: bytes | None = None) -> DeepImage | None:
+    """Return an image of more than 8 bits per channel with its values; None for all others, which are not decoded.
+
+    Args:
+        content: the bytes of the file, if they are known: then ``path`` only names it.
+    """
     try:
-        with open(path, "rb") as file, quiet():
+        with _opened(path, content) as file, quiet():
             head = file.read(HEADER_BYTES)
             if head.startswith(NPY):
                 found = as_pixels(str(path), array_in(head + file.read(), rules), rules.channels)
@@ -87,15 +101,19 @@ def stored_values(path: str | Path, rules: DecodeRules) -> DeepImage | None:
         return None
 
 
-def left_out(path: str | Path) -> list[str]:
+def left_out(path: str | Path, content: bytes | None = None) -> list[str]:
     """Return what a file holds and its pixels do not show, by its header; nothing of a file that cannot be read."""
     try:
-        with quiet(), Image.open(path) as image:
+        with quiet(), _opened(path, content) as file, Image.open(file) as image:
             several = getattr(image, "n_frames", 1) > 1
             kinds = {"several pages or frames": several, "transparency": image.has_transparency_data}
             return [kind for kind, found in kinds.items() if found]
     except Exception:  # noqa: BLE001 - a file that cannot be decoded is refused where it is used
         return []
+
+
+def _opened(path: str | Path, content: bytes | None) -> BinaryIO:
+    return open(path, "rb") if content is None else io.BytesIO(content)
 
 
 def _decoded(path: str | Path, content: bytes, rules: DecodeRules) -> Pixels:

@@ -40,6 +40,15 @@ class FileImages:
     def with_rules(self, rules: DecodeRules) -> "FileImages":
         return replace(self, rules=rules)
 
+    def content(self, name: str, most: int | None = None) -> bytes:
+        """Return the bytes of a file, or its first ``most`` ones; raise ``DataError`` if it cannot be read."""
+        path = os.path.join(self.root, name)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read(-1 if most is None else most)
+        except OSError as error:
+            raise DataError(f"cannot read the image {path}: {error.strerror}") from None
+
 
 @dataclass(frozen=True)
 class DatasetImages:

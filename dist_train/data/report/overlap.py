@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dist_train.config.schema import Config
+from dist_train.data.decoding.picture import BadImage
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
+from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import Split
 from dist_train.errors import DataError
 from dist_train.system.progress import advance
@@ -85,7 +87,7 @@ def find_overlap(index: DataIndex, seconds: float = MOST_SECONDS) -> Overlap:
         seconds: after so long, what was found until then is returned.
     """
     places = _sample(len(index.val))
-    if not isinstance(index.images, FileImages):
+    if not isinstance(index.images, FileImages | ShardImages):
         return Overlap([], len(places), len(index.val), 1.0)
     search = _Search(index, time.monotonic() + seconds)
     pairs = search.pairs(places)
@@ -102,8 +104,8 @@ class _Search:
     """One comparison of the splits of an index, until ``deadline`` (seconds of time.monotonic)."""
 
     def __init__(self, index: DataIndex, deadline: float) -> None:
-        assert isinstance(index.images, FileImages)
-        self._root, self._train, self._val, self._deadline = index.images.root, index.train, index.val, deadline
+        assert isinstance(index.images, FileImages | ShardImages)
+        self._images, self._train, self._val, self._deadline = index.images, index.train, index.val, deadline
         self.compared = 1.0
 
     def pairs(self, places: list[int]) -> list[tuple[str, str]]:
@@ -145,11 +147,8 @@ class _Search:
         """Return the digest of the first bytes of a file, or of all; an empty one for a file that cannot be read."""
         advance()
         try:
-            with open(os.path.join(self._root, name), "rb", buffering=0) as file:
-                if length is None:
-                    return hashlib.file_digest(file, "blake2b").digest()
-                return hashlib.blake2b(file.read(length)).digest()
-        except OSError:
+            return hashlib.blake2b(self._images.content(name, length)).digest()
+        except (DataError, BadImage):
             return b""
 
     def _equal(self, one: str, other: str) -> bool:

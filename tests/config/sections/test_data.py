@@ -14,7 +14,7 @@ from tests.support.runs import changed
     [
         (
             {"data__format": "parquet"},
-            "`data.format` ('parquet') must be one of imagefolder, tiny_imagenet, csv, torchvision, or package.module:callable",
+            "`data.format` ('parquet') must be one of imagefolder, tiny_imagenet, tar, zip, csv, torchvision, or package.module:callable",
         ),
         ({"data__csv": {"separator": "::"}}, "`data.csv.separator` ('::') must have at most 1 character"),
         ({"data__val_fraction": 1.0}, "`data.val_fraction` (1.0) must be less than 1"),

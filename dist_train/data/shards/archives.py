@@ -1,0 +1,195 @@
+"""The archives of a data set, the split that each belongs to, and their images."""
+
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.base import Held, suffixes_of
+from dist_train.data.formats.class_names import few
+from dist_train.data.formats.folders import TEST_NAMES, VALIDATION_NAMES
+from dist_train.data.formats.walk import files_of, subfolders_of
+from dist_train.data.shards.members import Aside, Member, MemberReader
+from dist_train.data.shards.places import Shard
+from dist_train.data.stored.survey import note
+from dist_train.errors import DataError
+from dist_train.system.progress import advance
+
+TRAIN = "train"
+SPLITS = {TRAIN: TRAIN, "training": TRAIN} | dict.fromkeys(VALIDATION_NAMES, "val") | dict.fromkeys(TEST_NAMES, "test")
+WORD = re.compile(r"[^\W\d_]+")
+CLASS_SUFFIX = ".cls"
+MOST_LABEL_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image in an archive: its name in the index, the name of its class, the number of the archive, its place there."""
+
+    name: str
+    class_name: str
+    shard: int
+    member: Member
+
+
+@dataclass
+class Contents:
+    """What the archives of a folder hold: images by split (``""``: of no split), and what is not read."""
+
+    images: dict[str, list[Found]] = field(default_factory=dict)
+    shards: list[Shard] = field(default_factory=list)
+    aside: Aside = field(default_factory=Aside)
+    suffixes: Counter[str] = field(default_factory=Counter)
+
+
+def read_archives(
+    cfg: DataConfig, root: Path, endings: Sequence[str], reader: MemberReader, held: Held | None
+) -> Contents:
+    """Read the tables of all archives below a folder.
+
+    Args:
+        endings: of the names of archives.
+        held: read only what this split may be in; None: all but the archives of the test set.
+
+    Raises:
+        DataError: there is no archive, or one is damaged.
+    """
+    archives = [(path, split_of(path, cfg.test)) for path in _paths(root, endings)]
+    unread = {"test"} if held is None else {TRAIN if not cfg.draws_validation else None, *("val", "test")} - {held}
+    read = [(path, split) for path, split in archives if split not in unread]
+    if not read:
+        raise DataError(
+            f"`data.root` ({root}) holds no {' or '.join(endings[:1])} file that this needs; name them train*{endings[0]} and "
+            f"val*{endings[0]}, put them into train/ and val/, or set `data.val_fraction`"
+        )
+    found = Contents()
+    for path, split in read:
+        _read_one(cfg, root, path, split, reader, found)
+    return found
+
+
+def split_of(path: str, test: str | None = None) -> str:
+    """Return the split that the words of an archive's folder or name say; an empty string if they say none, or several.
+
+    Such as val for ``val.tar``, ``valid/000.tar`` and ``flowers-validation-000.tar``.
+    """
+    folder, _, name = path.rpartition("/")
+    for part in (folder, name.split(".")[0]):
+        found = {SPLITS[word.lower()] for word in WORD.findall(part) if word.lower() in SPLITS}
+        if part and part == test:
+            return "test"
+        if len(found) == 1:
+            return found.pop()
+    return ""
+
+
+def _paths(root: Path, endings: Sequence[str]) -> list[str]:
+    folders = [("", root), *((f"{name}/", root / name) for name in subfolders_of(root))]
+    return [f"{below}{name}" for below, folder in folders for name in files_of(folder) if name.endswith(tuple(endings))]
+
+
+def _read_one(cfg: DataConfig, root: Path, path: str, split: str, reader: MemberReader, found: Contents) -> None:
+    note(root / path)
+    status = os.stat(root / path)
+    number = len(found.shards)
+    found.shards.append(Shard(path, status.st_size, status.st_mtime_ns))
+    images, labels = _sorted_out(cfg, root / path, reader, found)
+    for parts, member in images if split else _without_wrapper(images):
+        place, rest = _split_and_rest(parts, split, bool(labels))
+        if labels:  # the same keys may come in each shard
+            class_name = labels.get(_key(member.name))
+            rest = [Path(path).name.split(".")[0], *rest]
+        else:
+            class_name = rest[0] if len(rest) > 1 else None
+        if class_name is None:
+            raise DataError(
+                f"{root / path}: {member.name!r} has no class: write <class>/image for all, or, as WebDataset does, KEY.jpg and "
+                f"KEY{CLASS_SUFFIX} with the class for all"
+            )
+        name = "/".join([place, *rest] if place else rest)
+        found.images.setdefault(place, []).append(Found(name, class_name, number, member))
+        advance()
+
+
+def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, list[str]]:
+    """Return the split of an image, and its name without it: an archive of a split may hold the folder of the split too."""
+    named = SPLITS.get(parts[0].lower(), "")
+    inside = named and split in ("", named) and len(parts) > (1 if labelled else 2)
+    return (named, parts[1:]) if inside else (split, parts)
+
+
+def _sorted_out(
+    cfg: DataConfig, path: Path, reader: MemberReader, found: Contents
+) -> tuple[list[tuple[list[str], Member]], dict[str, str]]:
+    """Return the images of an archive with the parts of their names, and the labels of ``.cls`` files by key."""
+    images: list[tuple[list[str], Member]] = []
+    labels: dict[str, str] = {}
+    for member in reader(path, found.aside):
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if not parts or "\0" in member.name or ".." in parts:
+            found.aside.kinds["names with .. or without a name"] += 1
+        elif any(part.startswith(".") or part.upper() == "__MACOSX" for part in parts):
+            continue  # hidden, as in a folder
+        elif parts[-1].endswith(CLASS_SUFFIX):
+            labels[_key(member.name)] = _text(path, member)
+        elif parts[-1].lower().endswith(suffixes_of(cfg)):
+            images.append((parts, member))
+        else:
+            found.suffixes[os.path.splitext(parts[-1])[1].lower() or "no suffix"] += 1
+    return images, labels
+
+
+def _without_wrapper(images: list[tuple[list[str], Member]]) -> Iterator[tuple[list[str], Member]]:
+    """Leave out a folder around everything, such as ``flowers/`` in ``flowers/train/daisy/1.jpg``."""
+    depth = 0
+    while images and (first := images[0][0][depth]).lower() not in SPLITS:
+        if any(len(parts) < depth + 3 or parts[depth] != first for parts, _ in images):
+            break
+        depth += 1
+    return ((parts[depth:], member) for parts, member in images)
+
+
+def _key(name: str) -> str:
+    """Return the name up to the first dot of its last part: WebDataset's key of a sample."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.split(".")[0]
+
+
+def _text(path: Path, member: Member) -> str:
+    with open(path, "rb") as file:
+        file.seek(member.offset)
+        content = file.read(min(member.length, MOST_LABEL_BYTES))
+    if member.deflated:
+        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MOST_LABEL_BYTES)
+    try:
+        return content.decode().strip()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: {member.name!r} must hold a class as text") from None
+
+
+def walk_order(name: str) -> Sequence[tuple[bool, str]]:
+    """Return the key by which names come in the order of a folder that is walked: files, then folders, each sorted."""
+    *folders, last = name.split("/")
+    return [*((True, part) for part in folders), (False, last)]
+
+
+def told_aside(found: Contents) -> list[str]:
+    """Return sentences about what is not read."""
+    kinds = [f"{number} {kind}" for kind, number in found.aside.kinds.items()]
+    kinds += [f"{number} files {suffix}" for suffix, number in found.suffixes.most_common(5)]
+    return [f"members of archives that are left aside: {', '.join(kinds)}"] if kinds else []
+
+
+def refuse_twice(images: Sequence[Found], shards: Sequence[Shard]) -> None:
+    """Raise ``DataError`` if two images have one name."""
+    names = Counter(image.name for image in images)
+    twice = sorted(name for name, number in names.items() if number > 1)
+    if twice:
+        where = {shards[image.shard].path for image in images if image.name == twice[0]}
+        raise DataError(
+            f"the archives {few(sorted(where))} hold two images with the name {few(twice)}; rename or remove one"
+        )

@@ -1,0 +1,131 @@
+"""``data.format: tar`` and ``zip``: images in archives, in the layouts of a folder or of WebDataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.class_folders import split_names
+from dist_train.data.formats.class_names import Labels, few
+from dist_train.data.formats.walk import existing_root
+from dist_train.data.shards.archives import TRAIN, Contents, Found, read_archives, refuse_twice, told_aside, walk_order
+from dist_train.data.shards.members import MemberReader
+from dist_train.data.shards.places import Places
+from dist_train.data.shards.shard_images import ShardImages
+from dist_train.data.shards.tar_members import tar_members
+from dist_train.data.shards.zip_members import zip_members
+from dist_train.errors import ConfigError, DataError
+
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""The compressed ones are found to be refused with the reason."""
+
+
+def tar_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read ``train*.tar`` and ``val*.tar``, or one archive with ``train/`` and ``val/`` in it; class folders or ``.cls`` files."""
+    return _listing(cfg, only, TAR, tar_members)
+
+
+def zip_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read zip archives as ``tar_shards`` reads tar archives."""
+    return _listing(cfg, only, (".zip",), zip_members)
+
+
+def _listing(cfg: DataConfig, only: Only | None, endings: Sequence[str], reader: MemberReader) -> Listing:
+    root, findings = existing_root(cfg), Findings()
+    found = read_archives(cfg, root, endings, reader, only.split if only else None)
+    findings.notes += told_aside(found)
+    if only is not None:
+        return _one_split(cfg, root, only, found, findings)
+    train, val = _splits(cfg, root, found)
+    classes = _classes(cfg, root, train, findings)
+    unknown = sorted({image.class_name for image in val or ()} - {*_named(train), *classes})
+    if unknown and not cfg.classes:
+        raise DataError(
+            f"the validation archives of {root} have classes that the training archives do not have: {few(unknown)}"
+        )
+    images = _images(root, found, [*train, *(val or ())])
+    held = None if val is None else _entries(val, classes, findings)
+    return Listing(images, classes, _entries(train, classes, findings), held, findings=findings)
+
+
+def _splits(cfg: DataConfig, root: Path, found: Contents) -> tuple[list[Found], list[Found] | None]:
+    """Return the images of the training and the validation set; None if the latter is a part of the former."""
+    train = found.images.get(TRAIN, []) or (found.images.get("", []) if cfg.draws_validation else [])
+    val = found.images.get("val")
+    if not train:
+        raise DataError(
+            f"the archives of `data.root` ({root}) have no training images; name them train*, put <class>/ into train/, or set "
+            "`data.val_fraction` for archives with <class>/ alone"
+        )
+    if val is None and not cfg.draws_validation:
+        raise DataError(
+            f"`data.root` ({root}) has no validation archive; name it val*, or set `data.val_fraction` to take it from the "
+            "training images"
+        )
+    return train, val
+
+
+def _named(images: Sequence[Found]) -> list[str]:
+    """Return the names of the classes that the images have, numbers in their order."""
+    names = {image.class_name for image in images}
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
+
+
+def _classes(cfg: DataConfig, root: Path, train: Sequence[Found], findings: Findings) -> list[str]:
+    names = _named(train)
+    if not cfg.classes:
+        if named := split_names(names):
+            findings.refuse(
+                f"{root}: {few(named)}",
+                "a folder with the name of a split would be a class: name the archive after it, or list the classes in `data.classes`",
+            )
+        return names
+    present = set(map(LabelOf(cfg.classes, train), train))
+    missing = [name for label, name in enumerate(cfg.classes) if label not in present]
+    if missing:
+        raise ConfigError(f"`data.classes` names {few(missing)}; the training archives of {root} have no image of it")
+    return list(cfg.classes)
+
+
+class LabelOf:
+    """The label of an image: by the name of its class, or by the number that a ``.cls`` file gives for a list of names."""
+
+    def __init__(self, classes: Sequence[str], images: Sequence[Found]) -> None:
+        self._names, self._count = Labels(classes), len(classes)
+        self._numbers = all(image.class_name.isdecimal() for image in images) and not any(map(str.isdecimal, classes))
+
+    def __call__(self, image: Found) -> int | None:
+        if self._numbers:
+            return number if (number := int(image.class_name)) < self._count else None
+        return self._names.find(image.class_name)
+
+
+def _entries(images: Sequence[Found], classes: Sequence[str], findings: Findings) -> list[Entry]:
+    """Return the entries of the images of known classes, in the order of a folder of the same names."""
+    label_of = LabelOf(classes, images)
+    known = [(label, image) for image in images if (label := label_of(image)) is not None]
+    if len(known) < len(images):
+        unknown = sorted({image.class_name for image in images if label_of(image) is None})
+        findings.notes.append(
+            f"{len(images) - len(known)} images in archives are of no class of the run: {few(unknown)}"
+        )
+    known.sort(key=lambda pair: (pair[0], walk_order(pair[1].name)))
+    return [(image.name, image.member.size, label) for label, image in known]
+
+
+def _images(root: Path, found: Contents, images: Sequence[Found]) -> ShardImages:
+    refuse_twice(images, found.shards)
+    places = Places.of([(image.name, image.shard, image.member) for image in images])
+    return ShardImages(str(root), tuple(found.shards), places)
+
+
+def _one_split(cfg: DataConfig, root: Path, only: Only, found: Contents, findings: Findings) -> Listing:
+    """Read one split; with ``data.val_fraction`` or ``data.fold`` and no validation archive it is a part of the training images."""
+    own = found.images.get(only.split)
+    drawn = own is None and only.split == "val" and cfg.draws_validation
+    images = own or (found.images.get(TRAIN) if drawn else None) or found.images.get("")
+    if not images:
+        raise DataError(f"the archives of `data.root` ({root}) have no {only.split} images; name one {only.split}*")
+    entries = _entries(images, only.classes, findings)
+    opener = _images(root, found, images)
+    return Listing(opener, list(only.classes), entries if drawn else [], None if drawn else entries, findings=findings)

@@ -1,0 +1,169 @@
+"""The command ``pack``: write a folder of images as tar archives, which ``data.format: tar`` reads as it reads the folder."""
+
+import argparse
+import hashlib
+import io
+import os
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist_train.data.formats.base import ARRAYS, IMAGE_SUFFIXES
+from dist_train.data.formats.walk import Surroundings, file_size, names_below
+from dist_train.data.shards.archives import SPLITS
+from dist_train.data.shards.members import Aside
+from dist_train.data.shards.tar_members import tar_members
+from dist_train.errors import EXIT_DONE, DataError, DistTrainError
+from dist_train.system.files import fsync_dir
+from dist_train.system.program import program
+from dist_train.system.progress import advance, shown
+from dist_train.system.terminal import report
+
+PART = ".part"
+MB = 1_000_000
+OTHERS = "data"
+"""Name of the archives of images that lie in no folder of a split."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An archive that is to be written: its path, and the names and sizes of its images."""
+
+    path: Path
+    images: tuple[tuple[str, int], ...]
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog=program("pack"),
+        description="Write a folder of images as tar archives of about --shard-mb each, without compression. Names and bytes stay, so that "
+        "`data.format=tar data.root=OUT` trains to the same weights as the folder. Call it again after an interruption: "
+        "finished archives are checked and kept.",
+    )
+    made.add_argument("folder", type=Path, help="the folder: <split>/<class>/... or <class>/...")
+    made.add_argument("out", type=Path, help="the folder of the archives; made if it is missing")
+    made.add_argument("--shard-mb", type=int, default=512, metavar="MB", help="size of an archive in MB (512)")
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the archives. Return the exit code."""
+    args = parser().parse_args(argv)
+    try:
+        pack(args.folder, args.out, args.shard_mb * MB)
+        return EXIT_DONE
+    except DistTrainError as error:
+        return report(error)
+
+
+def pack(folder: Path, out: Path, shard_bytes: int) -> None:
+    """Write the archives that are missing in ``out``, and check those that are there.
+
+    Raises:
+        DataError: there is no image, ``out`` holds other archives, or a file cannot be read or written.
+    """
+    plan = list(_plan(folder, out, shard_bytes))
+    _check_folders(folder, out, plan)
+    count = sum(len(planned.images) for planned in plan)
+    kept = 0
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with shown(f"packing {folder}", "images", count):
+            for planned in plan:
+                kept += _is_there(planned) or _write(folder, planned)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {error.filename or out}: {error.strerror}; finished archives stay, call it again"
+        ) from None
+    total = sum(size for planned in plan for _, size in planned.images)
+    known = f", {kept} of them from before" if kept else ""
+    print(f"{count:,} images ({total / 1e9:.2f} GB) in {len(plan)} archives{known}: data.format=tar data.root={out}")
+
+
+def _plan(folder: Path, out: Path, shard_bytes: int) -> Iterator[Planned]:
+    """Yield the archives: a function of the names and sizes of the files and of ``shard_bytes``."""
+    if shard_bytes < MB:
+        raise DataError(f"--shard-mb ({shard_bytes // MB}) must be at least 1")
+    around = Surroundings((*IMAGE_SUFFIXES, ARRAYS))
+    groups: dict[str, list[list[tuple[str, int]]]] = {}
+    room: dict[str, int] = {}
+    for name in names_below(folder, folder, around):
+        split = SPLITS.get(name.split("/")[0], OTHERS) if name.count("/") > 1 else OTHERS
+        size = file_size(str(folder), name)
+        if size > room.get(split, -1):
+            groups.setdefault(split, []).append([])
+            room[split] = shard_bytes
+        groups[split][-1].append((name, size))
+        room[split] -= size
+    if around.left_aside:
+        print(f"left aside: {sum(around.left_aside.values())} files that are no images", file=sys.stderr)
+    if not groups:
+        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    for split, lists in groups.items():
+        for number, images in enumerate(lists):
+            yield Planned(out / f"{split}-{number:05d}.tar", tuple(images))
+
+
+def _check_folders(folder: Path, out: Path, plan: Sequence[Planned]) -> None:
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        raise DataError(f"{out} lies in {folder}: choose a folder outside it")
+    others = sorted({path.name for path in out.glob("*.tar")} - {planned.path.name for planned in plan})
+    if others:
+        raise DataError(
+            f"{out} holds other archives, which a training would read too ({others[0]}); choose an empty folder"
+        )
+
+
+def _is_there(planned: Planned) -> bool:
+    """Return whether an archive was written before, with the same images.
+
+    Raises:
+        DataError: it has others.
+    """
+    if not planned.path.exists():
+        return False
+    if [(member.name, member.size) for member in tar_members(planned.path, Aside())] != list(planned.images):
+        raise DataError(
+            f"{planned.path} has other images than the folder has now, or another --shard-mb was given; remove it, or choose "
+            "an empty folder"
+        )
+    advance(len(planned.images))
+    return True
+
+
+def _write(folder: Path, planned: Planned) -> bool:
+    """Write an archive, read it again, and give it its name. Return False: it was not there."""
+    part = planned.path.with_name(planned.path.name + PART)
+    with open(part, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            written = [_add(archive, folder, name, size) for name, size in planned.images]
+        file.flush()
+        os.fsync(file.fileno())
+    if list(_digests(part)) != written:
+        raise DataError(f"{part} has other bytes than were written: is the disk damaged?")
+    os.replace(part, planned.path)
+    fsync_dir(planned.path.parent)
+    return False
+
+
+def _add(archive: tarfile.TarFile, folder: Path, name: str, size: int) -> tuple[str, bytes]:
+    """Add an image, and return its name and the digest of its bytes."""
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the image {folder / name}: {error.strerror}") from None
+    if len(content) != size:
+        raise DataError(f"the image {folder / name} changes while it is packed; call it again")
+    header = tarfile.TarInfo(name)
+    header.size, header.mtime = size, int((folder / name).stat().st_mtime)
+    archive.addfile(header, io.BytesIO(content))
+    advance()
+    return name, hashlib.blake2b(content).digest()
+
+
+def _digests(path: Path) -> Iterator[tuple[str, bytes]]:
+    with open(path, "rb") as file:
+        for member in tar_members(path, Aside()):
+            yield member.name, hashlib.blake2b(os.pread(file.fileno(), member.length, member.offset)).digest()

@@ -1,0 +1,85 @@
+"""Images in archives, read one by one at their places."""
+
+import os
+import zlib
+from dataclasses import dataclass, field, replace
+
+from dist_train.data.decoding.decode import left_out, picture_in, stored_values
+from dist_train.data.decoding.deep import DeepImage
+from dist_train.data.decoding.picture import BadImage, Picture
+from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
+from dist_train.data.shards.members import Member
+from dist_train.data.shards.places import Places, Shard
+from dist_train.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class ShardImages:
+    """Names are those that the images have in a folder, such as ``train/class/image.jpg``.
+
+    An archive is opened for each image, as a file of a folder is: so a change is noticed at once, and no process keeps files open.
+    """
+
+    root: str
+    shards: tuple[Shard, ...]
+    places: Places
+    rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
+
+    def open(self, name: str) -> Picture:
+        return picture_in(self.content(name), self._described(name), self.rules)
+
+    def deep(self, name: str) -> DeepImage | None:
+        try:
+            return stored_values(name, self.rules, self.content(name))
+        except BadImage:
+            return None
+
+    def left_out(self, name: str) -> list[str]:
+        try:
+            return left_out(name, self.content(name))
+        except BadImage:
+            return []
+
+    def with_rules(self, rules: DecodeRules) -> "ShardImages":
+        return replace(self, rules=rules)
+
+    def content(self, name: str, most: int | None = None) -> bytes:
+        """Return the bytes of an image's file, or its first ``most`` ones.
+
+        Raises:
+            DataError: the archive is missing, cannot be read, or has changed since it was scanned.
+            BadImage: the bytes cannot be inflated.
+        """
+        number, member = self.places.find(name)
+        length = member.length if most is None or member.deflated else min(most, member.length)
+        packed = self._read(self.shards[number], member, length)
+        if not member.deflated:
+            return packed
+        try:
+            found = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size)
+        except zlib.error as error:
+            raise BadImage(f"cannot read the image {self._described(name)}: {error}") from None
+        if len(found) != member.size:
+            raise BadImage(f"cannot read the image {self._described(name)}: it has other bytes than the archive says")
+        return found[:most]
+
+    def _read(self, shard: Shard, member: Member, length: int) -> bytes:
+        path = os.path.join(self.root, shard.path)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                found = os.pread(file.fileno(), length, member.offset)
+        except OSError as error:
+            raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
+        if (status.st_size, status.st_mtime_ns) != (shard.size, shard.changed_ns):
+            raise DataError(
+                f"the archive {path} has changed since this start of the run read its table of files; restore it, or start "
+                "the run again, which compares all images with those that it began with"
+            )
+        if len(found) != length:
+            raise DataError(f"cannot read the archive {path}: {member.name!r} is cut off")
+        return found
+
+    def _described(self, name: str) -> str:
+        number, _ = self.places.find(name)
+        return f"{name} in {os.path.join(self.root, self.shards[number].path)}"

@@ -1,0 +1,60 @@
+"""Files in a tar archive, by the headers alone."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dist_train.data.shards.members import Aside, Member, is_inside
+from dist_train.errors import DataError
+
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+END_BYTES = 1 << 16
+"""More than the zeros that tar writes at an end (10,240 bytes)."""
+
+
+def tar_members(path: Path, aside: Aside) -> Iterator[Member]:
+    """See ``MemberReader``. Links, devices and sparse files are counted, not read."""
+    _refuse_compressed(path)
+    try:
+        total = path.stat().st_size
+        with tarfile.open(path, "r:", errorlevel=2) as archive:
+            while (found := archive.next()) is not None:
+                archive.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
+                if found.isdir():
+                    continue
+                if not found.isreg() or found.issparse():
+                    aside.kinds["links, devices and sparse files"] += 1
+                    continue
+                member = Member(found.name, found.offset_data, found.size, found.size)
+                if not is_inside(member, total):
+                    raise tarfile.ReadError(f"{found.name!r} ends behind the end of the file")
+                yield member
+            _check_end(path, archive.offset)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise DataError(f"cannot read the archive {path}: {error}; copy or pack it again") from None
+
+
+def _check_end(path: Path, offset: int) -> None:
+    """Raise ``ReadError`` if there is something else than zeros behind the last member, or nothing: tarfile would not say so."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        rest = file.read(END_BYTES)
+    if len(rest) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end, so that its last files may be missing")
+    if rest.strip(b"\0"):
+        raise tarfile.ReadError("another archive follows its end, and would not be read")
+
+
+def _refuse_compressed(path: Path) -> None:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
+    kind = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), None)
+    if kind is not None:
+        raise DataError(
+            f"{path} is compressed by {kind}, so that no image in it can be read alone; unpack it to a folder and run "
+            "`dist-train pack FOLDER OUT`, which writes tar files without compression (photos do not shrink)"
+        )

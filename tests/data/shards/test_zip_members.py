@@ -1,0 +1,39 @@
+"""Tables of zip archives: stored and deflated files, other methods, damage."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from dist_train.data.shards.members import Aside
+from dist_train.data.shards.zip_members import zip_members
+from dist_train.errors import DataError
+from tests.support.archives import zip_of
+
+FILES = {"a/1.png": b"one" * 100, "a/empty.png": b"", "b/ü.png": bytes(range(256)) * 5}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_each_file_is_found_at_its_place(tmp_path: Path, method: int) -> None:
+    path = zip_of(tmp_path / "a.zip", FILES, method)
+    content = path.read_bytes()
+    for member in zip_members(path, Aside()):
+        packed = content[member.offset : member.offset + member.length]
+        assert member.deflated == (method == zipfile.ZIP_DEFLATED)
+        assert (zlib.decompress(packed, -15) if member.deflated else packed) == FILES[member.name]
+        assert member.size == len(FILES[member.name])
+
+
+def test_other_methods_are_counted(tmp_path: Path) -> None:
+    aside = Aside()
+    assert list(zip_members(zip_of(tmp_path / "a.zip", FILES, zipfile.ZIP_LZMA), aside)) == []
+    assert sum(aside.kinds.values()) == 3
+
+
+@pytest.mark.parametrize("left", [0, 10, 500, 1500])
+def test_an_archive_that_is_cut_off_is_named(tmp_path: Path, left: int) -> None:
+    path = zip_of(tmp_path / "a.zip", FILES)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(DataError, match=r"cannot read the archive .*a.zip: .*; copy or pack it again"):
+        list(zip_members(path, Aside()))
