@@ -37,19 +37,32 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--world-size", type=positive, default=1, metavar="N", help="draw the first images of N ranks' rank 0 (1)"
     )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="with --doctor: list validation images of this run that its model takes for another class; repeatable, for folds",
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="run code that lies in the folder of a --run, if its config names it"
+    )
     return parser
 
 
 def main(argv: list[str]) -> int:
     """Draw the picture. Return the exit code."""
     args = parser().parse_intermixed_args(argv)
+    if args.run and not args.doctor:
+        parser().error("--run needs --doctor")
 
     def look() -> int:
         cfg = load_config(args.config, args.overrides)
         if args.doctor:
             from dist_train.inference.looking.doctor import doctor  # imports torch, which --help does not need
 
-            return doctor(cfg, args.out)
+            return doctor(cfg, args.out, args.run, args.trust)
         from dist_train.inference.looking.look import look
 
         return look(cfg, args.out, args.images, args.world_size)
