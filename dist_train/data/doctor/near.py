@@ -11,8 +11,8 @@ from itertools import pairwise, product
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.data.doctor.signatures import SIDE
-
+SIDE = 32
+"""Of a small picture, in pixels."""
 CUTS = (1.0, 0.95, 0.9)
 """Sides of the parts, as a share of the whole; each smaller one lies in the middle and in the four corners."""
 BANDS, BAND_BITS = 4, 16

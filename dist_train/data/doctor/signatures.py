@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dist_train.data.doctor.near import SIDE
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
 from dist_train.data.split import SplitName
 from dist_train.errors import DataError
 from dist_train.system.progress import advance, shown
 
-SIDE = 32
-"""Of the small picture."""
 THREADS = 4
 CHUNK = 64
 

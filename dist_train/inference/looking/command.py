@@ -62,7 +62,11 @@ def main(argv: list[str]) -> int:
         if args.doctor:
             from dist_train.inference.looking.doctor import doctor  # imports torch, which --help does not need
 
-            return doctor(cfg, args.out, args.run, args.trust)
+            if not args.run:
+                return doctor(cfg, args.out)
+            from dist_train.inference.looking.suspects import suspects
+
+            return doctor(cfg, args.out, lambda index: suspects(index, args.run, args.trust))
         from dist_train.inference.looking.look import look
 
         return look(cfg, args.out, args.images, args.world_size)

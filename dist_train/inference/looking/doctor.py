@@ -1,27 +1,27 @@
 """``look --doctor``: every image of both splits is read, and what is wrong is listed in a table."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from dist_train.config.schema import Config
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.doctor.findings import Finding, describe, examine, write
 from dist_train.data.formats.walk import look_at_root
-from dist_train.data.index import scan
+from dist_train.data.index import DataIndex, scan
 from dist_train.errors import EXIT_DONE, ConfigError
-from dist_train.inference.looking.suspects import suspects
 from dist_train.run.folder import RunDir
 from dist_train.system.files import atomic_write
 from dist_train.system.terminal import check_output, log_to_console, wrapped, writing_output
 
+Judge = Callable[[DataIndex], list[Finding]]
 
-def doctor(cfg: Config, out: Path | None, runs: Sequence[Path] = (), trust: bool = False) -> int:
+
+def doctor(cfg: Config, out: Path | None, judge: Judge = lambda _: []) -> int:
     """Examine the data, print what was found, and write the table. Return the exit code.
 
     Args:
-        runs: trained runs, which judge their validation images.
-        trust: run code that lies in their folders, if their configs name it.
+        judge: finds images of another class, by trained models.
 
     Raises:
         DistTrainError: the config or the data set is wrong, or the table cannot be written.
@@ -33,7 +33,7 @@ def doctor(cfg: Config, out: Path | None, runs: Sequence[Path] = (), trust: bool
     check_output("--out", path)
     look_at_root(cfg.data)
     index = scan(cfg.data, strict=False)
-    judged = suspects(index, runs, trust) if runs else []
+    judged = judge(index)
     rows, notes = examine(index.with_rules(decide_rules(cfg.data, index, RunDir.of(cfg.run), resumed=False)))
     rows += judged
     print(wrapped([*describe(rows), *(f"note: {note}" for note in (*index.notes, *notes))]))

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from dist_train.inference.looking.command import main
@@ -32,3 +33,17 @@ def test_the_table_is_a_csv(tree: dict[str, Any], tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(tree))
     code, _, err = call(main, "--config", file, "--doctor", "--out", tmp_path / "look.png")
     assert (code, "must end in .csv with --doctor" in err) == (2, True)
+
+
+def test_a_run_judges_its_validation_images(tree: dict[str, Any], path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    code, out, err = call(main, "--config", file, "--doctor", "--run", path, "--out", tmp_path / "t.csv")
+    assert (code, err) == (0, "")
+    assert "other class: " in out
+
+
+def test_runs_are_for_the_doctor(tree: dict[str, Any], path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--config", "a.yaml", "--run", str(path)])
+    assert "--run needs --doctor" in capsys.readouterr().err

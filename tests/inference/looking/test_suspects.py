@@ -85,7 +85,10 @@ def test_of_flipped_labels_half_are_in_the_first_tenth(tree: dict[str, Any], tmp
     shape = {"root": str(tmp_path / "set"), "image_size": 32, "workers": 0}
     folds = [
         train(
-            {**tree, "data": {**shape, "fold": f"{fold}/2"}}, run__name=f"fold{fold}", train__epochs=15, optim__lr=0.02
+            {**tree, "data": {**shape, "fold": f"{fold}/2"}},
+            run__name=f"fold{fold}",
+            train__epochs=25,
+            optim={"name": "adamw", "lr": 0.002},
         )
         for fold in (1, 2)
     ]
