@@ -42,7 +42,10 @@ COMMANDS = {
     ),
     "look": ("dist_train.inference.looking.command:main", "draw what the model is fed: batches, classes, sizes, crops"),
     "lr_find": ("dist_train.inference.rates.command:main", "find a learning rate for a config, by a short training"),
-    "pack": ("dist_train.data.shards.pack:main", "write a folder of images as tar archives, for data.format=tar"),
+    "pack": (
+        "dist_train.data.shards.pack:main",
+        "write images (a folder, parquet) as tar archives, for data.format=tar",
+    ),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
     "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),

@@ -39,7 +39,7 @@ def test_archives_have_the_size_and_all_bytes(tmp_path: Path, capsys: pytest.Cap
     ]  # fmt: skip
     said = capsys.readouterr()
     assert f"6 images (0.00 GB) in 6 archives: data.format=tar data.root={out}" in said.out
-    assert "left aside: 1 files that are no images" in said.err
+    assert "left aside: 1 files or rows that are no images" in said.err
 
 
 def test_an_interrupted_pack_goes_on(

@@ -1,0 +1,176 @@
+"""Images of a Hugging Face data set on disk, for ``pack``: parquet files as they are downloaded, or the folder of ``save_to_disk``.
+
+Parquet and Arrow files are read one group of rows at a time, in their order, because parquet has no place for a single image.
+"""
+
+import itertools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from dist_train.data.formats.class_names import few
+from dist_train.data.shards.archives import split_of
+from dist_train.errors import DataError
+from dist_train.system.progress import advance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ENDINGS = (".parquet", ".arrow")
+IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class", "target")
+"""Names of columns; the first that a table has counts."""
+SUFFIX_OF = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+
+
+def is_table_folder(folder: Path) -> bool:
+    """Return whether a folder holds parquet or Arrow files, also in its subfolders."""
+    return any(True for _ in _tables(folder))
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image in a table: its name as in a folder, its size in bytes, the group of rows, the row in it."""
+
+    name: str
+    size: int
+    table: Path
+    group: int
+    row: int
+
+
+class TableSource:
+    """The images of all tables below a folder; see ``pack.Source``.
+
+    Raises:
+        DataError: pyarrow is missing, a table cannot be read, or has no column of images or labels.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.left_aside = 0
+        self._folder = folder
+        self._rows: dict[str, Row] = {}
+        self._group: tuple[Path, int, pa.Table] | None = None
+
+    def images(self) -> Iterator[tuple[str, int]]:
+        """Yield name and size of each image, in the order of the tables."""
+        found = [row for table in sorted(_tables(self._folder)) for row in self._of_table(table)]
+        counts = Counter(row.name for row in found)
+        for number, row in enumerate(found):
+            name = row.name
+            if counts[name] > 1:  # `path` is often the same in each class, or missing
+                path = PurePosixPath(name)
+                name = str(path.with_name(f"{number:08d}-{path.name}"))
+            self._rows[name] = row
+            yield name, row.size
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of an image."""
+        row = self._rows[name]
+        if self._group is None or self._group[:2] != (row.table, row.group):
+            self._group = row.table, row.group, _groups(row.table)[row.group]()
+        content, _ = _image(self._group[2].column(0)[row.row].as_py())
+        return content
+
+    def _of_table(self, table: Path) -> Iterator[Row]:
+        names = _class_names(table)
+        split = split_of(table.relative_to(self._folder).as_posix())
+        for group, read in enumerate(_groups(table)):
+            rows = read()
+            for number, (value, label) in enumerate(zip(rows.column(0), rows.column(1).to_pylist(), strict=True)):
+                content, path = _image(value.as_py())
+                if not content or label is None or (isinstance(label, int) and label < 0):
+                    self.left_aside += 1  # without a label, as test sets of competitions
+                    continue
+                folders = [split] if split else []
+                named = names[label] if names and isinstance(label, int) else str(label)
+                last = PurePosixPath(path).name if path else f"{number:08d}{_suffix(content)}"
+                yield Row("/".join([*folders, _as_folder(named), last]), len(content), table, group, number)
+                advance()
+
+
+def _tables(folder: Path) -> Iterator[Path]:
+    return (path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
+
+
+def _as_folder(name: str) -> str:
+    """Return a class name as the name of a folder."""
+    return name.replace("/", "_").replace("\0", "_").strip() or "_"
+
+
+def _suffix(content: bytes) -> str:
+    return next((suffix for magic, suffix in SUFFIX_OF.items() if content.startswith(magic)), ".jpg")
+
+
+def _image(value: Any) -> tuple[bytes, str]:
+    """Return bytes and path of an image: a column of bytes, or of ``{bytes, path}``."""
+    if isinstance(value, dict):
+        return value.get("bytes") or b"", value.get("path") or ""
+    return value or b"", ""
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError("parquet and Arrow files need pyarrow: pip install 'dist_train[tables]'") from None
+    return pyarrow
+
+
+def _groups(table: Path) -> list[Any]:
+    """Return a function for each group of rows, which reads it: a table with the columns image and label."""
+    pyarrow = _arrow()
+    try:
+        if table.suffix == ".parquet":
+            file = pyarrow.parquet.ParquetFile(table)
+            columns = list(_columns(table, file.schema_arrow.names))
+            return [
+                lambda number=number: file.read_row_group(number, columns=columns).select(columns)
+                for number in range(file.num_row_groups)
+            ]
+        batches = _stream(table).read_all().to_batches()
+        columns = list(_columns(table, batches[0].schema.names if batches else [*IMAGE, *LABEL]))
+        return [lambda batch=batch: pyarrow.Table.from_batches([batch]).select(columns) for batch in batches]
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"cannot read {table}: {str(error).splitlines()[0]}; download it again") from None
+
+
+def _stream(table: Path) -> Any:
+    pyarrow = _arrow()
+    mapped = pyarrow.memory_map(os.fspath(table))
+    try:
+        return pyarrow.ipc.open_stream(mapped)
+    except pyarrow.ArrowInvalid:
+        return pyarrow.ipc.open_file(mapped)
+
+
+def _columns(table: Path, names: list[str]) -> tuple[str, str]:
+    image = next((name for name in IMAGE if name in names), None)
+    label = next((name for name in LABEL if name in names), None)
+    if image is None or label is None:
+        missing = "of images (" + ", ".join(IMAGE) + ")" if image is None else "of labels (" + ", ".join(LABEL) + ")"
+        raise DataError(f"{table} has no column {missing}; it has: {few(names)}")
+    return image, label
+
+
+def _class_names(table: Path) -> list[str]:
+    """Return the names of the classes that ``datasets`` keeps with the columns; none if labels are texts or numbers."""
+    pyarrow = _arrow()
+    try:
+        schema = pyarrow.parquet.read_schema(table) if table.suffix == ".parquet" else _stream(table).schema
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
+        raise DataError(f"cannot read {table}: {str(error).splitlines()[0]}; download it again") from None
+    described = [features[name] for name in LABEL if isinstance(features.get(name), dict)]
+    return [str(name) for name in itertools.chain(*(found.get("names") or [] for found in described[:1]))]
