@@ -4,6 +4,7 @@ Ranked by the margin between the probability of the most likely class and that o
 Jiang and Chuang, 2021: "prune by noise rate", by margin).
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from dist_train.errors import ConfigError, DistTrainError
 from dist_train.inference.open_run import open_run
 from dist_train.inference.score import check_classes, score
 from dist_train.system.foreign_text import printable
+
+log = logging.getLogger(__name__)
 
 KIND = "other class"
 Probabilities = NDArray[np.float32]
@@ -48,6 +51,11 @@ def suspects(index: DataIndex, runs: Sequence[Path], trust: bool) -> list[Findin
                 judged[name].append(probabilities_K)
     finally:
         end_loaders()
+    known = {split.name(number) for split in (index.train, index.val) for number in range(len(split))}
+    if aside := len(judged.keys() - known):
+        log.warning(
+            "%s images that the runs have judged are not in the data of the config, and are left aside", f"{aside:,}"
+        )
     found = [row for split in ("val", "train") for row in _disagreements(index, split, judged)]
     return [row for _, row in sorted(found, key=lambda pair: -pair[0])]
 
