@@ -17,6 +17,7 @@ from dist_train.data.augment.ops.verify import check_ops
 from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
+from dist_train.data.doctor.findings import brief
 from dist_train.data.index import scan
 from dist_train.data.loading.room import check_room
 from dist_train.data.loading.room import describe as describe_room
@@ -80,6 +81,7 @@ def check(cfg: Config, world_size: int) -> None:
     room = loader_needs(cfg, network, world_size)
     warning = check_room(room)
     lines = [
+        *brief(index),
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}",
         *plan.describe().splitlines(),

@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TextIO
 
 import numpy as np
@@ -12,8 +12,11 @@ from dist_train.data.doctor.near import crowded, near_pairs
 from dist_train.data.doctor.signatures import Signature, signatures
 from dist_train.data.index import DataIndex
 from dist_train.data.report.notes import class_counts
+from dist_train.data.split import Split
 from dist_train.system.foreign_text import csv_cell, printable
 
+SAMPLE = 100
+"""Images of each split in a brief examination."""
 FEW = 10
 """Training images; a class with fewer is a finding."""
 
@@ -41,6 +44,11 @@ def examine(index: DataIndex) -> tuple[list[Finding], list[str]]:
 
     Of duplicates one stays: a validation image before a training image, else the first by name.
     """
+    rows, notes = _of_images(index)
+    return [*rows, *_small_classes(index)], notes
+
+
+def _of_images(index: DataIndex) -> tuple[list[Finding], list[str]]:
     found = list(signatures(index))
     sound = [each for each in found if not each.broken and not each.blank]
     twins = list(_exact(sound))
@@ -54,11 +62,26 @@ def examine(index: DataIndex) -> tuple[list[Finding], list[str]]:
         *(_of_one(index, each, "blank", "every pixel has one value") for each in found if each.blank),
         *(_twin(index, "exact duplicate", *pair) for pair in twins),
         *(_twin(index, "near duplicate", once[copy], once[first]) for copy, first in _near(small_N)),
-        *_small_classes(index),
     ]
     full = crowded(small_N)
     note = f"{full:,} images look so alike that not all pairs of them were compared: near duplicates may be missing"
     return rows, [note] if full else []
+
+
+def brief(index: DataIndex) -> list[str]:
+    """Return lines about broken and blank images and duplicates in a sample of both splits; none where there are none."""
+    part = replace(index, train=_sample(index.train), val=_sample(index.val))
+    rows, _ = _of_images(part)
+    if not rows:
+        return []
+    looked, total = (len(each.train) + len(each.val) for each in (part, index))
+    of_all = f"{total:,} images" if looked == total else f"{looked:,} of {total:,} images"
+    return [f"note: the doctor, of {of_all}: {line}" for line in describe(rows)]
+
+
+def _sample(split: Split) -> Split:
+    places = np.arange(min(SAMPLE, len(split))) * len(split) // max(1, min(SAMPLE, len(split)))
+    return replace(split, paths=split.paths[places], labels=split.labels[places], sizes=split.sizes[places])
 
 
 def _exact(sound: Sequence[Signature]) -> Iterator[tuple[Signature, Signature]]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dist_train.config import parse_config
-from dist_train.data.doctor.findings import Finding, describe, examine, write
+from dist_train.data.doctor.findings import Finding, brief, describe, examine, write
 from dist_train.data.index import DataIndex, scan
 from tests.support.textures import texture
 
@@ -90,3 +90,24 @@ def test_the_table_is_safe_for_a_spreadsheet_and_keeps_names() -> None:
 
 def test_nothing_is_said_to_be_nothing() -> None:
     assert list(describe([])) == ["no findings"]
+
+
+def test_a_brief_examination_names_faults_of_a_sample(tree: dict[str, Any], sick: Path, image_folder: Path) -> None:
+    lines = brief(index_of(tree, sick))
+    assert lines, "half of the images are looked at"
+    assert all(line.startswith("note: the doctor, of 160 of 256 images: ") for line in lines)
+    assert brief(index_of(tree, image_folder)) == []
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_other_tasks(tree: dict[str, Any], sick: Path, task: str) -> None:
+    for split in ("train", "val"):
+        rows = [f"{path.relative_to(sick)},1,{n % 2}" for n, path in enumerate(sorted((sick / split / "c").iterdir()))]
+        (sick / f"{split}.csv").write_text("\n".join(["path,one,two", *rows]))
+    tree["loss"], tree["eval"]["metric"] = {"name": "bce" if task == "multilabel" else "mse"}, "loss"
+    index = index_of(tree, sick, format="csv", task=task, csv={"targets": ["one", "two"]})
+    (line,) = brief(index)
+    assert line.startswith("note: the doctor, of 100 images: near duplicate: "), line
+    rows, _ = examine(index)
+    assert {row.finding for row in rows} == {"near duplicate"}
+    assert {row.detail.removeprefix("across the splits").removeprefix("; ") for row in rows} <= {"", "targets: differ"}
