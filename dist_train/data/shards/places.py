@@ -33,7 +33,7 @@ class Places:
         names: bytes [N], ascending.
         shards: int32 [N], indices of archives.
         offsets, lengths, sizes: int64 [N], see ``Member``.
-        deflated: bool [N].
+        deflated: bool [N], or int8.
     """
 
     names: NDArray[np.bytes_]
@@ -41,7 +41,7 @@ class Places:
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    deflated: NDArray[np.bool_]
+    deflated: NDArray[np.bool_ | np.int8]
 
     @classmethod
     def of(cls, found: Sequence[tuple[str, int, Member]]) -> "Places":

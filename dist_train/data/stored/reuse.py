@@ -14,6 +14,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.dataset_objects import given_data_sets
 from dist_train.data.formats.images import FileImages, GivenImages
 from dist_train.data.index import DataIndex, scan
+from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import SplitName
 from dist_train.data.stored.scan_file import FORMAT, StoredScan, read_scan, write_scan
 from dist_train.data.stored.survey import Stamp, first_changed, surveyed
@@ -81,7 +82,7 @@ def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataInd
     with surveyed() as survey:
         index = scan(cfg, strict=strict)
     # An object of a data set must be opened anyway. A run has its folder from its lock on.
-    if isinstance(index.images, FileImages) and path.parent.is_dir():
+    if isinstance(index.images, FileImages | ShardImages) and path.parent.is_dir():
         _keep(path, StoredScan.of(source, index, survey))
     return index
 
@@ -99,7 +100,8 @@ def _first_changed(kept: StoredScan) -> str:
 def _sample(kept: StoredScan) -> Iterator[tuple[str, Stamp]]:
     """Yield the paths and stamps of some images, the same each time."""
     images, index = kept.index.images, kept.index
-    assert isinstance(images, FileImages)
+    if not isinstance(images, FileImages):  # archives are among the places
+        return
     total, first = len(index.train) + len(index.val), len(index.train)
     places = np.arange(total)
     if total > SAMPLE:

@@ -9,24 +9,26 @@
 
 Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]), and
 ``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. Multilabel has ``label.starts`` and ``label.numbers`` in place of
-``label`` (``LabelSets``). An image that is a part of a file would also have ``shard`` (int32), ``offset`` and ``length`` (int64): a column that is not
-there costs nothing, and readers of this format leave out columns that they do not know.
+``label`` (``LabelSets``). Images in archives have the columns ``places.NAME`` of ``Places``, and the description has their archives.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.data.formats.base import Images
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
 from dist_train.data.label_sets import LabelSets
+from dist_train.data.shards.places import Places, Shard
+from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import Split, SplitName
 from dist_train.data.stored.survey import Stamp, Survey
 from dist_train.system.files import atomic_write
@@ -36,6 +38,7 @@ ALIGNMENT = 64
 LENGTH_BYTES, DIGEST_BYTES = 8, 32
 SPLITS: tuple[SplitName, ...] = ("train", "val")
 TEXTS = ("source", "root", "images", "task", "fingerprint")
+PLACES = "places."
 KINDS = "Sif"
 """Kinds of dtypes that a column may have: others could hold pointers."""
 
@@ -46,9 +49,10 @@ class StoredScan:
 
     Attributes:
         source: what was scanned: a digest of the keys of the config that decide it.
-        index: images are files, decoded by the usual rules.
+        index: images are files or members of archives, decoded by the usual rules.
         places: folders and tables that were read, by path, with their stamps.
-        changed_ns: when each file was last changed, in ns since 1970: int64 [N] of each split.
+        changed_ns: when each file was last changed, in ns since 1970: int64 [N] of each split; 0 for a member of an archive,
+            which is one of ``places``.
     """
 
     source: str
@@ -60,7 +64,9 @@ class StoredScan:
     def of(cls, source: str, index: DataIndex, survey: Survey) -> "StoredScan":
         """Return what to keep of a scan."""
         splits = {name: index.split(name) for name in SPLITS}
-        times = {name: [survey.changed_ns[split.name(n)] for n in range(len(split))] for name, split in splits.items()}
+        times = {
+            name: [survey.changed_ns.get(split.name(n), 0) for n in range(len(split))] for name, split in splits.items()
+        }
         return cls(source, index, survey.places, {name: np.array(of, np.int64) for name, of in times.items()})
 
 
@@ -109,7 +115,7 @@ class _Hashed:
 
 
 def _columns(scan: StoredScan) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = {}
+    found = _place_columns(scan.index.images)
     for name in SPLITS:
         split = scan.index.split(name)
         found[f"{name}.name"] = split.paths
@@ -118,6 +124,22 @@ def _columns(scan: StoredScan) -> dict[str, NDArray[Any]]:
         found |= _label_columns(f"{name}.label", split.labels)
         found |= {f"{name}.column.{purpose}": values for purpose, values in split.columns.items()}
     return found
+
+
+def _place_columns(images: Images) -> dict[str, NDArray[Any]]:
+    if not isinstance(images, ShardImages):
+        return {}
+    found = {f"{PLACES}{name.name}": getattr(images.places, name.name) for name in fields(Places)}
+    return {key: values.astype(np.int8) if values.dtype == np.bool_ else values for key, values in found.items()}
+
+
+def _images_of(found: Mapping[str, Any], columns: Mapping[str, NDArray[Any]]) -> Images:
+    if not found.get("shards"):
+        return FileImages(found["images"])
+    places = Places(**{name.name: columns[f"{PLACES}{name.name}"] for name in fields(Places)})
+    return ShardImages(
+        found["images"], tuple(Shard(str(path), int(size), int(ns)) for path, size, ns in found["shards"]), places
+    )
 
 
 def _label_columns(key: str, labels: NDArray[Any] | LabelSets) -> dict[str, NDArray[Any]]:
@@ -138,7 +160,8 @@ def _description(scan: StoredScan) -> dict[str, Any]:
         "format": FORMAT,
         "source": scan.source,
         "root": index.root,
-        "images": index.images.root if isinstance(index.images, FileImages) else None,
+        "images": index.images.root if isinstance(index.images, FileImages | ShardImages) else None,
+        "shards": [astuple(shard) for shard in index.images.shards] if isinstance(index.images, ShardImages) else [],
         "task": index.task,
         "classes": index.classes,
         "fingerprint": index.fingerprint,
@@ -156,7 +179,7 @@ def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
     train, val = (_split_of(name, columns, len(found["classes"])) for name in SPLITS)
     index = DataIndex(
         found["root"],
-        FileImages(found["images"]),
+        _images_of(found, columns),
         found["task"],
         found["classes"],
         train,

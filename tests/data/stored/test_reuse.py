@@ -19,6 +19,7 @@ from dist_train.data.stored import reuse
 from dist_train.data.stored.reuse import kept_or_scanned
 from dist_train.data.stored.scan_file import read_scan
 from dist_train.errors import DistTrainError
+from tests.support.archives import files_below, tar_of, zip_of
 from tests.support.data_roots import data_config, make_fashion_mnist, picture
 from tests.support.ranks import free_port
 from tests.support.runs import changed
@@ -231,3 +232,25 @@ def test_data_set_objects_are_opened_each_time(tmp_path: Path) -> None:
     cfg = data_config(make_fashion_mnist(tmp_path / "data"), format="torchvision", name="FashionMNIST")
     kept_or_scanned(cfg, tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("ending", ["tar", "zip"])
+def test_the_tables_of_archives_are_kept(
+    image_folder: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = tar_of if ending == "tar" else zip_of
+    files, kept, root = files_below(image_folder), tmp_path / "kept", tmp_path / "archives"
+    write(root / f"all.{ending}", files)
+    _make_old(root)
+    cfg = data_config(root, format=ending)
+    first = kept_or_scanned(cfg, kept)
+    with monkeypatch.context() as patch:
+        patch.setattr(reuse, "scan", None)  # to call it is an error now
+        again = kept_or_scanned(cfg, kept)
+    name = again.train.name(5)
+    assert again.fingerprint == first.fingerprint
+    assert again.images.content(name) == files[name]  # type: ignore[attr-defined]
+    write(root / f"all.{ending}", files | {"train/class_a/new.png": files[name]})
+    assert len(kept_or_scanned(cfg, kept).train) == len(first.train) + 1
+    write(root / f"train-more.{ending}", {"class_a/more.png": files[name]})
+    assert len(kept_or_scanned(cfg, kept).train) == len(first.train) + 2
