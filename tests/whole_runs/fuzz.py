@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dist_train.data.shards.pack import MB, pack
 from dist_train.drill.faults import Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
@@ -89,13 +90,19 @@ class Fuzz:
         every: draw from all faults and models; else from signals, and from models of timm.
         only_recipe: every run has most techniques on.
         only, disk: draw from the faults and the file systems whose names have this word.
+        archives: train from tar archives.
     """
 
     def __init__(
         self, seed: int, starts: Starts, every: bool, only_recipe: bool = False, only: str = "", disk: str = "",
+        archives: bool = False,
     ) -> None:  # fmt: skip
         self.rng, self.starts, self.every, self.only_recipe = random.Random(seed), starts, every, only_recipe
         self.images = make_image_folder(starts.output / "images")
+        self.data: dict[str, str] = {}
+        if archives:
+            pack(self.images, starts.output / "archives", MB)
+            self.data = {"data__format": "tar", "data__root": str(starts.output / "archives")}
         self.tally = Tally()
         self.faults = {name: hit for name, hit in kinds(starts, every).items() if only in name}
         self.disks = sorted(name for name in starts.places if disk in name)
@@ -160,7 +167,7 @@ class Fuzz:
             self.tally.models[name] += 1
             self.tally.disks[disk] += 1
             tree = changed(
-                config(self.images, self.starts.places[disk], kind), run__name=f"run-{self.tally.runs}"
+                config(self.images, self.starts.places[disk], kind), run__name=f"run-{self.tally.runs}", **self.data
             )  # fmt: skip
             run = self.one_run(tree, world_size, disk, min(most_per_run, kills - self.tally.kills))
             what = f"{run.name}, {name} with {world_size} ranks on {disk},"
@@ -183,18 +190,20 @@ class Fuzz:
 
 def fuzz(
     kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
-    every: bool = False, only_recipe: bool = False, only: str = "", disk: str = "",
+    every: bool = False, only_recipe: bool = False, only: str = "", disk: str = "", archives: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
     if not every:
         (output / "plain").mkdir(parents=True)
         plain = Starts(output, torchrun, {"plain": output / "plain"})
-        return Fuzz(seed, plain, every, only_recipe, only, disk)(kills, worlds, most_per_run)
+        return Fuzz(seed, plain, every, only_recipe, only, disk, archives)(kills, worlds, most_per_run)
     if CAN_MOUNT:
         own_mounts()
     output.chmod(0o755)  # other users read the images
     with places(output) as found:
-        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe, only, disk)(kills, worlds, most_per_run)
+        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe, only, disk, archives)(
+            kills, worlds, most_per_run
+        )
 
 
 def main() -> None:
@@ -207,6 +216,9 @@ def main() -> None:
     parser.add_argument("--recipe", action="store_true", help="every run has most techniques on (docs/techniques.md)")
     parser.add_argument("--only", default="", metavar="WORD", help="only faults whose name has this word")
     parser.add_argument("--disk", default="", metavar="WORD", help="only file systems whose name has this word")
+    parser.add_argument(
+        "--archives", action="store_true", help="train from tar archives; the undisturbed runs from the folder"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
     began = time.monotonic()
@@ -215,7 +227,7 @@ def main() -> None:
     worlds, every = tuple(args.worlds), not args.signals_only
     found = fuzz(
         args.kills, args.seed, worlds, output,
-        torchrun=args.torchrun, every=every, only_recipe=args.recipe, only=args.only, disk=args.disk,
+        torchrun=args.torchrun, every=every, only_recipe=args.recipe, only=args.only, disk=args.disk, archives=args.archives,
     )  # fmt: skip
     shutil.rmtree(output)
     about = {

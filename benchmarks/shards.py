@@ -1,0 +1,154 @@
+"""Read the same images from a folder, from tar and from zip archives: images per second, and the first scan.
+
+    python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
+
+Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
+other work; all sides in turns, the files in the page cache. The scan: files of 1,000 bytes in 100 classes, beside
+torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import measure
+from benchmarks.measure import Row
+from benchmarks.pipeline import write_photographs
+from dist_train.config import parse_config
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.shards.pack import MB, pack
+
+BOX = (60, 90, 224, 224)
+"""Top, left, height and width of the part that is decoded."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--images", type=int, default=2000, help="photographs that are read (2000)")
+    parser.add_argument("--scanned", type=int, default=100_000, help="files that are scanned (100000)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--scan", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.scan:
+        print(*scanned(args.scan[0], Path(args.scan[1])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [
+            *reading(Path(folder) / "photos", args.images, args.rounds),
+            *scanning(Path(folder) / "many", args.scanned),
+        ]
+    measure.print_table(rows)
+    if args.json:
+        measure.write_json(args.json, rows)
+
+
+def data_of(root: Path, form: str) -> DataConfig:
+    tree = {
+        "run": {"name": "a"}, "model": {"name": "test_vit"}, "data": {"root": str(root), "format": form, "val_fraction": 0.01},
+        "optim": {"lr": 0.1}, "train": {"global_batch": 2},
+    }  # fmt: skip
+    return parse_config(tree).data
+
+
+def reading(folder: Path, count: int, rounds: int) -> list[Row]:
+    """Return images per second from archives against the folder."""
+    measure.pinned()
+    write_photographs(folder, count, 375, 500, 95)
+    (folder / "train").rename(folder / "in")
+    pack(folder / "in", folder / "tar", 512 * MB)
+    (folder / "zip").mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-c", folder / "zip" / "all.zip", *(folder / "in").iterdir()], check=True
+    )
+    indices = {
+        form: scan(data_of(folder / place, form))
+        for place, form in (("in", "imagefolder"), ("tar", "tar"), ("zip", "zip"))
+    }
+    sides: dict[str, Callable[[], float]] = {form: lambda index=index: rate(index) for form, index in indices.items()}  # type: ignore[misc]
+    figures = measure.interleaved(sides, rounds)
+    found = measure.medians(figures)
+    return [
+        Row(
+            f"photographs to a crop of 224, {form} against a folder", "images/s", found[form], found["imagefolder"], "folder",
+            ratio := measure.ratio_of(figures, form, "imagefolder"), ">= 0.95x" if form == "tar" else "", ratio >= 0.95 if form == "tar" else None,
+        )
+        for form in ("tar", "zip")
+    ]  # fmt: skip
+
+
+def rate(index: DataIndex) -> float:
+    """Return images per second of CPU time."""
+    opened = index.opener("train")
+    order = np.random.default_rng(0).permutation(len(index.train)).tolist()
+    began = time.process_time()
+    for number in order:
+        opened(number).pixels(BOX)
+    return len(order) / (time.process_time() - began)
+
+
+def scanning(folder: Path, count: int) -> list[Row]:
+    """Return CPU seconds of the first scan for a million files."""
+    for number in range(count):
+        path = folder / "in" / f"class_{number % 100:03d}" / f"{number:07d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(1000))
+    pack(folder / "in", folder / "tar", 512 * MB)
+    places = {"imagefolder": "in", "torchvision": "in", "tar": "tar", "timm": "tar"}
+    sides = {kind: lambda kind=kind: in_process(kind, folder / places[kind]) for kind in places}  # type: ignore[misc]
+    figures = {kind: [side() for _ in range(3)] for kind, side in sides.items()}
+    seconds = {kind: float(np.median([found[0] for found in runs])) * 1e6 / count for kind, runs in figures.items()}
+    memory = {kind: float(np.median([found[1] for found in runs])) for kind, runs in figures.items()}
+    what = f"scan of a million files (by proportion, of {count:,})"
+    peers = {"imagefolder": "torchvision", "tar": "timm"}
+    names = {"torchvision": "torchvision's ImageFolder", "timm": "timm's ReaderImageInTar"}
+    rows = [
+        Row(f"{what}, {ours}: CPU", "s", seconds[ours], seconds[peer], names[peer], seconds[ours] / seconds[peer])
+        for ours, peer in peers.items()
+    ]
+    return rows + [
+        Row(
+            f"peak memory over that before a scan of {count:,}, {ours}",
+            "MB",
+            memory[ours],
+            memory[peer],
+            names[peer],
+            memory[ours] / max(1.0, memory[peer]),
+        )
+        for ours, peer in peers.items()
+    ]
+
+
+def in_process(kind: str, folder: Path) -> tuple[float, float]:
+    """Return what ``scanned`` does in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.shards", "--scan", kind, str(folder)]
+    cpu, memory = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return float(cpu), float(memory)
+
+
+def scanned(kind: str, folder: Path) -> tuple[float, float]:
+    """Return CPU seconds and additional peak memory in MB of one scan."""
+    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+    from torchvision.datasets import ImageFolder
+
+    sides = {
+        "torchvision": lambda: ImageFolder(str(folder)),
+        "timm": lambda: ReaderImageInTar(str(folder), cache_tarinfo=False),
+        "tar": lambda: scan(data_of(folder, "tar")),
+        "imagefolder": lambda: scan(data_of(folder, "imagefolder")),
+    }
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    sides[kind]()
+    return time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+
+
+if __name__ == "__main__":
+    main()
