@@ -56,6 +56,15 @@ FLUSH_BYTES = 64 * 2**20
 """Outputs are moved from the device to the host, and from rank to rank, in parts of about this size."""
 
 
+ALL_UP_TO, MOST_KEPT, FEW = 100, 1 << 22, 5
+"""All probabilities of an image are kept up to so many classes and so many numbers in total, else the highest few."""
+
+
+def kept_classes(images: int, classes: int) -> int:
+    """Return the number of classes of which the probability is kept for each image."""
+    return classes if classes <= ALL_UP_TO and images * classes <= MOST_KEPT else min(classes, FEW)
+
+
 def reported(cfg: EvalConfig, task: Task) -> list[str]:
     """Return the metrics that an evaluation reports: the usual ones of the task, ``eval.metrics``, ``eval.metric``."""
     usual = [name for name, row in METRICS.of_task(task).items() if task in row.usual_for]
@@ -73,6 +82,8 @@ class Evaluation:
         classes: int64 [N], the most likely class of each sample; None unless the task is classification.
         outputs: float32 [N, K], probabilities or regression outputs; None on the other ranks than 0, and for
             classification if no metric needed them.
+        likeliest: float32 [N, 2 T], the T likeliest classes of each sample and then their probabilities, the highest
+            first; None on the other ranks than 0, and unless the task is classification.
     """
 
     task: Task
@@ -81,6 +92,7 @@ class Evaluation:
     labels: Tensor
     classes: Tensor | None
     outputs: Tensor | None
+    likeliest: Tensor | None = None
 
     def as_scored(self) -> Scored:
         """Return what the metrics per class need."""
@@ -115,6 +127,8 @@ class SampleScores:
         self._outputs = None
         if keep or task != "classification" or any(row.needs_outputs for row in rows):
             self._outputs = _Outputs(len(split), outputs, device)
+        self._kept = kept_classes(len(split), outputs)
+        self._likeliest = _Outputs(len(split), 2 * self._kept, device) if task == "classification" else None
 
     def add(self, logits_BK: Tensor, labels: Tensor, indices_B: Tensor) -> None:
         """Score a batch. The loss depends on the task: cross-entropy, binary cross-entropy or squared error."""
@@ -129,6 +143,9 @@ class SampleScores:
         self._rows[indices_B] = torch.stack([score.double() for score in (counted, *scores)], dim=1)
         if self._outputs is not None:
             self._outputs.add(activated(self._task, logits_BK), indices_B)
+        if self._likeliest is not None:
+            highest = activated(self._task, logits_BK).topk(self._kept)
+            self._likeliest.add(torch.cat([highest.indices.float(), highest.values], dim=1), indices_B)
 
     def _of_classes(self, logits_BK: Tensor, labels_B: Tensor) -> list[Tensor]:
         best = logits_BK.topk(self._depth)
@@ -146,6 +163,7 @@ class SampleScores:
         """
         rows = group.sum(self._rows[:-1].contiguous()).cpu()
         outputs = None if self._outputs is None else self._outputs.of_all_ranks(group)
+        likeliest = None if self._likeliest is None else self._likeliest.of_all_ranks(group)
         counted = rows[:, COUNTED] > 0
         if not counted.any():
             raise DataError("none of the validation images can be read")
@@ -154,9 +172,11 @@ class SampleScores:
         rows, labels = rows[counted], labels if everything else labels[counted]
         if outputs is not None and not everything:
             outputs = outputs[counted]
+        if likeliest is not None and not everything:
+            likeliest = likeliest[counted]
         found = _scored(self._task, rows, labels, outputs)
         scores = group.from_main(lambda: _metrics(self._metrics, found))
-        return Evaluation(self._task, scores, counted.numpy(), labels, found.classes, outputs)
+        return Evaluation(self._task, scores, counted.numpy(), labels, found.classes, outputs, likeliest)
 
 
 class _Outputs:

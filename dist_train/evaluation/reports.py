@@ -12,7 +12,7 @@ from dist_train.evaluation.metric_functions.counts import count
 from dist_train.evaluation.metric_functions.numbers import absolute_errors, r2_scores, root_squared_errors
 from dist_train.evaluation.metric_functions.ranking import per_class
 from dist_train.evaluation.metrics import Evaluation
-from dist_train.run.predictions import Predictions, pack_arrays, pack_predictions
+from dist_train.run.predictions import Likeliest, Predictions, pack_arrays, pack_predictions
 from dist_train.system.foreign_text import printable
 
 PICTURED = 500
@@ -25,13 +25,15 @@ Table = list[dict[str, Any]]
 def pack_outcome(outcome: Evaluation, index: DataIndex, step: int) -> bytes:
     """Return the content of ``predictions.npz``: a prediction for each readable validation image, in data-set order.
 
-    Classification has ``pred`` and ``label``, class numbers int32 [N]. Multilabel and regression have ``outputs`` and
+    Classification has ``pred`` and ``label``, class numbers int32 [N], and of the T likeliest classes ``classes``, int32
+    [N, T], and ``probabilities``, float16 [N, T], where the evaluation kept them. Multilabel and regression have ``outputs`` and
     ``targets``, float32 [N, K].
     """
     paths = [index.val.name(int(place)) for place in np.flatnonzero(outcome.counted)]
     if outcome.classes is not None:
         pred, label = (tensor.numpy().astype(np.int32) for tensor in (outcome.classes, outcome.labels))
-        return pack_predictions(Predictions(step, pred, label, paths))
+        likeliest = None if outcome.likeliest is None else Likeliest.of(outcome.likeliest.numpy())
+        return pack_predictions(Predictions(step, pred, label, paths, likeliest))
     assert outcome.outputs is not None
     return pack_arrays(step, paths, outputs=outcome.outputs.numpy(), targets=outcome.labels.numpy())
 

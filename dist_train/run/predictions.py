@@ -13,9 +13,26 @@ from numpy.typing import NDArray
 from dist_train.system.files import open_regular
 
 Ints = NDArray[np.int32]
-MOST_BYTES = 1 << 30
-"""Of all arrays: 1.3 million images with paths of 190 characters."""
+MOST_BYTES = (1 << 30) + (1 << 26)
+"""Of all arrays: 1.3 million images with paths of 190 characters, and the probabilities of 5 classes each."""
 MOST_CLASSES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Likeliest:
+    """The T likeliest classes of each image, the likeliest first, and their probabilities.
+
+    The order of classes with the same probability is arbitrary.
+    """
+
+    classes_NT: Ints
+    probabilities_NT: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, both: NDArray[np.float32]) -> "Likeliest":
+        """Return the content of an array [N, 2 T]: T classes, then T probabilities."""
+        classes_NT, probabilities_NT = np.split(both, 2, axis=1)
+        return cls(classes_NT.astype(np.int32), probabilities_NT.astype(np.float16))
 
 
 @dataclass(frozen=True)
@@ -23,22 +40,29 @@ class Predictions:
     """One entry per validation image, in data-set order.
 
     ``step`` is the optimizer step of the weights, ``pred_N`` and ``label_N`` are class indices, and
-    ``paths`` name the images relative to ``data.root``; empty if they have no files.
+    ``paths`` name the images relative to ``data.root``; empty if they have no files. ``likeliest`` is None in files of
+    older versions.
     """
 
     step: int
     pred_N: Ints
     label_N: Ints
     paths: list[str]
+    likeliest: Likeliest | None = None
 
 
 def pack_predictions(predictions: Predictions) -> bytes:
-    """Return the bytes of the file: about 2 per image, and the compressed paths."""
+    """Return the bytes of the file: about 2 per image, its probabilities, and the compressed paths."""
+    more: dict[str, NDArray[Any]] = {}
+    if predictions.likeliest is not None:
+        more["classes"] = predictions.likeliest.classes_NT
+        more["probabilities"] = predictions.likeliest.probabilities_NT
     return pack_arrays(
         predictions.step,
         predictions.paths,
         pred=predictions.pred_N.astype(np.int32),
         label=predictions.label_N.astype(np.int32),
+        **more,
     )
 
 
@@ -65,7 +89,8 @@ def load_predictions(path: Path) -> Predictions | None:
         with open_regular(path) as file:
             _refuse_bomb(file)
             with np.load(file, allow_pickle=False) as data:
-                return _checked(data["step"], data["pred"], data["label"], data["paths"])
+                likeliest = _checked_likeliest(data, len(data["pred"])) if "probabilities" in data else None
+                return _checked(data["step"], data["pred"], data["label"], data["paths"], likeliest)
     except DAMAGED:
         return None
 
@@ -79,7 +104,19 @@ def _refuse_bomb(file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _checked(step: Any, pred: Any, label: Any, paths: Any) -> Predictions:
+def _checked_likeliest(data: Any, images: int) -> Likeliest:
+    """Return the probabilities in the file. Raise ValueError if they are not those of ``images`` images."""
+    classes, probabilities = data["classes"], data["probabilities"]
+    if (classes.dtype.kind, probabilities.dtype) != ("i", np.float16):
+        raise ValueError("neither classes nor probabilities")
+    if classes.ndim != 2 or classes.shape != probabilities.shape or len(classes) != images:
+        raise ValueError("not as many probabilities as images")
+    if classes.size and not 0 <= int(classes.min()) <= int(classes.max()) < MOST_CLASSES:
+        raise ValueError("no class has such an index")
+    return Likeliest(classes.astype(np.int32), probabilities)
+
+
+def _checked(step: Any, pred: Any, label: Any, paths: Any, likeliest: Likeliest | None) -> Predictions:
     """Return the content of the file. Raise ValueError if its arrays do not fit, or hold no class indices."""
     for numbers in (pred, label):
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or len(numbers) != len(pred):
@@ -88,7 +125,7 @@ def _checked(step: Any, pred: Any, label: Any, paths: Any) -> Predictions:
             raise ValueError("no class has such an index")
     if paths.ndim != 1 or paths.dtype.kind != "U" or len(paths) not in (0, len(pred)):
         raise ValueError("not one path for each image")
-    return Predictions(int(step), pred.astype(np.int32), label.astype(np.int32), paths.tolist())
+    return Predictions(int(step), pred.astype(np.int32), label.astype(np.int32), paths.tolist(), likeliest)
 
 
 def confusion_KK(predictions: Predictions, classes: int) -> Ints:

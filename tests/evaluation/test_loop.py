@@ -93,6 +93,10 @@ def test_predictions_of_the_best_evaluation_are_kept(tree: dict[str, Any]) -> No
     assert kept.step == best["step"]
     assert len(kept.paths) == 23
     assert kept.paths[0] == "val/class_a/000.png"
+    assert kept.likeliest is not None
+    assert kept.likeliest.classes_NT.shape == (23, 3)
+    assert kept.likeliest.classes_NT[:, 0].tolist() == kept.pred_N.tolist()
+    assert np.allclose(kept.likeliest.probabilities_NT.sum(1, dtype=np.float32), 1, atol=2e-3)
     assert 100 * float((kept.pred_N == kept.label_N).mean()) == pytest.approx(best["top1"])
     classes = json.loads((run / "classes.json").read_text())
     assert [classes[label] for label in kept.label_N[[0, -1]]] == ["class_a", "class_c"]

@@ -80,6 +80,23 @@ def test_predictions_name_the_images_that_could_be_read(image_folder: Path, tmp_
     assert found.label_N.tolist() == index.val.labels[:21].tolist()
 
 
+@pytest.mark.parametrize(("outputs", "kept"), [(3, 3), (100, 100), (101, 5)])
+def test_predictions_keep_the_highest_probabilities(
+    image_folder: Path, tmp_path: Path, outputs: int, kept: int
+) -> None:
+    index = scan(data_config(image_folder))
+    logits = torch.from_numpy(RNG.normal(size=(23, outputs)).astype(np.float32))
+    outcome = evaluated("classification", logits, torch.from_numpy(index.val.labels), left_out=2)
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(pack_outcome(outcome, index, step=7))
+    found = load_predictions(path)
+    assert found is not None
+    assert found.likeliest is not None
+    expected = logits[:21].softmax(1).topk(kept)
+    assert found.likeliest.classes_NT.tolist() == expected.indices.tolist()
+    assert np.allclose(found.likeliest.probabilities_NT, expected.values, atol=1e-3)
+
+
 def test_predictions_of_a_regression_are_its_numbers(image_folder: Path) -> None:
     index = scan(data_config(image_folder))
     outputs, targets = (torch.from_numpy(RNG.normal(size=(23, 2)).astype(np.float32)) for _ in range(2))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_train.run.predictions import Predictions, confusion_KK, load_predictions, pack_predictions
+from dist_train.run.predictions import Likeliest, Predictions, confusion_KK, load_predictions, pack_predictions
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -18,6 +18,30 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (found.step, found.pred_N.tolist(), found.label_N.tolist()) == (7, [1, 0, 2], [1, 1, 2])
     assert found.paths == ["a.png", "ü b.png", "c.png"]
     assert (found.pred_N.dtype, found.label_N.dtype) == (np.int32, np.int32)
+
+
+def test_probabilities_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    kept = Likeliest.of(np.array([[2, 0, 0.75, 0.25], [1, 2, 1.0, 0.0]], np.float32))
+    pred, label = np.array([2, 1]), np.array([0, 1])
+    path.write_bytes(pack_predictions(Predictions(7, pred, label, [], kept)))
+    found = load_predictions(path)
+    assert found is not None
+    assert found.likeliest is not None
+    assert found.likeliest.classes_NT.tolist() == [[2, 0], [1, 2]]
+    assert found.likeliest.probabilities_NT.tolist() == [[0.75, 0.25], [1.0, 0.0]]
+    assert found.likeliest.probabilities_NT.dtype == np.float16
+
+
+@pytest.mark.parametrize(
+    ("classes", "probabilities"),
+    [([[0, 1]], [[0.5, 0.5]]), ([[0], [-1]], [[0.5], [0.5]]), ([[0], [1]], [[0.5, 0.5], [0.5, 0.5]]), ([0, 1], [1, 1])],
+)
+def test_probabilities_that_do_not_fit_are_damage(tmp_path: Path, classes: object, probabilities: object) -> None:
+    path = tmp_path / "predictions.npz"
+    kept = Likeliest(np.array(classes, np.int32), np.array(probabilities, np.float16))
+    path.write_bytes(pack_predictions(Predictions(7, np.array([1, 0]), np.array([1, 1]), [], kept)))
+    assert load_predictions(path) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"text"])
