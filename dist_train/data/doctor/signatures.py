@@ -1,7 +1,6 @@
 """What the doctor keeps of an image: a digest of its file, a small grey picture, whether it is blank or broken."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 from dist_train.data.doctor.near import SIDE
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
+from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import SplitName
 from dist_train.errors import DataError
 from dist_train.system.progress import advance, shown
@@ -58,16 +58,13 @@ def _signature(index: DataIndex, split: SplitName, number: int) -> Signature:
         digest = _digest(index, name, pixels)
     except DataError as error:
         return Signature(split, number, b"", None, broken=str(error))
-    except OSError as error:
-        return Signature(split, number, b"", None, broken=f"{name} cannot be read: {error.strerror}")
     blank = bool((pixels == pixels[0, 0]).all())
     return Signature(split, number, digest, small(pixels), blank)
 
 
 def _digest(index: DataIndex, name: str, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    if isinstance(index.images, FileImages):
-        with open(os.path.join(index.images.root, name), "rb") as file:
-            return hashlib.file_digest(file, "blake2b").digest()
+    if isinstance(index.images, FileImages | ShardImages):
+        return hashlib.blake2b(index.images.content(name)).digest()
     return hashlib.blake2b(str(pixels.shape).encode() + pixels.tobytes()).digest()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -94,7 +95,7 @@ def _paths(root: Path, endings: Sequence[str]) -> list[str]:
 
 def _read_one(cfg: DataConfig, root: Path, path: str, split: str, reader: MemberReader, found: Contents) -> None:
     note(root / path)
-    status = os.stat(root / path)
+    status = _status(root / path)
     number = len(found.shards)
     found.shards.append(Shard(path, status.st_size, status.st_mtime_ns))
     images, labels = _sorted_out(cfg, root / path, reader, found)
@@ -113,6 +114,16 @@ def _read_one(cfg: DataConfig, root: Path, path: str, split: str, reader: Member
         name = "/".join([place, *rest] if place else rest)
         found.images.setdefault(place, []).append(Found(name, class_name, number, member))
         advance()
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"cannot read the archive {path}: it is not a file")
+    return status
 
 
 def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, list[str]]:
@@ -164,11 +175,18 @@ def _text(path: Path, member: Member) -> str:
         file.seek(member.offset)
         content = file.read(min(member.length, MOST_LABEL_BYTES))
     if member.deflated:
-        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, MOST_LABEL_BYTES)
+        content = _inflated(content)
     try:
         return content.decode().strip()
     except UnicodeDecodeError:
         raise DataError(f"{path}: {member.name!r} must hold a class as text") from None
+
+
+def _inflated(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, MOST_LABEL_BYTES)
+    except zlib.error:
+        return b"\xff"  # no text
 
 
 def walk_order(name: str) -> Sequence[tuple[bool, str]]:

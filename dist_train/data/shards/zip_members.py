@@ -11,6 +11,8 @@ from dist_train.errors import DataError
 
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 ENCRYPTED = 0x1
+MOST_BYTES = 10**9
+"""Of an unpacked file: a small archive can hold files that no memory holds."""
 
 
 def zip_members(path: Path, aside: Aside) -> Iterator[Member]:
@@ -24,9 +26,12 @@ def zip_members(path: Path, aside: Aside) -> Iterator[Member]:
                 if found.flag_bits & ENCRYPTED or found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     aside.kinds["files that are encrypted, or packed by another method than deflate"] += 1
                     continue
+                if found.file_size > MOST_BYTES:
+                    aside.kinds["files of more than 1 GB"] += 1
+                    continue
+                name = found.filename.replace("\\", "/")  # some programs for Windows write those
                 deflated = found.compress_type == zipfile.ZIP_DEFLATED
-                start = _start(file, found)
-                member = Member(found.filename, start, found.compress_size, found.file_size, deflated)
+                member = Member(name, _start(file, found), found.compress_size, found.file_size, deflated)
                 if not is_inside(member, total):
                     raise zipfile.BadZipFile(f"{found.filename!r} ends behind the end of the file")
                 yield member

@@ -1,13 +1,17 @@
 """Archives and their splits."""
 
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from dist_train.data.index import evaluation_index, scan
 from dist_train.data.shards.archives import split_of, walk_order
+from dist_train.data.shards.members import Aside
+from dist_train.data.shards.zip_members import zip_members
 from dist_train.errors import DataError
-from tests.support.archives import image_bytes, tar_of
+from tests.support.archives import image_bytes, tar_of, zip_of
 from tests.support.data_roots import data_config, names
 
 PNG = image_bytes()
@@ -93,3 +97,22 @@ def test_a_test_set_is_read_only_to_be_evaluated(tmp_path: Path) -> None:
     scan(cfg)
     (tmp_path / "train.tar").write_bytes(b"damaged")
     assert names(evaluation_index(cfg, "val", ["b"]).val) == ["val/b/val.png"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_an_archive_that_is_no_file_is_named(tmp_path: Path, kind: str) -> None:
+    if kind == "link":
+        (tmp_path / "train.tar").symlink_to("nowhere.tar")
+    else:
+        os.mkfifo(tmp_path / "train.tar")
+    with pytest.raises(DataError, match=r"cannot read the archive .*train.tar: (No such file|it is not a file)"):
+        scan(data_config(tmp_path, format="tar", val_fraction=0.5))
+
+
+def test_a_deflated_label_that_is_damaged(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "train.zip", {"1.png": PNG, "1.cls": b"3" * 100}, zipfile.ZIP_DEFLATED)
+    content = path.read_bytes()
+    label = next(member for member in zip_members(path, Aside()) if member.name == "1.cls")
+    path.write_bytes(content[: label.offset] + b"\xff" * label.length + content[label.offset + label.length :])
+    with pytest.raises(DataError, match=r"'1.cls' must hold a class as text"):
+        scan(data_config(tmp_path, format="zip", val_fraction=0.5))

@@ -37,3 +37,11 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path: Path, left: int) -> None:
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(DataError, match=r"cannot read the archive .*a.zip: .*; copy or pack it again"):
         list(zip_members(path, Aside()))
+
+
+def test_names_of_windows_and_files_that_no_memory_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = zip_of(tmp_path / "a.zip", {"train\\a\\1.png": b"one", "b.png": bytes(2000)})
+    monkeypatch.setattr("dist_train.data.shards.zip_members.MOST_BYTES", 1000)
+    aside = Aside()
+    assert [member.name for member in zip_members(path, aside)] == ["train/a/1.png"]
+    assert dict(aside.kinds) == {"files of more than 1 GB": 1}
