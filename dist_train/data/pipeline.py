@@ -26,6 +26,7 @@ from dist_train.data.loader import evaluation_loader, on_device, training_loader
 from dist_train.data.loading.room import Needs, check_room, needs
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.data.selection.sampling import sampling_of
+from dist_train.data.shards.stage import staged
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network, mean_colour
@@ -82,6 +83,7 @@ def open_data(cfg: Config, group: Dist, index: DataIndex, network: Network, trai
     Raises:
         ConfigError, DataError: the cache cannot be built, or the machine has no room for the loader processes.
     """
+    index = staged(cfg.data, index, group) if train else index
     with group.together():
         warning = check_room(loader_needs(cfg, network, group.world_size)) if train else None
     if warning and group.local_rank == 0:

@@ -14,6 +14,7 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
         "`data.val_fraction`, `data.fold`, `data.train_fraction` or `data.shots` is set",
     ),
     "data.csv.group": (lambda c: c.data.fold is not None, "`data.fold` is set"),
+    "data.stage": (lambda c: c.data.format in ("tar", "zip"), "`data.format` is tar or zip"),
     "data.cache": (lambda c: c.augment.device, "`augment.device` is true"),
     "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
     "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),

@@ -153,6 +153,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "data.pin_memory",
     "data.persistent_workers",
     "data.cache",
+    "data.stage",
     "data.value_range",  # a resume compares the range that follows from it instead (data/decode_rules.py)
     "data.max_pixels",  # like data.bad_images
     "data.bad_images",  # "error" changes no weights, and the replacement of a bad image follows from the seed

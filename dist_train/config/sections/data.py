@@ -146,6 +146,8 @@ class DataConfig(Section):
     cache: FilePath | None = None
     """Folder of the decoded images that `augment.device` reads. If not given: `dist_train-<user id>` in the system's
     temporary folder."""
+    stage: FilePath | None = None
+    """Folder on the node's own disk, such as `$TMPDIR`, to which archives (`format: tar` or `zip`) are copied while the training begins."""
     bad_images: Literal["error", "skip"] = "error"
     """error: an image that cannot be decoded stops the run. skip: training replaces it, validation leaves it out."""
     max_bad_share: Fraction = 0.01

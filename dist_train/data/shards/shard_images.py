@@ -18,11 +18,15 @@ class ShardImages:
     """Names are those that the images have in a folder, such as ``train/class/image.jpg``.
 
     An archive is opened for each image, as a file of a folder is: so a change is noticed at once, and no process keeps files open.
+
+    Attributes:
+        copies: paths of copies on the node's own disk, which may be there or not; none without ``data.stage``.
     """
 
     root: str
     shards: tuple[Shard, ...]
     places: Places
+    copies: tuple[str, ...] = field(default=(), kw_only=True)
     rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
 
     def open(self, name: str) -> Picture:
@@ -52,7 +56,7 @@ class ShardImages:
         """
         number, member = self.places.find(name)
         length = member.length if most is None or member.deflated else min(most, member.length)
-        packed = self._read(self.shards[number], member, length)
+        packed = self._copied(number, member, length) or self._read(self.shards[number], member, length)
         if not member.deflated:
             return packed
         try:
@@ -62,6 +66,20 @@ class ShardImages:
         if len(found) != member.size:
             raise BadImage(f"cannot read the image {self._described(name)}: it has other bytes than the archive says")
         return found[:most]
+
+    def _copied(self, number: int, member: Member, length: int) -> bytes:
+        """Return the bytes from the copy of an archive; none if it is not there, or not as the archive was."""
+        if not self.copies:
+            return b""
+        try:
+            with open(self.copies[number], "rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                found = os.pread(file.fileno(), length, member.offset)
+        except OSError:
+            return b""
+        shard = self.shards[number]
+        same = (status.st_size, status.st_mtime_ns) == (shard.size, shard.changed_ns)
+        return found if same and len(found) == length else b""
 
     def _read(self, shard: Shard, member: Member, length: int) -> bytes:
         path = os.path.join(self.root, shard.path)

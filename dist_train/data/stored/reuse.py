@@ -29,7 +29,7 @@ SAMPLE = 16_384
 
 NOT_OF_THE_SCAN = {
     "image_size", "mean", "std", "value_range", "max_pixels", "workers", "prefetch", "pin_memory", "persistent_workers",
-    "cache", "bad_images", "max_bad_share", "max_overlap", "timeout_s",
+    "cache", "stage", "bad_images", "max_bad_share", "max_overlap", "timeout_s",
 }  # fmt: skip
 """Keys of ``data`` that do not decide what a scan finds. A key that is missing here costs a scan when it changes."""
 

@@ -1,0 +1,94 @@
+"""Copies of archives: complete or absent; a full disk, another process, a change meanwhile."""
+
+import fcntl
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dist_train.data.index import scan
+from dist_train.data.shards.copier import Job, copy_all
+from tests.support.archives import image_bytes, tar_of
+from tests.support.data_roots import data_config
+
+FILES = {f"{split}/{name}/1.png": image_bytes(90) for split in ("train", "val") for name in "ab"}
+
+
+def job(tmp_path: Path, name: str = "all") -> Job:
+    path = tar_of(tmp_path / "in" / f"{name}.tar", FILES)
+    (tmp_path / "node").mkdir(exist_ok=True)
+    status = path.stat()
+    return str(path), str(tmp_path / "node" / f"{name}.tar"), status.st_size, status.st_mtime_ns
+
+
+def test_images_come_from_the_copy_once_it_is_there(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    images: Any = scan(data_config(tmp_path / "in", format="tar")).images
+    images = replace(images, copies=(mine[1],))
+    assert images.content("train/a/1.png") == FILES["train/a/1.png"]
+    assert copy_all([mine]) == ([mine], "")
+    assert copy_all([mine]) == ([], "")
+    Path(mine[0]).unlink()
+    assert images.content("train/a/1.png") == FILES["train/a/1.png"]
+    assert os.listdir(tmp_path / "node") == ["all.tar"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "older"])
+def test_a_copy_that_differs_is_not_read(tmp_path: Path, damage: str) -> None:
+    mine = job(tmp_path)
+    images: Any = replace(scan(data_config(tmp_path / "in", format="tar")).images, copies=(mine[1],))
+    copy_all([mine])
+    Path(mine[1]).write_bytes(bytes(mine[2] - (damage == "cut")))
+    assert images.content("val/b/1.png") == FILES["val/b/1.png"]
+
+
+def test_a_part_of_an_interrupted_copy_is_made_again(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    Path(mine[1] + ".part").write_bytes(b"half")
+    assert copy_all([mine])[0] == [mine]
+    assert Path(mine[1]).read_bytes() == Path(mine[0]).read_bytes()
+
+
+def test_what_another_process_copies_is_left_to_it(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    with open(mine[1] + ".part", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert copy_all([mine]) == ([], "")
+        assert Path(mine[1] + ".part").exists()
+
+
+def test_an_archive_that_has_changed_is_not_copied(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    os.utime(mine[0], (5, 5))
+    assert copy_all([mine]) == ([], "")
+    assert os.listdir(tmp_path / "node") == []
+
+
+def test_copies_of_others_make_room_and_no_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = job(tmp_path)
+    other = tmp_path / "node" / "other.tar"
+    other.touch()
+
+    def statvfs(folder: Path) -> os.statvfs_result:
+        blocks = 100 if not other.exists() else 10
+        return os.statvfs_result((1 << 20, 1 << 20, 100, blocks, blocks, 9, 9, 9, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    huge = (mine[0], str(tmp_path / "node" / "huge.tar"), 96 << 20, mine[3])
+    assert copy_all([mine]) == ([mine], "")
+    assert other.exists()
+    copied, told = copy_all([huge])
+    assert (copied, other.exists()) == ([], False)
+    assert "has no room for" in told
+    assert "read from where they are" in told
+
+
+def test_an_archive_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    Path(mine[0]).unlink()
+    copied, told = copy_all([mine])
+    assert copied == []
+    assert "cannot copy" in told
+    assert "No such file" in told
