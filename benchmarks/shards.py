@@ -114,17 +114,9 @@ def scanning(folder: Path, count: int) -> list[Row]:
         Row(f"{what}, {ours}: CPU", "s", seconds[ours], seconds[peer], names[peer], seconds[ours] / seconds[peer])
         for ours, peer in peers.items()
     ]
-    return rows + [
-        Row(
-            f"peak memory over that before a scan of {count:,}, {ours}",
-            "MB",
-            memory[ours],
-            memory[peer],
-            names[peer],
-            memory[ours] / max(1.0, memory[peer]),
-        )
-        for ours, peer in peers.items()
-    ]
+    what = f"peak memory over that before a scan of {count:,}, tar"
+    ratio = memory["tar"] / max(1.0, memory["timm"])
+    return [*rows, Row(what, "MB", memory["tar"], memory["timm"], names["timm"], ratio)]
 
 
 def in_process(kind: str, folder: Path) -> tuple[float, float]:
