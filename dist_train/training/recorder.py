@@ -167,17 +167,17 @@ class Recorder:
             return None
         return state.progress.early_end(cfg.eval.metric, cfg.train.early_stopping) or state.hooks.ended
 
-    def look_at_code(self, limit_s: float = 0.0) -> None:
-        """Report the code files that have changed since the start, and start to look again. For rank 0.
+    def look_at_code(self) -> None:
+        """Report the code files that have changed since the start, and start to look again. For rank 0."""
+        self._report_changed_code(0.0)
+        self._code.look()
 
-        Args:
-            limit_s: wait so long for the look that was started last.
-        """
+    def _report_changed_code(self, limit_s: float) -> None:
+        """Report what the look that was started last has found; wait up to ``limit_s`` seconds for it."""
         changed = self._code.news(limit_s)
         if changed:
             log.warning("%s", messages.changed_code(changed))
             note_changed_code(self._setup.run, self._setup.state.progress.step, changed)
-        self._code.look()
 
     def _result(self, status: Status, reason: str = "") -> Result:
         setup, progress = self._setup, self._setup.state.progress
@@ -230,7 +230,7 @@ class Recorder:
                 if path.exists():
                     self._loggers.file(path)
         self._close_loggers(status)
-        self.look_at_code(CODE_LIMIT_S)
+        self._report_changed_code(CODE_LIMIT_S)
         log.info(self._ending(status, reason))
 
     def _ending(self, status: Status, reason: str) -> str:

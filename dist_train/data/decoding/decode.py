@@ -15,8 +15,9 @@ from PIL import Image
 from dist_train.data.decoding.arrays import as_pixels
 from dist_train.data.decoding.channels import NPY, array_in, pixels_of, pixels_of_array
 from dist_train.data.decoding.deep import DeepImage, as_0_1_0, deep_image, is_deep
-from dist_train.data.decoding.jpeg import decode, quiet, size_if_plain, turn
+from dist_train.data.decoding.jpeg import decode, size_if_plain, turn
 from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, Pixels, part
+from dist_train.data.decoding.quiet import quiet
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.errors import DataError
 

@@ -1,14 +1,12 @@
 """A fast decoder for plain JPEG files: the same pixels as Pillow's, and only those that are needed."""
 
 import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import simplejpeg
 from PIL import Image
 
 from dist_train.data.decoding.picture import RGB, Box, part
+from dist_train.data.decoding.quiet import quiet
 from dist_train.data.decoding.turbojpeg import part_decoder
 
 EXIF_ORIENTATION = 0x0112
@@ -93,16 +91,3 @@ def turn(image: Image.Image) -> Image.Transpose | None:
         return TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - damaged metadata raise many kinds of errors; the pixels may be whole
         return None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without Pillow's warnings about odd metadata, and without its limit of pixels: ours is ``data.max_pixels``."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
