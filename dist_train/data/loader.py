@@ -21,7 +21,12 @@ from dist_train.data.workers import loader_processes
 from dist_train.distributed.stop import StopNow
 from dist_train.errors import DataError
 from dist_train.system.processes import die_with_parent
-from dist_train.system.signals import deaf_to_children, ignore_stop_signals, say_nothing_of_dead_children
+from dist_train.system.signals import (
+    children_heard_later,
+    deaf_to_children,
+    ignore_stop_signals,
+    say_nothing_of_dead_children,
+)
 
 
 class WaitedForData(StopNow):
@@ -93,10 +98,11 @@ def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any
     try:
         if sent is not None:
             sent.begin(loader.persistent_workers)
-        batches = iter(loader)
+        with children_heard_later():
+            batches = iter(loader)
+            _iterators.add(batches)
     except OSError as error:
         raise no_room_for_processes(loader.num_workers, error) from error
-    _iterators.add(batches)
     # Register again, to run before the exit handler of multiprocessing.
     atexit.unregister(end_loader_processes)
     atexit.register(end_loader_processes)

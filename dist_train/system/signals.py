@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
@@ -101,6 +102,35 @@ def deaf_to_children() -> Iterator[None]:
     finally:
         if in_main_thread():
             signal.signal(signal.SIGCHLD, before)
+
+
+@contextmanager
+def children_heard_later() -> Iterator[None]:
+    """Run the handler of SIGCHLD after the block, once, if child processes end in the block.
+
+    torch's handler raises in whatever code is running; a data loader whose start it interrupts leaves processes behind.
+    """
+    handler, inside = signal.getsignal(signal.SIGCHLD), True
+    arrived: list[int] = []
+    if not callable(handler) or not in_main_thread():
+        yield
+        return
+
+    def later(number: int, frame: FrameType | None) -> None:
+        if inside:
+            arrived.append(number)
+        else:  # torch's handler, set for the first time in the block, calls the one that was there
+            handler(number, frame)
+
+    signal.signal(signal.SIGCHLD, later)
+    try:
+        yield
+    finally:
+        inside = False
+        if signal.getsignal(signal.SIGCHLD) is later:
+            signal.signal(signal.SIGCHLD, handler)
+    if arrived:
+        handler(signal.SIGCHLD, None)
 
 
 def say_nothing_of_dead_children() -> None:

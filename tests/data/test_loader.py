@@ -2,8 +2,12 @@
 
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.model.network import Network
+from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
 CPU = torch.device("cpu")
@@ -148,3 +153,30 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
+
+
+def _killed_while_another_loader_starts(tree: dict[str, Any]) -> tuple[str, int]:
+    cfg, index, bad = parts(tree, data__workers=1)
+    first = on_device(validation(cfg, index, bad), CPU)
+    next(first)
+    (running,) = multiprocessing.active_children()
+    start = ForkProcess.start
+
+    def start_and_kill(process: ForkProcess) -> None:
+        start(process)
+        os.kill(running.pid or 0, signal.SIGKILL)
+        time.sleep(0.2)  # SIGCHLD arrives
+
+    ForkProcess.start = start_and_kill  # type: ignore[method-assign]
+    try:
+        next(on_device(validation(cfg, index, bad), CPU))
+    except RuntimeError as error:
+        end_loaders()
+        return str(error), len(multiprocessing.active_children())
+    return "nothing was raised", -1
+
+
+def test_a_loader_process_that_dies_while_another_loader_starts_leaves_no_process(tree: dict[str, Any]) -> None:
+    ((message, left),) = run_ranks(1, _killed_while_another_loader_starts, tree)
+    assert "is killed by signal: Killed" in message
+    assert left == 0

@@ -10,6 +10,7 @@ import pytest
 
 from dist_train.system.signals import (
     STOP_SIGNALS,
+    children_heard_later,
     deaf_to_children,
     end_at_interrupt,
     hear_stop_signals,
@@ -99,6 +100,46 @@ def _children_that_end() -> list[str]:
 
 def test_the_end_of_a_child_raises_nothing_in_the_block() -> None:
     assert run_ranks(1, _children_that_end) == [["deaf", "a child has ended"]]
+
+
+def _children_heard_later(first_handler: bool) -> list[str]:
+    """What is raised if a child ends in the block, and after it; the handler is there before, or is set in the block."""
+    said: list[str] = []
+
+    def raising(*_: object) -> None:
+        said.append("handler")
+        raise RuntimeError("a child has ended")
+
+    if not first_handler:
+        signal.signal(signal.SIGCHLD, raising)
+    try:
+        with children_heard_later():
+            subprocess.run(["true"], check=True)
+            said.append("in the block")
+    except RuntimeError as error:
+        said.append(str(error))
+    assert signal.getsignal(signal.SIGCHLD) == (signal.SIG_DFL if first_handler else raising)
+    return said
+
+
+def test_a_child_that_ends_in_the_block_is_heard_after_it() -> None:
+    assert run_ranks(1, _children_heard_later, False) == [["in the block", "handler", "a child has ended"]]
+    assert run_ranks(1, _children_heard_later, True) == [["in the block"]]
+
+
+def _handler_set_in_the_block() -> list[str]:
+    """torch sets its handler at the first loader, and keeps the program's own one to call it."""
+    said: list[str] = []
+    signal.signal(signal.SIGCHLD, lambda *_: said.append("the program's own"))
+    with children_heard_later():
+        before = signal.getsignal(signal.SIGCHLD)
+        signal.signal(signal.SIGCHLD, lambda *args: [said.append("torch's"), before(*args)])
+    subprocess.run(["true"], check=True)
+    return said
+
+
+def test_a_handler_that_is_set_in_the_block_stays_and_calls_the_one_before() -> None:
+    assert run_ranks(1, _handler_set_in_the_block) == [["torch's", "the program's own"]]
 
 
 def _heard(ignored: list[signal.Signals]) -> list[str]:
