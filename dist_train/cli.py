@@ -54,6 +54,10 @@ COMMANDS = {
         "fit temperature and thresholds on a run's validation set",
     ),
     "average": ("dist_train.inference.averaging.command:main", "average the weights of runs, as a new run"),
+    "report": (
+        "dist_train.inference.reporting.command:main",
+        "write one HTML page about a run: results, curves, mistakes",
+    ),
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),

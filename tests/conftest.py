@@ -40,8 +40,8 @@ def no_leaks() -> Iterator[None]:
     assert _environment() == before, "the test changed the environment"
 
 
-OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
-"""What pytest and an import of torch's compiler set."""
+OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
+"""What pytest and imports of torch's compiler and of scikit-learn set."""
 
 
 def _environment() -> dict[str, str]:

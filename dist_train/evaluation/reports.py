@@ -112,12 +112,17 @@ def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], titl
     figure.savefig(path, dpi=120)
 
 
-def describe_table(table: Table, limit: int = 20) -> str:
-    """Return the table as text with the ``limit`` worst classes, the worst first, and the number of other classes."""
+def worst_first(table: Table) -> Table:
+    """Return the rows by RMSE, average precision or F1, the worst first; those where it is undefined come last."""
     key = "rmse" if "rmse" in table[0] else "ap" if "ap" in table[0] else "f1"
     defined = [row for row in table if not np.isnan(row[key])]
     worst = sorted(defined, key=lambda row: row[key], reverse=key == "rmse")
-    worst += [row for row in table if np.isnan(row[key])]
+    return worst + [row for row in table if np.isnan(row[key])]
+
+
+def describe_table(table: Table, limit: int = 20) -> str:
+    """Return the table as text with the ``limit`` worst classes, the worst first, and the number of other classes."""
+    worst = worst_first(table)
     width = max(len(printable(row["class"])) for row in worst[:limit])
     names = [name for name in table[0] if name != "class"]
     lines = ["  ".join(["class".ljust(width), *(name.rjust(9) for name in names)])]

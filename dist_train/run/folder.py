@@ -81,6 +81,11 @@ class RunDir:
         return self.path / "predictions.npz"
 
     @property
+    def report(self) -> Path:
+        """The page about the run."""
+        return self.path / "report.html"
+
+    @property
     def listing(self) -> Path:
         """The list of images and targets that the run began with."""
         return self.path / "data_index.gz"

@@ -46,6 +46,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """Return the whole number in ``text``, 0 or more; a type for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 0 or more")
+    return int(text)
+
+
 @contextmanager
 def writing_output(option: str, path: Path) -> Iterator[None]:
     """Turn an ``OSError`` in the block into a ``ConfigError``: the user chose a path that we cannot write.

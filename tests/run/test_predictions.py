@@ -1,11 +1,20 @@
 """``predictions.npz``: written by a run, read by W&B's tables and by compare."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dist_train.run.predictions import Likeliest, Predictions, confusion_KK, load_predictions, pack_predictions
+from dist_train.run.predictions import (
+    Likeliest,
+    Predictions,
+    confusion_KK,
+    load_outputs,
+    load_predictions,
+    pack_arrays,
+    pack_predictions,
+)
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -71,3 +80,24 @@ def test_lengths_that_do_not_fit_are_damage(tmp_path: Path) -> None:
 def test_the_confusion_matrix_has_labels_as_rows() -> None:
     predictions = Predictions(1, np.array([0, 1, 1, 2]), np.array([0, 0, 1, 2]), [])
     assert confusion_KK(predictions, 3).tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def test_numbers_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    numbers = {"outputs": np.array([[0.5, 1]], np.float32), "targets": np.array([[0, 1]], np.float32)}
+    path.write_bytes(pack_arrays(7, ["ü.png"], **numbers))
+    found = load_outputs(path)
+    assert found is not None
+    assert (found.step, found.outputs_NK.tolist(), found.targets_NK.tolist()) == (7, [[0.5, 1]], [[0, 1]])
+    assert found.paths == ["ü.png"]
+    assert load_predictions(path) is None
+    path.write_bytes(pack_arrays(7, [], outputs=numbers["outputs"], targets=np.zeros((2, 2))))
+    assert load_outputs(path) is None
+
+
+def test_only_paths_are_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(pack_arrays(7, ["a" * 50] * 100, pred=np.zeros(100, np.int32)))
+    with zipfile.ZipFile(path) as archive:
+        packed = {entry.filename: entry.compress_size < entry.file_size for entry in archive.infolist()}
+    assert packed == {"step.npy": False, "pred.npy": False, "paths.npy": True}

@@ -21,10 +21,15 @@ def printed(cfg: Config, extent: Extent) -> str:
         extent: changes: the values that differ from the defaults. all: every value, below one line about its section.
     """
     if extent == "changes":
-        return to_yaml(_changes(cfg, cfg.model_dump(mode="json"))) + REST
+        return to_yaml(changes(cfg)) + REST
     values = cfg.model_dump(mode="json")
     abouts = {name: field.description for name, field in Config.model_fields.items()}
     return "\n".join(f"# {abouts[name]}\n{to_yaml({name: values[name]})}" for name in values)
+
+
+def changes(cfg: Config) -> dict[str, Any]:
+    """Return the values that differ from the defaults, as a tree of plain values."""
+    return _changes(cfg, cfg.model_dump(mode="json"))
 
 
 def printing(argv: Sequence[str]) -> list[str]:

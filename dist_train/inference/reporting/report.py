@@ -1,0 +1,87 @@
+"""The command ``report``: from a run folder to its page."""
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from dist_train.errors import EXIT_DONE, ConfigError, DataError
+from dist_train.inference.reporting.gather import Gathered, gather
+from dist_train.inference.reporting.page import Galleries, Shown, html
+from dist_train.inference.reporting.thumbnails import thumbnail, validation_images
+from dist_train.inference.reporting.wrong import selections
+from dist_train.run.folder import RunDir
+from dist_train.run.named_code import refuse_code_of_the_run
+from dist_train.run.saved_config import run_config
+from dist_train.system.files import atomic_write
+from dist_train.system.terminal import check_output, log_to_console, writing_output
+
+log = logging.getLogger(__name__)
+
+PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+"""Name of the import -> name of the package."""
+
+
+def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (), trust: bool = False) -> int:
+    """Write the page of a run, and print where it is and what it lacks. Return the exit code.
+
+    Args:
+        out: the file; None for ``report.html`` in the run folder.
+        most: images in each of two lists.
+        overrides: ``key.path=value``, which replace values of the run's config: for data that has moved.
+        trust: run code that lies in the run folder, if its config names it.
+
+    Raises:
+        ConfigError: the path is not a run folder, an override is wrong, a package is missing, the file cannot be written, or the
+            config names code that came with the run folder and is not trusted.
+    """
+    log_to_console(0)
+    folder = RunDir(path)
+    file = out or folder.report
+    cfg = run_config(path, overrides)
+    _can_draw(file)
+    if not trust:
+        refuse_code_of_the_run(path, cfg)
+    run = gather(folder, cfg)
+    galleries, missing = _galleries(run, most)
+    text = html(run, galleries, run.missing + missing)
+    with writing_output("--out", file), atomic_write(file) as target:
+        target.write(text.encode())
+    for sentence in run.missing + missing:
+        log.warning("report: %s", sentence)
+    print(f"report: {file}")
+    return EXIT_DONE
+
+
+def _can_draw(file: Path) -> None:
+    """Raise ConfigError if a package is missing or the file cannot be written."""
+    absent = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if absent:
+        raise ConfigError(f"report needs {', '.join(absent)}: pip install {' '.join(absent)}, or the extra `report`")
+    if file.suffix not in (".html", ".htm"):
+        raise ConfigError(f"--out ({file}) must end in .html")
+    check_output("--out", file)
+
+
+def _galleries(run: Gathered, most: int) -> tuple[Galleries, list[str]]:
+    """Return the images with their captions, and a sentence for each thing that is missing."""
+    chosen = selections(run, run.judged, most) if run.judged and most else []
+    if not chosen:
+        return [], []
+    assert run.judged is not None
+    paths = run.judged.paths
+    if not paths:
+        return [], ["the images have no files: their predictions are in the table, the images are not shown"]
+    try:
+        images = validation_images(run.folder, run.config, run.classes)
+    except (ConfigError, DataError) as error:
+        return [], [f"no images: {error}"]
+    found = [
+        (
+            group.title,
+            [Shown(thumbnail(images, paths[each.place]), paths[each.place], each.lines) for each in group.images],
+        )
+        for group in chosen
+    ]
+    unreadable = sum(image.picture is None for _, group in found for image in group)
+    return found, [f"{unreadable} of the images cannot be read"] if unreadable else []
