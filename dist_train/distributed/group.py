@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# torch 2.14 renamed this function; the old name warns.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
 
 @dataclass(frozen=True)
 class Dist:
@@ -71,15 +74,19 @@ class Dist:
         if self.world_size == 1:
             return tensor[None].clone()
         out = tensor.new_empty((self.world_size, *tensor.shape))
-        dist.all_gather(list(out.unbind()), tensor)
+        _all_gather(out.view(-1), tensor.reshape(-1))
         return out
 
     def broadcast_buffers(self, model: nn.Module) -> None:
-        """Broadcast the buffers of rank 0 to all ranks: BatchNorm's running statistics differ between ranks."""
-        if self.world_size > 1:
-            for buffer in model.buffers():
-                if buffer.layout is torch.strided and buffer.numel():
-                    buffer.copy_(self.of_main(buffer))
+        """Broadcast the buffers of rank 0 to all ranks, in one message: BatchNorm's running statistics differ between ranks."""
+        buffers = [buffer for buffer in model.buffers() if buffer.layout is torch.strided and buffer.numel()]
+        if self.world_size == 1 or not buffers:
+            return
+        buffers.sort(key=Tensor.element_size, reverse=True)  # each begins at a multiple of its element size
+        together = torch.cat([as_bytes(buffer.detach().contiguous()) for buffer in buffers])
+        dist.broadcast(together, src=0)
+        for buffer, content in zip(buffers, torch.split(together, [buffer.nbytes for buffer in buffers]), strict=True):
+            buffer.copy_(content.view(buffer.dtype).view(buffer.shape))
 
     def of_main(self, tensor: Tensor) -> Tensor:
         """Return the tensor of rank 0, on every rank. Every rank must call it, with the same shape and dtype."""

@@ -18,6 +18,8 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
         # cuBLAS is deterministic only with a fixed workspace; without this variable torch refuses matrix products.
         os.environ.setdefault(WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
+    # Filling new memory with NaN finds programs that read it; ours compute the same without, and a GPU does it at each step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
 
 
@@ -27,11 +29,13 @@ def restored_algorithms() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with _restored_tf32():
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark
             if workspace is None:
                 os.environ.pop(WORKSPACE, None)

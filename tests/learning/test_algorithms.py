@@ -25,7 +25,8 @@ def _settings() -> list[object]:
     except RuntimeError as error:  # where somebody has used the new names
         old = str(error)
     flags = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    return [*new, old, *flags, CUDNN.benchmark, os.environ.get("CUBLAS_WORKSPACE_CONFIG")]
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    return [*new, old, *flags, CUDNN.benchmark, fill, os.environ.get("CUBLAS_WORKSPACE_CONFIG")]
 
 
 def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, object]) -> None:
@@ -36,6 +37,12 @@ def test_deterministic_algorithms_on_a_gpu_need_a_workspace(tree: dict[str, obje
         set_algorithms(cfg, torch.device("cuda", 0))
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_new_memory_is_not_filled(tree: dict[str, object]) -> None:
+    set_algorithms(parse_config(tree), torch.device("cpu"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 def _nothing() -> None:

@@ -34,6 +34,7 @@ def snapshot() -> dict[str, Any]:
         "numpy's generator": [part.tobytes() if hasattr(part, "tobytes") else part for part in np.random.get_state()],
         "torch's generator": torch.default_generator.get_state().numpy().tobytes(),
         "algorithms": (torch.are_deterministic_algorithms_enabled(), cudnn.benchmark, cudnn.deterministic),
+        "new memory is filled": torch.utils.deterministic.fill_uninitialized_memory,
         "tf32": (matmul.fp32_precision, cudnn.conv.fp32_precision, matmul.allow_tf32, cudnn.allow_tf32),  # type: ignore[attr-defined]
         "gradients": torch.is_grad_enabled(),
         "opencv's threads": cv2.getNumThreads(),
