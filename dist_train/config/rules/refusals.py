@@ -200,11 +200,6 @@ def _sizes_that_grow(cfg: "Config") -> Iterator[str]:
         return
     if cfg.augment.device:
         yield "`augment.size_schedule` needs images that are resized on the CPU, and `augment.device` is true; set it to false"
-    if cfg.model.compile:
-        yield (
-            "`augment.size_schedule` with `model.compile`: torch compiles a size that comes second in another way than one that "
-            "comes first, so that a resume would not be exact; set model.compile=false"
-        )
     last, size = list(sizes.values())[-1], cfg.data.image_size
     if size is not None and height_and_width(last) != height_and_width(size):
         yield (

@@ -41,6 +41,13 @@ def _unfreeze(value: Any) -> Any:
     return found
 
 
+class CompileConfig(Section):
+    mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = "default"
+    """torch.compile's mode. reduce-overhead: CUDA graphs. max-autotune: also measures which kernels are fastest."""
+    blocks: bool = False
+    """Compile each of the blocks that the model repeats (`nn.Sequential`, `nn.ModuleList`) instead of the whole model."""
+
+
 class HeadConfig(Section):
     name: Annotated[str, HEADS] = "linear"
     """linear: one layer. mlp: hidden layers, then one layer."""
@@ -94,12 +101,17 @@ class ModelConfig(Section):
     """Freeze the backbone and train small matrices beside its layers, by peft; `{}` turns it on with the defaults."""
     sync_bn: bool = False
     """Compute BatchNorm statistics over the images of all ranks instead of each rank alone; on GPUs and CPUs."""
-    compile: bool = False
-    """Use torch.compile: a slow start, then faster steps."""
+    compile: bool | CompileConfig = False
+    """Use torch.compile: a slow start, then faster steps. `{mode: max-autotune}` turns it on with options."""
     channels_last: bool = False
     """Store images and weights channels last (NHWC): faster convolutions on GPUs."""
     grad_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third slower."""
+
+    @property
+    def compiler(self) -> CompileConfig | None:
+        """The options of ``compile``; None if it is off."""
+        return CompileConfig() if self.compile is True else self.compile or None
 
     @model_validator(mode="after")
     def _something_to_unfreeze(self) -> "ModelConfig":

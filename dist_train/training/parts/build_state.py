@@ -72,9 +72,10 @@ def build_state(
         synchronise(objective, group)
     own = OwnParts(objective, model)
     ema = None if cfg.train.ema is None else Ema(model, shared=network.base, **dict(cfg.train.ema))
-    if cfg.model.compile:  # after the EMA has copied the model: a compiled module cannot be copied
-        compile_model(model)
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
+    if cfg.model.compiler:  # after the EMA has copied the model: a compiled module cannot be copied
+        for module in {model, published}:
+            compile_model(module, cfg.model.compiler)
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training(), network.later)
     buffers = StepBuffers(objective, own.changing())
     sums = StepSums(group.device)

@@ -3,22 +3,52 @@
 import os
 import tempfile
 
+import torch
 from torch import nn
 
+from dist_train.config.sections.model import CompileConfig
+from dist_train.errors import ConfigError
 from dist_train.system.private_folder import private_folder, refuse_shared, temporary_folder
 
 FOLDERS = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """The variables that choose where compiled kernels are kept. Triton's folder is below the first one unless it is given."""
 
 
-def compile_model(model: nn.Module) -> None:
-    """Compile a model in place, at its first call.
+GRAPHS_PER_PART = 8
+"""Graphs that a compiled part may need: training and evaluation, each with a few sizes of images and of batches."""
+
+
+def compile_model(model: nn.Module, cfg: CompileConfig) -> None:
+    """Compile a model in place, at its first call; each size of images for itself.
+
+    By default torch makes a graph for any size as soon as a second one comes: an evaluation before the first step would
+    then change the kernels of training.
 
     Raises:
-        ConfigError: another user can write to the folder of compiled kernels.
+        ConfigError: another user can write to the folder of compiled kernels, or the model repeats no block.
     """
     own_compile_cache()
-    model.compile()
+    parts = repeated_blocks(model) if cfg.blocks else [model]
+    if not parts:
+        raise ConfigError(
+            "`model.compile.blocks` (true): the model has no `nn.Sequential` or `nn.ModuleList` of blocks of one class; "
+            "set it to false"
+        )
+    # All parts share the code that calls them, and torch counts graphs by code. Beyond its limit it compiles no more.
+    torch.compiler.config.recompile_limit += GRAPHS_PER_PART * len(parts)
+    for part in parts:
+        part.compile(mode=cfg.mode, dynamic=False)
+
+
+def repeated_blocks(model: nn.Module) -> list[nn.Module]:
+    """Return the modules of every innermost container whose modules are of one class, at least two, and have parts themselves."""
+    found: list[nn.Module] = []
+    for module in model.modules():
+        children = list(module.children())
+        alike = len(children) > 1 and len({type(child) for child in children}) == 1
+        if alike and isinstance(module, nn.Sequential | nn.ModuleList) and any(children[0].children()):
+            found += children
+    return [block for block in found if not set(found) & set(block.modules()) - {block}]
 
 
 def own_compile_cache() -> None:

@@ -43,7 +43,7 @@ def test_a_step_is_that_of_a_single_device(tree: dict[str, Any]) -> None:
     ("override", "words"),
     [
         ({"train__precision": "fp16"}, r"`train.precision` \(fp16\) does not work with DataParallel; use amp_fp16"),
-        ({"model__compile": True}, r"`model.compile` \(true\) does not work with DataParallel; start with torchrun"),
+        ({"model__compile": True}, r"`model.compile` does not work with DataParallel; start with torchrun"),
         ({"model__sync_bn": True}, r"`model.sync_bn` \(true\) does not work with DataParallel; start with torchrun"),
         ({"loss__name": "soft_f1"}, r"`loss.name` \(soft_f1\) does not work with DataParallel; start with torchrun"),
     ],
