@@ -49,7 +49,7 @@ def rules_of(cfg: DataConfig, run: RunDir) -> DecodeRules:
 
 
 def _by_config(cfg: DataConfig, value_range: Range | None) -> DecodeRules:
-    return DecodeRules(value_range, cfg.max_pixels, channels=cfg.channels, bits=cfg.bits)
+    return DecodeRules(value_range, cfg.max_pixels, channels=cfg.channels, bits=cfg.bits, fast=cfg.fast_decode)
 
 
 def record_rules(run: RunDir, rules: DecodeRules) -> None:

@@ -53,6 +53,7 @@ BEFORE: dict[str, Any] = {
     "data.csv.group": None,
     "data.csv.weight": None,
     "data.exclude": None,
+    "data.fast_decode": False,
     "data.fold": None,
     "data.sampling": None,
     "data.shots": None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
 from dist_train.config.ops.table import OPS
 from dist_train.config.types import UNPUBLISHED, height_and_width, in_pixels
-from dist_train.config.values import is_set
+from dist_train.config.values import is_set, value_of
 
 if TYPE_CHECKING:
     from dist_train.config.schema import Config
@@ -240,8 +240,16 @@ def _trial_of_a_run_that_goes_on(cfg: "Config") -> Iterator[str]:
         )
 
 
+def _decoded_whole(cfg: "Config") -> Iterator[str]:
+    needed = {"augment.crop": "random_resized", "augment.device": False, "data.channels": 3, "data.bits": 8}
+    for key, value in needed.items() if cfg.data.fast_decode else ():
+        if value_of(cfg.model_dump(), key) != value:
+            yield f"`data.fast_decode` (true) has no effect unless {key}={str(value).lower()}; remove one of the two"
+
+
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
+    _decoded_whole,
     _options_of_another_loss,
     _smoothing_of_several_labels,
     _rising_rate,

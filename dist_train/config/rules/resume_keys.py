@@ -48,6 +48,7 @@ CHANGE_THE_WEIGHTS = (
     "data.sampling",
     "data.max_val_images",  # decides which weights are best
     "data.image_size",
+    "data.fast_decode",
     "data.channels",
     "data.bits",
     "data.mean",

@@ -76,7 +76,7 @@ def _fit(cfg: AugmentConfig, size: Size, fill: Colour) -> Callable[[Picture, Box
         assert box is not None
         if cfg.crop == "random":
             return randomly_cut(picture.pixels(), cover, box)
-        return resized(picture.pixels(box), *size, cfg.interpolation)
+        return resized(picture.pixels(box, size), *size, cfg.interpolation)
 
     return fit
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from dist_train.config.types import Size
 from dist_train.data.decoding.arrays import as_pixels
 from dist_train.data.decoding.channels import NPY, array_in, pixels_of, pixels_of_array
 from dist_train.data.decoding.deep import DeepImage, as_0_1_0, deep_image, is_deep
@@ -19,6 +20,7 @@ from dist_train.data.decoding.jpeg import decode, size_if_plain, turn
 from dist_train.data.decoding.picture import RGB, BadImage, Box, Decoded, Picture, Pixels, part
 from dist_train.data.decoding.quiet import quiet
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
+from dist_train.data.decoding.smaller import how_much_smaller
 from dist_train.errors import DataError
 
 HEADER_BYTES = 4096
@@ -33,8 +35,9 @@ class PlainJpeg:
     size: tuple[int, int]
     rules: DecodeRules
 
-    def pixels(self, box: Box | None = None) -> RGB:
-        found = decode(self.content, box)
+    def pixels(self, box: Box | None = None, least: Size | None = None) -> RGB:
+        shrink = how_much_smaller(box, least) if self.rules.fast and box and least else 1
+        found = decode(self.content, box, shrink)
         if found is None:
             whole = _decoded(self.path, self.content, self.rules)
             return whole if box is None else part(whole, box)

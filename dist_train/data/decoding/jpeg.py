@@ -7,6 +7,7 @@ from PIL import Image
 
 from dist_train.data.decoding.picture import RGB, Box, part
 from dist_train.data.decoding.quiet import quiet
+from dist_train.data.decoding.smaller import smaller_box
 from dist_train.data.decoding.turbojpeg import part_decoder
 
 EXIF_ORIENTATION = 0x0112
@@ -36,17 +37,29 @@ def size_if_plain(content: bytes) -> tuple[int, int] | None:
         return None
 
 
-def decode(content: bytes, box: Box | None = None) -> RGB | None:
-    """Return uint8 [H, W, 3], whole or the part in ``box``; None if a decoder warns about the file."""
+def decode(content: bytes, box: Box | None = None, shrink: int = 1) -> RGB | None:
+    """Return uint8 [H, W, 3], whole or the part in ``box``; None if a decoder warns about the file.
+
+    Args:
+        shrink: 1, 2, 4 or 8, by which height and width are divided. libjpeg then computes fewer cosines for each block.
+    """
     if box is not None and content.endswith(END_OF_IMAGE) and (decode_part := part_decoder()):
-        found = decode_part(content, box)
+        found = decode_part(content, box, shrink)
         if found is not None:
             return found
     try:
-        whole: RGB = simplejpeg.decode_jpeg(content, "RGB")
+        whole: RGB = simplejpeg.decode_jpeg(content, "RGB", **_at_least(content, shrink))
     except (ValueError, RuntimeError):
         return None
-    return whole if box is None else part(whole, box)
+    return whole if box is None else part(whole, smaller_box(box, shrink, whole.shape[:2]))
+
+
+def _at_least(content: bytes, shrink: int) -> dict[str, int]:
+    """Return the options by which simplejpeg divides height and width by ``shrink``."""
+    if shrink == 1:
+        return {}
+    height, width = simplejpeg.decode_jpeg_header(content)[:2]
+    return {"min_height": -(-height // shrink), "min_width": -(-width // shrink), "min_factor": 1}
 
 
 def _size_if_plain(content: bytes) -> tuple[int, int] | None:

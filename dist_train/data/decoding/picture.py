@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.config.types import Size
 from dist_train.errors import DataError
 
 RGB = NDArray[np.uint8]
@@ -37,8 +38,12 @@ class Picture(Protocol):
         """Height and width."""
         ...
 
-    def pixels(self, box: Box | None = None) -> Pixels:
+    def pixels(self, box: Box | None = None, least: Size | None = None) -> Pixels:
         """Return the part in ``box``, or all of it: a new contiguous array.
+
+        Args:
+            least: the height and width to which the part is resized next: with ``DecodeRules.fast`` it may come smaller,
+                but not smaller than that.
 
         Raises:
             BadImage: the file is truncated or damaged.
@@ -60,7 +65,7 @@ class Decoded:
     def size(self) -> tuple[int, int]:
         return self.image.shape[0], self.image.shape[1]
 
-    def pixels(self, box: Box | None = None) -> Pixels:
+    def pixels(self, box: Box | None = None, least: Size | None = None) -> Pixels:
         return self.image if box is None else part(self.image, box)
 
 

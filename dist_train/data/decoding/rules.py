@@ -15,6 +15,7 @@ class DecodeRules:
             appears later, its own values decide.
         max_pixels: of an image, height x width; None for any number.
         channels, bits: of the pixels: ``data.channels`` and ``data.bits``.
+        fast: a part of a JPEG file may be decoded at a fraction of its size: ``data.fast_decode``.
         as_0_1_0: the run began with version 0.1.0. Greys of 16 bits keep their upper 8, all others are stretched from
             their least to their greatest value, and Pillow decides what an array is.
     """
@@ -24,6 +25,7 @@ class DecodeRules:
     as_0_1_0: bool = False
     channels: int = 3
     bits: int = 8
+    fast: bool = False
 
     @property
     def is_plain(self) -> bool:

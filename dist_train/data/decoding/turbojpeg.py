@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dist_train.data.decoding.smaller import smaller_box
+
 if TYPE_CHECKING:
     from dist_train.data.decoding.picture import RGB, Box
 
@@ -37,6 +39,10 @@ class _Region(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "width", "height")]
 
 
+class _Fraction(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int) for name in ("numerator", "denominator")]
+
+
 class PartDecoder:
     """One decoder, for one thread at a time."""
 
@@ -45,9 +51,10 @@ class PartDecoder:
         self._library = library
         self._handle = ctypes.c_void_p(library.tj3Init(DECOMPRESS))
 
-    def __call__(self, content: bytes, box: "Box") -> "RGB | None":
+    def __call__(self, content: bytes, box: "Box", shrink: int = 1) -> "RGB | None":
         """Return a part of a file, uint8 [height, width, 3]; None if the decoder warns or fails.
 
+        With ``shrink`` 2, 4 or 8 the file is decoded at that fraction of its size, and the part is ``smaller_box``.
         Return None for progressive files too: a truncated one is smoothed, and a part of it not like the whole.
         """
         if self._failed("tj3DecompressHeader", content, ctypes.c_size_t(len(content))) or self._parameter(PROGRESSIVE):
@@ -56,8 +63,12 @@ class PartDecoder:
         top, left, height, width = box
         if not (0 <= kind < len(BLOCK_WIDTHS) and top + height <= rows and left + width <= columns):
             return None
+        if self._failed("tj3SetScalingFactor", _Fraction(1, shrink)):
+            return None
+        rows, columns, block = -(-rows // shrink), -(-columns // shrink), max(1, BLOCK_WIDTHS[kind] // shrink)
+        top, left, height, width = smaller_box(box, shrink, (rows, columns))
         first_row = max(0, top - MARGIN)
-        first_column = max(0, left - MARGIN) // BLOCK_WIDTHS[kind] * BLOCK_WIDTHS[kind]
+        first_column = max(0, left - MARGIN) // block * block
         shape = min(rows, top + height + MARGIN) - first_row, min(columns, left + width + MARGIN) - first_column
         pixels = np.empty((*shape, 3), dtype=np.uint8)
         if self._failed("tj3SetCroppingRegion", _Region(first_column, first_row, shape[1], shape[0])):

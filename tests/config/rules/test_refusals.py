@@ -38,6 +38,10 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
         ),
         (NUMBERS | {"augment__mixup": 0.5}, "`augment.mixup` mixes images and their labels"),
         (
+            {"data__fast_decode": True, "augment__crop": "random"},
+            "`data.fast_decode` (true) has no effect unless augment.crop=random_resized; remove one of the two",
+        ),
+        (
             {
                 "loss__name": "mse",
                 "loss__label_smoothing": 0.1,
