@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dist_train.config.choices import STRATEGIES
+from dist_train.distributed.collectives import all_gather, as_bytes, broadcast_together
 from dist_train.distributed.heartbeat import Heartbeat, Word, sign_of_life, word_of
 from dist_train.distributed.meeting import meeting_place, not_met
 from dist_train.errors import CommError, ConfigError, DistTrainError
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from dist_train.config.sections.distributed import DistributedConfig
 
 T = TypeVar("T")
-
-# torch 2.14 renamed this function; the old name warns.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 @dataclass(frozen=True)
@@ -74,19 +72,14 @@ class Dist:
         if self.world_size == 1:
             return tensor[None].clone()
         out = tensor.new_empty((self.world_size, *tensor.shape))
-        _all_gather(out.view(-1), tensor.reshape(-1))
+        all_gather(out.view(-1), tensor.reshape(-1))
         return out
 
     def broadcast_buffers(self, model: nn.Module) -> None:
         """Broadcast the buffers of rank 0 to all ranks, in one message: BatchNorm's running statistics differ between ranks."""
         buffers = [buffer for buffer in model.buffers() if buffer.layout is torch.strided and buffer.numel()]
-        if self.world_size == 1 or not buffers:
-            return
-        buffers.sort(key=Tensor.element_size, reverse=True)  # each begins at a multiple of its element size
-        together = torch.cat([as_bytes(buffer.detach().contiguous()) for buffer in buffers])
-        dist.broadcast(together, src=0)
-        for buffer, content in zip(buffers, torch.split(together, [buffer.nbytes for buffer in buffers]), strict=True):
-            buffer.copy_(content.view(buffer.dtype).view(buffer.shape))
+        if self.world_size > 1 and buffers:
+            broadcast_together(buffers)
 
     def of_main(self, tensor: Tensor) -> Tensor:
         """Return the tensor of rank 0, on every rank. Every rank must call it, with the same shape and dtype."""
@@ -189,11 +182,6 @@ class Dist:
         if self.world_size == 1:
             return None
         return dist.all_reduce(flag, dist.ReduceOp.MAX, group=self.control, async_op=True)
-
-
-def as_bytes(tensor: Tensor) -> Tensor:
-    """Return the memory of a contiguous tensor, uint8 [N]: gloo and NCCL do not know every dtype."""
-    return tensor.view(-1).view(torch.uint8)
 
 
 @contextmanager

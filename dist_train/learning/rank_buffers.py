@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dist_train.distributed.group import Dist, as_bytes
+from dist_train.distributed.collectives import as_bytes
+from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
 from dist_train.model.cells import cells, tensor_in
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.config.schema import Config
-from dist_train.distributed.group import as_bytes
+from dist_train.distributed.collectives import as_bytes
 from dist_train.learning.objective import TrainingPass
 from dist_train.model.freeze import covered_buffers
 from dist_train.model.network import Network
