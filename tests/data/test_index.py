@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.base import Entry, Listing
+from dist_train.data.formats.images import FileImages
 from dist_train.data.index import scan
 from dist_train.errors import ConfigError, DataError
 from tests.support.data_roots import data_config, names, picture
@@ -68,6 +71,15 @@ def test_a_new_image_moves_few_others(one_folder: Path) -> None:
     picture(one_folder / "many" / "new.png")
     after = set(names(scan(data_config(one_folder, val_fraction=0.2)).val))
     assert len(before ^ after) <= 2
+
+
+def test_names_sizes_and_targets_decide_the_fingerprint() -> None:
+    """Runs of older versions resume: these are the digests of then."""
+    entries: list[Entry] = [("a/\udcff.png", 3, 0), *((f"b/{number}.png", number, 1) for number in range(2500))]
+    listing = Listing(FileImages("/data"), ["a", "b"], entries, entries[:2])
+    assert scan(DataConfig(root="/data"), listing).fingerprint == (
+        "ec3ab53499e1d76f0681c670ae8b5a532029b0beb10825573d6b311498c7cc90"
+    )
 
 
 def test_a_fraction_beside_a_validation_set(image_folder: Path) -> None:

@@ -5,11 +5,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES, Findings
 from dist_train.data.formats.class_names import few, same_names
-from dist_train.data.formats.walk import Surroundings, files_of, images_below, left_aside
+from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below, with_sizes
+from dist_train.data.stored.slow_disks import answers
 
 SPLIT_WORD = r"(?:train|training|trainval|val|valid|validation|test|testing|eval|evaluation|holdout)"
 FILLERS = ("set", "data", "dataset", "image", "images", "img", "imgs", "split")
@@ -27,11 +29,6 @@ class ClassFolder:
     images: list[tuple[str, int]]
     around: Surroundings
 
-    @classmethod
-    def read(cls, path: Path, root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> "ClassFolder":
-        around = Surroundings(suffixes)
-        return cls(path, list(images_below(path, root, around)), around)
-
     @property
     def name(self) -> str:
         return self.path.name
@@ -40,6 +37,21 @@ class ClassFolder:
     def depth(self) -> int:
         """Return how many folders lie between this one and its nearest images."""
         return min((len(Path(folder).parts) for folder in self.around.folders), default=0)
+
+
+def class_folders(paths: Sequence[Path], root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[ClassFolder]:
+    """Read class folders: first all names, then all sizes, so that slow answers are waited for side by side."""
+
+    def listed(path: Path) -> tuple[list[str], Surroundings]:
+        around = Surroundings(suffixes)
+        return list(names_below(path, root, around)), around
+
+    found = [*chain.from_iterable(answers(listed, paths))]
+    images = iter(with_sizes(str(root), [*chain.from_iterable(names for names, _ in found)]))
+    return [
+        ClassFolder(path, [*islice(images, len(names))], around)
+        for path, (names, around) in zip(paths, found, strict=True)
+    ]
 
 
 def split_names(names: Sequence[str]) -> list[str]:

@@ -14,9 +14,10 @@ from dist_train.data.formats.class_names import MISSING, Labels, composed, few, 
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.table_columns import Columns, column_names, columns_of
 from dist_train.data.formats.table_file import Row, Shorten, read_table
-from dist_train.data.formats.table_paths import find_image
+from dist_train.data.formats.table_paths import find_images
 from dist_train.data.formats.walk import existing_root
 from dist_train.errors import ConfigError, DataError
+from dist_train.system.machine.memory import uncollected
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -28,6 +29,7 @@ SWITCHES = frozenset("01")
 TargetOf = Callable[[Row], Target]
 
 
+@uncollected()
 def csv_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read the tables ``data.csv.train`` and ``data.csv.val``, or the table of one split."""
     root, findings = existing_root(cfg), Findings()
@@ -240,19 +242,20 @@ def _entries(
     Args:
         repeats: an image may stand in several lines, with the same target: it is drawn as often.
     """
+    paths = [os.path.normpath(row.path) for row in rows]
+    first: dict[str, Row] = {}
+    for path, row in zip(paths, rows, strict=True):
+        first.setdefault(path, row)
+    found = find_images(root, list(first.values()))
     entries: list[Entry] = []
-    seen: dict[str, tuple[Row, Entry]] = {}
-    repeated = 0
-    for row in rows:
-        path = os.path.normpath(row.path)
-        if path in seen:
-            entry = _again(*seen[path], row, target_of, repeats)
-            repeated += 1
+    seen: dict[str, Entry] = {}
+    for path, row in zip(paths, rows, strict=True):
+        if first[path] is row:
+            entry = seen[path] = (*next(found), target_of(row))
         else:
-            entry = (*find_image(root, row), target_of(row))
-            seen[path] = (row, entry)
+            entry = _again(first[path], seen[path], row, target_of, repeats)
         entries.append(entry)
-    if repeated:
+    if repeated := len(rows) - len(first):
         findings.notes.append(f"{repeated} lines of {cfg.train} repeat an image; each line counts as an image")
     return entries
 

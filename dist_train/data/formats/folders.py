@@ -5,16 +5,24 @@ from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only, suffixes_of
-from dist_train.data.formats.class_folders import ClassFolder, check_classes, check_contents, note_left_aside
+from dist_train.data.formats.class_folders import (
+    ClassFolder,
+    check_classes,
+    check_contents,
+    class_folders,
+    note_left_aside,
+)
 from dist_train.data.formats.class_names import Labels, composed, few
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.walk import existing_root, subfolders_of
 from dist_train.errors import ConfigError, DataError
+from dist_train.system.machine.memory import uncollected
 
 VALIDATION_NAMES = ("val", "valid", "validation")
 TEST_NAMES = ("test", "testing")
 
 
+@uncollected()
 def image_folder(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read ``train/<class>/...`` and ``val/<class>/...``, as torchvision's ImageFolder does, without hidden files.
 
@@ -80,7 +88,7 @@ def _training_folders(cfg: DataConfig, train: Path, root: Path, findings: Findin
         raise DataError(f"{train} has no class folders; imagefolder expects train/<class>/")
     if cfg.classes:
         names = _listed(cfg.classes, names, train, findings)
-    folders = [ClassFolder.read(train / name, root, suffixes_of(cfg)) for name in names]
+    folders = class_folders([train / name for name in names], root, suffixes_of(cfg))
     empty = [folder.name for folder in folders if not folder.images]
     if empty:
         raise DataError(
@@ -153,9 +161,8 @@ def _of_known_classes(cfg: DataConfig, place: Path, root: Path, labels: Labels, 
     unknown = [name for name in names if labels.find(name) is None]
     if unknown:
         findings.notes.append(f"folders of {place} that are no class of the run are left aside: {few(unknown)}")
-    folders = [
-        ClassFolder.read(place / name, root, suffixes_of(cfg)) for name in names if labels.find(name) is not None
-    ]
+    known = [place / name for name in names if labels.find(name) is not None]
+    folders = class_folders(known, root, suffixes_of(cfg))
     check_contents(place, folders, findings)
     note_left_aside(place, folders, findings)
     return _entries(folders, labels)

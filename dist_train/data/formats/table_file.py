@@ -115,7 +115,7 @@ class _Table:
         strict: bool = True,
     ) -> None:
         self._root, self._table, self._cfg, self._findings, self._strict = root, table, cfg, findings, strict
-        self._further, self._shorten = tuple(further), shorten
+        self._further, self._shorten, self._last = tuple(further), shorten, 0
 
     def rows(self) -> list[Row]:
         with open(self._table, newline="", encoding="utf-8-sig") as file:
@@ -124,6 +124,7 @@ class _Table:
             if "\0" in "".join(header):
                 raise DataError(_UTF16.format(self._table))
             columns = [self._column(header, name) for name in (self._cfg.path, *self._cfg.targets, *self._further)]
+            self._last = max(columns)
             rows = [self._row(record, header, columns) for record in records]
         if not rows:
             raise DataError(f"{self._table} has a header and no lines")
@@ -174,7 +175,7 @@ class _Table:
 
     def _row(self, record: _Record, header: list[str], columns: list[int]) -> Row:
         first, last, fields = record
-        if max(columns) >= len(fields):
+        if self._last >= len(fields):
             raise DataError(
                 f"{self._table} line {first} has fewer columns than the header ({len(fields)} of {len(header)})"
             )

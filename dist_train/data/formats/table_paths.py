@@ -2,12 +2,19 @@
 
 import os
 import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.formats.table_file import Row
-from dist_train.data.formats.walk import file_size
+from dist_train.data.formats.walk import file_size, sizes_of
 from dist_train.errors import DataError
+
+
+def find_images(root: Path, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
+    """Yield ``find_image`` of each row."""
+    sizes = sizes_of(str(root), [row.path for row in rows])
+    return (find_image(root, row) if size is None else (row.path, size) for row, size in zip(rows, sizes, strict=True))
 
 
 def find_image(root: Path, row: Row) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
-from dist_train.data.formats.class_folders import ClassFolder, note_left_aside
+from dist_train.data.formats.class_folders import class_folders, note_left_aside
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.walk import existing_root, images_below, subfolders_of
@@ -32,7 +32,7 @@ def tiny_imagenet(cfg: DataConfig, only: Only | None = None) -> Listing:
 
 
 def _training(root: Path, classes: list[str], findings: Findings) -> list[Entry]:
-    folders = [ClassFolder.read(root / "train" / wnid, root) for wnid in classes]
+    folders = class_folders([root / "train" / wnid for wnid in classes], root)
     labels = Labels(classes)
     unread = [name for name in subfolders_of(root / "train") if labels.find(name) is None]
     if unread:

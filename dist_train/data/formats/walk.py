@@ -4,15 +4,17 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import IMAGE_SUFFIXES
-from dist_train.data.stored.survey import note, note_image
+from dist_train.data.stored.slow_disks import answers
+from dist_train.data.stored.survey import note, note_folders, note_images
 from dist_train.errors import DataError
+from dist_train.system.progress import advance
 
 LONGEST_PATH = 400
 """Characters of a path that stand in a message."""
@@ -59,9 +61,9 @@ def existing_root(cfg: DataConfig) -> Path:
     return root
 
 
-def images_below(folder: Path, root: Path, around: Surroundings | None = None) -> Iterator[tuple[str, int]]:
-    """Yield every image below ``folder`` as (path relative to ``root``, size in bytes), sorted by folder and name."""
-    return ((name, file_size(str(root), name)) for name in names_below(folder, root, around))
+def images_below(folder: Path, root: Path) -> list[tuple[str, int]]:
+    """Return every image below ``folder`` as (path relative to ``root``, size in bytes), sorted by folder and name."""
+    return with_sizes(str(root), list(names_below(folder, root)))
 
 
 def names_below(folder: Path, root: Path, around: Surroundings | None = None) -> Iterator[str]:
@@ -91,7 +93,7 @@ def names_below(folder: Path, root: Path, around: Surroundings | None = None) ->
             around.left_aside += left_aside(visible, around.suffixes)
         if images:
             around.folders.append(os.path.relpath(directory, folder))
-        yield from images if below == "." else (os.path.join(below, name) for name in images)
+        yield from images if below == "." else (f"{below}/{name}" for name in images)
 
 
 def left_aside(names: list[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Counter[str]:
@@ -135,6 +137,39 @@ def _note_link(folder: str, around: Surroundings) -> None:
     around.links.append((folder, os.path.realpath(folder)))
 
 
+def with_sizes(root: str, names: Sequence[str]) -> list[tuple[str, int]]:
+    """Return names of images with the sizes of their files in bytes.
+
+    Raises:
+        DataError: as ``file_size``.
+    """
+    sizes = sizes_of(root, names)
+    return [(name, file_size(root, name) if size is None else size) for name, size in zip(names, sizes, strict=True)]
+
+
+def sizes_of(root: str, names: Sequence[str]) -> Iterator[int | None]:
+    """Yield the number of bytes in the file of each image; None where ``file_size`` raises."""
+    note_folders(root, names)
+    inside = os.path.join(root, "")
+    place = 0
+    for block in answers(lambda name: _size_and_time(name if name[:1] == "/" else inside + name), names):
+        note_images(
+            (name, found[1]) for name, found in zip(names[place : place + len(block)], block, strict=True) if found
+        )
+        advance(len(block))
+        place += len(block)
+        yield from (found and found[0] for found in block)
+
+
+def _size_and_time(path: str) -> tuple[int, int] | None:
+    """Return the size of a file in bytes, and its last change in ns since 1970; None if there is no such file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):  # ValueError: it holds a zero byte
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
 def file_size(root: str, name: str) -> int:
     """Return the number of bytes in the file of an image.
 
@@ -142,6 +177,7 @@ def file_size(root: str, name: str) -> int:
         DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
     """
     path = os.path.join(root, name)
+    note_folders(root, [name])
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
@@ -150,7 +186,8 @@ def file_size(root: str, name: str) -> int:
         raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
     if not stat.S_ISREG(found.st_mode):
         raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
-    note_image(root, name, found)
+    note_images([(name, found.st_mtime_ns)])
+    advance()
     return found.st_size
 
 

@@ -15,6 +15,7 @@ Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -65,7 +66,8 @@ class StoredScan:
         """Return what to keep of a scan."""
         splits = {name: index.split(name) for name in SPLITS}
         times = {
-            name: [survey.changed_ns.get(split.name(n), 0) for n in range(len(split))] for name, split in splits.items()
+            name: [survey.changed_ns.get(os.fsdecode(path), 0) for path in split.paths.tolist()]
+            for name, split in splits.items()
         }
         return cls(source, index, survey.places, {name: np.array(of, np.int64) for name, of in times.items()})
 

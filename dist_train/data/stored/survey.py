@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,13 +43,12 @@ class Survey:
         if path not in self.places:
             self.places[path] = _safe(stamp_of(path))
 
-    def note_image(self, root: str, name: str, status: os.stat_result) -> None:
-        """Note an image, and the folder that it lies in."""
-        folder = name.rpartition("/")[0]
-        if folder not in self._folders:
-            self._folders.add(folder)
-            self.note(os.path.join(root, folder).rstrip("/"))
-        self.changed_ns[name] = status.st_mtime_ns
+    def note_folders(self, root: str, names: Iterable[str]) -> None:
+        """Note the folders that images lie in."""
+        for folder in dict.fromkeys(name.rpartition("/")[0] for name in names):
+            if folder not in self._folders:
+                self._folders.add(folder)
+                self.note(os.path.join(root, folder).rstrip("/"))
 
 
 _surveys: list[Survey] = []
@@ -57,7 +56,7 @@ _surveys: list[Survey] = []
 
 @contextmanager
 def surveyed() -> Iterator[Survey]:
-    """Note in a new survey all that the block reads with ``note`` and ``note_image``."""
+    """Note in a new survey all that the block reads with ``note``, ``note_folders`` and ``note_images``."""
     survey = Survey()
     _surveys.append(survey)
     try:
@@ -72,11 +71,16 @@ def note(path: str | os.PathLike[str]) -> None:
         _surveys[-1].note(os.fspath(path))
 
 
-def note_image(root: str, name: str, status: os.stat_result) -> None:
-    """Note an image, and the folder that it lies in; and count it for the progress of the scan."""
-    advance()
+def note_folders(root: str, names: Iterable[str]) -> None:
+    """Note the folders of images below ``root``, before ``note_images``."""
     if _surveys:
-        _surveys[-1].note_image(root, name, status)
+        _surveys[-1].note_folders(root, names)
+
+
+def note_images(changed_ns: Iterable[tuple[str, int]]) -> None:
+    """Note when the files of images were last changed: (name, ns since 1970)."""
+    if _surveys:
+        _surveys[-1].changed_ns.update(changed_ns)
 
 
 def stamp_of(path: str) -> Stamp:

@@ -3,7 +3,20 @@
 from collections import Counter
 from pathlib import Path
 
-from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below, subfolders_of
+import pytest
+
+from dist_train.data.formats.walk import (
+    Surroundings,
+    files_of,
+    left_aside,
+    names_below,
+    sizes_of,
+    subfolders_of,
+    with_sizes,
+)
+from dist_train.data.stored import slow_disks
+from dist_train.data.stored.survey import surveyed
+from dist_train.errors import DataError
 from tests.support.data_roots import picture
 
 
@@ -34,3 +47,21 @@ def test_visible_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert (subfolders_of(tmp_path), files_of(tmp_path)) == (["b"], ["a.txt"])
     assert left_aside(["a.txt", "b.PNG", "Thumbs.db", "c"]) == Counter({".txt": 1, "": 1})
+
+
+@pytest.mark.parametrize("slow_s", [slow_disks.SLOW_S, -1])
+def test_sizes_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float) -> None:
+    """In one thread and in many: the same sizes and times, and what is no file has none."""
+    monkeypatch.setattr(slow_disks, "SLOW_S", slow_s)
+    names = [f"folder/{number}" for number in range(300)]
+    (tmp_path / "folder").mkdir()
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes(number))
+    (tmp_path / "link").symlink_to("nowhere")
+    absolute = str(tmp_path / "folder" / "7")
+    with surveyed() as survey:
+        assert [*sizes_of(str(tmp_path), names)] == [*range(300)]
+        assert [*sizes_of(str(tmp_path), ["folder", "a\0b", absolute, "absent"])] == [None, None, 7, None]
+    assert survey.changed_ns == {name: (tmp_path / name).stat().st_mtime_ns for name in [*names, absolute]}
+    with pytest.raises(DataError, match="/link: No such file or directory; it is a broken link"):
+        with_sizes(str(tmp_path), [*names, "link", "absent"])

@@ -3,7 +3,16 @@
 import os
 from pathlib import Path
 
-from dist_train.data.stored.survey import UNKNOWN, Survey, first_changed, note, note_image, stamp_of, surveyed
+from dist_train.data.stored.survey import (
+    UNKNOWN,
+    Survey,
+    first_changed,
+    note,
+    note_folders,
+    note_images,
+    stamp_of,
+    surveyed,
+)
 
 
 def _old(path: Path, ns: int = 123_456_789) -> Path:
@@ -22,7 +31,8 @@ def test_folders_tables_and_images_are_noted(tmp_path: Path) -> None:
     with surveyed() as survey:
         note(tmp_path)
         note(table)
-        note_image(str(tmp_path), "deep/a.jpg", image.stat())
+        note_folders(str(tmp_path), ["deep/a.jpg", "deep/b.jpg"])
+        note_images([("deep/a.jpg", image.stat().st_mtime_ns)])
     note(tmp_path / "after")
     assert survey.places == {
         str(tmp_path): (123_456_789, 0),

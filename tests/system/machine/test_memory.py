@@ -1,11 +1,12 @@
-"""glibc's settings: large blocks are kept for training, and mapped one by one again afterwards."""
+"""glibc's settings: large blocks are kept for training, and mapped one by one again afterwards. The collector can pause."""
 
 import ctypes
+import gc
 import platform
 
 import pytest
 
-from dist_train.system.machine.memory import keep_freed_memory, restored_malloc
+from dist_train.system.machine.memory import keep_freed_memory, restored_malloc, uncollected
 from tests.support.ranks import run_ranks
 
 BLOCK = 80 * 2**20
@@ -55,3 +56,13 @@ def _around() -> list[int]:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_large_blocks_are_kept_in_the_block_and_mapped_after_it() -> None:
     assert run_ranks(1, _around) == [[1, 0, 1]]
+
+
+def test_the_collector_pauses_also_if_the_block_fails() -> None:
+    with pytest.raises(ValueError, match="x"), uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "the inner block found it paused"
+        raise ValueError("x")
+    assert gc.isenabled()

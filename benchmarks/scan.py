@@ -1,0 +1,156 @@
+"""CPU, wall time and memory of the index of many files, beside torchvision's ImageFolder, which asks for no file's size.
+
+    python -m benchmarks.scan [--files 128000] [--classes 1000] [--rounds 3] [--latency-us 0] [--entries 0]
+
+Makes empty files in class folders below a temporary folder, and a table of them. Each side runs in a process of its own, in turn;
+the table has medians. ``--latency-us``: each call that looks at a file or opens a folder takes so much longer, by a preloaded library
+(tests/support/slow_disk). ``--entries``: also the time that a rank needs for a stored index of so many images.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dist_train.config.sections.data import CsvConfig, DataConfig
+from dist_train.data.formats.images import FileImages
+from dist_train.data.index import DataIndex, scan
+from dist_train.data.split import Split
+from dist_train.data.stored.reuse import kept_or_scanned
+from dist_train.data.stored.scan_file import StoredScan, read_scan, write_scan
+from tests.support.slow_disk import slow_disk
+
+MADE_BY_CSV = "table.csv"
+
+
+def make_files(root: Path, files: int, classes: int) -> None:
+    """Make ``train/<class>/<number>.jpg``, and a table of them."""
+    with open(root / MADE_BY_CSV, "w") as table:
+        table.write("path,label\n")
+        for label in range(classes):
+            folder = root / "train" / f"n{label:08}"
+            folder.mkdir(parents=True)
+            for number in range(files // classes):
+                (folder / f"n{label:08}_{number:06}.JPEG").touch()
+                table.write(f"train/n{label:08}/n{label:08}_{number:06}.JPEG,n{label:08}\n")
+
+
+def folders(root: Path) -> DataConfig:
+    return DataConfig(root=str(root), val_fraction=0.02)
+
+
+def ours(root: Path) -> DataIndex:
+    return scan(folders(root))
+
+
+def peer(root: Path) -> Any:
+    from torchvision.datasets import ImageFolder
+
+    return ImageFolder(str(root / "train"))
+
+
+def table(root: Path) -> DataIndex:
+    return scan(DataConfig(format="csv", root=str(root), csv=CsvConfig(train=MADE_BY_CSV), val_fraction=0.02))
+
+
+def first_start(root: Path) -> DataIndex:
+    (root / "run" / "scan.bin").unlink(missing_ok=True)
+    return kept_or_scanned(folders(root), root / "run" / "scan.bin")
+
+
+def requeue(root: Path) -> DataIndex:
+    return kept_or_scanned(folders(root), root / "run" / "scan.bin")
+
+
+def opened(root: Path) -> StoredScan | None:
+    return read_scan(root / "run" / "entries.bin")
+
+
+SIDES: dict[str, Callable[[Path], Any]] = {
+    "ImageFolder": peer,
+    "folders": ours,
+    "table": table,
+    "first start": first_start,
+    "requeue": requeue,
+    "stored index": opened,
+}
+
+
+def store_entries(path: Path, entries: int) -> None:
+    """Write a stored scan of ``entries`` images, which nobody has."""
+    names = np.char.add(
+        np.char.mod("n%08d/", np.arange(entries) // 1300), np.char.mod("%010d.JPEG", np.arange(entries))
+    )
+    labels, sizes = np.arange(entries) // 1300 % 1000, np.full(entries, 100_000)
+    train, val = (
+        Split(names[part].astype(np.bytes_), labels[part], sizes[part]) for part in (slice(1, None), slice(1))
+    )
+    index = DataIndex("/data", FileImages("/data"), "classification", list(map(str, range(1000))), train, val, "0" * 64)
+    write_scan(path, StoredScan("benchmark", index, {}, {"train": train.sizes, "val": val.sizes}))
+
+
+def one(side: str, root: Path) -> dict[str, float]:
+    """Return seconds on the clock and of CPU, and how far the peak of the memory rose, in MB."""
+    SIDES["ImageFolder"](root / "few"), ours(root / "few")  # imports
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    wall, cpu = time.perf_counter(), time.process_time()
+    kept = SIDES[side](root)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert kept is not None
+    return {"wall": wall, "cpu": cpu, "mb": (peak - before) / 1024}
+
+
+def measured(side: str, root: Path, slow: dict[str, str]) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.scan", "--side", side, "--root", str(root)]
+    done = subprocess.run(command, env=os.environ | slow, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=128_000)
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--latency-us", type=int, default=0)
+    parser.add_argument("--entries", type=int, default=0)
+    parser.add_argument("--sides", nargs="*", choices=SIDES, default=[*SIDES][:-1])
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        print(json.dumps(one(options.side, options.root)))
+        return
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as library:
+        root = Path(folder)
+        make_files(root, options.files, options.classes)
+        for name in ("few", "run"):
+            (root / name).mkdir()
+        make_files(root / "few", 200, 2)
+        sides = [*options.sides]
+        if options.entries:
+            store_entries(root / "run" / "entries.bin", options.entries)
+            sides.append("stored index")
+        slow = slow_disk(Path(library), root, options.latency_us / 1e6).environment if options.latency_us else {}
+        rounds = [{side: measured(side, root, slow) for side in sides} for _ in range(options.rounds)]
+    print(
+        f"{options.files:,} files, {options.entries:,} stored entries, {options.latency_us} us a call, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    for side in sides:
+        wall, cpu, peak = (statistics.median(found[side][key] for found in rounds) for key in ("wall", "cpu", "mb"))
+        print(f"| {side} | {cpu:.2f} | {wall:.2f} | {peak:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
