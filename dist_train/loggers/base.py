@@ -63,7 +63,7 @@ class Logger:
         """Record a picture: uint8 [H, W, 3], RGB. ``name`` has the form ``val/confusion``."""
 
     def file(self, path: Path) -> None:
-        """Record a file of a run that is done: weights, predictions."""
+        """Record a file of a run that is done: weights, predictions, its page."""
 
     def close(self, status: Status) -> None:
         """End the attempt, which is "done", "stopped" or "failed". Not called after a kill."""

@@ -24,6 +24,7 @@ from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
+from dist_train.training.report.run_page import write_page
 from dist_train.training.report.step_clock import Lap, StepClock
 from dist_train.training.step_sums import StepMeans
 
@@ -226,7 +227,8 @@ class Recorder:
             save_weights(setup.run.last, plain_state(setup.state.evaluated_model))
         self._write(status, reason)
         if status == "done":
-            for path in (setup.run.best, setup.run.last, setup.run.predictions):
+            page = setup.cfg.log.report and write_page(setup.run, setup.cfg.distributed.timeout_s)
+            for path in (setup.run.best, setup.run.last, setup.run.predictions, *([setup.run.report] if page else [])):
                 if path.exists():
                     self._loggers.file(path)
         self._close_loggers(status)

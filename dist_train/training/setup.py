@@ -40,6 +40,7 @@ from dist_train.training.parts.build_state import build_state, train_more
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
+from dist_train.training.report.run_page import refuse_without_packages
 from dist_train.training.resume import as_it_began, find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
@@ -90,6 +91,7 @@ def build_setup(
     cfg = group.from_main(partial(as_it_began, cfg, run))
     strategy = build_strategy(group)
     strategy.refuse(cfg)
+    refuse_without_packages(cfg.log)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics, cfg.checkpoint.memory)

@@ -41,5 +41,7 @@ class LogConfig(Section):
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
+    report: bool = False
+    """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""
     loggers: tuple[LoggerConfig, ...] = ()
     """Your own loggers, in addition to the built-in ones."""

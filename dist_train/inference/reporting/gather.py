@@ -85,12 +85,16 @@ def gather(folder: RunDir, cfg: Config) -> Gathered:
         missing.append(
             f"{folder.predictions.name} keeps the probabilities of the likeliest classes only: no precision-recall and ROC curves"
         )
-    return Gathered(
-        folder, cfg, load_result(folder), _rows(folder.metrics), attempts_of(folder), classes, judged, missing
-    )
+    try:
+        rows = _rows(folder.metrics)
+    except OSError as error:
+        rows = {}
+        missing.append(f"{folder.metrics.name} cannot be read ({error.strerror}): no curves of training")
+    return Gathered(folder, cfg, load_result(folder), rows, attempts_of(folder), classes, judged, missing)
 
 
 def _rows(path: Path) -> dict[str, list[Row]]:
+    """Return the rows of each split. Raise OSError if the file exists and cannot be read."""
     found: dict[str, dict[int, Row]] = {}
     for row in read_rows(path):
         found.setdefault(row["split"], {})[row["step"]] = row

@@ -1,6 +1,5 @@
 """The command ``report``: from a run folder to its page."""
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +14,9 @@ from dist_train.run.named_code import refuse_code_of_the_run
 from dist_train.run.saved_config import run_config
 from dist_train.system.files import atomic_write
 from dist_train.system.terminal import check_output, log_to_console, writing_output
+from dist_train.training.report.run_page import missing_packages
 
 log = logging.getLogger(__name__)
-
-PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
-"""Name of the import -> name of the package."""
 
 
 def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (), trust: bool = False) -> int:
@@ -55,8 +52,7 @@ def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (
 
 def _can_draw(file: Path) -> None:
     """Raise ConfigError if a package is missing or the file cannot be written."""
-    absent = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
-    if absent:
+    if absent := missing_packages():
         raise ConfigError(f"report needs {', '.join(absent)}: pip install {' '.join(absent)}, or the extra `report`")
     if file.suffix not in (".html", ".htm"):
         raise ConfigError(f"--out ({file}) must end in .html")

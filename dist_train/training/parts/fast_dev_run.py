@@ -41,7 +41,7 @@ def config_of_start(cfg: Config) -> Config:
             "run": cfg.run.model_copy(update=run),
             "data": cfg.data.model_copy(update={"max_val_images": images}),
             "train": cfg.train.model_copy(update={"fast_dev_run": steps}),
-            "log": cfg.log.model_copy(update={"tensorboard": False, "loggers": (), "wandb": wandb}),
+            "log": cfg.log.model_copy(update={"tensorboard": False, "report": False, "loggers": (), "wandb": wandb}),
         }
     )
 

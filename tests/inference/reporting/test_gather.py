@@ -49,3 +49,10 @@ def test_a_step_that_was_trained_again_counts_once(tmp_path: Path) -> None:
     (tmp_path / "run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = gathered(tmp_path / "run", "classification", ["x", "y"])
     assert [(row["step"], row["loss"]) for row in run.rows["train"]] == [(2, 0.9), (4, 0.8)]
+
+
+def test_rows_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    (tmp_path / "run" / "metrics.jsonl").mkdir(parents=True)
+    run = gathered(tmp_path / "run", "classification", ["x", "y"])
+    assert run.rows == {}
+    assert "metrics.jsonl cannot be read" in run.missing[-1]

@@ -43,6 +43,6 @@ def test_what_is_wrong_is_said_before_the_work(path: Path, tmp_path: Path, monke
         report(tmp_path, None, 4)
     with pytest.raises(ConfigError, match=r"must end in \.html"):
         report(path, tmp_path / "page.txt", 4)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "sklearn" else name)
+    monkeypatch.setattr("dist_train.inference.reporting.report.missing_packages", lambda: ["scikit-learn"])
     with pytest.raises(ConfigError, match=r"report needs scikit-learn: .* extra `report`"):
         report(path, tmp_path / "page.html", 4)
