@@ -14,9 +14,11 @@ from typing import Any, Literal, Self
 
 from dist_train.system.terminal import positive
 from launch.option_values import (
+    Draw,
     Gpus,
     Halving,
     container_option,
+    draw,
     gpus,
     halving,
     memory,
@@ -152,7 +154,16 @@ class JobOptions:
     )
 
     sweep: tuple[str, ...] = _list_option(
-        SWEEPS, "a key and its values, or a YAML file of the sweep", metavar="KEY=V1,V2|FILE"
+        SWEEPS,
+        "a key and its values or range (log, uniform, int, choice), or a YAML file of the sweep",
+        metavar="KEY=V1,V2|KEY=log(A,B)|FILE",
+    )
+    draw: Draw | None = _option(  # noqa: RUF009  # ruff does not know that Draw is immutable
+        SWEEPS,
+        None,
+        "how many points of the ranges to draw: halton (spread evenly) or random; each is crossed with the listed values",
+        type=draw,
+        metavar="halton:16[,seed=0]",
     )
     halving: Halving | None = _option(  # noqa: RUF009  # ruff does not know that Halving is immutable
         SWEEPS,

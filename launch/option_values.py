@@ -72,6 +72,26 @@ class Halving:
         return f"factor={self.factor},first_epoch={self.first_epoch}"
 
 
+@dataclass(frozen=True)
+class Draw:
+    """How many points of a sweep's ranges to draw, and how."""
+
+    method: str
+    runs: int
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method}:{self.runs}" + (f",seed={self.seed}" if self.seed else "")
+
+
+def draw(text: str) -> Draw:
+    """Read ``halton:16``, ``random:16`` or ``halton:16,seed=3``."""
+    match = re.fullmatch(r"(halton|random):(\d+)(?:,\s*seed=(\d+))?", text.strip(), re.ASCII)
+    if not match or int(match[2]) < 1:
+        raise ArgumentTypeError(f"{text!r} must be halton:RUNS or random:RUNS, with ,seed=NUMBER if you like")
+    return Draw(match[1], int(match[2]), int(match[3] or 0))
+
+
 def halving(text: str) -> Halving:
     """Read ``factor=3,first_epoch=1``; a key may be left out."""
     found: dict[str, int] = {}

@@ -19,6 +19,7 @@ examples:
   {slurm} --config my.yaml --nodes 2 --gpus-per-node 8 --time 4:00:00 --follow
   {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4 --sweep run.seed=0,1
   {slurm} --config my.yaml --sweep optim.lr=1e-4,3e-4,1e-3 --halving factor=3
+  {slurm} --config my.yaml --sweep 'optim.lr=log(1e-5,1e-2)' --draw halton:16
   {slurm} --config my.yaml --container torch.sif
   {slurm} status [FOLDER]                     list the runs in a folder
 {clone}

@@ -107,6 +107,8 @@ def _make_job(given: JobOptions) -> Job | None:
     """Return the job. A sweep leaves out runs that are done or in a queue; None if no run is left."""
     if given.halving and not given.sweep:
         raise ConfigError("--halving has no effect without --sweep")
+    if given.draw and not given.sweep:
+        raise ConfigError("--draw has no effect without --sweep")
     if not given.sweep:
         job = make_job(given, [(None, [])], None)
         if given.cluster == "slurm" and not given.dry_run:
@@ -116,11 +118,12 @@ def _make_job(given: JobOptions) -> Job | None:
         raise ConfigError(f"--follow works for one run; for a sweep use `{command('slurm')} status`")
     given = replace(given, halving=given.halving or sweep.halving_in(list(given.sweep)))
     name = load_config(str(given.config), list(given.overrides)).run.name
+    combinations = sweep.expand(list(given.sweep), name, given.draw)
     if given.halving:
-        return make_job(given, sweep.expand(list(given.sweep), name), name)
+        return make_job(given, combinations, name)
     left: list[sweep.Combination] = []
     under_way = 0
-    for combination in sweep.expand(list(given.sweep), name):
+    for combination in combinations:
         run = make_job(given, [combination], name).runs[0]
         if is_done(run):
             print(f"{run.folder.path} is done")

@@ -76,6 +76,9 @@ def test_without_sbatch_one_line_and_2(make_config: Callable[..., Path]) -> None
         (["--node", "2"], "--node"),
         (["--sweep", "optim.lr=1,1"], "two runs would be called"),
         (["--sweep", "optim.lr=1", "--sweep", "optim.lr=2"], "--sweep optim.lr is given twice"),
+        (["--sweep", "optim.lr=log(1e-3,1)"], "say how many points to draw, such as --draw halton:16"),
+        (["--draw", "halton:3"], "--draw has no effect without --sweep"),
+        (["--draw", "halton"], "must be halton:RUNS or random:RUNS"),
     ],
 )
 def test_errors_come_at_once(args: list[str], message: str, make_config: Callable[..., Path]) -> None:
@@ -106,6 +109,16 @@ def test_sweep_becomes_an_array(make_config: Callable[..., Path]) -> None:
     assert done.returncode == 0, done.stderr
     assert "#SBATCH --array=0-5%2" in done.stdout
     assert len(re.findall(r"tiny-lr0\.[12]-seed[012]: .* log\.wandb\.group=tiny", done.stdout)) == 6
+
+
+def test_a_dry_run_lists_the_drawn_points_with_halving_too(make_config: Callable[..., Path]) -> None:
+    done = launch(
+        *("--config", str(make_config()), "--dry-run", "--no-check", "train.epochs=4", "--halving", "factor=2"),
+        *("--sweep", "optim.lr=log(1e-3,1)", "--draw", "halton:4,seed=3"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 run(s) to epoch 1, 2 run(s) to epoch 2, 1 run(s) to epoch 4" in done.stdout
+    assert len(set(re.findall(r"tiny-lr(\S+): .*optim\.lr=\1 ", done.stdout))) == 4
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the templates are bash")

@@ -1,11 +1,12 @@
 """From the description of a sweep to its runs."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from dist_train.errors import ConfigError
-from launch.option_values import Halving
+from launch.option_values import Draw, Halving
 from launch.sweep import expand, halving_in
 
 
@@ -76,3 +77,35 @@ def test_a_file_may_hold_the_halving(tmp_path: Path) -> None:
         file.write_text(f"grid: {{optim.lr: [1e-4, 3e-4]}}\nhalving: {wrong}\n")
         with pytest.raises(ConfigError, match="--sweep, `halving`"):
             halving_in([str(file)])
+
+
+def test_drawn_points_are_crossed_with_the_grid(tmp_path: Path) -> None:
+    specs = ["optim.lr=log(1e-5,1e-2)", "run.seed=0,1"]
+    runs = expand(specs, "vit", Draw("halton", 4))
+    assert len(runs) == 8
+    rates = [overrides[0] for _, overrides in runs]
+    assert rates[0] == rates[1] != rates[2]
+    assert runs[0][0] == f"vit-lr{rates[0].partition('=')[2]}-seed0"
+    file = tmp_path / "sweep.yaml"
+    file.write_text("ranges: {optim.lr: 'log(1e-5, 1e-2)'}\ngrid: {run.seed: [0, 1]}\ndraw: halton:4\n")
+    assert expand([str(file)], "vit") == runs
+    assert expand([str(file)], "vit", Draw("halton", 2)) == runs[:4]
+
+
+@pytest.mark.parametrize(
+    ("content", "drawn", "message"),
+    [
+        ("ranges: {a: 'int(1, 9)'}", None, "say how many points to draw"),
+        ("grid: {a: [1]}\ndraw: halton:3", None, "--draw halton:3 has no effect"),
+        ("list: [{a: 1}]", Draw("random", 3), "--draw random:3 has no effect"),
+        ("ranges: {a: 'int(1, 9)'}\ndraw: sobol:3", None, "--sweep, `draw`: 'sobol:3' must be halton:RUNS"),
+        ("ranges: {a: 'int(1, 9)'}\ngrid: {a: [1]}\ndraw: halton:3", None, "a has a list in `grid` and a range"),
+        ("ranges: {a: [1, 2]}\ndraw: halton:3", None, "a range is one of"),
+        ("ranges: []\ndraw: halton:3", None, "must contain `grid:`"),
+    ],
+)
+def test_draws_that_mean_nothing(content: str, drawn: Draw | None, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        expand([str(file)], "vit", drawn)
