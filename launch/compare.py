@@ -1,7 +1,7 @@
 """Compare runs by their folders: ``python launch/compare.py RUN RUN... [--html FILE] [--csv FILE] [--png FILE]``.
 
-Print the settings that differ, the best and last metrics, images/s, time, steps and restarts.
-Also reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
+Print the best metric, the settings that differ, the other metrics, images/s, time, steps and restarts. Runs with another metric or
+other validation images have a table of their own. Also reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
 """
 
 import argparse
@@ -11,17 +11,15 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 if not __package__:  # run as a file, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dist_train.system.foreign_text import printable
+from launch.compare_table import terminal_width, text_tables
 from launch.installation import command
-from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, sort_runs, write_csv
-
-WIDEST = 120
-"""The longest value in the table of the terminal."""
+from launch.run_groups import Group, grouped
+from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
 
 EPILOG = """\
 examples:
@@ -59,16 +57,16 @@ def main(argv: list[str]) -> int:
         print("error: no readable run in these folders", file=sys.stderr)
         return 1
     try:
-        runs = sort_runs(runs, args.sort)
+        groups = grouped(runs, args.sort)
     except KeyError as error:
         print(f"error: {printable(_unknown_key(error.args[0], runs))}", file=sys.stderr)
         return 2
     try:
-        print(text_table(runs), flush=True)
+        print(text_tables(groups, terminal_width()), flush=True)
     except BrokenPipeError:  # `... | head`; the files are still wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     try:
-        write_files(args, runs, left_out)
+        write_files(args, groups, left_out)
     except OSError as error:
         print(f"error: cannot write: {error}", file=sys.stderr)
         return 1
@@ -94,8 +92,9 @@ def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
     return runs, left_out
 
 
-def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) -> None:
+def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[str]) -> None:
     """Write the files that the options name."""
+    runs = [run for group in groups for run in group.runs]
     for file in (args.html, args.png, args.csv):
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -107,36 +106,10 @@ def write_files(args: argparse.Namespace, runs: list[Run], left_out: list[str]) 
         if args.html:
             from launch.compare_predictions import pairs_of
 
-            write_html(args.html, runs, left_out, pairs_of(runs))
+            pairs = [pair for group in groups for pair in pairs_of(group.runs)]
+            write_html(args.html, groups, left_out, pairs)
         if args.png:
             write_png(args.png, runs)
-
-
-def text_table(runs: list[Run]) -> str:
-    """Return the comparison for a terminal, one line per run."""
-    columns = ["name", *differing_keys(runs), *result_keys(runs)]
-    cells = [[printable(name) for name in columns]]
-    cells += [[_show(_value(run, key)) for key in columns] for run in runs]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
-    numeric = [all(not isinstance(_value(run, key), str) for run in runs) for key in columns]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
-        for row in cells
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _value(run: Run, key: str) -> Any:
-    return run.name if key == "name" else run.settings.get(key, run.results.get(key))
-
-
-def _show(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else printable(value, most=WIDEST)
 
 
 def _unknown_key(key: str, runs: list[Run]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 from dist_train.system.foreign_text import printable
 from launch.compare_predictions import Pair
-from launch.run_reader import Run, differing_keys, lower_is_better, result_keys
+from launch.run_groups import Group, families, most_varied, settings_in_levels
+from launch.run_reader import Run, lower_is_better, result_keys
+from launch.run_tree import tree
 
 MAX_POINTS = 400
 """Points of one curve in the page; fewer with many runs."""
@@ -16,14 +18,23 @@ _FIRST_CHARTS = ("val/top1", "val/top5", "val/loss", "train/loss", "train/lr", "
 _NO_CURVE = ("step", "epoch", "split", "seconds", "slowest_rank")
 
 
-def write_html(path: Path, runs: list[Run], left_out: list[str], pairs: list[Pair]) -> None:
+def write_html(path: Path, groups: list[Group], left_out: list[str], pairs: list[Pair]) -> None:
     """Write the page. It needs no network and no other file."""
+    runs = [run for group in groups for run in group.runs]
+    matters, folded = settings_in_levels(runs)
+    places = {id(run): place for place, run in enumerate(runs)}
     points = max(60, min(MAX_POINTS, 12_000 // len(runs)))
     charts = chart_names(runs)
     page = {
         "about": f"{len(runs)} runs, read {time.strftime('%Y-%m-%d %H:%M %Z')}. Blue columns: the settings that differ.",
+        "groups": [{"about": group.about, "runs": [places[id(run)] for run in group.runs]} for group in groups],
+        "metrics": list(dict.fromkeys(f"best.{run.metric}" for run in runs)),
+        "families": families(runs),
+        "paint": most_varied(runs) or "run",
+        "tree": tree(runs),
         "axis": "epoch" if len({str(run.settings.get("train.global_batch")) for run in runs}) > 1 else "step",
-        "settingKeys": differing_keys(runs),
+        "settingKeys": matters,
+        "foldedKeys": folded,
         "resultKeys": result_keys(runs),
         "lower": {key: lower for key in result_keys(runs) if (lower := lower_is_better(key)) is not None},
         "charts": charts,
@@ -101,7 +112,7 @@ def write_png(path: Path, runs: list[Run]) -> None:
 
 
 def _legend(run: Run, runs: list[Run]) -> str:
-    chosen = [key for key in differing_keys(runs) if not key.startswith(("git.", "versions."))][:2]
+    chosen = list(dict.fromkeys([*filter(None, [most_varied(runs)]), *settings_in_levels(runs)[0]]))[:2]
     settings = ", ".join(f"{key.rpartition('.')[2]} {run.settings.get(key, '–')}" for key in chosen)
     score = run.results.get(f"best.{run.metric}")
     best = f"best {run.metric} {score:.4g}" if isinstance(score, int | float) else "no result yet"

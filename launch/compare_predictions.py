@@ -11,11 +11,14 @@ from dist_train.system.files import read_json
 from launch.run_reader import Run
 
 MAX_PAIRS, MAX_CLASSES, MAX_IMAGES = 10, 12, 40
+RESAMPLES = 20_000
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two runs ``a`` and ``b`` on the same validation images.
+
+    ``difference`` is the accuracy of b less that of a, in percent, and ``interval`` holds 95 % of its bootstrap distribution.
 
     A row of ``classes`` is [class, images, accuracy of a, accuracy of b, difference]; a row of ``shown`` is [image, label,
     prediction of a, prediction of b].
@@ -29,6 +32,8 @@ class Pair:
     only_a: int
     only_b: int
     both_wrong: int
+    difference: float
+    interval: tuple[float, float]
     classes: list[list[Any]]
     shown: list[list[str]]
 
@@ -45,7 +50,12 @@ def pairs_of(runs: list[Run]) -> list[Pair]:
 def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> Pair | None:
     """Return the comparison of two runs; None if their predictions are not for the same images."""
     (run_a, a), (run_b, b) = first, second
-    if len(a.label_N) != len(b.label_N) or not np.array_equal(a.label_N, b.label_N) or a.paths != b.paths:
+    if (
+        not len(a.label_N)
+        or len(a.label_N) != len(b.label_N)
+        or not np.array_equal(a.label_N, b.label_N)
+        or a.paths != b.paths
+    ):
         return None
     names = _class_names(run_a, a, b)
     right_a, right_b = a.pred_N == a.label_N, b.pred_N == b.label_N
@@ -63,9 +73,23 @@ def compare(first: tuple[Run, Predictions], second: tuple[Run, Predictions]) -> 
         only_a=int((right_a & ~right_b).sum()),
         only_b=int((right_b & ~right_a).sum()),
         both_wrong=int((~right_a & ~right_b).sum()),
+        difference=round(100 * float(right_b.mean() - right_a.mean()), 4),
+        interval=difference_interval(len(a.label_N), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())),
         classes=_by_class(names, a.label_N, right_a, right_b),
         shown=shown,
     )
+
+
+def difference_interval(images: int, only_a: int, only_b: int) -> tuple[float, float]:
+    """Return the bounds of 95 % of the differences in accuracy, in percent, over resamples of the images.
+
+    The paired bootstrap (Efron and Tibshirani, 1993) draws images with replacement, for both runs the same ones. Each image counts
+    for a, for b or for neither, so that the counts of a resample are a multinomial draw.
+    """
+    shares = np.array([only_a, only_b, images - only_a - only_b]) / images
+    counts = np.random.default_rng(0).multinomial(images, shares, RESAMPLES)
+    low, high = np.percentile(100 * (counts[:, 1] - counts[:, 0]) / images, [2.5, 97.5])
+    return round(float(low), 4), round(float(high), 4)
 
 
 def _by_class(names: list[str], label_N: Any, right_a: Any, right_b: Any) -> list[list[Any]]:

@@ -127,6 +127,20 @@ def load_outputs(path: Path) -> Outputs | None:
         return None
 
 
+def images_key(path: Path) -> str | None:
+    """Return a text that is the same for files of the same validation images and labels; None if the file is missing or damaged.
+
+    It is made of checksums that the archive has, so that nothing is decompressed.
+    """
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            entries = {entry.filename: f"{entry.CRC:08x}/{entry.file_size}" for entry in archive.infolist()}
+    except DAMAGED:
+        return None
+    names = [name for name in ("label.npy", "targets.npy", "paths.npy") if name in entries]
+    return " ".join(f"{name} {entries[name]}" for name in names) if len(names) == 2 else None
+
+
 def _refuse_bomb(file: BinaryIO) -> None:
     """Raise ValueError if the arrays are too large: a zip file of 1 MB can hold 1 GB."""
     with zipfile.ZipFile(file) as archive:

@@ -21,7 +21,7 @@ def test_the_table_has_only_the_settings_that_differ_best_run_first(tmp_path: Pa
     make_run(tmp_path, "high", lr=0.1, top1=60.0, attempts=3)
     done = run_script(tmp_path / "*")
     first, second = table_of(done.stdout)
-    assert list(first)[:3] == ["name", "optim.lr", "best.top1"]
+    assert list(first)[:3] == ["name", "best.top1", "optim.lr"]
     assert (first["name"], first["optim.lr"], first["best.top1"], first["last.top1"]) == ("high", "0.1", "60", "55")
     assert (first["restarts"], first["steps"], first["status"]) == ("2", "4", "done")
     assert second["name"] == "low"

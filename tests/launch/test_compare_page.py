@@ -1,12 +1,17 @@
 """The comparison as an HTML page and as a picture."""
 
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from launch import compare
 from tests.launch.run_folders import make_run, page_data, run_script
+
+DRAW = Path(__file__).parents[1] / "support" / "draw_page.js"
 
 
 def test_the_page_takes_numbers_that_json_does_not_know(tmp_path: Path) -> None:
@@ -46,3 +51,26 @@ def test_png(tmp_path: Path) -> None:
     make_run(tmp_path, "b", lr=0.2)
     assert compare.main([str(tmp_path / "*"), "--png", str(tmp_path / "p.png")]) == 0
     assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_page_knows_groups_families_and_levels(tmp_path: Path) -> None:
+    for name, lr, seed, fold in (
+        ("a", 0.1, 0, "null"),
+        ("b", 0.1, 1, "null"),
+        ("c", 0.2, 0, "null"),
+        ("d", 0.1, 0, "1/5"),
+    ):
+        run = make_run(tmp_path, name, lr=lr, top1=50 + lr)
+        text = run.config.read_text().replace("seed: 0", f"seed: {seed}", 1).replace("fold: null", f"fold: {fold}")
+        run.config.write_text(text.replace("workers: null", f"workers: {seed}"))
+    page = tmp_path / "page.html"
+    assert run_script(tmp_path / "*", "--html", page).returncode == 0
+    data = page_data(page)
+    assert [run["name"] for run in data["runs"]] == ["c", "a", "b", "d"]
+    assert [group["runs"] for group in data["groups"]] == [[0, 1, 2], [3]]
+    assert (data["families"], data["paint"], data["metrics"]) == ([0, 1, 1, 2], "data.fold", ["best.top1"])
+    assert (data["settingKeys"], data["foldedKeys"]) == (["run.seed", "data.fold", "optim.lr"], ["data.workers"])
+    if node := shutil.which("node"):
+        done = subprocess.run([node, DRAW, page], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "top1 on data.fold=1/5" in json.loads(done.stdout)["texts"]

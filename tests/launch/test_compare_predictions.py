@@ -6,7 +6,7 @@ import numpy as np
 
 from dist_train.run.folder import RunDir
 from dist_train.run.predictions import Predictions, load_predictions, pack_predictions
-from launch.compare_predictions import pairs_of
+from launch.compare_predictions import difference_interval, pairs_of
 from launch.run_reader import read_run
 from tests.launch.run_folders import make_run, page_data, run_script
 
@@ -34,6 +34,8 @@ def test_which_classes_and_images(tmp_path: Path) -> None:
         0,
         0,
     ]
+    assert pair["difference"] == -25
+    assert pair["interval"] == [-75, 0]
     assert pair["classes"] == [["cat", 2, 1.0, 0.5, -0.5]]
     assert pair["shown"] == [["val/1.png", "cat", "cat", "dog"]]
 
@@ -54,3 +56,20 @@ def test_other_images_are_not_compared(tmp_path: Path) -> None:
     c.predictions.write_bytes(b"no zip")
     assert load_predictions(c.predictions) is None
     assert pairs_of([read_run(run.path) for run in (a, b, c)]) == []
+
+
+def test_the_interval_is_that_of_the_paired_bootstrap() -> None:
+    random = np.random.default_rng(1)
+    right_a, right_b = random.random((2, 400)) < np.array([[0.7], [0.75]])
+    scores = right_b.astype(int) - right_a
+    means = [100 * scores[random.integers(0, 400, 400)].mean() for _ in range(4000)]
+    found = difference_interval(400, int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
+    assert np.allclose(found, np.percentile(means, [2.5, 97.5]), atol=0.5)
+    assert difference_interval(400, 0, 0) == (0, 0)
+
+
+def test_runs_without_images_are_not_compared(tmp_path: Path) -> None:
+    a, b = make_run(tmp_path, "a"), make_run(tmp_path, "b")
+    for run in (a, b):
+        save(run, [], [], [])
+    assert pairs_of([read_run(run.path) for run in (a, b)]) == []

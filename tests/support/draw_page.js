@@ -8,7 +8,7 @@ const tags = new Set(), texts = [], byId = {};
 let rows = 0;
 
 class Element {
-  constructor(tag) { this.tag = tag; this.style = {}; this.dataset = {}; this.classList = {toggle() {}}; this.value = ""; tags.add(tag); if (tag === "tr") rows += 1; }
+  constructor(tag) { this.tag = tag; this.style = {}; this.dataset = {}; this.classList = {toggle() {}}; this.value = ""; this.checked = true; tags.add(tag); if (tag === "tr") rows += 1; }
   setAttribute(name) { if (/^on/i.test(name)) throw new Error(`the attribute ${name}`); }
   addEventListener(name, call) { if (typeof call !== "function") throw new Error("text as code"); }
   append(...children) { for (const child of children) if (!(child instanceof Element)) texts.push(String(child)); }
