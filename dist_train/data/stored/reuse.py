@@ -16,6 +16,7 @@ from dist_train.data.formats.images import FileImages, GivenImages
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import SplitName
+from dist_train.data.stored import shared_scan
 from dist_train.data.stored.scan_file import FORMAT, StoredScan, read_scan, write_scan
 from dist_train.data.stored.survey import Stamp, first_changed, surveyed
 from dist_train.distributed.group import Dist
@@ -52,13 +53,38 @@ def read_index(
         ConfigError, DataError: see ``scan``.
     """
     if given is None:
-        return group.from_main(lambda: kept_or_scanned(cfg, kept, strict) if kept else scan(cfg, strict=strict))
+        return _kept_for_all(cfg, group, kept, strict) if kept else group.from_main(lambda: scan(cfg, strict=strict))
     images = GivenImages("the data given", cfg.root, *given)
     # The sets do not travel.
     found = group.from_main(
         lambda: replace(scan(cfg, given_data_sets(cfg, images), strict), images=FileImages(cfg.root))
     )
     return replace(found, images=images)
+
+
+def _kept_for_all(cfg: DataConfig, group: Dist, kept: Path, strict: bool) -> DataIndex:
+    """Send the index of rank 0 to all, or, if it is large, its fingerprint: then they read the file."""
+    of_main: list[DataIndex] = []
+
+    def work() -> DataIndex | str:
+        index = kept_or_scanned(cfg, kept, strict)
+        of_main.append(index)
+        large = group.world_size > 1 and kept.is_file() and kept.stat().st_size >= shared_scan.LARGE
+        return index.fingerprint if large else index
+
+    def read(path: Path) -> DataIndex | None:
+        stored = read_scan(path, mapped=True)
+        same = stored and (stored.source, stored.index.fingerprint) == (_source(cfg, strict), found)
+        return stored.index if stored and same else None
+
+    found = group.from_main(work)
+    if isinstance(found, DataIndex):
+        return found
+    index = shared_scan.shared(group, kept, read)
+    if index is None:
+        log.info("data: not every rank can read %s: each rank gets a copy of the index", kept)
+        return group.from_main(lambda: of_main[0])
+    return index
 
 
 def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataIndex:

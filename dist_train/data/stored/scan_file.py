@@ -82,16 +82,21 @@ def write_scan(path: Path, scan: StoredScan) -> None:
         file.write(out.digest.digest())
 
 
-def read_scan(path: Path) -> StoredScan | None:
-    """Return a stored scan; None if there is none, or it is of another version, or damaged."""
+def read_scan(path: Path, mapped: bool = False) -> StoredScan | None:
+    """Return a stored scan; None if there is none, or it is of another version, or damaged.
+
+    Args:
+        mapped: its columns lie in the file, where a write copies the page. Else they are copies: the file may be replaced while
+            the run goes on.
+    """
     try:
-        mapped = np.memmap(path, np.uint8, mode="r")
-        end = len(mapped) - DIGEST_BYTES
-        if end < LENGTH_BYTES or hashlib.sha256(mapped[:end].data).digest() != mapped[end:].tobytes():
+        content = np.memmap(path, np.uint8, mode="c").view(np.ndarray)
+        end = len(content) - DIGEST_BYTES
+        if end < LENGTH_BYTES or hashlib.sha256(content[:end].data).digest() != content[end:].tobytes():
             return None
-        start = end - LENGTH_BYTES - int.from_bytes(mapped[end - LENGTH_BYTES : end].tobytes())
-        found = json.loads(mapped[start : end - LENGTH_BYTES].tobytes())
-        return _scan_of(found, mapped) if found["format"] == FORMAT else None
+        start = end - LENGTH_BYTES - int.from_bytes(content[end - LENGTH_BYTES : end].tobytes())
+        found = json.loads(content[start : end - LENGTH_BYTES].tobytes())
+        return _scan_of(found, content, mapped) if found["format"] == FORMAT else None
     except (OSError, ValueError, TypeError, KeyError, LookupError, AttributeError):
         return None
 
@@ -173,11 +178,13 @@ def _description(scan: StoredScan) -> dict[str, Any]:
     }
 
 
-def _scan_of(found: Mapping[str, Any], mapped: NDArray[np.uint8]) -> StoredScan:
+def _scan_of(found: Mapping[str, Any], content: NDArray[np.uint8], mapped: bool) -> StoredScan:
     texts = [*(found[key] for key in TEXTS), *found["classes"], *found["notes"], *found["refused"]]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("something else than text")
-    columns = {key: _column(mapped, *column) for key, column in found["columns"].items()}
+    columns = {key: _column(content, *column) for key, column in found["columns"].items()}
+    if not mapped:
+        columns = {key: values.copy() for key, values in columns.items()}
     train, val = (_split_of(name, columns, len(found["classes"])) for name in SPLITS)
     index = DataIndex(
         found["root"],
@@ -201,10 +208,9 @@ def _split_of(name: str, columns: Mapping[str, NDArray[Any]], outputs: int) -> S
     return Split(columns[f"{name}.name"], labels, columns[f"{name}.size"], further)
 
 
-def _column(mapped: NDArray[np.uint8], kind: str, shape: list[int], place: int) -> NDArray[Any]:
-    """Return a copy of a column: the file may be replaced while the run goes on."""
+def _column(content: NDArray[np.uint8], kind: str, shape: list[int], place: int) -> NDArray[Any]:
     dtype = np.dtype(kind)
     if dtype.kind not in KINDS:
         raise ValueError(f"a column of {dtype}")
     size = math.prod(shape) * dtype.itemsize
-    return np.array(mapped[place : place + size]).view(dtype).reshape(shape)
+    return content[place : place + size].view(dtype).reshape(shape)
