@@ -25,6 +25,7 @@ MakeObjective = Callable[[nn.Module], nn.Module]
 COLUMNS = (
     "step", "epoch", "split", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "data_wait_max", "slowest_rank",
     "slowest_ratio", "gpu_mem_gb", "loss_scale", "skipped_steps",
+    "host_mem_gb", "loader_mem_gb", "gpu_util", "gpu_watts", "gpu_used_gb", "mfu",
 )  # fmt: skip
 """The names that a training row already uses; an objective cannot use them for its scalars."""
 

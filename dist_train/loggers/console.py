@@ -79,12 +79,16 @@ def _parts(row: Row) -> Iterator[str]:
         "images_per_s": "{:.0f} img/s",
         "data_wait": "wait {:.0%}",
         "gpu_mem_gb": "{:.1f} GB",
+        "mfu": "mfu {:.0%}",
         "loss_scale": "scale {:.0f}",
         "skipped_steps": "skipped {}",
         "seconds": "{:.1f} s",
     }
-    # Slow ranks are not shown: a warning names them.
-    not_shown = ("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio")
+    # Slow ranks are not shown: a warning names them. The machine's columns are for a dashboard.
+    not_shown = (
+        *("step", "epoch", "split", "data_wait_max", "slowest_rank", "slowest_ratio"),
+        *("host_mem_gb", "loader_mem_gb", "gpu_util", "gpu_watts", "gpu_used_gb"),
+    )
     for name, value in row.items():
         if name not in not_shown and name not in texts:
             yield f"{name} {digits(value)}"

@@ -24,6 +24,7 @@ from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
+from dist_train.training.report.machine import Machine
 from dist_train.training.report.run_page import write_page
 from dist_train.training.report.step_clock import Lap, StepClock
 from dist_train.training.step_sums import StepMeans
@@ -53,6 +54,9 @@ class Recorder:
         self._earlier = read_result(setup.run)
         self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
+        if setup.group.is_main:
+            recomputes = setup.cfg.model.grad_checkpointing
+            self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
         if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         self._loggers = self._open(open_loggers)
@@ -95,6 +99,8 @@ class Recorder:
             row["loss_scale"] = state.precision.scaler.get_scale()
         if state.precision.skips:
             row["skipped_steps"] = state.progress.skipped
+        if setup.group.is_main:
+            row |= self._machine.columns(row.get("images_per_s"))
         self._row("train", row)
 
     def _speed(self, lap: Lap) -> dict[str, float]:

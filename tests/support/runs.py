@@ -13,7 +13,10 @@ from dist_train.config import parse_config
 from dist_train.system.files import sha256_of
 from tests.support.ranks import run_ranks
 
-TIMINGS = ("images_per_s", "data_wait", "data_wait_max", "slowest_rank", "slowest_ratio", "seconds")
+TIMINGS = (
+    *("images_per_s", "data_wait", "data_wait_max", "slowest_rank", "slowest_ratio", "seconds"),
+    *("host_mem_gb", "loader_mem_gb"),
+)
 
 
 def changed(tree: dict[str, Any], **overrides: Any) -> dict[str, Any]:

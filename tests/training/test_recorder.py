@@ -23,7 +23,8 @@ def test_the_columns_of_a_row(tree: dict[str, Any], world_size: int) -> None:
     of_ranks = {"data_wait_max", "slowest_rank", "slowest_ratio"} if world_size > 1 else set()
     for row in all_rows(run, "train"):
         assert row.keys() - of_ranks == {
-            "step", "epoch", "split", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps"
+            "step", "epoch", "split", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "loss_scale", "skipped_steps",
+            "host_mem_gb",
         }  # fmt: skip
         assert of_ranks <= row.keys()
     for row in all_rows(run, "val"):
