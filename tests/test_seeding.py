@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dist_train.seeding import fold_in, reseed, restored_generators
+from dist_train.seeding import fold_in, fold_in_each, reseed, restored_generators
 
 CPU = [torch.device("cpu")]
 
@@ -23,6 +23,12 @@ CPU = [torch.device("cpu")]
 )
 def test_a_seed_never_changes(seed: int, keys: tuple[int | str, ...], expected: int) -> None:
     assert fold_in(seed, *keys) == expected
+
+
+def test_many_seeds_at_once() -> None:
+    names = ["", "a/b.png", "it's", "both ' and \"", "\udcff", "ü\n", *map(str, range(100))]
+    for seed, key in ((0, "val"), (-1, "fold"), (2**40, "it's"), (3, 7)):
+        assert fold_in_each(seed, key, names) == [fold_in(seed, key, name) for name in names]
 
 
 def test_every_key_and_its_place_counts() -> None:

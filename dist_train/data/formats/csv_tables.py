@@ -242,22 +242,25 @@ def _entries(
     Args:
         repeats: an image may stand in several lines, with the same target: it is drawn as often.
     """
-    paths = [os.path.normpath(row.path) for row in rows]
-    first: dict[str, Row] = {}
-    for path, row in zip(paths, rows, strict=True):
-        first.setdefault(path, row)
-    found = find_images(root, list(first.values()))
+    first: dict[str, int] = {}
+    firsts = [first.setdefault(_normal(row.path), place) for place, row in enumerate(rows)]
+    found = find_images(root, [rows[place] for place in first.values()])
     entries: list[Entry] = []
-    seen: dict[str, Entry] = {}
-    for path, row in zip(paths, rows, strict=True):
-        if first[path] is row:
-            entry = seen[path] = (*next(found), target_of(row))
+    for place, (earlier, row) in enumerate(zip(firsts, rows, strict=True)):
+        if earlier == place:
+            entry = (*next(found), target_of(row))
         else:
-            entry = _again(first[path], seen[path], row, target_of, repeats)
+            entry = _again(rows[earlier], entries[earlier], row, target_of, repeats)
         entries.append(entry)
     if repeated := len(rows) - len(first):
         findings.notes.append(f"{repeated} lines of {cfg.train} repeat an image; each line counts as an image")
     return entries
+
+
+def _normal(path: str) -> str:
+    """Return ``os.path.normpath`` of a path; the path itself if it is the same: a million copies take 120 MB."""
+    normal = os.path.normpath(path)
+    return path if normal == path else normal
 
 
 def _again(first: Row, entry: Entry, row: Row, target_of: TargetOf, repeats: bool) -> Entry:

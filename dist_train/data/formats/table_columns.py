@@ -30,6 +30,8 @@ def columns_of(cfg: "DataConfig", named_rows: "Iterable[tuple[str, Row]]") -> Co
     """
     wanted = column_names(cfg)
     found: Columns = {purpose: {} for purpose in wanted}
+    if not wanted:
+        return found
     for name, row in named_rows:
         for (purpose, column), text in zip(wanted.items(), row.further, strict=True):
             if not text:

@@ -87,7 +87,7 @@ def names_below(folder: Path, root: Path, around: Surroundings | None = None) ->
             note(os.path.join(directory, name))
             _note_link(os.path.join(directory, name), around)
         below = os.path.relpath(directory, root)
-        visible = sorted(name for name in names if not name.startswith("."))
+        visible = sorted([name for name in names if name[:1] != "."])
         images = [name for name in visible if name.lower().endswith(around.suffixes)]
         if len(images) < len(visible):
             around.left_aside += left_aside(visible, around.suffixes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dist_train.data.formats.base import Entry, class_of
 from dist_train.errors import DataError
-from dist_train.seeding import fold_in
+from dist_train.seeding import fold_in_each
 
 if TYPE_CHECKING:
     from dist_train.config.sections.data import DataConfig
@@ -48,8 +48,9 @@ def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
         names[class_of(entry)].append(entry[0])
     given: set[str] = set()
     for group in names.values():
-        group.sort(key=lambda name: fold_in(cfg.val_seed, "val", name))
-        given.update(group[: min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)])
+        most = min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)
+        drawn = fold_in_each(cfg.val_seed, "val", group)
+        given.update(group[place] for place in sorted(range(len(group)), key=drawn.__getitem__)[:most])
     return given
 
 
@@ -69,7 +70,8 @@ def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, se
     totals = Counter(class_of(entry) for group in members.values() for entry in group)
     in_fold: list[Counter[int]] = [Counter() for _ in range(folds)]
     found: dict[str, int] = {}
-    for name in sorted(members, key=lambda name: (-len(members[name]), fold_in(seed, "fold", name))):
+    drawn = dict(zip(members, fold_in_each(seed, "fold", members), strict=True))
+    for name in sorted(members, key=lambda name: (-len(members[name]), drawn[name])):
         classes = Counter(map(class_of, members[name]))
 
         def load(fold: int, classes: Counter[int] = classes) -> tuple[float, int]:
