@@ -24,7 +24,7 @@ from benchmarks.pipeline import write_photographs
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.index import DataIndex, scan
-from dist_train.data.shards.pack import MB, pack
+from dist_train.data.packing.pack import MB, pack
 
 BOX = (60, 90, 224, 224)
 """Top, left, height and width of the part that is decoded."""

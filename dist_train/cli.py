@@ -43,7 +43,7 @@ COMMANDS = {
     "look": ("dist_train.inference.looking.command:main", "draw what the model is fed: batches, classes, sizes, crops"),
     "lr_find": ("dist_train.inference.rates.command:main", "find a learning rate for a config, by a short training"),
     "pack": (
-        "dist_train.data.shards.pack:main",
+        "dist_train.data.packing.pack:main",
         "write images (a folder, parquet) as tar archives, for data.format=tar",
     ),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from dist_train.config.load import load_config
 from dist_train.config.planning import make_plan
 from dist_train.config.schema import Config
-from dist_train.config.types import seconds_of
+from dist_train.config.types import is_remote, seconds_of
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
@@ -246,7 +246,7 @@ def check_limits(job: Job) -> list[str]:
 
 
 def _check_files(cfg: Config) -> None:
-    if cfg.data.root and not Path(cfg.data.root).exists():
+    if cfg.data.root and not is_remote(cfg.data.root) and not Path(cfg.data.root).exists():
         raise ConfigError(
             f"`data.root` ({cfg.data.root}) does not exist on this machine ; use --no-check if it does on the nodes"
         )

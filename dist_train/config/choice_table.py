@@ -1,7 +1,7 @@
 """A table of alternatives: their names, the tasks that each supports, and the function that implements each."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -40,12 +40,14 @@ class ChoiceTable(Generic[Row]):
         rows: name -> alternative.
         own: the row for every other name (the user's own code, or a library's); None if only ``rows`` are valid.
         own_form: what such a name looks like, for messages.
+        elsewhere: names that other programs have, and what to do here instead.
     """
 
     key: str
     rows: dict[str, Row]
     own: Row | None = None
     own_form: str = ""
+    elsewhere: dict[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> Row:
         """Return the row of ``name``; upper case counts as lower case."""
@@ -94,7 +96,10 @@ class ChoiceTable(Generic[Row]):
 
         Raises:
             PydanticCustomError: it is neither.
+            ValueError: it is in ``elsewhere``.
         """
+        if name.lower() in self.elsewhere:
+            raise ValueError(f"{name}: {self.elsewhere[name.lower()]}")
         if name in self.rows or (self.own is not None and CALLABLE.fullmatch(name)):
             return name
         raise PydanticCustomError("choice", "must be one of {names}", {"names": list(self.rows), "own": self.own_form})

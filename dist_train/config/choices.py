@@ -64,26 +64,41 @@ class Format(Choice):
 
     Attributes:
         folder: ``data.root`` must be a folder that exists. The commands look before they import torch.
+        archives: endings of the files that may be ``data.root`` too.
     """
 
     folder: bool = False
+    archives: tuple[str, ...] = ()
 
 
+_PACK = (
+    "it has no place for a single image; run `dist-train pack FOLDER OUT` once, then set data.format=tar data.root=OUT"
+)
 _FORMATS = "dist_train.data.formats"
 _SHARDS = "dist_train.data.shards.formats"
+
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""The compressed ones are found to be refused with the reason."""
+ZIP = (".zip",)
 
 FORMATS = ChoiceTable(
     "data.format",
     {
         "imagefolder": Format(f"{_FORMATS}.folders:image_folder", CLASSES, reads=("data.classes",), folder=True),
         "tiny_imagenet": Format(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES, folder=True),
-        "tar": Format(f"{_SHARDS}:tar_shards", CLASSES, reads=("data.classes",), folder=True),
-        "zip": Format(f"{_SHARDS}:zip_shards", CLASSES, reads=("data.classes",), folder=True),
+        "tar": Format(f"{_SHARDS}:tar_shards", CLASSES, reads=("data.classes",), folder=True, archives=TAR),
+        "zip": Format(f"{_SHARDS}:zip_shards", CLASSES, reads=("data.classes",), folder=True, archives=ZIP),
         "csv": Format(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes"), folder=True),
         "torchvision": Format(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },
     own=Format(f"{_FORMATS}.dataset_objects:data_set_objects"),
     own_form="package.module:callable",
+    elsewhere={
+        "parquet": _PACK,
+        "arrow": _PACK,
+        "hf": _PACK,
+        "webdataset": "it is called tar here: set data.format=tar",
+    },
 )
 
 

@@ -58,6 +58,13 @@ def _path(value: str) -> str:
 FilePath = Annotated[str, AfterValidator(_path)]
 """A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell."""
 
+REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.")
+
+
+def is_remote(path: str) -> bool:
+    """Return whether a path is that of another machine, such as ``s3://bucket/folder``."""
+    return REMOTE.match(path) is not None
+
 
 LARGEST_SIDE = 16_384
 IMAGE_SIZES = (

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.types import is_remote
 from dist_train.data.decoding.picture import RGB, BadImage
 from dist_train.data.decoding.pixel_file import KEY, Cache, end_of_file, opened
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
@@ -93,7 +94,7 @@ def cache_path(cfg: DataConfig, rules: DecodeRules = DEFAULT_RULES) -> Path:
         del parts["csv"]["group"]
     if rules.value_range is not None:
         parts["value_range"] = rules.value_range
-    root = Path(cfg.root).resolve()
+    root = Path(cfg.root) if is_remote(cfg.root) else Path(cfg.root).resolve()
     return folder / f"{root.name}-{fingerprint([str(root), parts])[:12]}.pixels"
 
 

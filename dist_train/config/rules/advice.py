@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dist_train.config.choices import METRICS, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
-from dist_train.config.types import height_and_width
+from dist_train.config.types import height_and_width, is_remote
 from dist_train.config.values import is_set, value_of
 
 NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
@@ -91,6 +91,12 @@ def _sizes_and_formats(cfg: Config, device: str) -> Iterator[str]:
         yield (
             f"`train.precision` ({cfg.train.precision}): this machine has no GPU, and on a CPU half precision is less exact "
             "than fp32 and not faster; use fp32 (or amp_bf16) here"
+        )
+
+    if is_remote(cfg.data.root) and cfg.data.stage is None:
+        yield (
+            f"`data.root` ({cfg.data.root}): each image is a request over the network, in every epoch; set `data.stage` to a folder on "
+            "this machine's disk, to which the archives are copied while the training begins"
         )
 
 

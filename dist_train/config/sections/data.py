@@ -82,7 +82,7 @@ class DataConfig(Section):
     format: Annotated[str, FORMATS] = "imagefolder"
     """`imagefolder`, `tiny_imagenet`, `tar`, `zip`, `csv`, `torchvision`, or `package.module:callable`."""
     root: FilePath
-    """Folder of the images; its layout depends on `format`."""
+    """Folder of the images; its layout depends on `format`. For archives also one archive, or an address such as `s3://bucket/set`."""
     task: Task = "classification"
     """Targets of an image: one class, any number of labels, or numbers."""
     name: str | None = None

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dist_train.config.choice_table import either
 from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.types import is_remote
 from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.stored.slow_disks import answers
 from dist_train.data.stored.survey import note, note_folders, note_images
@@ -42,8 +44,15 @@ class Surroundings:
 
 def look_at_root(cfg: DataConfig) -> None:
     """Raise the error of a wrong ``data.root`` if the format reads a folder. Without torch, which takes seconds to import."""
-    if FORMATS.find(cfg.format).folder:
+    row = FORMATS.find(cfg.format)
+    if row.folder and not is_archive(cfg) and not (row.archives and is_remote(cfg.root)):
         existing_root(cfg)
+
+
+def is_archive(cfg: DataConfig) -> bool:
+    """Return whether ``data.root`` is one archive, by its name, and not a folder of archives."""
+    named = cfg.root.lower().endswith(FORMATS.find(cfg.format).archives)
+    return named and (is_remote(cfg.root) or os.path.isfile(cfg.root))
 
 
 def existing_root(cfg: DataConfig) -> Path:
@@ -54,11 +63,24 @@ def existing_root(cfg: DataConfig) -> Path:
     """
     root = Path(cfg.root)
     if not os.path.isdir(root):
-        raise DataError(f"`data.root` ({cfg.root}) is not a directory; it must hold the images")
+        raise DataError(f"`data.root` ({cfg.root}) is not a directory; {_fix(cfg)}")
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; give this user the right to read it")
     note(root)
     return root
+
+
+def _fix(cfg: DataConfig) -> str:
+    """Return what to do about a ``data.root`` that is not a folder of this machine."""
+    readers = {name: row.archives for name, row in FORMATS.rows.items() if row.archives}
+    fitting = [name for name, endings in readers.items() if cfg.root.lower().endswith(endings)]
+    if is_remote(cfg.root):
+        return f"only archives are read from other machines: pack the images, and set `data.format` to {either(fitting or [*readers])}"
+    if os.path.isfile(cfg.root) and fitting:
+        return f"it is an archive: set data.format={fitting[0]}"
+    if os.path.isfile(cfg.root) and (endings := FORMATS.find(cfg.format).archives):
+        return f"it must hold archives, or be one ({endings[0]})"
+    return "it must hold the images"
 
 
 def images_below(folder: Path, root: Path) -> list[tuple[str, int]]:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.types import is_remote
 from dist_train.data.formats.base import Held, suffixes_of
 from dist_train.data.formats.class_names import few
 from dist_train.data.formats.folders import TEST_NAMES, VALIDATION_NAMES
-from dist_train.data.formats.walk import files_of, subfolders_of
+from dist_train.data.formats.walk import existing_root, files_of, is_archive, subfolders_of
+from dist_train.data.shards.files import read_at, version_of
 from dist_train.data.shards.members import Aside, Member, MemberReader
 from dist_train.data.shards.places import Shard
+from dist_train.data.shards.remote import files_below
 from dist_train.data.stored.survey import note
 from dist_train.errors import DataError
 from dist_train.system.progress import advance
@@ -39,18 +41,21 @@ class Found:
 
 @dataclass
 class Contents:
-    """What the archives of a folder hold: images by split (``""``: of no split), and what is not read."""
+    """What the archives of a folder hold: images by split (``""``: of no split), and what is not read.
 
+    Attributes:
+        root: the folder, or its address.
+    """
+
+    root: str
     images: dict[str, list[Found]] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     aside: Aside = field(default_factory=Aside)
     suffixes: Counter[str] = field(default_factory=Counter)
 
 
-def read_archives(
-    cfg: DataConfig, root: Path, endings: Sequence[str], reader: MemberReader, held: Held | None
-) -> Contents:
-    """Read the tables of all archives below a folder.
+def read_archives(cfg: DataConfig, endings: Sequence[str], reader: MemberReader, held: Held | None) -> Contents:
+    """Read the tables of all archives below ``data.root``, or of the archive that it is.
 
     Args:
         endings: of the names of archives.
@@ -59,17 +64,18 @@ def read_archives(
     Raises:
         DataError: there is no archive, or one is damaged.
     """
-    archives = [(path, split_of(path, cfg.test)) for path in _paths(root, endings)]
+    root, paths = _paths(cfg, endings)
+    archives = [(path, split_of(path, cfg.test)) for path in paths]
     unread = {"test"} if held is None else {TRAIN if not cfg.draws_validation else None, *("val", "test")} - {held}
     read = [(path, split) for path, split in archives if split not in unread]
     if not read:
         raise DataError(
-            f"`data.root` ({root}) holds no {' or '.join(endings[:1])} file that this needs; name them train*{endings[0]} and "
+            f"`data.root` ({cfg.root}) holds no {' or '.join(endings[:1])} file that this needs; name them train*{endings[0]} and "
             f"val*{endings[0]}, put them into train/ and val/, or set `data.val_fraction`"
         )
-    found = Contents()
+    found = Contents(root)
     for path, split in read:
-        _read_one(cfg, root, path, split, reader, found)
+        _read_one(cfg, path, split, reader, found)
     return found
 
 
@@ -88,19 +94,32 @@ def split_of(path: str, test: str | None = None) -> str:
     return ""
 
 
-def _paths(root: Path, endings: Sequence[str]) -> list[str]:
+def _paths(cfg: DataConfig, endings: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the folder of the archives, and their paths relative to it."""
+    if is_remote(cfg.root):
+        note(cfg.root)
+    if is_archive(cfg):
+        folder, _, name = cfg.root.rpartition("/")
+        return folder or ("/" if cfg.root.startswith("/") else "."), [name]
+    if is_remote(cfg.root):
+        return cfg.root.rstrip("/"), [
+            path for path in files_below(cfg.root) if path.endswith(tuple(endings)) and "/." not in f"/{path}"
+        ]
+    root = existing_root(cfg)
     folders = [("", root), *((f"{name}/", root / name) for name in subfolders_of(root))]
-    return [f"{below}{name}" for below, folder in folders for name in files_of(folder) if name.endswith(tuple(endings))]
+    paths = (f"{below}{name}" for below, folder in folders for name in files_of(folder))
+    return str(root), [path for path in paths if path.endswith(tuple(endings))]
 
 
-def _read_one(cfg: DataConfig, root: Path, path: str, split: str, reader: MemberReader, found: Contents) -> None:
-    note(root / path)
-    status = _status(root / path)
+def _read_one(cfg: DataConfig, path: str, split: str, reader: MemberReader, found: Contents) -> None:
+    place = os.path.join(found.root, path)
+    if not is_remote(place):
+        note(place)
     number = len(found.shards)
-    found.shards.append(Shard(path, status.st_size, status.st_mtime_ns))
-    images, labels = _sorted_out(cfg, root / path, reader, found)
+    found.shards.append(Shard(path, *version_of(place)))
+    images, labels = _sorted_out(cfg, place, reader, found)
     for parts, member in images if split else _without_wrapper(images):
-        place, rest = _split_and_rest(parts, split, bool(labels))
+        part, rest = _split_and_rest(parts, split, bool(labels))
         if labels:  # the same keys may come in each shard
             class_name = labels.get(_key(member.name))
             rest = [Path(path).name.split(".")[0], *rest]
@@ -108,22 +127,12 @@ def _read_one(cfg: DataConfig, root: Path, path: str, split: str, reader: Member
             class_name = rest[0] if len(rest) > 1 else None
         if class_name is None:
             raise DataError(
-                f"{root / path}: {member.name!r} has no class: write <class>/image for all, or, as WebDataset does, KEY.jpg and "
+                f"{place}: {member.name!r} has no class: write <class>/image for all, or, as WebDataset does, KEY.jpg and "
                 f"KEY{CLASS_SUFFIX} with the class for all"
             )
-        name = "/".join([place, *rest] if place else rest)
-        found.images.setdefault(place, []).append(Found(name, class_name, number, member))
+        name = "/".join([part, *rest] if part else rest)
+        found.images.setdefault(part, []).append(Found(name, class_name, number, member))
         advance()
-
-
-def _status(path: Path) -> os.stat_result:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"cannot read the archive {path}: it is not a file")
-    return status
 
 
 def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, list[str]]:
@@ -134,7 +143,7 @@ def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, 
 
 
 def _sorted_out(
-    cfg: DataConfig, path: Path, reader: MemberReader, found: Contents
+    cfg: DataConfig, path: str, reader: MemberReader, found: Contents
 ) -> tuple[list[tuple[list[str], Member]], dict[str, str]]:
     """Return the images of an archive with the parts of their names, and the labels of ``.cls`` files by key."""
     images: list[tuple[list[str], Member]] = []
@@ -170,10 +179,8 @@ def _key(name: str) -> str:
     return folder + slash + last.split(".")[0]
 
 
-def _text(path: Path, member: Member) -> str:
-    with open(path, "rb") as file:
-        file.seek(member.offset)
-        content = file.read(min(member.length, MOST_LABEL_BYTES))
+def _text(path: str, member: Member) -> str:
+    content, _ = read_at(path, member.offset, min(member.length, MOST_LABEL_BYTES))
     if member.deflated:
         content = _inflated(content)
     try:

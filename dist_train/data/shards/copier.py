@@ -1,4 +1,6 @@
-"""The process that copies archives to the node's own disk: ``python -m dist_train.data.shards.copier``, with the jobs on stdin.
+"""The process that copies archives to the node's own disk: ``python -m dist_train.data.shards.copier RANK``, with the jobs on stdin.
+
+It writes to the log of the run as this rank does.
 
 A copy gets its name when all its bytes have been read again and compared. Where the disk has no room, copies of other data sets are
 removed, the oldest first; then it is said once, and training goes on from the shared copy.
@@ -7,6 +9,7 @@ removed, the oldest first; then it is said once, and training goes on from the s
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -14,7 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from dist_train.data.shards.files import opened, version_of
+from dist_train.errors import DataError
 from dist_train.system.processes import die_with_parent
+from dist_train.system.progress import advance, shown
+from dist_train.system.terminal import log_to_console
+
+log = logging.getLogger("dist_train.data.shards.copier")
 
 Job = tuple[str, str, int, int]
 """Archive, copy, size in bytes, time of its last change in ns."""
@@ -28,16 +37,17 @@ PART = ".part"
 def main() -> None:
     die_with_parent()
     os.nice(10)
+    log_to_console(int(sys.argv[1]))
     jobs: list[Job] = [(str(a), str(b), int(size), int(changed)) for a, b, size, changed in json.load(sys.stdin)]
     began = time.monotonic()
-    copied, told = copy_all(jobs)
+    missing = [size for _, copy, size, _ in jobs if not os.path.exists(copy)]
+    with shown(f"data.stage: copying {len(missing)} archives", "bytes", sum(missing)):
+        copied, told = copy_all(jobs)
     if told:
-        print(told, file=sys.stderr, flush=True)
+        log.warning("%s", told)
     if copied:
-        size, seconds = sum(job[2] for job in copied) / 1e9, time.monotonic() - began
-        print(
-            f"data.stage: {len(copied)} archives ({size:.2f} GB) copied in {seconds:.0f} s", file=sys.stderr, flush=True
-        )
+        size = sum(job[2] for job in copied) / 1e9
+        log.info("data.stage: %s archives (%.2f GB) copied in %.0f s", len(copied), size, time.monotonic() - began)
 
 
 def copy_all(jobs: Sequence[Job]) -> tuple[list[Job], str]:
@@ -56,11 +66,9 @@ def copy_all(jobs: Sequence[Job]) -> tuple[list[Job], str]:
         try:
             if _copy(job):
                 copied.append(job)
-        except OSError as error:
-            return (
-                copied,
-                f"data.stage: cannot copy {source} to {folder}: {error.strerror or error}; it is read from where it is",
-            )
+        except (OSError, DataError) as error:
+            reason = getattr(error, "strerror", None) or error
+            return copied, f"data.stage: cannot copy {source} to {folder}: {reason}; it is read from where it is"
     return copied, ""
 
 
@@ -80,7 +88,7 @@ def _copy(job: Job) -> bool:
     """Copy one archive. Return False if another process copies it now, or it has changed since it was scanned."""
     source, copy, size, changed_ns = job
     part = copy + PART
-    with open(source, "rb", buffering=0) as archive, open(part, "ab") as file:
+    with opened(source) as archive, open(part, "ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -92,10 +100,7 @@ def _copy(job: Job) -> bool:
             os.fsync(file.fileno())
             with open(part, "rb", buffering=0) as again:
                 same = _digest(again) == written
-            if not same or (os.fstat(archive.fileno()).st_size, os.fstat(archive.fileno()).st_mtime_ns) != (
-                size,
-                changed_ns,
-            ):
+            if not same or version_of(source) != (size, changed_ns):
                 return False
             os.utime(part, ns=(changed_ns, changed_ns))
             os.replace(part, copy)
@@ -111,6 +116,7 @@ def _digest(archive: BinaryIO, target: BinaryIO | None = None) -> bytes:
         digest.update(block)
         if target is not None:
             target.write(block)
+            advance(len(block))
     return digest.digest()
 
 

@@ -1,13 +1,12 @@
 """``data.format: tar`` and ``zip``: images in archives, in the layouts of a folder or of WebDataset."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from dist_train.config.choices import TAR, ZIP
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
 from dist_train.data.formats.class_folders import split_names
 from dist_train.data.formats.class_names import Labels, few
-from dist_train.data.formats.walk import existing_root
 from dist_train.data.shards.archives import TRAIN, Contents, Found, read_archives, refuse_twice, told_aside, walk_order
 from dist_train.data.shards.members import MemberReader
 from dist_train.data.shards.places import Places
@@ -15,9 +14,6 @@ from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.shards.tar_members import tar_members
 from dist_train.data.shards.zip_members import zip_members
 from dist_train.errors import ConfigError, DataError
-
-TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-"""The compressed ones are found to be refused with the reason."""
 
 
 def tar_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
@@ -27,39 +23,39 @@ def tar_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
 
 def zip_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read zip archives as ``tar_shards`` reads tar archives."""
-    return _listing(cfg, only, (".zip",), zip_members)
+    return _listing(cfg, only, ZIP, zip_members)
 
 
 def _listing(cfg: DataConfig, only: Only | None, endings: Sequence[str], reader: MemberReader) -> Listing:
-    root, findings = existing_root(cfg), Findings()
-    found = read_archives(cfg, root, endings, reader, only.split if only else None)
+    findings = Findings()
+    found = read_archives(cfg, endings, reader, only.split if only else None)
     findings.notes += told_aside(found)
     if only is not None:
-        return _one_split(cfg, root, only, found, findings)
-    train, val = _splits(cfg, root, found)
-    classes = _classes(cfg, root, train, findings)
+        return _one_split(cfg, only, found, findings)
+    train, val = _splits(cfg, found)
+    classes = _classes(cfg, train, findings)
     unknown = sorted({image.class_name for image in val or ()} - {*_named(train), *classes})
     if unknown and not cfg.classes:
         raise DataError(
-            f"the validation archives of {root} have classes that the training archives do not have: {few(unknown)}"
+            f"the validation archives of {cfg.root} have classes that the training archives do not have: {few(unknown)}"
         )
-    images = _images(root, found, [*train, *(val or ())])
+    images = _images(found, [*train, *(val or ())])
     held = None if val is None else _entries(val, classes, findings)
     return Listing(images, classes, _entries(train, classes, findings), held, findings=findings)
 
 
-def _splits(cfg: DataConfig, root: Path, found: Contents) -> tuple[list[Found], list[Found] | None]:
+def _splits(cfg: DataConfig, found: Contents) -> tuple[list[Found], list[Found] | None]:
     """Return the images of the training and the validation set; None if the latter is a part of the former."""
     train = found.images.get(TRAIN, []) or (found.images.get("", []) if cfg.draws_validation else [])
     val = found.images.get("val")
     if not train:
         raise DataError(
-            f"the archives of `data.root` ({root}) have no training images; name them train*, put <class>/ into train/, or set "
+            f"the archives of `data.root` ({cfg.root}) have no training images; name them train*, put <class>/ into train/, or set "
             "`data.val_fraction` for archives with <class>/ alone"
         )
     if val is None and not cfg.draws_validation:
         raise DataError(
-            f"`data.root` ({root}) has no validation archive; name it val*, or set `data.val_fraction` to take it from the "
+            f"`data.root` ({cfg.root}) has no validation archive; name it val*, or set `data.val_fraction` to take it from the "
             "training images"
         )
     return train, val
@@ -71,19 +67,21 @@ def _named(images: Sequence[Found]) -> list[str]:
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
-def _classes(cfg: DataConfig, root: Path, train: Sequence[Found], findings: Findings) -> list[str]:
+def _classes(cfg: DataConfig, train: Sequence[Found], findings: Findings) -> list[str]:
     names = _named(train)
     if not cfg.classes:
         if named := split_names(names):
             findings.refuse(
-                f"{root}: {few(named)}",
+                f"{cfg.root}: {few(named)}",
                 "a folder with the name of a split would be a class: name the archive after it, or list the classes in `data.classes`",
             )
         return names
     present = set(map(LabelOf(cfg.classes, train), train))
     missing = [name for label, name in enumerate(cfg.classes) if label not in present]
     if missing:
-        raise ConfigError(f"`data.classes` names {few(missing)}; the training archives of {root} have no image of it")
+        raise ConfigError(
+            f"`data.classes` names {few(missing)}; the training archives of {cfg.root} have no image of it"
+        )
     return list(cfg.classes)
 
 
@@ -113,19 +111,19 @@ def _entries(images: Sequence[Found], classes: Sequence[str], findings: Findings
     return [(image.name, image.member.size, label) for label, image in known]
 
 
-def _images(root: Path, found: Contents, images: Sequence[Found]) -> ShardImages:
+def _images(found: Contents, images: Sequence[Found]) -> ShardImages:
     refuse_twice(images, found.shards)
     places = Places.of([(image.name, image.shard, image.member) for image in images])
-    return ShardImages(str(root), tuple(found.shards), places)
+    return ShardImages(found.root, tuple(found.shards), places)
 
 
-def _one_split(cfg: DataConfig, root: Path, only: Only, found: Contents, findings: Findings) -> Listing:
+def _one_split(cfg: DataConfig, only: Only, found: Contents, findings: Findings) -> Listing:
     """Read one split; with ``data.val_fraction`` or ``data.fold`` and no validation archive it is a part of the training images."""
     own = found.images.get(only.split)
     drawn = own is None and only.split == "val" and cfg.draws_validation
     images = own or (found.images.get(TRAIN) if drawn else None) or found.images.get("")
     if not images:
-        raise DataError(f"the archives of `data.root` ({root}) have no {only.split} images; name one {only.split}*")
+        raise DataError(f"the archives of `data.root` ({cfg.root}) have no {only.split} images; name one {only.split}*")
     entries = _entries(images, only.classes, findings)
-    opener = _images(root, found, images)
+    opener = _images(found, images)
     return Listing(opener, list(only.classes), entries if drawn else [], None if drawn else entries, findings=findings)

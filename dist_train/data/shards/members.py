@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Aside:
     kinds: Counter[str] = field(default_factory=Counter)
 
 
-MemberReader = Callable[[Path, Aside], Iterator[Member]]
+MemberReader = Callable[[str, Aside], Iterator[Member]]
 """Yield the files in an archive in its own order; count in ``Aside`` what else it has. Raise ``DataError`` for an archive that is
 damaged, or that has no place for each file."""
 

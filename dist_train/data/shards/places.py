@@ -15,9 +15,9 @@ class Shard:
     """An archive as it was when it was scanned.
 
     Attributes:
-        path: relative to ``data.root``.
+        path: relative to the folder of the archives.
         size: in bytes.
-        changed_ns: when it was last changed, in ns since 1970.
+        changed_ns: when it was last changed, in ns since 1970; of a remote one a number of its ETag.
     """
 
     path: str

@@ -8,6 +8,7 @@ from dist_train.data.decoding.decode import left_out, picture_in, stored_values
 from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import BadImage, Picture
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
+from dist_train.data.shards.files import read_at
 from dist_train.data.shards.members import Member
 from dist_train.data.shards.places import Places, Shard
 from dist_train.errors import DataError
@@ -83,13 +84,8 @@ class ShardImages:
 
     def _read(self, shard: Shard, member: Member, length: int) -> bytes:
         path = os.path.join(self.root, shard.path)
-        try:
-            with open(path, "rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                found = os.pread(file.fileno(), length, member.offset)
-        except OSError as error:
-            raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
-        if (status.st_size, status.st_mtime_ns) != (shard.size, shard.changed_ns):
+        found, version = read_at(path, member.offset, length)
+        if version != (shard.size, shard.changed_ns):
             raise DataError(
                 f"the archive {path} has changed since this start of the run read its table of files; restore it, or start "
                 "the run again, which compares all images with those that it began with"

@@ -1,9 +1,11 @@
 """Files in a tar archive, by the headers alone."""
 
+import os
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
+from typing import BinaryIO
 
+from dist_train.data.shards.files import opened
 from dist_train.data.shards.members import Aside, Member, is_inside
 from dist_train.errors import DataError
 
@@ -13,12 +15,11 @@ END_BYTES = 1 << 16
 """More than the zeros that tar writes at an end (10,240 bytes)."""
 
 
-def tar_members(path: Path, aside: Aside) -> Iterator[Member]:
+def tar_members(path: str, aside: Aside) -> Iterator[Member]:
     """See ``MemberReader``. Links, devices and sparse files are counted, not read."""
-    _refuse_compressed(path)
     try:
-        total = path.stat().st_size
-        with tarfile.open(path, "r:", errorlevel=2) as archive:
+        with opened(path) as file, _open_tar(path, file) as archive:
+            total = file.seek(0, os.SEEK_END)
             while (found := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # it keeps all that it has seen
                 if found.isdir():
@@ -30,31 +31,28 @@ def tar_members(path: Path, aside: Aside) -> Iterator[Member]:
                 if not is_inside(member, total):
                     raise tarfile.ReadError(f"{found.name!r} ends behind the end of the file")
                 yield member
-            _check_end(path, archive.offset)
+            _check_end(file, archive.offset)
     except (tarfile.TarError, OSError, ValueError) as error:
         raise DataError(f"cannot read the archive {path}: {error}; copy or pack it again") from None
 
 
-def _check_end(path: Path, offset: int) -> None:
+def _check_end(file: BinaryIO, offset: int) -> None:
     """Raise ``ReadError`` if there is something else than zeros behind the last member, or nothing: tarfile would not say so."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        rest = file.read(END_BYTES)
+    file.seek(offset)
+    rest = file.read(END_BYTES)
     if len(rest) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end, so that its last files may be missing")
     if rest.strip(b"\0"):
         raise tarfile.ReadError("another archive follows its end, and would not be read")
 
 
-def _refuse_compressed(path: Path) -> None:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise DataError(f"cannot read the archive {path}: {error.strerror}") from None
+def _open_tar(path: str, file: BinaryIO) -> tarfile.TarFile:
+    head = file.read(8)
     kind = next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), None)
     if kind is not None:
         raise DataError(
             f"{path} is compressed by {kind}, so that no image in it can be read alone; unpack it to a folder and run "
             "`dist-train pack FOLDER OUT`, which writes tar files without compression (photos do not shrink)"
         )
+    file.seek(0)
+    return tarfile.open(fileobj=file, mode="r:", errorlevel=2)

@@ -1,11 +1,12 @@
 """Files in a zip archive, by its directory and the headers of the files."""
 
+import os
 import struct
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
+from dist_train.data.shards.files import opened
 from dist_train.data.shards.members import Aside, Member, is_inside
 from dist_train.errors import DataError
 
@@ -15,11 +16,11 @@ MOST_BYTES = 10**9
 """Of an unpacked file: a small archive can hold files that no memory holds."""
 
 
-def zip_members(path: Path, aside: Aside) -> Iterator[Member]:
+def zip_members(path: str, aside: Aside) -> Iterator[Member]:
     """See ``MemberReader``. Stored files are read as they lie there, deflated ones are inflated one by one."""
     try:
-        total = path.stat().st_size
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+        with opened(path) as table, zipfile.ZipFile(table) as archive, opened(path) as file:
+            total = file.seek(0, os.SEEK_END)
             for found in archive.infolist():
                 if found.is_dir():
                     continue

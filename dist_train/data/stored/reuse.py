@@ -11,6 +11,7 @@ import numpy as np
 
 from dist_train import __version__
 from dist_train.config.sections.data import DataConfig
+from dist_train.config.types import is_remote
 from dist_train.data.formats.dataset_objects import given_data_sets
 from dist_train.data.formats.images import FileImages, GivenImages
 from dist_train.data.index import DataIndex, scan
@@ -115,7 +116,8 @@ def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataInd
 
 def _source(cfg: DataConfig, strict: bool) -> str:
     keys = cfg.model_dump(mode="json", exclude=NOT_OF_THE_SCAN)
-    return fingerprint([FORMAT, __version__, os.path.realpath(cfg.root), keys, strict])
+    root = cfg.root if is_remote(cfg.root) else os.path.realpath(cfg.root)
+    return fingerprint([FORMAT, __version__, root, keys, strict])
 
 
 def _first_changed(kept: StoredScan) -> str:

@@ -8,6 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dist_train.config.types import is_remote
+from dist_train.data.shards.remote import files_below
+from dist_train.errors import DataError
+from dist_train.system.files import fingerprint
 from dist_train.system.progress import advance
 
 THREADS = 16
@@ -85,11 +89,22 @@ def note_images(changed_ns: Iterable[tuple[str, int]]) -> None:
 
 def stamp_of(path: str) -> Stamp:
     """Return the stamp of a file or folder; of one that cannot be read, a stamp that no other has."""
+    if is_remote(path):
+        return _remote_stamp(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return UNKNOWN, 0
     return found.st_mtime_ns, 0 if stat.S_ISDIR(found.st_mode) else found.st_size
+
+
+def _remote_stamp(root: str) -> Stamp:
+    """Return the stamp of a remote folder: a number of the names and versions of its files."""
+    try:
+        found = files_below(root)
+    except DataError:
+        return UNKNOWN, 0
+    return int(fingerprint(sorted(found.items()))[:15], 16), 0
 
 
 def first_changed(expected: Sequence[tuple[str, Stamp]]) -> str:

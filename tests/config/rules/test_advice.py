@@ -29,6 +29,10 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
             "`optim.nesterov` has no effect unless `optim.name` is sgd",
         ),
         ({"schedule__milestones": [1.0]}, "`schedule.milestones` has no effect unless `schedule.name` is multistep"),
+        (
+            {"data__format": "tar", "data__root": "s3://bucket/a"},
+            "`data.root` (s3://bucket/a): each image is a request over the network, in every epoch; set `data.stage`",
+        ),
         ({"data__csv": {"separator": ";"}}, "`data.csv` has no effect unless `data.format` is csv"),
         (
             {"optim__betas": [0.8, 0.9]},

@@ -13,9 +13,17 @@ from tests.support.runs import changed
     ("override", "words"),
     [
         (
-            {"data__format": "parquet"},
-            "`data.format` ('parquet') must be one of imagefolder, tiny_imagenet, tar, zip, csv, torchvision, or package.module:callable",
+            {"data__format": "pickle"},
+            "`data.format` ('pickle') must be one of imagefolder, tiny_imagenet, tar, zip, csv, torchvision, or package.module:callable",
         ),
+        *(
+            (
+                {"data__format": name},
+                f"`data.format`: {name}: it has no place for a single image; run `dist-train pack FOLDER OUT` once, then set data.format=tar",
+            )
+            for name in ("parquet", "hf", "Arrow")
+        ),
+        ({"data__format": "webdataset"}, "`data.format`: webdataset: it is called tar here: set data.format=tar"),
         ({"data__csv": {"separator": "::"}}, "`data.csv.separator` ('::') must have at most 1 character"),
         ({"data__val_fraction": 1.0}, "`data.val_fraction` (1.0) must be less than 1"),
         ({"data__workers": -1}, "`data.workers` (-1) must be greater than or equal to 0"),

@@ -112,7 +112,7 @@ def test_an_archive_that_is_no_file_is_named(tmp_path: Path, kind: str) -> None:
 def test_a_deflated_label_that_is_damaged(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "train.zip", {"1.png": PNG, "1.cls": b"3" * 100}, zipfile.ZIP_DEFLATED)
     content = path.read_bytes()
-    label = next(member for member in zip_members(path, Aside()) if member.name == "1.cls")
+    label = next(member for member in zip_members(str(path), Aside()) if member.name == "1.cls")
     path.write_bytes(content[: label.offset] + b"\xff" * label.length + content[label.offset + label.length :])
     with pytest.raises(DataError, match=r"'1.cls' must hold a class as text"):
         scan(data_config(tmp_path, format="zip", val_fraction=0.5))

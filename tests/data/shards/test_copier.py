@@ -1,7 +1,10 @@
 """Copies of archives: complete or absent; a full disk, another process, a change meanwhile."""
 
 import fcntl
+import io
+import json
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,8 @@ from typing import Any
 import pytest
 
 from dist_train.data.index import scan
-from dist_train.data.shards.copier import Job, copy_all
+from dist_train.data.shards.copier import Job, copy_all, main
+from dist_train.system.terminal import restored_log
 from tests.support.archives import image_bytes, tar_of
 from tests.support.data_roots import data_config
 
@@ -83,6 +87,8 @@ def test_copies_of_others_make_room_and_no_room_is_told(tmp_path: Path, monkeypa
     assert (copied, other.exists()) == ([], False)
     assert "has no room for" in told
     assert "read from where they are" in told
+    images: Any = replace(scan(data_config(tmp_path / "in", format="tar")).images, copies=(huge[1],))
+    assert images.content("train/a/1.png") == FILES["train/a/1.png"]
 
 
 def test_an_archive_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -92,3 +98,35 @@ def test_an_archive_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert copied == []
     assert "cannot copy" in told
     assert "No such file" in told
+
+
+def test_a_disk_that_fills_up_meanwhile_is_told_and_images_come_from_the_archive(tmp_path: Path) -> None:
+    mine = job(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        copied, told = copy_all([mine])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert copied == []
+    assert "cannot copy" in told
+    assert "File too large; it is read from where it is" in told
+    assert os.listdir(tmp_path / "node") == []
+    images: Any = replace(scan(data_config(tmp_path / "in", format="tar")).images, copies=(mine[1],))
+    assert images.content("train/a/1.png") == FILES["train/a/1.png"]
+
+
+def test_the_process_writes_to_the_log_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    mine = job(tmp_path)
+    monkeypatch.setattr("dist_train.system.progress.REPORT_EVERY_S", -1.0)
+    for name in ("die_with_parent", "os.nice"):
+        monkeypatch.setattr(f"dist_train.data.shards.copier.{name}", lambda *args: None)
+    monkeypatch.setattr("sys.argv", ["copier", "0"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps([mine])))
+    with restored_log():
+        main()
+    said = capsys.readouterr().out
+    assert f"data.stage: copying 1 archives: {mine[2]:,} of {mine[2]:,} bytes (100%) after 0 s" in said
+    assert "data.stage: 1 archives (0.00 GB) copied in 0 s" in said

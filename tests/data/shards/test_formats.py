@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dist_train.data.index import evaluation_index, scan
-from dist_train.data.shards.pack import pack
+from dist_train.data.packing.pack import pack
 from dist_train.errors import ConfigError, DataError
 from tests.support.archives import files_below, image_bytes, tar_of, zip_of
 from tests.support.data_roots import data_config, names

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dist_train.data.index import scan
-from dist_train.data.shards.pack import MB, pack
+from dist_train.data.packing.pack import MB, pack
 from dist_train.data.shards.stage import copy_name, start_copying
 from tests.support.data_roots import data_config
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dist_train.data.index import scan
-from dist_train.data.shards.pack import MB, main, pack
-from dist_train.data.shards.table_source import TableSource, is_table_folder
+from dist_train.data.packing.pack import MB, main, pack
+from dist_train.data.packing.table_source import TableSource, is_table_folder
 from dist_train.errors import DataError
 from tests.support.archives import files_below, image_bytes
 from tests.support.data_roots import data_config, names

@@ -9,10 +9,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dist_train.data.formats.class_names import few
+from dist_train.data.packing.sources import ClassFolders, with_suffix
 from dist_train.data.shards.archives import split_of
 from dist_train.errors import DataError
 from dist_train.system.progress import advance
@@ -23,15 +25,6 @@ if TYPE_CHECKING:
 ENDINGS = (".parquet", ".arrow")
 IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class", "target")
 """Names of columns; the first that a table has counts."""
-SUFFIX_OF = {
-    b"\xff\xd8\xff": ".jpg",
-    b"\x89PNG": ".png",
-    b"GIF8": ".gif",
-    b"RIFF": ".webp",
-    b"BM": ".bmp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-}
 
 
 def is_table_folder(folder: Path) -> bool:
@@ -59,7 +52,7 @@ class TableSource:
 
     def __init__(self, folder: Path) -> None:
         self.left_aside = 0
-        self._folder = folder
+        self._folder, self._classes = folder, ClassFolders()
         self._rows: dict[str, Row] = {}
         self._group: tuple[Path, int, pa.Table] | None = None
 
@@ -93,24 +86,15 @@ class TableSource:
                 if not content or label is None or (isinstance(label, int) and label < 0):
                     self.left_aside += 1  # without a label, as test sets of competitions
                     continue
-                folders = [split] if split else []
                 named = names[label] if names and isinstance(label, int) else str(label)
-                last = PurePosixPath(path).name if path else f"{number:08d}{_suffix(content)}"
-                yield Row("/".join([*folders, _as_folder(named), last]), len(content), table, group, number)
+                last = PurePosixPath(path).name or f"{number:08d}"
+                name = self._classes.name(split, named, with_suffix(last, partial(bytes, content)))
+                yield Row(name, len(content), table, group, number)
                 advance()
 
 
 def _tables(folder: Path) -> Iterator[Path]:
     return (path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
-
-
-def _as_folder(name: str) -> str:
-    """Return a class name as the name of a folder."""
-    return name.replace("/", "_").replace("\0", "_").strip() or "_"
-
-
-def _suffix(content: bytes) -> str:
-    return next((suffix for magic, suffix in SUFFIX_OF.items() if content.startswith(magic)), ".jpg")
 
 
 def _image(value: Any) -> tuple[bytes, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dist_train.data.shards.pack import MB, main, pack
+from dist_train.data.packing.pack import MB, main, pack
 from dist_train.errors import DataError
 from tests.support.archives import files_below
 
@@ -75,7 +75,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
         pack(_empty(tmp_path), out, MB)
     pack(folder, out, MB)
     (folder / "train" / "a" / "1.png").write_bytes(bytes(700_001))
-    with pytest.raises(DataError, match=r"train-00000.tar has other images than the folder has now"):
+    with pytest.raises(DataError, match=r"train-00000.tar has other images than its source has now"):
         pack(folder, out, MB)
     with pytest.raises(DataError, match="holds other archives"):
         pack(folder / "val", out, MB)
@@ -93,3 +93,12 @@ def test_a_full_disk_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (out / "train-00000.tar.part").symlink_to("/dev/full")
     assert main([str(folder), str(out)]) == 2
     assert "No space left on device; finished archives stay, call it again" in capsys.readouterr().err
+
+
+def test_the_progress_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dist_train.system.progress.REPORT_EVERY_S", -1.0)
+    assert main([str(large(tmp_path / "in")), str(tmp_path / "out"), "--shard-mb", "1"]) == 0
+    said = capsys.readouterr().out
+    assert f"packing {tmp_path / 'in'}: 3 of 6 images (50%) after 0 s" in said

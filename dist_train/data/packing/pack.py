@@ -9,57 +9,25 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from dist_train.data.formats.base import ARRAYS, IMAGE_SUFFIXES
-from dist_train.data.formats.images import FileImages
-from dist_train.data.formats.walk import Surroundings, file_size, names_below
+from dist_train.data.formats.base import IMAGE_SUFFIXES
+from dist_train.data.packing.csv_source import CsvSource
+from dist_train.data.packing.sources import FolderSource, Source
+from dist_train.data.packing.table_source import TableSource, is_table_folder
 from dist_train.data.shards.archives import SPLITS
 from dist_train.data.shards.members import Aside
-from dist_train.data.shards.table_source import TableSource, is_table_folder
 from dist_train.data.shards.tar_members import tar_members
-from dist_train.errors import EXIT_DONE, DataError, DistTrainError
+from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.system.files import fsync_dir
 from dist_train.system.program import program
 from dist_train.system.progress import advance, shown
-from dist_train.system.terminal import report
+from dist_train.system.terminal import log_to_console, report, restored_log
 
 PART = ".part"
 MB = 1_000_000
+TABLES = (".csv", ".tsv", ".txt")
 OTHERS = "data"
 """Name of the archives of images that lie in no folder of a split."""
-
-
-class Source(Protocol):
-    """Where the images come from.
-
-    Attributes:
-        left_aside: how many things ``images`` has left out.
-    """
-
-    left_aside: int
-
-    def images(self) -> Iterator[tuple[str, int]]:
-        """Yield name, as in a folder, and size in bytes of each image, in the order in which they are read fast."""
-        ...
-
-    def read(self, name: str) -> bytes: ...
-
-
-class FolderSource:
-    """The files of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.left_aside = 0
-        self._files = FileImages(str(folder))
-
-    def images(self) -> Iterator[tuple[str, int]]:
-        root, around = self._files.root, Surroundings((*IMAGE_SUFFIXES, ARRAYS))
-        yield from ((name, file_size(root, name)) for name in names_below(Path(root), Path(root), around))
-        self.left_aside = sum(around.left_aside.values())
-
-    def read(self, name: str) -> bytes:
-        return self._files.content(name)
 
 
 @dataclass(frozen=True)
@@ -73,52 +41,65 @@ class Planned:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=program("pack"),
-        description="Write a folder of images as tar archives of about --shard-mb each, without compression. Names and bytes stay, so that "
+        description="Write images as tar archives of about --shard-mb each, without compression. Names and bytes of a folder stay, so that "
         "`data.format=tar data.root=OUT` trains to the same weights as the folder. Call it again after an interruption: "
         "finished archives are checked and kept.",
     )
     made.add_argument(
-        "folder",
+        "source",
         type=Path,
-        help="<split>/<class>/... or <class>/...; or a Hugging Face data set on disk: parquet files, or save_to_disk",
+        help="a folder: <split>/<class>/... or <class>/...; a Hugging Face data set on disk: parquet files, or save_to_disk; or a "
+        "CSV file as `data.format: csv` reads it",
     )
     made.add_argument("out", type=Path, help="the folder of the archives; made if it is missing")
+    made.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="data.csv.KEY=VALUE",
+        help="how to read a CSV file, such as data.csv.val=val.csv data.test=test.csv data.csv.path=image",
+    )
     made.add_argument("--shard-mb", type=int, default=512, metavar="MB", help="size of an archive in MB (512)")
     return made
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the archives. Return the exit code."""
-    args = parser().parse_args(argv)
+    args = parser().parse_intermixed_args(argv)
     try:
-        pack(args.folder, args.out, args.shard_mb * MB)
+        with restored_log():
+            log_to_console(0)
+            pack(args.source, args.out, args.shard_mb * MB, args.overrides)
         return EXIT_DONE
     except DistTrainError as error:
         return report(error)
 
 
-def pack(folder: Path, out: Path, shard_bytes: int) -> None:
+def pack(origin: Path, out: Path, shard_bytes: int, overrides: Sequence[str] = ()) -> None:
     """Write the archives that are missing in ``out``, and check those that are there.
 
+    Args:
+        overrides: how to read a CSV file.
+
     Raises:
-        DataError: there is no image, ``out`` holds other archives, or a file cannot be read or written.
+        ConfigError, DataError: there is no image, ``out`` holds other archives, or a file cannot be read or written.
     """
     if shard_bytes < MB:
         raise DataError(f"--shard-mb ({shard_bytes // MB}) must be at least 1")
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a directory; it must hold the images")
-    source: Source = TableSource(folder) if is_table_folder(folder) else FolderSource(folder)
-    with shown(f"reading {folder}", "images"):
+    source = _source(origin, overrides)
+    with shown(f"reading {origin}", "images"):
         plan = list(_plan(source, out, shard_bytes))
     if source.left_aside:
-        print(f"left aside: {source.left_aside} files or rows that are no images, or have no label", file=sys.stderr)
+        print(
+            f"left aside: {source.left_aside} files or rows that are no images, have no label, or repeat an image",
+            file=sys.stderr,
+        )
     if not plan:
-        raise DataError(f"{folder} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    _check_folders(folder, out, plan)
+        raise DataError(f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    _check_folders(origin, out, plan)
     kept = 0
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with shown(f"packing {folder}", "images", sum(len(planned.images) for planned in plan)):
+        with shown(f"packing {origin}", "images", sum(len(planned.images) for planned in plan)):
             for planned in plan:
                 kept += _is_there(planned) or _write(source, planned)
     except OSError as error:
@@ -130,6 +111,16 @@ def pack(folder: Path, out: Path, shard_bytes: int) -> None:
     print(
         f"{len(sizes):,} images ({sum(sizes) / 1e9:.2f} GB) in {len(plan)} archives{known}: data.format=tar data.root={out}"
     )
+
+
+def _source(origin: Path, overrides: Sequence[str]) -> Source:
+    if origin.is_file() and origin.suffix.lower() in TABLES:
+        return CsvSource(origin, overrides)
+    if overrides:
+        raise ConfigError(f"{overrides[0]} says how to read a CSV file, and {origin} is none; remove it")
+    if not origin.is_dir():
+        raise DataError(f"{origin} is neither a folder of images nor a CSV file ({', '.join(TABLES)})")
+    return TableSource(origin) if is_table_folder(origin) else FolderSource(origin)
 
 
 def _plan(source: Source, out: Path, shard_bytes: int) -> Iterator[Planned]:
@@ -148,9 +139,9 @@ def _plan(source: Source, out: Path, shard_bytes: int) -> Iterator[Planned]:
             yield Planned(out / f"{split}-{number:05d}.tar", tuple(images))
 
 
-def _check_folders(folder: Path, out: Path, plan: Sequence[Planned]) -> None:
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
-        raise DataError(f"{out} lies in {folder}: choose a folder outside it")
+def _check_folders(origin: Path, out: Path, plan: Sequence[Planned]) -> None:
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(origin)):
+        raise DataError(f"{out} lies in {origin}: choose a folder outside it")
     others = sorted({path.name for path in out.glob("*.tar")} - {planned.path.name for planned in plan})
     if others:
         raise DataError(
@@ -166,9 +157,9 @@ def _is_there(planned: Planned) -> bool:
     """
     if not planned.path.exists():
         return False
-    if [(member.name, member.size) for member in tar_members(planned.path, Aside())] != list(planned.images):
+    if [(member.name, member.size) for member in tar_members(str(planned.path), Aside())] != list(planned.images):
         raise DataError(
-            f"{planned.path} has other images than the folder has now, or another --shard-mb was given; remove it, or choose "
+            f"{planned.path} has other images than its source has now, or another --shard-mb was given; remove it, or choose "
             "an empty folder"
         )
     advance(len(planned.images))
@@ -204,5 +195,5 @@ def _add(archive: tarfile.TarFile, source: Source, name: str, size: int) -> tupl
 
 def _digests(path: Path) -> Iterator[tuple[str, bytes]]:
     with open(path, "rb") as file:
-        for member in tar_members(path, Aside()):
+        for member in tar_members(str(path), Aside()):
             yield member.name, hashlib.blake2b(os.pread(file.fileno(), member.length, member.offset)).digest()

@@ -1,0 +1,148 @@
+"""Archives that lie elsewhere: ``s3://``, ``gs://``, ``hf://`` and whatever else fsspec opens.
+
+https://filesystem-spec.readthedocs.io. Passwords and endpoints are those that its libraries find for themselves: in the environment, or
+in their own files. The file system is asked for at each call: after a fork fsspec gives the process one of its own.
+"""
+
+import hashlib
+import io
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dist_train.errors import DataError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Between two attempts. The libraries try several times too, for less long."""
+
+VERSIONS = ("ETag", "etag", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
+"""What says that a file has changed; the first that its file system gives counts."""
+
+Version = tuple[int, int]
+"""Size in bytes, and a number of 60 bits that stands for the ETag: as a time in ns it is long ago."""
+
+
+def files_below(root: str) -> dict[str, Version]:
+    """Return the files of a remote folder and of its subfolders, by their paths relative to it.
+
+    Of a root that is an archive itself, return this one, by an empty path.
+
+    Raises:
+        DataError: see ``read``.
+    """
+
+    def listed(system: Any) -> dict[str, Version]:
+        about = system.info(root)
+        if about["type"] == "file":
+            return {"": _version(about)}
+        top = system._strip_protocol(root).rstrip("/") + "/"
+        found = system.find(root, maxdepth=2, detail=True)
+        return {path.removeprefix(top): _version(about) for path, about in sorted(found.items())}
+
+    return _tried(root, listed)
+
+
+def version_of(path: str) -> Version:
+    """Return what a file is now; raise ``DataError`` as ``read`` does."""
+    return _tried(path, lambda system: _version(system.info(path)))
+
+
+def read(path: str, offset: int, length: int) -> bytes:
+    """Return a part of a file, less where the file ends before.
+
+    Raises:
+        DataError: it is missing, or it cannot be read, after several attempts.
+    """
+    if not length:
+        return b""
+    return _tried(path, lambda system: bytes(system.cat_file(path, start=offset, end=offset + length)))
+
+
+class RemoteFile(io.RawIOBase):
+    """A remote file, read where it is asked for: put a large buffer in front of it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path, self._place = path, 0
+        self._size, _ = version_of(path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + (0, self._place, self._size)[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        target = memoryview(buffer).cast("B")
+        wanted = max(0, min(len(target), self._size - self._place))
+        content = read(self._path, self._place, wanted)
+        if len(content) != wanted:
+            raise DataError(f"cannot read {self._path}: it has become shorter meanwhile; start again")
+        target[:wanted] = content
+        self._place += wanted
+        return wanted
+
+
+def _version(about: dict[str, Any]) -> Version:
+    text = next((f"{key}={about[key]}" for key in VERSIONS if about.get(key) is not None), "")
+    number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 4
+    return int(about["size"]), number
+
+
+def _tried(path: str, call: Callable[[Any], Result]) -> Result:
+    """Call a function with the file system of a path, several times if it fails."""
+    began = time.monotonic()
+    for wait_s in (*WAITS_S, None):
+        try:
+            return call(_system(path))
+        except (DataError, FileNotFoundError, PermissionError) as error:
+            raise _refused(path, error) from None
+        except Exception as error:
+            if wait_s is None:
+                raise DataError(
+                    f"cannot read {path}: {_text(error)}; tried {len(WAITS_S) + 1} times in {time.monotonic() - began:.0f} s: check the "
+                    "network and the server, then start again"
+                ) from error
+            if wait_s == WAITS_S[0]:
+                log.warning("%s: %s; trying again for %.0f s", path, _text(error), sum(WAITS_S))
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")
+
+
+def _refused(path: str, error: Exception) -> DataError:
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"cannot read {path}: there is no such file or folder")
+    return DataError(f"cannot read {path}: {_text(error)}; check the credentials in this process's environment")
+
+
+def _text(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _system(path: str) -> Any:
+    protocol = path.partition("://")[0]
+    try:
+        import fsspec
+
+        return fsspec.filesystem(protocol, use_listings_cache=False)
+    except (ImportError, ValueError) as error:
+        raise DataError(
+            f"cannot read {path}: {_text(error)}; pip install 'dist_train[remote]' reads s3://, and fsspec names the package for others"
+        ) from None

@@ -1,0 +1,217 @@
+"""Archives of another machine: parts, versions, a network that fails; a file system of fsspec in this process."""
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from dist_train.data.index import scan
+from dist_train.data.packing.pack import MB, pack
+from dist_train.data.shards import remote
+from dist_train.data.shards.copier import copy_all
+from dist_train.data.shards.remote import RemoteFile, files_below, read, version_of
+from dist_train.data.stored.reuse import kept_or_scanned
+from dist_train.data.stored.survey import stamp_of
+from dist_train.errors import DataError
+from dist_train.hooks.base import Hook
+from tests.support.archives import image_bytes, tar_of, zip_of
+from tests.support.data_roots import data_config, names
+from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
+from tests.support.s3_server import S3Server, upload
+from tests.support.s3_server import system as s3_system
+
+FILES = {f"{split}/{name}/1.png": image_bytes(9) for split in ("train", "val") for name in "ab"}
+ROOT = "memory://bucket/shards"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Any]:
+    """A file system with one archive."""
+    system = fsspec.filesystem("memory", use_listings_cache=False)
+    system.pipe(f"{ROOT}/all.tar", tar_of(tmp_path / "all.tar", FILES).read_bytes())
+    yield system
+    system.store.clear()
+
+
+def config(root: str = ROOT, **keys: Any) -> Any:
+    return data_config(root, **{"format": "tar", **keys})  # type: ignore[arg-type]
+
+
+class Failing:
+    """A file system whose first calls fail."""
+
+    def __init__(self, system: Any, errors: list[Exception]) -> None:
+        self._system, self._errors = system, errors
+
+    def __getattr__(self, name: str) -> Any:
+        if self._errors:
+            raise self._errors.pop(0)
+        return getattr(self._system, name)
+
+
+def test_files_versions_and_parts(store: Any) -> None:
+    store.pipe(f"{ROOT}/sub/b.tar", b"0123456789")
+    store.pipe(f"{ROOT}/sub/deeper/c.tar", b"")
+    assert list(files_below(ROOT)) == ["all.tar", "sub/b.tar"]
+    assert files_below(f"{ROOT}/sub/b.tar") == {"": version_of(f"{ROOT}/sub/b.tar")}
+    assert read(f"{ROOT}/sub/b.tar", 8, 5) == b"89"
+    assert read(f"{ROOT}/sub/b.tar", 3, 0) == b""
+    with io.BufferedReader(RemoteFile(f"{ROOT}/sub/b.tar"), 4) as file:
+        assert (file.read(3), file.seek(-2, io.SEEK_END), file.read(9), file.tell()) == (b"012", 8, b"89", 10)
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_the_index_is_that_of_the_local_archive(store: Any, tmp_path: Path, kind: str) -> None:
+    path = (tar_of if kind == "tar" else zip_of)(tmp_path / "in" / f"all.{kind}", FILES)  # type: ignore[operator]
+    store.pipe(f"{ROOT}/{kind}/all.{kind}", path.read_bytes())
+    here = scan(data_config(path.parent, format=kind))
+    for root in (f"{ROOT}/{kind}", f"{ROOT}/{kind}/", f"{ROOT}/{kind}/all.{kind}"):
+        there = scan(config(root, format=kind))
+        assert (there.fingerprint, names(there.train)) == (here.fingerprint, names(here.train))
+        assert there.images.content("val/b/1.png") == FILES["val/b/1.png"]  # type: ignore[attr-defined]
+
+
+def test_an_archive_that_changes_or_goes_is_named(store: Any, tmp_path: Path) -> None:
+    images: Any = scan(config()).images
+    store.pipe(f"{ROOT}/all.tar", store.cat_file(f"{ROOT}/all.tar"))
+    with pytest.raises(DataError, match=rf"the archive {ROOT}/all.tar has changed since"):
+        images.content("train/a/1.png")
+    store.rm(f"{ROOT}/all.tar")
+    with pytest.raises(DataError, match=rf"cannot read {ROOT}/all.tar: there is no such file"):
+        images.content("train/a/1.png")
+    with pytest.raises(DataError, match=r"holds no .tar file|there is no such file"):
+        scan(config())
+
+
+def test_a_kept_scan_is_used_until_something_changes(store: Any, tmp_path: Path, caplog: Any) -> None:
+    kept_or_scanned(config(), tmp_path / "scan")
+    with caplog.at_level("INFO"):
+        kept_or_scanned(config(), tmp_path / "scan")
+        assert "has not changed since it was scanned" in caplog.text
+        store.pipe(f"{ROOT}/val-2.tar", tar_of(tmp_path / "2.tar", {"a/9.png": FILES["val/a/1.png"]}).read_bytes())
+        found = kept_or_scanned(config(), tmp_path / "scan")
+    assert "scanning again" in caplog.text
+    assert "val/a/9.png" in names(found.val)
+
+
+def test_a_copy_is_made_of_the_version_that_was_scanned(store: Any, tmp_path: Path) -> None:
+    copy, (size, changed) = str(tmp_path / "copy.tar"), version_of(f"{ROOT}/all.tar")
+    assert copy_all([(f"{ROOT}/all.tar", copy, size, changed + 1)]) == ([], "")
+    job = (f"{ROOT}/all.tar", copy, size, changed)
+    assert copy_all([job]) == ([job], "")
+    assert Path(copy).read_bytes() == store.cat_file(f"{ROOT}/all.tar")
+    store.rm(f"{ROOT}/all.tar")
+    _, told = copy_all([(f"{ROOT}/all.tar", str(tmp_path / "other.tar"), size, changed)])
+    assert "there is no such file" in told
+
+
+def test_a_network_that_fails_for_a_while_is_tried_again(
+    store: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (0.0, 0.0))
+    errors: list[Exception] = [TimeoutError("too slow"), ConnectionResetError("reset")]
+    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
+    assert caplog.text.count("too slow; trying again") == 1
+    errors += [RuntimeError("no route")] * 3
+    with pytest.raises(
+        DataError, match=rf"cannot read {ROOT}/all.tar: no route; tried 3 times in .*: check the network"
+    ):
+        read(f"{ROOT}/all.tar", 0, 512)
+    errors += [PermissionError("Forbidden"), RuntimeError("not reached")]
+    with pytest.raises(DataError, match="Forbidden; check the credentials"):
+        read(f"{ROOT}/all.tar", 0, 512)
+    assert stamp_of(ROOT)[0] > 0
+
+
+def test_a_file_system_that_fsspec_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read nowhere://a: .*pip install 'dist_train\[remote\]'"):
+        scan(config("nowhere://a"))
+    assert stamp_of("nowhere://a") == (-1, 0)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    found = S3Server(monkeypatch)
+    yield found
+    found.stop()
+
+
+class StopsServer(Hook):
+    """Ends the server, whose process a file names, after the second step: as a network that is cut in the middle of a run."""
+
+    def __init__(self, file: str) -> None:
+        self._file = Path(file)
+
+    def after_step(self, step: int, scalars: Any) -> None:
+        if step == 2 and self._file.exists():
+            os.kill(int(self._file.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_an_object_of_s3_that_changes_is_missing_or_whose_server_stops(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (0.1, 0.1))
+    path = tar_of(tmp_path / "in" / "all.tar", FILES)
+    root = upload(path.parent, "set")
+    images: Any = scan(config(root)).images
+    assert images.content("val/b/1.png") == FILES["val/b/1.png"]
+    upload(path.parent, "set")
+    assert images.content("val/b/1.png") == FILES["val/b/1.png"], "the same bytes have the same ETag"
+    tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
+    upload(path.parent, "set")
+    with pytest.raises(DataError, match=r"the archive s3://photos/set/all.tar has changed since"):
+        images.content("train/a/1.png")
+    s3_system().rm(f"{root}/all.tar")
+    with pytest.raises(DataError, match=r"cannot read s3://photos/set/all.tar: there is no such file"):
+        images.content("train/a/1.png")
+    with pytest.raises(DataError, match=r"cannot read s3://nowhere/set: "):
+        scan(config("s3://nowhere/set"))
+    server.stop()
+    with pytest.raises(DataError, match=r"cannot read s3://photos/set/all.tar: .*; tried 3 times"):
+        images.content("train/a/1.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "stage"), [(1, True), (2, False), (4, True)])
+def test_a_run_from_s3_ends_with_the_weights_of_the_folder(
+    server: S3Server, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
+) -> None:
+    tree = changed(tree, checkpoint__every_steps=2, checkpoint__keep=9, data__workers=1)
+    run = train(changed(tree, run__name="folder"), world_size)
+    pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
+    keys = {"data__format": "tar", "data__root": upload(tmp_path / "out", "set"), "run__name": "remote"}
+    keys |= {"data__stage": str(tmp_path / "node")} if stage else {}
+    assert state_digest(resumes_exactly(changed(tree, **keys), world_size, kept=1)) == state_digest(run)
+    if stage:
+        copies = (tmp_path / "node" / f"dist_train-{os.geteuid()}-archives").iterdir()
+        assert sorted(p.stat().st_size for p in copies) == sorted(
+            p.stat().st_size for p in (tmp_path / "out").iterdir()
+        )
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_ends_the_run_and_a_new_start_goes_on(
+    server: S3Server, tree: dict[str, Any], tmp_path: Path, capsys: Any
+) -> None:
+    pid = tmp_path / "pid"
+    hook = {"name": f"{StopsServer.__module__}:{StopsServer.__name__}", "options": {"file": str(pid)}}
+    tree = changed(tree, checkpoint__every_steps=1, data__workers=1, data__prefetch=1, hooks=[hook])
+    run = train(changed(tree, run__name="folder"))
+    pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
+    tree = changed(tree, data__format="tar", data__root=upload(tmp_path / "out", "set"), run__name="remote")
+    pid.write_text(str(server.pid))
+    said = fails(tree, capsys)
+    assert "cannot read s3://photos/set/" in said
+    assert "tried 7 times" in said
+    pid.unlink()
+    server.stop()
+    server.start()
+    upload(tmp_path / "out", "set")
+    assert state_digest(train(tree)) == state_digest(run)
