@@ -88,5 +88,6 @@ def _resolved(value: Any, name: str) -> Any:
 
 
 def _about(run: Run, differ: list[str]) -> str:
-    values = [f"{name}={run.settings.get(name)}" for name in differ]
+    shown = {name: "null" if run.settings.get(name) is None else run.settings[name] for name in differ}
+    values = [f"{name}={value}" for name, value in shown.items()]
     return f"{run.metric} on {', '.join(values) if values else 'its own validation images'}"

@@ -41,7 +41,7 @@ def test_a_pipe_gets_every_column(runs: list[Run]) -> None:
 def test_each_group_has_its_table(runs: list[Run]) -> None:
     runs[1].settings["data.fold"] = "1/5"
     first, second, note = text_tables(grouped(runs)).split("\n\n")
-    assert first.startswith("top1 on data.fold=None:\nname")
+    assert first.startswith("top1 on data.fold=null:\nname")
     assert second.startswith("top1 on data.fold=1/5:\nname")
     assert "their results do not compare" in note
 

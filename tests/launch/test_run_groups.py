@@ -32,7 +32,7 @@ def test_runs_on_other_images_are_a_group_of_their_own(tmp_path: Path) -> None:
     ]
     groups = grouped(runs)
     assert [[run.name for run in group.runs] for group in groups] == [["high", "live", "low"], ["other"]]
-    assert [group.about for group in groups] == ["top1 on data.fold=None", "top1 on data.fold=2/5"]
+    assert [group.about for group in groups] == ["top1 on data.fold=null", "top1 on data.fold=2/5"]
 
 
 def test_the_same_settings_with_other_content_are_two_groups(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
 """Images as the model gets them, with their targets, as pictures with captions."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dist_train.config.plan import Plan
-from dist_train.data.augment.on_device import Normalise
 from dist_train.data.looking.captions import caption
+from dist_train.data.looking.pictures import pictures
 from dist_train.data.pipeline import DataPipeline
 from dist_train.seeding import reseed
 
@@ -60,13 +59,5 @@ def evaluation_batch(data: DataPipeline, most: int) -> Batch:
 def _batch(data: DataPipeline, images_BCHW: Tensor, targets: Tensor, most: int) -> Batch:
     index, std_C = data.index, images_BCHW.std((0, 2, 3), correction=0)
     texts = [caption(index.task, index.classes, target) for target in targets[:most]]
-    pictures = list(_pictures(images_BCHW[:most], data.normalise))
-    return Batch(pictures, texts, images_BCHW.mean((0, 2, 3)).tolist(), std_C.tolist())
-
-
-def _pictures(images_BCHW: Tensor, normalise: Normalise) -> Iterator[NDArray[np.uint8]]:
-    """Yield images as RGB: the first three channels, or the only one as grey. Values outside of 0 to 1 are cut."""
-    shares_BHWC = normalise.undone(images_BCHW).clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
-    for pixels_HWC in shares_BHWC:
-        channels = pixels_HWC.shape[2]
-        yield pixels_HWC[:, :, :3] if channels >= 3 else np.repeat(pixels_HWC[:, :, :1], 3, axis=2)
+    shown = list(pictures(images_BCHW[:most], data.normalise))
+    return Batch(shown, texts, images_BCHW.mean((0, 2, 3)).tolist(), std_C.tolist())

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
         prog=program("report"),
         description="Write one HTML page about a run, which needs no network and no other file: result and settings, curves, confusion matrix, "
         "classes, calibration, the images that the best weights get wrong, speed. It reads the files of the run folder, and some "
-        "images; it needs no GPU. Needs the extra `report`.",
+        "images; it runs no model, but with --cam. Needs the extra `report`.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page, .html (RUN/report.html)")
@@ -28,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
         default=IMAGES,
         metavar="N",
         help=f"images in each of two lists, at most {MOST_IMAGES}; 0: none ({IMAGES})",
+    )
+    parser.add_argument(
+        "--cam",
+        action="store_true",
+        help="show where the model looked in each image (Grad-CAM; it loads the best weights, and needs the extra `cam`)",
     )
     parser.add_argument(
         "--trust", action="store_true", help="run code that lies in the run folder, if the run's config names it"
@@ -45,6 +50,10 @@ def main(argv: list[str]) -> int:
     def report() -> int:
         from dist_train.inference.reporting.report import report  # imports torch, which --help does not need
 
-        return report(args.run, args.out, args.images, args.set, args.trust)
+        if not args.cam:
+            return report(args.run, args.out, args.images, args.set, args.trust)
+        from dist_train.inference.reporting.looks import looks
+
+        return report(args.run, args.out, args.images, args.set, args.trust, looks)
 
     return reported(report)

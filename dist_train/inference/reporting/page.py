@@ -12,11 +12,19 @@ from dist_train.system.foreign_text import printable
 
 @dataclass(frozen=True)
 class Shown:
-    """An image with its caption. ``picture`` is a ``data:`` URI; None if the image cannot be read."""
+    """An image with its caption, by ``data:`` URIs.
+
+    Attributes:
+        picture: None if the image cannot be read.
+        output: of the model, which the first line is about.
+        look: where the model looked; None if that is not shown.
+    """
 
     picture: str | None
     name: str
     lines: list[str]
+    output: int
+    look: str | None = None
 
 
 Galleries = list[tuple[str, list[Shown]]]
@@ -52,6 +60,7 @@ def html(run: Gathered, galleries: Galleries, missing: list[str]) -> str:
         facts=tables.facts(run),
         curves=curves,
         galleries=galleries,
+        cam=any(image.look for _, images in galleries for image in images),
         advice=run.result.advice,
         missing=missing,
         updated=run.result.updated,

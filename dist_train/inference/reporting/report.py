@@ -1,14 +1,18 @@
 """The command ``report``: from a run folder to its page."""
 
+import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from dist_train.data.formats.base import Images
 from dist_train.errors import EXIT_DONE, ConfigError, DataError
 from dist_train.inference.reporting.gather import Gathered, gather
 from dist_train.inference.reporting.page import Galleries, Shown, html
 from dist_train.inference.reporting.thumbnails import thumbnail, validation_images
-from dist_train.inference.reporting.wrong import selections
+from dist_train.inference.reporting.wrong import Chosen, selections
 from dist_train.run.folder import RunDir
 from dist_train.run.named_code import refuse_code_of_the_run
 from dist_train.run.saved_config import run_config
@@ -18,8 +22,17 @@ from dist_train.training.report.run_page import missing_packages
 
 log = logging.getLogger(__name__)
 
+Looks = Callable[[Path, Sequence[str], bool, Mapping[str, int]], dict[str, str]]
 
-def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (), trust: bool = False) -> int:
+
+def report(
+    path: Path,
+    out: Path | None,
+    most: int,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
+    looks: Looks | None = None,
+) -> int:
     """Write the page of a run, and print where it is and what it lacks. Return the exit code.
 
     Args:
@@ -27,6 +40,7 @@ def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (
         most: images in each of two lists.
         overrides: ``key.path=value``, which replace values of the run's config: for data that has moved.
         trust: run code that lies in the run folder, if its config names it.
+        looks: ``looks.looks``, to show where the model looked; it needs captum and the weights.
 
     Raises:
         ConfigError: the path is not a run folder, an override is wrong, a package is missing, the file cannot be written, or the
@@ -36,11 +50,14 @@ def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (
     folder = RunDir(path)
     file = out or folder.report
     cfg = run_config(path, overrides)
-    _can_draw(file)
+    _can_draw(file, looks is not None)
     if not trust:
         refuse_code_of_the_run(path, cfg)
     run = gather(folder, cfg)
     galleries, missing = _galleries(run, most)
+    if looks is not None:
+        galleries, more = _with_looks(galleries, partial(looks, path, overrides, trust))
+        missing += more
     text = html(run, galleries, run.missing + missing)
     with writing_output("--out", file), atomic_write(file) as target:
         target.write(text.encode())
@@ -50,8 +67,10 @@ def report(path: Path, out: Path | None, most: int, overrides: Sequence[str] = (
     return EXIT_DONE
 
 
-def _can_draw(file: Path) -> None:
+def _can_draw(file: Path, cam: bool) -> None:
     """Raise ConfigError if a package is missing or the file cannot be written."""
+    if cam and importlib.util.find_spec("captum") is None:
+        raise ConfigError("--cam needs captum: pip install captum, or the extra `cam`")
     if absent := missing_packages():
         raise ConfigError(f"report needs {', '.join(absent)}: pip install {' '.join(absent)}, or the extra `report`")
     if file.suffix not in (".html", ".htm"):
@@ -72,12 +91,29 @@ def _galleries(run: Gathered, most: int) -> tuple[Galleries, list[str]]:
         images = validation_images(run.folder, run.config, run.classes)
     except (ConfigError, DataError) as error:
         return [], [f"no images: {error}"]
-    found = [
-        (
-            group.title,
-            [Shown(thumbnail(images, paths[each.place]), paths[each.place], each.lines) for each in group.images],
-        )
-        for group in chosen
-    ]
+    found = [(group.title, [_shown(images, paths[each.place], each) for each in group.images]) for group in chosen]
     unreadable = sum(image.picture is None for _, group in found for image in group)
     return found, [f"{unreadable} of the images cannot be read"] if unreadable else []
+
+
+def _shown(images: Images, name: str, chosen: Chosen) -> Shown:
+    return Shown(thumbnail(images, name), name, chosen.lines, chosen.output)
+
+
+def _with_looks(
+    galleries: Galleries, looks: Callable[[Mapping[str, int]], dict[str, str]]
+) -> tuple[Galleries, list[str]]:
+    """Return the images with pictures of where the model looked, and a sentence if there are none."""
+    wanted = {image.name: image.output for _, images in galleries for image in images if image.picture}
+    if not wanted:
+        return galleries, []
+    try:
+        found = looks(wanted)
+    except (ConfigError, DataError) as error:
+        return galleries, [f"where the model looked is not shown: {error}"]
+    if not found:
+        return galleries, ["where the model looked is not shown: no layer of it has a map of the image"]
+    with_looks = [
+        (title, [replace(image, look=found.get(image.name)) for image in images]) for title, images in galleries
+    ]
+    return with_looks, []

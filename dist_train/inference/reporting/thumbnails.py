@@ -40,7 +40,12 @@ def thumbnail(images: Images, name: str) -> str | None:
         pixels = images.open(name).pixels()
     except DataError:
         return None
-    picture = Image.fromarray(as_rgb(pixels))
+    return data_uri(as_rgb(pixels))
+
+
+def data_uri(pixels_HW3: NDArray[np.uint8]) -> str:
+    """Return an image as a small JPEG."""
+    picture = Image.fromarray(pixels_HW3)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     picture.save(content, "JPEG", quality=QUALITY)

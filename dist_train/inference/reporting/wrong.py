@@ -14,9 +14,10 @@ SAID = 3
 
 @dataclass(frozen=True)
 class Chosen:
-    """One image: its place among the predictions, and lines about it. The first line is what the model says."""
+    """One image: its place among the predictions, and lines about it. The first line is what the model says, of ``output``."""
 
     place: int
+    output: int
     lines: list[str]
 
 
@@ -55,10 +56,13 @@ def _unlikely(run: Gathered, judged: Judged, most: int, shown: set[int]) -> Sele
 
 
 def _of_labels(judged: Judged) -> np.ndarray:
-    """Return the probability of each label, float32 [N]; 0 where it is not among those that were kept."""
+    """Return the probability of each label, float32 [N]; if it was not kept, the lowest that was, less 1: those come first."""
     assert judged.likeliest is not None
+    probabilities_NT = judged.likeliest.probabilities_NT.astype(np.float32)
     own_NT = judged.likeliest.classes_NT == judged.labels[:, None]
-    found: np.ndarray = np.where(own_NT, judged.likeliest.probabilities_NT, 0).sum(1, dtype=np.float32)
+    found: np.ndarray = np.where(
+        own_NT.any(1), np.where(own_NT, probabilities_NT, 0).sum(1), probabilities_NT[:, -1] - 1
+    )
     return found
 
 
@@ -70,9 +74,8 @@ def _of_class(run: Gathered, judged: Judged, place: int) -> Chosen:
     said = [f"{run.classes[k]} {p:.3f}" for k, p in zip(classes_T[:SAID], probabilities_T[:SAID], strict=True)]
     own = np.flatnonzero(classes_T == label)
     chance = f"{probabilities_T[own[0]]:.3f}" if len(own) else f"below {probabilities_T[-1]:.3f}"
-    return Chosen(
-        place, [said[0], f"label: {run.classes[label]} {chance}", "then " + ", ".join(said[1:])][: 1 + len(said)]
-    )
+    lines = [said[0], f"label: {run.classes[label]} {chance}", *(["then " + ", ".join(said[1:])] if said[1:] else [])]
+    return Chosen(place, int(classes_T[0]), lines)
 
 
 def _largest_errors(run: Gathered, judged: Judged, most: int) -> Selection:
@@ -88,9 +91,11 @@ def _largest_errors(run: Gathered, judged: Judged, most: int) -> Selection:
     errors_NK = np.nan_to_num(errors_NK, nan=np.inf)
     order = np.argsort(-errors_NK.max(1), kind="stable")[:most]
     title = "largest errors of one label" if run.config.data.task == "multilabel" else "largest errors"
-    return Selection(
-        title, [Chosen(int(place), list(_said(run, judged, int(place), errors_NK[place]))) for place in order]
-    )
+    worst = [
+        Chosen(int(place), int(errors_NK[place].argmax()), list(_said(run, judged, int(place), errors_NK[place])))
+        for place in order
+    ]
+    return Selection(title, worst)
 
 
 def _said(run: Gathered, judged: Judged, place: int, errors_K: np.ndarray) -> Iterator[str]:

@@ -13,10 +13,12 @@ PICTURE = "data:image/jpeg;base64,AAAA"
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     write_classification(tmp_path / "run", [[0.75, 0.25], [0.5, 0.5]], [1, 0], [HOSTILE, "b"], kept=2)
     run = gathered(tmp_path / "run", "classification", [HOSTILE, "plain"], advice=HOSTILE)
-    page = Page(html(run, [(HOSTILE, [Shown(PICTURE, HOSTILE, [HOSTILE]), Shown(None, HOSTILE, [])])], [HOSTILE]))
+    page = Page(
+        html(run, [(HOSTILE, [Shown(PICTURE, HOSTILE, [HOSTILE], 0, PICTURE), Shown(None, HOSTILE, [], 0)])], [HOSTILE])
+    )
     assert list(page.outside()) == []
     assert page.count("script") == 0
-    assert page.count("img") == 1
+    assert page.count("img") == 2
     assert page.text.count("<script>alert(1)</script>") > 6
     assert "\x1b" not in page.text
     assert "cannot be read" in page.text

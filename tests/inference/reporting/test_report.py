@@ -1,14 +1,17 @@
 """From a run folder to its page."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dist_train.errors import ConfigError
+from dist_train.inference.reporting.looks import looks
 from dist_train.inference.reporting.report import report
 from tests.support.pages import Page
+from tests.support.ranks import run_ranks
 
 
 def test_the_page_of_a_finished_run(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,3 +49,18 @@ def test_what_is_wrong_is_said_before_the_work(path: Path, tmp_path: Path, monke
     monkeypatch.setattr("dist_train.inference.reporting.report.missing_packages", lambda: ["scikit-learn"])
     with pytest.raises(ConfigError, match=r"report needs scikit-learn: .* extra `report`"):
         report(path, tmp_path / "page.html", 4)
+
+
+@pytest.mark.slow
+def test_where_the_model_looked(path: Path, tmp_path: Path) -> None:
+    assert run_ranks(1, report, path, tmp_path / "page.html", 3, (), False, looks) == [0]
+    page = Page((tmp_path / "page.html").read_text())
+    assert list(page.outside()) == []
+    assert page.count("img") >= 6
+    assert "where the best weights looked" in page.text
+
+
+def test_captum_is_missing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(ConfigError, match="--cam needs captum"):
+        report(path, tmp_path / "page.html", 3, looks=looks)
