@@ -86,6 +86,11 @@ class RunDir:
         return self.path / "report.html"
 
     @property
+    def profile(self) -> Path:
+        """The traces of `log.profile`."""
+        return self.path / "profile"
+
+    @property
     def listing(self) -> Path:
         """The list of images and targets that the run began with."""
         return self.path / "data_index.gz"

@@ -38,6 +38,7 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             if progress.step in plan.unfreeze_steps:
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
+            recorder.begin_step()
             try:
                 scalars = train_step(setup.stepper, setup.state)
             except WaitedForData as waited:

@@ -21,10 +21,12 @@ from dist_train.run.attempts import attempts_of
 from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
 from dist_train.training.report.machine import Machine
+from dist_train.training.report.profile import Profile
 from dist_train.training.report.run_page import write_page
 from dist_train.training.report.step_clock import Lap, StepClock
 from dist_train.training.step_sums import StepMeans
@@ -54,6 +56,7 @@ class Recorder:
         self._earlier = read_result(setup.run)
         self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
+        self._profile = Profile(setup.cfg.log.profile, setup.run.profile, setup.group.rank, setup.group.device)
         if setup.group.is_main:
             recomputes = setup.cfg.model.grad_checkpointing
             self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
@@ -77,9 +80,16 @@ class Recorder:
         setup.group.from_main(lambda: opened.append(open_loggers(facts)))
         return opened[-1]
 
+    def begin_step(self) -> None:
+        """Note that a step begins."""
+        self._profile.begin(self._setup.state.progress.step + 1)
+
     def tick(self) -> None:
         """Tell the loggers that a step is done."""
-        self._loggers.tick(self._setup.state.progress.step)
+        step, now = self._setup.state.progress.step, awake_s()
+        if self._profile.end(step):
+            self.paused(awake_s() - now)
+        self._loggers.tick(step)
 
     def log_steps(self, means: StepMeans) -> None:
         """Record one row for the steps since the last row. Every rank must call it."""
@@ -226,6 +236,7 @@ class Recorder:
             reason: why the attempt stopped.
         """
         setup = self._setup
+        self._profile.close()
         if not setup.group.is_main:
             return
         self.look_at_code()
@@ -253,6 +264,7 @@ class Recorder:
 
     def abandon(self) -> None:
         """Close the loggers of an attempt that fails. After ``close`` it does nothing."""
+        self._profile.abandon()
         with suppress(OSError):  # if the disk is still full, this second error must not hide the first
             self._close_loggers("failed")
 

@@ -178,6 +178,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "checkpoint.memory",
     "log.every_steps",
     "log.tensorboard",
+    "log.profile",
     "log.report",
     "log.wandb.mode",
     "log.wandb.project",

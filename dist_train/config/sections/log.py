@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dist_train.config.types import OwnClass, PositiveInt, Section
+
+MOST_PROFILED = 100
+"""A trace of more steps is too large to look at."""
 
 
 class WandbConfig(Section):
@@ -43,5 +46,17 @@ class LogConfig(Section):
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
     report: bool = False
     """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""
+    profile: tuple[PositiveInt, PositiveInt] | None = None
+    """Write a trace of these steps, the first and the last, counted from the beginning of the run, on each rank into the folder
+    `profile` of the run folder."""
     loggers: tuple[LoggerConfig, ...] = ()
     """Your own loggers, in addition to the built-in ones."""
+
+    @field_validator("profile")
+    @classmethod
+    def _window(cls, window: tuple[int, int] | None) -> tuple[int, int] | None:
+        if window and not window[0] <= window[1] < window[0] + MOST_PROFILED:
+            raise ValueError(
+                f"{list(window)} must be the first and the last of at most {MOST_PROFILED} steps, such as [20, 25]"
+            )
+        return window
