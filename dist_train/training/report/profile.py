@@ -34,7 +34,7 @@ class Profile:
             return
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
         try:
-            if torch.autograd._profiler_enabled():  # torch would end it, without a word
+            if torch.autograd._profiler_enabled():  # type: ignore[attr-defined]  # torch would end it, without a word
                 raise RuntimeError("another one is running")
             running = torch_profile(activities=activities)
             running.start()
