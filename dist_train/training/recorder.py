@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dist_train.checkpoint.format import save_weights
+from dist_train.config.types import in_pixels
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Logger
+from dist_train.model.freeze import describe
 from dist_train.model.lora.merged import plain_state
 from dist_train.run.code_watch import CodeWatch, note_changed_code
+from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.machine.clock import awake_s
 from dist_train.system.terminal import digits
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
-from dist_train.training.report.facts import beginning, details
+from dist_train.training.report.facts import details
 from dist_train.training.report.machine import Machine
 from dist_train.training.report.profile import Profile
 from dist_train.training.report.run_page import write_page
@@ -57,7 +60,7 @@ class Recorder:
             recomputes = setup.cfg.model.grad_checkpointing
             self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
         if setup.group.is_main:
-            log.info(beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
+            log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         self._loggers = self._open(open_loggers)
         self._code = CodeWatch()
         try:
@@ -267,3 +270,12 @@ class Recorder:
     def _close_loggers(self, status: Status) -> None:
         loggers, self._loggers = self._loggers, Logger()
         loggers.close(status)
+
+
+def _beginning(setup: "Setup", hosts: list[str]) -> str:
+    plan, index, device = setup.plan, setup.index, setup.group.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    model = f"model: {setup.cfg.model.name} at {in_pixels(setup.network.image_size)}, {describe(setup.network.module)}"
+    run = messages.run_line(setup.run.path, plan, setup.state.progress.step, live_step(setup.run))
+    devices = getattr(setup.stepper.wrapped, "device_ids", None) or [device]  # DataParallel has several
+    return messages.beginning(run, messages.device_line(name, hosts, len(devices)), model, index, plan)

@@ -6,7 +6,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
-from dist_train.training.report.facts import beginning, details
+from dist_train.training.report.facts import details
 from dist_train.training.setup import build_setup
 
 
@@ -22,9 +22,3 @@ def test_the_facts_for_loggers(setup: Any) -> None:
         found["parameters"] == found["trainable_parameters"] == sum(p.numel() for p in setup.state.model.parameters())
     )
     assert found["git"] is None, "this start has recorded nothing"
-
-
-def test_the_first_lines(setup: Any) -> None:
-    lines = beginning(setup, ["host"])
-    assert "device: 1 x CPU" in lines
-    assert "test_vit at 32 x 32 px" in lines
