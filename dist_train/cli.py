@@ -58,7 +58,7 @@ COMMANDS = {
         "dist_train.inference.reporting.command:main",
         "write one HTML page about a run: results, curves, mistakes",
     ),
-    "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX"),
+    "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX, or for timm and transformers"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
     "compare": ("launch.compare:main", "compare runs: the settings that differ, and the results"),

@@ -1,10 +1,18 @@
-"""``python -m dist_train.export RUN``: write the model of a run as .safetensors and ONNX, and check both files."""
+"""``python -m dist_train.export RUN``: write the model of a run for other programs, and check what they compute."""
 
 import argparse
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from dist_train.inference.command_line import reported, run_parser
+
+FORMATS = {
+    "onnx": "dist_train.inference.export_run:export_run",
+    "timm": "dist_train.inference.handover.timm_folder:export_timm",
+}
+"""What ``--format`` takes -> the function that writes it: (run, weights, folder, trust) -> exit code."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -12,9 +20,15 @@ def parser() -> argparse.ArgumentParser:
     parser = run_parser(
         "export",
         "Write model.safetensors, model.onnx (any batch size, float32) and model.json (form of the input, names of the "
-        "outputs). Then run both models and compare their outputs with those of the original.",
+        "outputs). Or, with --format timm, a folder that timm and transformers load: model.safetensors, config.json, and the "
+        "model card README.md. Then run the written models and compare their outputs with those of the original.",
     )
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="output folder (RUN/export)")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="onnx", help="what to write (onnx, with model.safetensors)"
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="output folder (RUN/export; of timm, RUN/export/timm)"
+    )
     return parser
 
 
@@ -25,9 +39,14 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    from dist_train.inference.export_run import export_run  # imports torch, which --help does not need
+    usual = args.run / "export" / ("timm" if args.format == "timm" else "")
+    return reported(lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust))
 
-    return reported(lambda: export_run(args.run, args.weights, args.out or args.run / "export", args.trust))
+
+def _writer(name: str) -> Callable[..., int]:
+    """Return the function of a format; its module imports torch, which --help does not need."""
+    module, _, function = FORMATS[name].partition(":")
+    return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -177,18 +177,22 @@ def read_weights(path: Path) -> dict[str, Any]:
     return tensors if outline is None else put_together(outline, tensors)
 
 
-def save_weights(path: Path, state: dict[str, Any]) -> None:
-    """Write a state dict, with the extra state of modules if there is some, to a file of weights, atomically."""
+def save_weights(path: Path, state: dict[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Write a state dict, with the extra state of modules if there is some, to a file of weights, atomically.
+
+    Args:
+        metadata: of the file; transformers wants ``{"format": "pt"}``.
+    """
     with atomic_write(path) as file:
-        file.write(weights_file(state))
+        file.write(weights_file(state, metadata))
 
 
-def weights_file(state: dict[str, Any]) -> bytes:
+def weights_file(state: dict[str, Any], metadata: dict[str, str] | None = None) -> bytes:
     """Return the content of the file that ``save_weights`` writes."""
     if not all(isinstance(value, Tensor) for value in state.values()):
         return _with_outline(state)
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    return bytes(safetensors.torch.save(plain))
+    return bytes(safetensors.torch.save(plain, metadata))
 
 
 def _with_outline(state: dict[str, Any]) -> bytes:

@@ -4,7 +4,9 @@ import gzip
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dist_train.data.index import DataIndex
@@ -23,8 +25,19 @@ NAMED = 3
 ONES, WIDTH = re.compile("1"), len("0.0, ")
 """Of a row of labels, which reads ``[0.0, 1.0, 0.0]``."""
 
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, LookupError, RecursionError, StopIteration, zlib.error)
+"""What a listing raises that is missing or damaged."""
+
 Key = tuple[str, str]
 """Split, name."""
+
+
+@dataclass
+class Counts:
+    """Images of a split: all, and of each class or label."""
+
+    images: int = 0
+    of_class: Counter[str] = field(default_factory=Counter)
 
 
 def save_listing(path: Path, index: DataIndex) -> None:
@@ -34,6 +47,28 @@ def save_listing(path: Path, index: DataIndex) -> None:
         for line in _listing(index):
             file.write(packed.compress(line))
         file.write(packed.flush())
+
+
+def listed_counts(path: Path) -> dict[str, Counts]:
+    """Return the number of images, by split; empty if the listing is missing or damaged."""
+    try:
+        with open_regular(path) as file, gzip.open(file) as unpacked:
+            lines = _lines(unpacked)
+            return _counted(lines, list(map(str, json.loads(next(lines)))))
+    except UNREADABLE:
+        return {}
+
+
+def _counted(lines: Iterable[str], classes: list[str]) -> dict[str, Counts]:
+    counts: dict[str, Counts] = {}
+    known = set(classes)
+    for line in lines:
+        split, _, _, target = line.split("\0")
+        found = counts.setdefault(split, Counts())
+        found.images += 1
+        row = (classes[match.start()] for match in ONES.finditer(target[1::WIDTH]))
+        found.of_class.update([target] if target in known else row)
+    return counts
 
 
 def _listing(index: DataIndex) -> Iterator[bytes]:
@@ -52,7 +87,7 @@ def changes_since(path: Path, index: DataIndex) -> str:
             lines = _lines(unpacked)
             classes = list(map(str, json.loads(next(lines))))
             then = _read(lines, classes, index.task == "multilabel")
-    except (OSError, EOFError, ValueError, TypeError, LookupError, RecursionError, StopIteration, zlib.error):
+    except UNREADABLE:
         return "its files, sizes or labels have changed"
     now = _entries(index)
     kept = then.keys() & now.keys()

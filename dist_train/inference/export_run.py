@@ -18,6 +18,7 @@ from dist_train.evaluation.views import described
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.model.build import build_model
 from dist_train.model.network import statistics
+from dist_train.model.sources.hub import public_name
 from dist_train.model.trained.open_model import load_own
 from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json
@@ -52,13 +53,13 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
     save_weights(folder / "model.safetensors", module.state_dict())
     description = _description(run)
     write_json(folder / "model.json", description)
-    published = module if run.calibration is None else _Calibrated(module, run.calibration).eval()
+    published = module if run.calibration is None else Calibrated(module, run.calibration).eval()
     _write_onnx(folder / "model.onnx", published, images, description)
-    _compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
+    compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
     # Other images and another batch size than for the export.
     more = torch.randn(run.network.blank_shape(3, frame_of(run).size), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        _compare(folder / "model.onnx", published(more), _run_onnx(folder / "model.onnx", more))
+        compare(folder / "model.onnx", published(more), _run_onnx(folder / "model.onnx", more))
     return EXIT_DONE
 
 
@@ -68,7 +69,7 @@ def _description(run: OpenedRun) -> dict[str, Any]:
     frame = frame_of(run)
     activation = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
     return {
-        "model": _public(run.config.model.name),
+        "model": public_name(run.config.model.name),
         "source": run.config.model.source,
         "task": run.config.data.task,
         "classes": run.classes,
@@ -102,7 +103,7 @@ def _calibration(run: OpenedRun) -> dict[str, Any] | None:
     }
 
 
-class _Calibrated(nn.Module):
+class Calibrated(nn.Module):
     """A model whose outputs are divided by the temperature."""
 
     def __init__(self, module: nn.Module, calibration: Calibration) -> None:
@@ -111,12 +112,6 @@ class _Calibrated(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self._calibration.applied(self._module(images))
-
-
-def _public(model: str) -> str:
-    """Return the name of a model without the folder in which it lies on this machine."""
-    kind, _, path = model.partition(":")
-    return f"{kind}:{Path(path).name}" if kind == "local-dir" else model
 
 
 def frame_of(run: OpenedRun) -> Frame:
@@ -196,7 +191,12 @@ def _run_onnx(path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(outputs))
 
 
-def _compare(path: Path, expected: Tensor, found: Tensor) -> None:
+def compare(path: Path, expected: Tensor, found: Tensor) -> None:
+    """Print by how much outputs [B, K] differ.
+
+    Raises:
+        DistTrainError: by more than ``TOLERANCE`` of the largest one.
+    """
     difference = float((expected - found).abs().max())
     largest = float(expected.abs().max())
     print(

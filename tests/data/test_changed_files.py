@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dist_train.data.changed_files import changes_since, save_listing
+from dist_train.data.changed_files import changes_since, listed_counts, save_listing
 from dist_train.data.index import DataIndex, scan
 from tests.support.data_roots import data_config, picture
 
@@ -68,3 +68,20 @@ def test_without_its_listing_the_change_alone_is_told(images: Path, tmp_path: Pa
     (tmp_path / "half").write_bytes(b"\x1f\x8b")
     for name in ("absent", "half"):
         assert changes_since(tmp_path / name, _scan(images)) == "its files, sizes or labels have changed"
+
+
+def test_images_of_each_class_are_counted(tmp_path: Path) -> None:
+    lines = [
+        '["cat", "dog"]',
+        "train\0a.jpg\x0012\0cat",
+        "train\0b.jpg\x0012\0[1.0, 1.0]",
+        "val\0c.jpg\x0012\0[0.0, 0.0]",
+    ]
+    (tmp_path / "index.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    counts = listed_counts(tmp_path / "index.gz")
+    assert {split: (found.images, dict(found.of_class)) for split, found in counts.items()} == {
+        "train": (2, {"cat": 2, "dog": 1}),
+        "val": (1, {}),
+    }
+    (tmp_path / "index.gz").write_bytes(b"no gzip")
+    assert listed_counts(tmp_path / "index.gz") == listed_counts(tmp_path / "missing.gz") == {}

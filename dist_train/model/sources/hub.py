@@ -90,3 +90,9 @@ def hub_model(name: str) -> HubModel | None:
         return HubModel(name, "", None, str(Path(place).expanduser().absolute()))
     repo, _, revision = place.partition("@")
     return HubModel(name, repo, revision or None, "")
+
+
+def public_name(model: str) -> str:
+    """Return the name of a model without the folder in which it lies on this machine."""
+    kind, _, path = model.partition(":")
+    return f"{kind}:{Path(path).name}" if kind == "local-dir" else model

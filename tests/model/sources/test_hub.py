@@ -15,7 +15,7 @@ from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.fetch import fetch
 from dist_train.model.build import build_model
-from dist_train.model.sources.hub import hub_model
+from dist_train.model.sources.hub import hub_model, public_name
 from tests.support.runs import changed, train
 
 
@@ -103,3 +103,8 @@ def test_a_run_trains_and_resumes_with_such_a_model(saved: Path, tree: dict[str,
     run = train(tree)
     assert (run / "best.safetensors").is_file()
     train(tree, train__epochs=2, schedule__on_extend="rescale")
+
+
+def test_the_folder_of_a_local_model_is_not_published() -> None:
+    assert public_name("local-dir:/home/me/models/vit") == "local-dir:vit"
+    assert public_name("hf-hub:timm/vit") == "hf-hub:timm/vit"
