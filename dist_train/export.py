@@ -11,6 +11,7 @@ from dist_train.inference.command_line import reported, run_parser
 FORMATS = {
     "onnx": "dist_train.inference.export_run:export_run",
     "timm": "dist_train.inference.handover.timm_folder:export_timm",
+    "pt2": "dist_train.inference.handover.pt2_file:export_pt2",
 }
 """What ``--format`` takes -> the function that writes it: (run, weights, folder, trust) -> exit code."""
 
@@ -21,11 +22,13 @@ def parser() -> argparse.ArgumentParser:
         "export",
         "Write model.safetensors, model.onnx (any batch size, float32) and model.json (form of the input, names of the "
         "outputs). Or, with --format timm, a folder that timm and transformers load: model.safetensors, config.json, and the "
-        "model card README.md. Then run the written models and compare their outputs with those of the original.",
+        "model card README.md. Or, with --format pt2, model.pt2 of torch.export. Then run the written "
+        "models and compare their outputs with those of the original.",
     )
     parser.add_argument(
         "--format", choices=FORMATS, default="onnx", help="what to write (onnx, with model.safetensors)"
     )
+    parser.add_argument("--half", action="store_true", help="write model_fp16.onnx, which computes in float16")
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="output folder (RUN/export; of timm, RUN/export/timm)"
     )
@@ -38,9 +41,13 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
-    args = parser().parse_args(argv)
+    command = parser()
+    args = command.parse_args(argv)
+    if args.half and args.format != "onnx":
+        command.error(f"--half is for --format onnx, not {args.format}: load the model and call half()")
+    options = {"half": True} if args.half else {}
     usual = args.run / "export" / ("timm" if args.format == "timm" else "")
-    return reported(lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust))
+    return reported(lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust, **options))
 
 
 def _writer(name: str) -> Callable[..., int]:

@@ -1,6 +1,8 @@
 """The command ``python -m dist_train.export``: write files for other programs, and check that they compute the same."""
 
+import copy
 import importlib.util
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,20 @@ from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json
 from dist_train.system.terminal import writing_output
 
+NAMED = ("mean", "std", "interpolation")
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGB and transparency"}
 
 TOLERANCE = 1e-3
 """The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
+HALF_TOLERANCE = 2e-2
+"""The same for float16, whose numbers have three digits: about 1e-3 for a model without outliers."""
 
 
-def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> int:
+def export_run(path: Path, which: Which, folder: Path, trust: bool = False, half: bool = False) -> int:
     """Write the model as .safetensors, as .onnx and its description, and compare the outputs of both files.
+
+    Args:
+        half: write ``model_fp16.onnx``, which computes in float16, in place of ``model.onnx``; it takes and gives float32.
 
     Returns:
         The exit code.
@@ -45,25 +53,31 @@ def export_run(path: Path, which: Which, folder: Path, trust: bool = False) -> i
         raise ConfigError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
     run = open_run(path, which, "cpu", trust=trust)
     module = run.model
-    images = torch.randn(run.network.blank_shape(2, frame_of(run).size), generator=torch.Generator().manual_seed(0))
+    images = noise(run, 2)
     with torch.no_grad():
         expected = module(images)
     with writing_output("--out", folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / "model.safetensors", module.state_dict())
-    description = _description(run)
+    description = describe(run)
     write_json(folder / "model.json", description)
-    published = module if run.calibration is None else Calibrated(module, run.calibration).eval()
-    _write_onnx(folder / "model.onnx", published, images, description)
+    published, file = calibrated(run), folder / ("model_fp16.onnx" if half else "model.onnx")
+    _write_onnx(file, _Half(published).eval() if half else published, images, description)
     compare(folder / "model.safetensors", expected, _run_safetensors(folder / "model.safetensors", run, images))
     # Other images and another batch size than for the export.
-    more = torch.randn(run.network.blank_shape(3, frame_of(run).size), generator=torch.Generator().manual_seed(1))
+    more = noise(run, 3)
     with torch.no_grad():
-        compare(folder / "model.onnx", published(more), _run_onnx(folder / "model.onnx", more))
+        compare(file, published(more), _run_onnx(file, more), HALF_TOLERANCE if half else TOLERANCE)
     return EXIT_DONE
 
 
-def _description(run: OpenedRun) -> dict[str, Any]:
+def noise(run: OpenedRun, images: int) -> Tensor:
+    """Return a batch of made-up images for the model, float32 [B, C, H, W]."""
+    shape = run.network.blank_shape(images, frame_of(run).size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(images))
+
+
+def describe(run: OpenedRun) -> dict[str, Any]:
     """Return what a program needs to know to use the model."""
     mean, std = statistics(run.config.data, run.network)
     frame = frame_of(run)
@@ -98,12 +112,29 @@ def _calibration(run: OpenedRun) -> dict[str, Any] | None:
         return None
     return {
         "temperature": found.temperature,
-        "applied": "model.onnx divides its outputs by the temperature; the weights in model.safetensors do not",
+        "applied": "model.onnx and model.pt2 divide their outputs by the temperature; the weights in model.safetensors do not",
         "thresholds": dict(zip(run.classes, found.thresholds, strict=False)),
     }
 
 
-class Calibrated(nn.Module):
+def calibrated(run: OpenedRun) -> nn.Module:
+    """Return the model of a run, with the temperature if one was fitted."""
+    return run.model if run.calibration is None else _Calibrated(run.model, run.calibration).eval()
+
+
+class _Half(nn.Module):
+    """A model in float16, for images and outputs in float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = copy.deepcopy(module).half()
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self._module(images.half())
+        return outputs.float()
+
+
+class _Calibrated(nn.Module):
     """A model whose outputs are divided by the temperature."""
 
     def __init__(self, module: nn.Module, calibration: Calibration) -> None:
@@ -159,9 +190,16 @@ def _write_onnx(path: Path, module: nn.Module, images: Tensor, description: dict
     proto = program.model_proto
     for part in (proto.graph, *proto.functions):
         _forget_traces(part)
-    onnx.helper.set_model_props(proto, {"dist_train": json_text(description)})
+    onnx.helper.set_model_props(proto, {"dist_train": json_text(description)} | _properties(description))
     with atomic_write(path) as file:
         file.write(proto.SerializeToString())
+
+
+def _properties(description: dict[str, Any]) -> dict[str, str]:
+    """Return what programs look for by a name of its own, each as JSON; ``dist_train`` has all of it."""
+    inputs = description["input"]
+    found = {"classes": description["classes"], "activation": description["activation"], "size": inputs["shape"][2:]}
+    return {name: json.dumps(value) for name, value in (found | {k: inputs[k] for k in NAMED}).items()}
 
 
 def _forget_traces(graph: Any) -> None:
@@ -191,19 +229,19 @@ def _run_onnx(path: Path, images: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(outputs))
 
 
-def compare(path: Path, expected: Tensor, found: Tensor) -> None:
+def compare(path: Path, expected: Tensor, found: Tensor, tolerance: float = TOLERANCE) -> None:
     """Print by how much outputs [B, K] differ.
 
     Raises:
-        DistTrainError: by more than ``TOLERANCE`` of the largest one.
+        DistTrainError: by more than ``tolerance``, relative to the largest one.
     """
     difference = float((expected - found).abs().max())
     largest = float(expected.abs().max())
     print(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, outputs differ by at most {difference:.2g} (the largest output is {largest:.3g})"
     )
-    if not difference <= TOLERANCE * max(1.0, largest):
+    if not difference <= tolerance * max(1.0, largest):
         raise DistTrainError(
             f"{path} does not compute the same as the model: outputs differ by {difference:.2g}, and at most "
-            f"{TOLERANCE:g} of the largest output is allowed; do not use this file"
+            f"{tolerance:g} of the largest output is allowed; do not use this file"
         )

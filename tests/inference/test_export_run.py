@@ -1,5 +1,6 @@
 """``python -m dist_train.export``: other programs load the files and compute the same."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from dist_train import load_run
 from dist_train.data.augment.frame import Frame
 from dist_train.errors import DistTrainError
 from dist_train.export import main
@@ -45,7 +47,10 @@ def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: 
     model.load_state_dict(safetensors.torch.load_file(run / "export" / "model.safetensors"))
     file = run / "export" / "model.onnx"
     onnx.checker.check_model(onnx.load(file), full_check=True)
-    assert '"classes"' in onnx.load(file).metadata_props[0].value
+    named = {each.key: json.loads(each.value) for each in onnx.load(file).metadata_props}
+    assert named.pop("dist_train") == description
+    assert (named["classes"], named["size"], named["activation"]) == (description["classes"], [32, 32], "softmax")
+    assert {name: description["input"][name] for name in ("mean", "std", "interpolation")}.items() <= named.items()
     for written in (run / "export").iterdir():
         for private in (
             b"site-packages",
@@ -61,6 +66,29 @@ def test_exported_files_compute_what_the_model_does(tree: dict[str, Any], name: 
         (found,) = session.run(None, {"images": images.numpy()})
         with torch.no_grad():
             assert np.abs(np.asarray(found) - model(images).numpy()).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["test_vit", "test_efficientnet"])
+def test_in_half_precision(tree: dict[str, Any], name: str) -> None:
+    run = train(tree, model__name=name, train__epochs=1)
+    code, out, _ = call(main, run, "--half")
+    assert code == 0, out
+    assert not (run / "export" / "model.onnx").exists()
+    file = run / "export" / "model_fp16.onnx"
+    assert file.stat().st_size < 0.95 * (run / "best.safetensors").stat().st_size  # the graph itself takes most of it
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    images = torch.randn(1, 3, 32, 32)
+    (found,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = load_run(run, device="cpu").model(images)
+    assert found.dtype == np.float32
+    assert np.abs(np.asarray(found) - expected.numpy()).max() < 0.02 * max(1.0, float(expected.abs().max()))
+
+
+def test_half_is_for_onnx(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), "--half", "--format", "timm"])
 
 
 @pytest.mark.slow

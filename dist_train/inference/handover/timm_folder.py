@@ -19,7 +19,7 @@ from dist_train.config.user_code import is_own
 from dist_train.data.augment.frame import OUR_MODES, Frame
 from dist_train.data.changed_files import listed_counts
 from dist_train.errors import EXIT_DONE, ConfigError
-from dist_train.inference.export_run import Calibrated, compare, frame_of
+from dist_train.inference.export_run import calibrated, compare, frame_of, noise
 from dist_train.inference.handover.model_card import model_card
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.model.network import statistics
@@ -54,10 +54,9 @@ def export_timm(path: Path, which: Which, folder: Path, trust: bool = False) -> 
             f"--format timm: {path} was trained on images of more than 8 bits, whose values {list(run.rules.value_range)} "
             f"become black to white (decode_rules.json); timm and transformers have no such step; {ADVICE}"
         )
-    images = torch.randn(run.network.blank_shape(2, frame_of(run).size), generator=torch.Generator().manual_seed(0))
+    images = noise(run, 2)
     with torch.no_grad():
-        module = run.model if run.calibration is None else Calibrated(run.model, run.calibration).eval()
-        expected = module(images)
+        expected = calibrated(run)(images)
     with writing_output("--out", folder):
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(folder / "model.safetensors", _weights(run), {"format": "pt"})
