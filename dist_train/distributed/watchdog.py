@@ -184,25 +184,44 @@ def interrupt_main_thread() -> None:
 class StackDump:
     """Prints the Python stacks of this rank to stderr when ``beat`` was not called for ``timeout_s`` seconds.
 
-    Each rank that hangs does this, so the log shows where each rank waits.
+    Each rank that hangs does this, so the log shows where each rank waits. The time in which the process was suspended does not
+    count. A thread of Python prints them, and not faulthandler's own: that one reads the stacks while they change, and crashed one
+    of eight ranks that went on after a suspension.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._file = _stderr()
-        self._armed = -float("inf")
+        self._quiet_s = 0.0
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def beat(self) -> None:
-        """Report progress. Restarts the timer at most ten times per ``timeout_s``, since each restart creates a thread."""
-        now = time.monotonic()
-        if self._file is not None and now - self._armed > self._timeout_s / 10:
-            faulthandler.dump_traceback_later(self._timeout_s, repeat=False, file=self._file)
-            self._armed = now
+        """Report progress."""
+        self._quiet_s = 0.0
+        if self._thread is None and self._file is not None:
+            self._thread = threading.Thread(target=self._watch, args=(self._file,), name="stacks", daemon=True)
+            self._thread.start()
 
     def close(self) -> None:
-        """Stop the timer. A process has only one such timer, so this also stops one that other code started."""
-        if self._armed > 0:
-            faulthandler.cancel_dump_traceback_later()
+        """Stop watching."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self, file: TextIO) -> None:
+        then, printed = time.monotonic(), False
+        while not self._over.wait(min(TICK_S, self._timeout_s / 10)):
+            now = time.monotonic()
+            self._quiet_s += min(now - then, 2 * TICK_S)
+            then = now
+            if self._quiet_s < self._timeout_s:
+                printed = False
+            elif not printed:
+                printed = True
+                file.write(f"Timeout: no progress for {self._timeout_s:g} s. The stacks of this process:\n")
+                file.flush()
+                faulthandler.dump_traceback(file)
 
 
 def _stderr() -> TextIO | None:

@@ -36,13 +36,46 @@ def test_stacks_of_a_process_that_makes_no_progress(then: str, dumped: bool) -> 
     assert ("line 7 in <module>" in done.stderr) == dumped
 
 
-def test_a_timer_of_somebody_else_goes_on_if_there_was_no_beat() -> None:
+def test_stacks_are_printed_once_and_again_after_progress() -> None:
+    then = "time.sleep(1.5)\nstacks.beat()\ntime.sleep(0.2)\nstacks.beat()"
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(then=then)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stderr.count("Timeout: no progress for 0.5 s") == 2
+
+
+def test_a_timer_of_somebody_else_goes_on() -> None:
     code = (
         "import faulthandler, time; faulthandler.dump_traceback_later(0.5)\n"
-        "from dist_train.distributed.watchdog import StackDump\nStackDump(9).close()\ntime.sleep(1.0)"
+        "from dist_train.distributed.watchdog import StackDump\nstacks = StackDump(9)\nstacks.beat()\nstacks.close()\ntime.sleep(1.0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert "Timeout" in done.stderr
+    assert "Timeout (0:00:00.500000)!" in done.stderr
+
+
+SUSPENDED = """
+import os, time
+from dist_train.distributed.watchdog import StackDump
+stacks = StackDump(3)
+stacks.beat()
+print("begun", flush=True)
+for _ in range(10):
+    time.sleep(0.05)
+stacks.beat()
+print("went on", flush=True)
+os._exit(0)
+"""
+
+
+def test_a_suspension_prints_no_stacks() -> None:
+    process = subprocess.Popen([sys.executable, "-c", SUSPENDED], stdout=-1, stderr=-1, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(3.5)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "went on\n", "")
 
 
 def _quick() -> None:
