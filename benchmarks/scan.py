@@ -4,13 +4,13 @@
 
 Makes empty files in class folders below a temporary folder, and a table of them. Each side runs in a process of its own, in turn;
 the table has medians. ``--latency-us``: each call that looks at a file or opens a folder takes so much longer, by a preloaded library
-(tests/support/slow_disk). ``--entries``: also the time that a rank needs for a stored index of so many images.
+(tests/support/slow_disk). ``--entries``: also what a rank needs for a stored index of so many
+images, alone, and two ranks that share it.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,11 +23,15 @@ from typing import Any
 import numpy as np
 
 from dist_train.config.sections.data import CsvConfig, DataConfig
+from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.split import Split
 from dist_train.data.stored.reuse import kept_or_scanned
 from dist_train.data.stored.scan_file import StoredScan, read_scan, write_scan
+from dist_train.data.stored.shared_scan import shared
+from dist_train.distributed.group import joined
+from tests.support.ranks import run_ranks
 from tests.support.slow_disk import slow_disk
 
 MADE_BY_CSV = "table.csv"
@@ -99,16 +103,38 @@ def store_entries(path: Path, entries: int) -> None:
     write_scan(path, StoredScan("benchmark", index, {}, {"train": train.sizes, "val": val.sizes}))
 
 
+def shared_by_ranks(path: Path) -> dict[str, float]:
+    """Return what a rank needs that maps a stored scan with the other ranks, among which its memory is divided."""
+    with joined(DistributedConfig()) as group:
+        before, wall, cpu = _own_mb(), time.perf_counter(), time.process_time()
+        kept = shared(group, path, lambda place: read_scan(place, mapped=True))
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        group.gather_objects(None)
+        used = _own_mb() - before
+        group.gather_objects(None)
+        assert kept is not None
+    return {"wall": wall, "cpu": cpu, "mb": used}
+
+
+def _own_mb() -> float:
+    """Return this process' memory, and its part of what it shares."""
+    return _megabytes("smaps_rollup", "Pss")
+
+
+def _megabytes(file: str, key: str) -> float:
+    lines = (Path("/proc/self") / file).read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))
+
+
 def one(side: str, root: Path) -> dict[str, float]:
     """Return seconds on the clock and of CPU, and how far the peak of the memory rose, in MB."""
     SIDES["ImageFolder"](root / "few"), ours(root / "few")  # imports
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _megabytes("status", "VmHWM")
     wall, cpu = time.perf_counter(), time.process_time()
     kept = SIDES[side](root)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert kept is not None
-    return {"wall": wall, "cpu": cpu, "mb": (peak - before) / 1024}
+    return {"wall": wall, "cpu": cpu, "mb": _megabytes("status", "VmHWM") - before}
 
 
 def measured(side: str, root: Path, slow: dict[str, str]) -> dict[str, float]:
@@ -116,6 +142,11 @@ def measured(side: str, root: Path, slow: dict[str, str]) -> dict[str, float]:
     done = subprocess.run(command, env=os.environ | slow, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _of_two_ranks(root: Path) -> dict[str, dict[str, float]]:
+    found = run_ranks(2, shared_by_ranks, root / "run" / "entries.bin")
+    return {f"rank {rank} of 2": figures for rank, figures in enumerate(found)}
 
 
 def main() -> None:
@@ -144,9 +175,14 @@ def main() -> None:
             sides.append("stored index")
         slow = slow_disk(Path(library), root, options.latency_us / 1e6).environment if options.latency_us else {}
         rounds = [{side: measured(side, root, slow) for side in sides} for _ in range(options.rounds)]
+        if options.entries:
+            for found, ranks in zip(rounds, (_of_two_ranks(root) for _ in rounds), strict=True):
+                found |= ranks
+            sides += ["rank 0 of 2", "rank 1 of 2"]
     print(
-        f"{options.files:,} files, {options.entries:,} stored entries, {options.latency_us} us a call, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+        f"{options.files:,} files, {options.entries:,} entries, {options.latency_us} us a call, load {os.getloadavg()}"
     )
+    print("| | CPU s | wall s | peak MB |")
     for side in sides:
         wall, cpu, peak = (statistics.median(found[side][key] for found in rounds) for key in ("wall", "cpu", "mb"))
         print(f"| {side} | {cpu:.2f} | {wall:.2f} | {peak:.0f} |")

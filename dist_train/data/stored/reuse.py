@@ -30,7 +30,7 @@ SAMPLE = 16_384
 """Files whose sizes and times are compared; of a smaller data set all."""
 
 NOT_OF_THE_SCAN = {
-    "image_size", "mean", "std", "value_range", "max_pixels", "workers", "prefetch", "pin_memory", "persistent_workers",
+    "image_size", "mean", "std", "value_range", "max_pixels", "fast_decode", "workers", "prefetch", "pin_memory", "persistent_workers",
     "cache", "stage", "bad_images", "max_bad_share", "max_overlap", "timeout_s",
 }  # fmt: skip
 """Keys of ``data`` that do not decide what a scan finds. A key that is missing here costs a scan when it changes."""
