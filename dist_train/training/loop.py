@@ -18,6 +18,7 @@ from dist_train.run.result import Status
 from dist_train.system.machine.clock import awake_s
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
 from dist_train.training.parts.build_state import train_more
+from dist_train.training.parts.kept_weights import among_the_best, weights_path
 from dist_train.training.recorder import Recorder
 from dist_train.training.step import train_step
 
@@ -105,7 +106,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     """Evaluate and record the result.
 
     Returns:
-        The files to publish if the result is the best so far, else None; and whether the ranks agreed to stop during
+        The files to publish if the result is the best so far, or among those to keep, else None; and whether the ranks agreed to stop during
         the evaluation, which then has no result.
     """
     began = awake_s()
@@ -131,22 +132,28 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     if found is None:
         return None, True
     is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
+    state.kept, among = among_the_best(state.kept, state.progress.step, found.scores, setup.cfg.checkpoint.keep_best)
     with setup.group.together():  # rank 0 draws, packs and writes
         recorder.log_evaluation(found, awake_s() - began)
-        files = _published(setup, found) if is_best else None
+        files = _published(setup, found, is_best, among) if is_best or among else None
     finite_score(setup, found.scores)
     state.hooks.after_evaluation(state.progress.step, found.scores, setup.group)
     return files, False
 
 
-def _published(setup: "Setup", found: Evaluation) -> ExtraFiles:
-    """Return the files that rank 0 publishes together with the checkpoint of this step."""
+def _published(setup: "Setup", found: Evaluation, is_best: bool, among: list[str]) -> ExtraFiles:
+    """Return the files that rank 0 publishes together with the checkpoint of this step.
+
+    Args:
+        among: the metrics by which this evaluation is one of those to keep.
+    """
     if not setup.group.is_main:
         return {}
-    return {
-        setup.run.best: setup.state.published(),
-        setup.run.predictions: pack_outcome(found, setup.index, setup.state.progress.step),
-    }
+    step, weights = setup.state.progress.step, setup.state.published()
+    files: ExtraFiles = {weights_path(setup.run, metric, step): weights for metric in among}
+    if is_best:
+        files |= {setup.run.best: weights, setup.run.predictions: pack_outcome(found, setup.index, step)}
+    return files
 
 
 def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files: ExtraFiles | None) -> None:
@@ -180,5 +187,6 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
     setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
     if setup.group.is_main:
         recorder.look_at_code()
+        recorder.saving()
     stop.reserve(10 + 2 * setup.checkpoints.write_s)
     recorder.paused(awake_s() - began)

@@ -21,6 +21,7 @@ from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
 from dist_train.system.machine.clock import awake_s
 from dist_train.system.terminal import digits
+from dist_train.training.parts.kept_weights import KeptWeights
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
 from dist_train.training.report.facts import details
@@ -56,6 +57,7 @@ class Recorder:
         self._clock = StepClock(setup.state.progress.step)
         self._data_wait = DataWait()
         self._profile = Profile(setup.cfg.log.profile, setup.run.profile, setup.group.rank, setup.group.device)
+        self._kept = KeptWeights(setup.run, setup.cfg.checkpoint.keep_best, setup.state.kept)
         if setup.group.is_main:
             recomputes = setup.cfg.model.grad_checkpointing
             self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
@@ -183,6 +185,10 @@ class Recorder:
             return None
         return state.progress.early_end(cfg.eval.metric, cfg.train.early_stopping) or state.hooks.ended
 
+    def saving(self) -> None:
+        """Remove weights that ``checkpoint.keep_best`` no longer keeps. For rank 0, while a checkpoint is being written."""
+        self._kept.saving(self._setup.state.kept)
+
     def look_at_code(self) -> None:
         """Report the code files that have changed since the start, and start to look again. For rank 0."""
         self._report_changed_code(0.0)
@@ -239,6 +245,7 @@ class Recorder:
         if not setup.group.is_main:
             return
         self.look_at_code()
+        self._kept.saved()
         if status == "done":
             save_weights(setup.run.last, plain_state(setup.state.evaluated_model))
         self._write(status, reason)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from dist_train.model.cells import buffers_put_back
 from dist_train.model.lora.merged import plain_state
 from dist_train.system.terminal import digits
 from dist_train.training.step_sums import StepSums
+
+if TYPE_CHECKING:
+    from dist_train.training.parts.kept_weights import Kept
 
 
 @dataclass
@@ -97,6 +100,7 @@ class TrainState:
         buffers: what a step does to buffers.
         rank_buffers: the buffers that each rank has for itself, and those that a model's state lacks.
         base: the names of the model's weights that never change, of which a checkpoint holds the SHA-256 only.
+        kept: the evaluations whose weights ``checkpoint.keep_best`` keeps.
     """
 
     model: nn.Module
@@ -113,6 +117,7 @@ class TrainState:
     progress: Progress
     hooks: Hooks
     base: frozenset[str] = frozenset()
+    kept: "Kept" = field(default_factory=dict)
 
     @property
     def evaluated_part(self) -> Literal["model", "ema"]:
@@ -149,6 +154,7 @@ class TrainState:
             "sums": group.stack(self.sums.values()),
             **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
             "progress": asdict(self.progress),
+            **({"kept": self.kept} if self.kept else {}),
         }
 
     def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +199,7 @@ class TrainState:
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}
         self.sums.restore(_my_sums(state["sums"], group), extras)
         self.progress = Progress(**state["progress"])
+        self.kept = state.get("kept", {})
         self.hooks.load_state_dict(state.get("hooks", {}), group)
 
 

@@ -33,6 +33,13 @@ def _not_for_the_task(cfg: "Config") -> Iterator[str]:
         yield f"`augment.{mixing}` mixes images and their labels, but the targets of a regression are not labels; set it to 0"
 
 
+def _kept_by_what_is_not_computed(cfg: "Config") -> Iterator[str]:
+    usual = [name for name, row in METRICS.rows.items() if cfg.data.task in row.usual_for]
+    for name in cfg.checkpoint.keep_best:
+        if name not in (*usual, *cfg.eval.metrics, cfg.eval.metric):
+            yield f"`checkpoint.keep_best` ({name}) is no metric that evaluations report; add it to `eval.metrics`"
+
+
 def _options_of_another_loss(cfg: "Config") -> Iterator[str]:
     """Refuse keys of another loss. Other keys without effect only give a warning; these show that another loss was meant."""
     for key in (
@@ -249,6 +256,7 @@ def _decoded_whole(cfg: "Config") -> Iterator[str]:
 
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
+    _kept_by_what_is_not_computed,
     _decoded_whole,
     _options_of_another_loss,
     _smoothing_of_several_labels,

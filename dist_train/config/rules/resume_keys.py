@@ -175,6 +175,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "eval.tta",  # evaluations during training do not use it
     "checkpoint.every_steps",
     "checkpoint.keep",
+    "checkpoint.keep_best",
     "checkpoint.memory",
     "log.every_steps",
     "log.tensorboard",
