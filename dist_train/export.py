@@ -28,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=FORMATS, default="onnx", help="what to write (onnx, with model.safetensors)"
     )
+    parser.add_argument(
+        "--push",
+        metavar="ORG/NAME",
+        help="of timm: upload the folder to the Hugging Face hub; a new repository is private",
+    )
     parser.add_argument("--half", action="store_true", help="write model_fp16.onnx, which computes in float16")
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="output folder (RUN/export; of timm, RUN/export/timm)"
@@ -45,7 +50,9 @@ def main(argv: list[str]) -> int:
     args = command.parse_args(argv)
     if args.half and args.format != "onnx":
         command.error(f"--half is for --format onnx, not {args.format}: load the model and call half()")
-    options = {"half": True} if args.half else {}
+    if args.push is not None and args.format != "timm":
+        command.error(f"--push is for --format timm, not {args.format}: the hub shows and loads models in timm's form")
+    options = {key: value for key, value in {"half": args.half, "push_to": args.push}.items() if value}
     usual = args.run / "export" / ("timm" if args.format == "timm" else "")
     return reported(lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust, **options))
 

@@ -21,6 +21,7 @@ from dist_train.data.changed_files import listed_counts
 from dist_train.errors import EXIT_DONE, ConfigError
 from dist_train.inference.export_run import calibrated, compare, frame_of, noise
 from dist_train.inference.handover.model_card import model_card
+from dist_train.inference.handover.push import check_repository, push
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.model.network import statistics
 from dist_train.model.sources.hub import DESCRIPTION, hub_model
@@ -35,10 +36,13 @@ TIMMS_MODES = {ours: timms for timms, ours in OUR_MODES.items()}
 ADVICE = "export without --format timm writes model.onnx and model.json, which have what is needed"
 
 
-def export_timm(path: Path, which: Which, folder: Path, trust: bool = False) -> int:
+def export_timm(path: Path, which: Which, folder: Path, trust: bool = False, push_to: str | None = None) -> int:
     """Write ``config.json``, ``model.safetensors`` and the model card ``README.md``, load the folder, compare the outputs.
 
     A temperature of ``calibrate`` becomes part of the head's weights, so that probabilities are those of ``predict``.
+
+    Args:
+        push_to: the repository of the Hugging Face hub to which the folder is uploaded, once it has been checked.
 
     Returns:
         The exit code.
@@ -47,6 +51,8 @@ def export_timm(path: Path, which: Which, folder: Path, trust: bool = False) -> 
         ConfigError: the run has no weights, or timm cannot build its model or prepare its images.
         DistTrainError: the outputs of the folder's model differ from those of the run's.
     """
+    if push_to is not None:
+        check_repository(push_to)
     refuse_what_timm_cannot(run_config(path))
     run = open_run(path, which, "cpu", trust=trust)
     if run.rules.value_range is not None:
@@ -65,6 +71,8 @@ def export_timm(path: Path, which: Which, folder: Path, trust: bool = False) -> 
             file.write(model_card(run, which, listed_counts(run.folder.listing)).encode())
     compare(folder / "model.safetensors", expected, _outputs(folder, images))
     print(f'load it: timm.create_model("local-dir:{folder}", pretrained=True)')
+    if push_to is not None:
+        push(folder, push_to)
     return EXIT_DONE
 
 
