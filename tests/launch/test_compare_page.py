@@ -10,6 +10,7 @@ import pytest
 
 from launch import compare
 from tests.launch.run_folders import make_run, page_data, run_script
+from tests.support.pages import fits_a_window
 
 DRAW = Path(__file__).parents[1] / "support" / "draw_page.js"
 
@@ -74,3 +75,13 @@ def test_the_page_knows_groups_families_and_levels(tmp_path: Path) -> None:
         done = subprocess.run([node, DRAW, page], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
         assert "top1 on data.fold=1/5" in json.loads(done.stdout)["texts"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 500])
+def test_it_fits_the_window_of_a_browser(tmp_path: Path, width: int) -> None:
+    for place in range(6):
+        run = make_run(tmp_path / "runs", f"{'a_long_name_' * 8}{place}", lr=0.1 * (place + 1), top1=50.0 + place)
+        run.config.write_text(run.config.read_text().replace("root: data", f"root: {'deep/' * 30}{place % 2}"))
+    assert run_script(tmp_path / "runs" / "*", "--html", tmp_path / "page.html").returncode == 0
+    assert fits_a_window(tmp_path / "page.html", width, tmp_path)

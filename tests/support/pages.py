@@ -1,7 +1,14 @@
-"""HTML pages, read as a browser would."""
+"""HTML pages, read as a browser would, and drawn by one."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -45,3 +52,27 @@ class Page(HTMLParser):
                 inside = str(value).startswith(("#", "data:image/jpeg;base64,"))
                 if name.startswith("on") or (name in ("src", "href", "xlink:href") and not inside):
                     yield f"{tag} {name}={value}"
+
+
+def fits_a_window(page: Path, width: int, folder: Path) -> bool:
+    """Whether a page stays inside a window: the columns of pixels at its right edge have one colour.
+
+    Skip the test if there is no browser.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no browser")
+    options = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={folder / 'browser'}",
+    ]
+    options += [f"--window-size={width},6000", f"--screenshot={folder / 'page.png'}", page.resolve().as_uri()]
+    subprocess.run([browser, *options], capture_output=True, timeout=120, check=True)
+    with Image.open(folder / "page.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert pixels.shape[1] == width
+    assert len(np.unique(pixels[:2000].reshape(-1, 3), axis=0)) > 50, "the page is drawn"
+    return len(np.unique(pixels[:, -6:].reshape(-1, 3), axis=0)) == 1

@@ -17,10 +17,12 @@ import dist_train
 from dist_train import evaluate, predict
 from dist_train.config import parse_config
 from dist_train.errors import DistTrainError
+from dist_train.inference.reporting.report import report
 from dist_train.system.files import write_json
 from dist_train.system.terminal import restored_log
 from tests.support.hostile_runs import BOMB, ESCAPE, FORMULA, TEXTS, faults, hostile_copies
 from tests.support.images import make_image_folder
+from tests.support.pages import Page
 from tests.support.runs import changed, train
 
 ROOT = Path(__file__).parents[2]
@@ -227,3 +229,25 @@ def test_names_of_classes_do_not_reach_the_terminal(good: tuple[dict[str, Any], 
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     assert f"'{FORMULA}" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_page_of_a_hostile_run_loads_nothing(good: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    """Some of the faults, and all of the rows."""
+    drawn = 0
+    for number, (name, make) in enumerate(faults(good[1])):
+        if number % 19 and not name.startswith("metrics.jsonl"):
+            continue
+        run = Path(
+            shutil.copytree(good[1], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "*.safetensors"))
+        )
+        make(run)
+        try:
+            with restored_log():
+                report(run, tmp_path / "page.html", 2)
+            assert list(Page((tmp_path / "page.html").read_text()).outside()) == [], name
+            drawn += 1
+        except DistTrainError:
+            assert name.startswith("config.yaml"), name
+        shutil.rmtree(run)
+    assert drawn > 20

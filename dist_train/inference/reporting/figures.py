@@ -23,6 +23,7 @@ BINS = 15
 MOST_CURVES, MOST_FIGURES, MOST_POINTS = 8, 12, 1000
 MOST_DECISIONS = 1 << 24
 """Of images for classes, in the curve of all together; of more, those of some images at even distances."""
+LONGEST_NAME = 28
 FIRST = ("lr", "grad_norm", "images_per_s", "data_wait")
 NO_CURVE = ("step", "epoch", "split", "seconds", "loss", "slowest_rank")
 
@@ -139,7 +140,9 @@ def calibration(run: Gathered, judged: Judged) -> Figure | None:
         axes.plot(trust[used] / images[used], hits[used] / images[used], color=COLOURS[0], marker="o", ms=4)
         axes.set(xlabel="probability", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
     about = "of the predicted class" if judged.outcome.task == "classification" else "of each label of each image"
-    remark = f"expected calibration error {error:.3g} % in {BINS} bins, of the probability {about}; grey: share of the images"
+    remark = (
+        f"expected calibration error {error:.3g} % in {BINS} bins, of the probability {about}; grey: how many there are"
+    )
     return Figure("calibration", drawing.svg, remark)
 
 
@@ -172,8 +175,9 @@ def scatters(run: Gathered, judged: Judged) -> list[Figure]:
 
 
 def _name(text: str) -> str:
-    """Return a name for a legend; matplotlib leaves out one that begins with an underscore."""
-    shown = printable(text, most=28)
+    """Return a name for a legend, the middle of a long one cut; matplotlib leaves out one that begins with an underscore."""
+    shown = printable(text)
+    shown = shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME // 2]}…{shown[-LONGEST_NAME // 2 + 1 :]}"
     return f"\u200b{shown}" if shown.startswith("_") else shown
 
 

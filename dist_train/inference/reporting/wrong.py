@@ -104,6 +104,6 @@ def _said(run: Gathered, judged: Judged, place: int, errors_K: np.ndarray) -> It
     for k in np.argsort(-errors_K, kind="stable")[:SAID]:
         said, target = float(judged.outputs[place, k]), float(judged.labels[place, k])
         if run.config.data.task == "multilabel":
-            yield f"{run.classes[k]} {said:.3f}, {'has it' if target > 0.5 else 'does not have it'}"
+            yield f"{run.classes[k]} {said:.3f} (label: {'yes' if target > 0.5 else 'no'})"
         else:
             yield f"{run.classes[k]}: {digits(said)}, target {digits(target)}"

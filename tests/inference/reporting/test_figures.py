@@ -74,3 +74,11 @@ def test_a_regression(tmp_path: Path) -> None:
     assert run.judged is not None
     assert [figure.title for figure in scatters(run, run.judged)] == ["height", "width"]
     assert (class_curves(run, run.judged), calibration(run, run.judged)) == ([], None)
+
+
+def test_long_names_in_a_legend_keep_both_ends(tmp_path: Path) -> None:
+    names = [f"{'the same beginning of ' * 3}number {k}" for k in range(2)]
+    write_classification(tmp_path / "run", PROBABILITIES, [0, 1, 1, 0], [], kept=2)
+    run = gathered(tmp_path / "run", "classification", names)
+    assert run.judged is not None
+    assert all(f"…g of number {k}" in class_curves(run, run.judged)[0].svg for k in range(2))

@@ -48,7 +48,7 @@ def test_the_largest_errors_of_other_tasks(tmp_path: Path) -> None:
     assert run.judged is not None
     (group,) = selections(run, run.judged, 1)
     assert [(image.place, image.output, image.lines) for image in group.images] == [
-        (0, 0, ["sun 0.250, has it", "rain 0.750, has it"])
+        (0, 0, ["sun 0.250 (label: yes)", "rain 0.750 (label: yes)"])
     ]
 
     write_numbers(tmp_path / "run", [[1, 200], [3, 300], [2, 400]], [[1, 200], [1, 300], [3, 401]], [])
