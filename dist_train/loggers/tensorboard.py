@@ -1,5 +1,9 @@
-"""Write scalars (``<split>/<name>``) and pictures for TensorBoard."""
+"""Write scalars (``<split>/<name>``), pictures and hyperparameters for TensorBoard."""
 
+from collections.abc import Iterator
+from typing import Any
+
+from dist_train.config.files.printed import changes
 from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.run.metrics_file import Row, read_rows
@@ -16,10 +20,22 @@ class TensorBoardLogger(Logger):
         # row may stay while the evaluation's goes. So we hide all rows of that step, and write those that stay again.
         evaluated = facts.evaluated == facts.step
         self._writer = SummaryWriter(str(facts.run.tensorboard), purge_step=facts.step + evaluated)
+        self._write_hparams(config)
         if not evaluated:
             for row in read_rows(facts.run.metrics):
                 if row["step"] == facts.step:
                     self.row(row)
+
+    def _write_hparams(self, config: Config) -> None:
+        """Write the settings that differ from the defaults, and the metrics, whose values TensorBoard takes from the scalars.
+
+        ``SummaryWriter.add_hparams`` would write them into another folder, as a run of its own.
+        """
+        from torch.utils.tensorboard.summary import hparams
+
+        metrics = {f"val/{name}": 0.0 for name in (config.eval.metric, "loss")}
+        for summary in hparams(dict(_flat(changes(config))), metrics):  # type: ignore[no-untyped-call]
+            self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
 
     def row(self, row: Row) -> None:
         for name, value in row.items():
@@ -33,3 +49,13 @@ class TensorBoardLogger(Logger):
 
     def close(self, status: Status) -> None:
         self._writer.close()
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, bool | float | str]]:
+    """Yield the settings by dotted key, but for the run's name and folder; lists and null as text."""
+    for key, value in tree.items():
+        name = f"{above}{key}"
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}.")
+        elif name not in ("run.name", "run.output_dir"):
+            yield name, value if isinstance(value, bool | int | float | str) else str(value)

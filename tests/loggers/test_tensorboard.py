@@ -1,26 +1,36 @@
 """TensorBoard's event files, read by TensorBoard's own reader."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.json_format import MessageToDict
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from dist_train.config import parse_config
 from dist_train.loggers.base import Facts
 from dist_train.loggers.jsonl import JsonlLogger
 from dist_train.loggers.tensorboard import TensorBoardLogger
 from dist_train.run.folder import RunDir
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-UNUSED: Any = None
+CONFIG = parse_config(
+    {
+        "run": {"name": "tiny"},
+        "model": {"name": "resnet18", "pretrained": False},
+        "data": {"root": "data"},
+        "optim": {"lr": 0.25, "betas": [0.8, 0.9]},
+        "train": {"global_batch": 8, "early_stopping": {"patience": 3}},
+    }
+)
 
 
 def attempt(run: RunDir, step: int, evaluated: int, rows: list[tuple[int, str]]) -> None:
     """Log rows whose loss is their step, as an attempt that continues at ``step``."""
     loggers = JsonlLogger(), TensorBoardLogger()
     for logger in loggers:
-        logger.start(UNUSED, Facts(run, total_steps=10, step=step, evaluated=evaluated))
+        logger.start(CONFIG, Facts(run, total_steps=10, step=step, evaluated=evaluated))
     for at, split in rows:
         for logger in loggers:
             logger.row({"step": at, "epoch": at / 10, "split": split, "loss": float(at)})
@@ -51,3 +61,30 @@ def test_pictures_are_there(tmp_path: Path) -> None:
     attempt(run, 0, -1, [(2, "val")])
     [image] = read(run).Images("val/confusion")
     assert (image.step, image.width, image.height) == (2, 4, 4)
+
+
+def test_the_settings_are_there_once_and_lead_to_the_scores(tmp_path: Path) -> None:
+    """In the run's own folder; a resume writes them again, with the values of its config."""
+    run = RunDir(tmp_path)
+    attempt(run, 0, -1, [(2, "train"), (4, "val")])
+    attempt(run, 4, 4, [(6, "train")])
+    metadata = read(run).SummaryMetadata
+
+    def content(tag: str) -> HParamsPluginData:
+        return HParamsPluginData.FromString(metadata(f"_hparams_/{tag}").plugin_data.content)
+
+    values = {
+        key: MessageToDict(value) for key, value in content("session_start_info").session_start_info.hparams.items()
+    }
+    assert values == {
+        "model.name": "resnet18",
+        "model.pretrained": False,
+        "data.root": "data",
+        "optim.lr": 0.25,
+        "optim.betas": "[0.8, 0.9]",
+        "train.global_batch": 8.0,
+        "train.early_stopping.patience": 3.0,
+    }
+    tags = [info.name.tag for info in content("experiment").experiment.metric_infos]
+    assert tags == ["val/top1", "val/loss"]
+    assert not [path for path in run.tensorboard.iterdir() if path.is_dir()]
