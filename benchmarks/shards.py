@@ -1,22 +1,29 @@
 """Read the same images from a folder, from tar and from zip archives: images per second, and the first scan.
 
-    python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
+    pip install --target PEERS --no-deps webdataset braceexpand
+    PYTHONPATH=PEERS python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
 
 Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
-other work; all sides in turns, the files in the page cache. The scan: files of 1,000 bytes in 100 classes, beside
+other work; all sides in turns, the files in the page cache. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
+order of the archive, shuffled in a buffer of 1,000; Pillow): the bytes alone, and to the same crop. ``pack``: from parquet files of the
+same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100 classes, beside
 torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
 """
 
 import argparse
+import io
+import itertools
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from benchmarks import measure
 from benchmarks.measure import Row
@@ -44,6 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             *reading(Path(folder) / "photos", args.images, args.rounds),
+            *beside_peers(Path(folder) / "photos", args.rounds),
+            packing(Path(folder) / "photos"),
             *scanning(Path(folder) / "many", args.scanned),
         ]
     measure.print_table(rows)
@@ -88,11 +97,83 @@ def reading(folder: Path, count: int, rounds: int) -> list[Row]:
 def rate(index: DataIndex) -> float:
     """Return images per second of CPU time."""
     opened = index.opener("train")
-    order = np.random.default_rng(0).permutation(len(index.train)).tolist()
     began = time.process_time()
-    for number in order:
+    for number in in_any_order(len(index.train)):
         opened(number).pixels(BOX)
-    return len(order) / (time.process_time() - began)
+    return len(index.train) / (time.process_time() - began)
+
+
+def beside_peers(folder: Path, rounds: int) -> list[Row]:
+    """Return images per second from the tar archives that ``reading`` has written, beside other programs."""
+    import webdataset
+    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+
+    index = scan(data_of(folder / "tar", "tar"))
+    reader = ReaderImageInTar(str(folder / "tar"), cache_tarinfo=False)
+    count = len(index.train)
+    archives = sorted(map(str, (folder / "tar").glob("*.tar")))
+
+    def ours() -> Iterator[bytes]:
+        images: Any = index.images
+        return (images.content(index.train.name(number)) for number in in_any_order(count))
+
+    def timm() -> Iterator[bytes]:
+        return (reader[number][0].read() for number in in_any_order(count))
+
+    def streamed() -> Iterator[bytes]:
+        samples = webdataset.WebDataset(archives, shardshuffle=False).shuffle(1000)
+        return (sample["jpg"] for sample in itertools.islice(samples, count))
+
+    peers = {"timm's ReaderImageInTar": timm, "webdataset, a stream": streamed}
+    rows = []
+    for what, work, mine in (
+        ("bytes of photographs, tar", len, lambda: per_second(ours(), len)),
+        ("photographs to a crop of 224, tar", cropped, lambda: rate(index)),
+    ):
+        sides = {"ours": mine} | {name: lambda of=of, work=work: per_second(of(), work) for name, of in peers.items()}
+        figures = measure.interleaved(sides, rounds)
+        found = measure.medians(figures)
+        rows += [
+            Row(what, "images/s", found["ours"], found[name], name, measure.ratio_of(figures, "ours", name))
+            for name in peers
+        ]
+    return rows
+
+
+def in_any_order(count: int) -> list[int]:
+    order: list[int] = np.random.default_rng(0).permutation(count).tolist()
+    return order
+
+
+def per_second(contents: Iterator[bytes], work: Callable[[bytes], Any]) -> float:
+    """Return images per second of CPU time."""
+    began, count = time.process_time(), 0
+    for content in contents:
+        work(content)
+        count += 1
+    return count / (time.process_time() - began)
+
+
+def cropped(content: bytes) -> Any:
+    """Decode an image as other loaders do, by Pillow and as a whole, and return the part."""
+    top, left, height, width = BOX
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def packing(folder: Path) -> Row:
+    """Return how many photographs per second of CPU time ``pack`` brings from parquet files into archives."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = sorted((folder / "in").rglob("*.jpg"))
+    rows = [{"image": {"bytes": path.read_bytes(), "path": path.name}, "label": path.parent.name} for path in files]
+    (folder / "parquet").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "parquet" / "train.parquet", row_group_size=100)
+    began = time.process_time()
+    pack(folder / "parquet", folder / "packed", 512 * MB)
+    figure = len(files) / (time.process_time() - began)
+    return Row("pack of photographs from parquet into tar, once", "images/s", figure, None, "", None)
 
 
 def scanning(folder: Path, count: int) -> list[Row]:
