@@ -77,9 +77,9 @@ _PACK = (
 _FORMATS = "dist_train.data.formats"
 _SHARDS = "dist_train.data.shards.formats"
 
+ZIP, ARROW = (".zip",), (".arrow",)
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """The compressed ones are found to be refused with the reason."""
-ZIP = (".zip",)
 
 FORMATS = ChoiceTable(
     "data.format",
@@ -88,6 +88,7 @@ FORMATS = ChoiceTable(
         "tiny_imagenet": Format(f"{_FORMATS}.tiny_imagenet:tiny_imagenet", CLASSES, folder=True),
         "tar": Format(f"{_SHARDS}:tar_shards", CLASSES, reads=("data.classes",), folder=True, archives=TAR),
         "zip": Format(f"{_SHARDS}:zip_shards", CLASSES, reads=("data.classes",), folder=True, archives=ZIP),
+        "hf": Format(f"{_SHARDS}:arrow_tables", CLASSES, reads=("data.classes",), folder=True, archives=ARROW),
         "csv": Format(f"{_FORMATS}.csv_tables:csv_tables", reads=("data.csv", "data.classes"), folder=True),
         "torchvision": Format(f"{_FORMATS}.dataset_objects:data_set_objects", CLASSES, reads=("data.name",)),
     },
@@ -95,8 +96,7 @@ FORMATS = ChoiceTable(
     own_form="package.module:callable",
     elsewhere={
         "parquet": _PACK,
-        "arrow": _PACK,
-        "hf": _PACK,
+        "arrow": "it is called hf here: set data.format=hf",
         "webdataset": "it is called tar here: set data.format=tar",
     },
 )

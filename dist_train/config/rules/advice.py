@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from dist_train.config.choices import METRICS, TABLES
+from dist_train.config.choices import FORMATS, METRICS, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.types import height_and_width, is_remote
@@ -14,7 +14,7 @@ NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
         "`data.val_fraction`, `data.fold`, `data.train_fraction` or `data.shots` is set",
     ),
     "data.csv.group": (lambda c: c.data.fold is not None, "`data.fold` is set"),
-    "data.stage": (lambda c: c.data.format in ("tar", "zip"), "`data.format` is tar or zip"),
+    "data.stage": (lambda c: bool(FORMATS.find(c.data.format).archives), "`data.format` is tar, zip or hf"),
     "data.cache": (lambda c: c.augment.device, "`augment.device` is true"),
     "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
     "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),

@@ -80,7 +80,7 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 class DataConfig(Section):
     format: Annotated[str, FORMATS] = "imagefolder"
-    """`imagefolder`, `tiny_imagenet`, `tar`, `zip`, `csv`, `torchvision`, or `package.module:callable`."""
+    """`imagefolder`, `tiny_imagenet`, `tar`, `zip`, `hf`, `csv`, `torchvision`, or `package.module:callable`."""
     root: FilePath
     """Folder of the images; its layout depends on `format`. For archives also one archive, or an address such as `s3://bucket/set`."""
     task: Task = "classification"
@@ -150,7 +150,7 @@ class DataConfig(Section):
     """Folder of the decoded images that `augment.device` reads. If not given: `dist_train-<user id>` in the system's
     temporary folder."""
     stage: FilePath | None = None
-    """Folder on the node's own disk, such as `$TMPDIR`, to which archives (`format: tar` or `zip`) are copied while the training begins."""
+    """Folder on the node's own disk, such as `$TMPDIR`, to which archives (`format: tar`, `zip` or `hf`) are copied while the training begins."""
     bad_images: Literal["error", "skip"] = "error"
     """error: an image that cannot be decoded stops the run. skip: training replaces it, validation leaves it out."""
     max_bad_share: Fraction = 0.01

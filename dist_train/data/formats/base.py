@@ -1,6 +1,7 @@
 """What the readers of data formats take and return."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -23,6 +24,31 @@ ARRAYS = ".npy"
 def suffixes_of(cfg: "DataConfig") -> tuple[str, ...]:
     """Return the suffixes of the files that are images."""
     return IMAGE_SUFFIXES if (cfg.channels, cfg.bits) == (3, 8) else (*IMAGE_SUFFIXES, ARRAYS)
+
+
+SUFFIX_OF = {
+    b"\xff\xd8\xff": ".jpg",
+    b"\x89PNG": ".png",
+    b"GIF8": ".gif",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
+HEAD = 4
+"""Bytes of a file that tell its kind."""
+
+
+def with_suffix(name: str, head: Callable[[], bytes]) -> str:
+    """Return the name with the suffix of an image, by which readers of archives know it.
+
+    Args:
+        head: returns the first bytes of the file; called where the name has no such suffix.
+    """
+    if name.lower().endswith((*IMAGE_SUFFIXES, ARRAYS)):
+        return name
+    found = head()
+    return name + next((suffix for magic, suffix in SUFFIX_OF.items() if found.startswith(magic)), ".jpg")
 
 
 class Images(Protocol):

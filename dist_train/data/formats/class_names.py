@@ -3,6 +3,9 @@
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePosixPath
+
+from dist_train.errors import DataError
 
 MISSING = frozenset(
     ("nan", "-nan", "<na>", "#n/a", "#na", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan", "nat")
@@ -83,3 +86,34 @@ def few(names: Sequence[str]) -> str:
 def shortened(text: str) -> str:
     """Return ``text``, or its beginning, for a message: a quote that is never closed makes a value of a whole table."""
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+class ClassFolders:
+    """Names of images with the class as a folder, which a reader of folders neither hides nor takes for another class."""
+
+    def __init__(self) -> None:
+        self._class_of: dict[str, str] = {}
+
+    def name(self, split: str, class_name: str, path: str) -> str:
+        """Return ``<split>/<class>/<path>``; without a split ``<class>/<path>``.
+
+        Args:
+            path: of the image; what leads out of a folder is left out.
+
+        Raises:
+            DataError: another class has the same folder.
+        """
+        folder = _visible(class_name.strip().replace("/", "_"))
+        other = self._class_of.setdefault(folder, class_name)
+        if other != class_name:
+            raise DataError(
+                f"the classes {other!r} and {class_name!r} would be one folder ({folder}); rename one of them"
+            )
+        parts = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+        return "/".join([*([split] if split else []), folder, *map(_visible, parts)])
+
+
+def _visible(name: str) -> str:
+    """Return the name of a file or folder that is not hidden."""
+    name = name.replace("\0", "_")
+    return f"_{name[1:]}" if name.startswith(".") else "___MACOSX" if name.upper() == "__MACOSX" else name or "_"

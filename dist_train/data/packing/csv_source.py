@@ -9,10 +9,10 @@ from typing import Any
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.yaml_text import apply_override
-from dist_train.data.formats.base import Entry, Only
+from dist_train.data.formats.base import HEAD, Entry, Only, with_suffix
+from dist_train.data.formats.class_names import ClassFolders
 from dist_train.data.formats.csv_tables import csv_tables
 from dist_train.data.formats.images import FileImages
-from dist_train.data.packing.sources import HEAD, ClassFolders, with_suffix
 from dist_train.data.shards.archives import TRAIN, split_of
 from dist_train.errors import ConfigError, DataError
 

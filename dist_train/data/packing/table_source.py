@@ -3,8 +3,6 @@
 Parquet and Arrow files are read one group of rows at a time, in their order, because parquet has no place for a single image.
 """
 
-import itertools
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -13,18 +11,26 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from dist_train.data.formats.class_names import few
-from dist_train.data.packing.sources import ClassFolders, with_suffix
+from dist_train.data.formats.base import with_suffix
+from dist_train.data.formats.class_names import ClassFolders
 from dist_train.data.shards.archives import split_of
-from dist_train.errors import DataError
+from dist_train.data.shards.arrow_members import (
+    KEPT,
+    arrow,
+    batches_of,
+    class_names,
+    class_of,
+    columns_of,
+    is_labelled,
+    stream_of,
+    unreadable,
+)
 from dist_train.system.progress import advance
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".parquet", ".arrow")
-IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label", "class", "target")
-"""Names of columns; the first that a table has counts."""
 
 
 def is_table_folder(folder: Path) -> bool:
@@ -83,18 +89,17 @@ class TableSource:
             rows = read()
             for number, (value, label) in enumerate(zip(rows.column(0), rows.column(1).to_pylist(), strict=True)):
                 content, path = _image(value.as_py())
-                if not content or label is None or (isinstance(label, int) and label < 0):
-                    self.left_aside += 1  # without a label, as test sets of competitions
+                if not is_labelled(len(content), label):
+                    self.left_aside += 1
                     continue
-                named = names[label] if names and isinstance(label, int) else str(label)
                 last = PurePosixPath(path).name or f"{number:08d}"
-                name = self._classes.name(split, named, with_suffix(last, partial(bytes, content)))
+                name = self._classes.name(split, class_of(label, names), with_suffix(last, partial(bytes, content)))
                 yield Row(name, len(content), table, group, number)
                 advance()
 
 
 def _tables(folder: Path) -> Iterator[Path]:
-    return (path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if not path.name.startswith("."))
+    return (path for ending in ENDINGS for path in folder.rglob(f"*{ending}") if not path.name.startswith((".", *KEPT)))
 
 
 def _image(value: Any) -> tuple[bytes, str]:
@@ -104,57 +109,29 @@ def _image(value: Any) -> tuple[bytes, str]:
     return value or b"", ""
 
 
-def _arrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError("parquet and Arrow files need pyarrow: pip install 'dist_train[tables]'") from None
-    return pyarrow
-
-
 def _groups(table: Path) -> list[Any]:
     """Return a function for each group of rows, which reads it: a table with the columns image and label."""
-    pyarrow = _arrow()
+    pyarrow = arrow()
     try:
         if table.suffix == ".parquet":
             file = pyarrow.parquet.ParquetFile(table)
-            columns = list(_columns(table, file.schema_arrow.names))
+            columns = list(columns_of(str(table), file.schema_arrow.names))
             return [
                 lambda number=number: file.read_row_group(number, columns=columns).select(columns)
                 for number in range(file.num_row_groups)
             ]
-        batches = _stream(table).read_all().to_batches()
-        columns = list(_columns(table, batches[0].schema.names if batches else [*IMAGE, *LABEL]))
-        return [lambda batch=batch: pyarrow.Table.from_batches([batch]).select(columns) for batch in batches]
+        stream = stream_of(pyarrow, pyarrow.memory_map(os.fspath(table)))
+        columns = list(columns_of(str(table), stream.schema.names))
+        return [lambda batch=batch: pyarrow.Table.from_batches([batch]).select(columns) for batch in batches_of(stream)]
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"cannot read {table}: {str(error).splitlines()[0]}; download it again") from None
-
-
-def _stream(table: Path) -> Any:
-    pyarrow = _arrow()
-    mapped = pyarrow.memory_map(os.fspath(table))
-    try:
-        return pyarrow.ipc.open_stream(mapped)
-    except pyarrow.ArrowInvalid:
-        return pyarrow.ipc.open_file(mapped)
-
-
-def _columns(table: Path, names: list[str]) -> tuple[str, str]:
-    image = next((name for name in IMAGE if name in names), None)
-    label = next((name for name in LABEL if name in names), None)
-    if image is None or label is None:
-        missing = "of images (" + ", ".join(IMAGE) + ")" if image is None else "of labels (" + ", ".join(LABEL) + ")"
-        raise DataError(f"{table} has no column {missing}; it has: {few(names)}")
-    return image, label
+        raise unreadable(table, error) from None
 
 
 def _class_names(table: Path) -> list[str]:
-    """Return the names of the classes that ``datasets`` keeps with the columns; none if labels are texts or numbers."""
-    pyarrow = _arrow()
+    pyarrow = arrow()
     try:
-        schema = pyarrow.parquet.read_schema(table) if table.suffix == ".parquet" else _stream(table).schema
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    except (pyarrow.ArrowException, OSError, ValueError, AttributeError) as error:
-        raise DataError(f"cannot read {table}: {str(error).splitlines()[0]}; download it again") from None
-    described = [features[name] for name in LABEL if isinstance(features.get(name), dict)]
-    return [str(name) for name in itertools.chain(*(found.get("names") or [] for found in described[:1]))]
+        if table.suffix == ".parquet":
+            return class_names(pyarrow.parquet.read_schema(table))
+        return class_names(stream_of(pyarrow, pyarrow.memory_map(os.fspath(table))).schema)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise unreadable(table, error) from None

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-from dist_train.config.choices import TAR, ZIP
+from dist_train.config.choices import ARROW, TAR, ZIP
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
 from dist_train.data.formats.class_folders import split_names
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.shards.archives import TRAIN, Contents, Found, read_archives, refuse_twice, told_aside, walk_order
+from dist_train.data.shards.arrow_members import arrow_members
 from dist_train.data.shards.members import MemberReader
 from dist_train.data.shards.places import Places
 from dist_train.data.shards.shard_images import ShardImages
@@ -24,6 +25,11 @@ def tar_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
 def zip_shards(cfg: DataConfig, only: Only | None = None) -> Listing:
     """Read zip archives as ``tar_shards`` reads tar archives."""
     return _listing(cfg, only, ZIP, zip_members)
+
+
+def arrow_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
+    """Read what ``save_to_disk`` of Hugging Face ``datasets`` has written, as ``tar_shards`` reads tar archives."""
+    return _listing(cfg, only, ARROW, arrow_members)
 
 
 def _listing(cfg: DataConfig, only: Only | None, endings: Sequence[str], reader: MemberReader) -> Listing:

@@ -14,14 +14,14 @@ from tests.support.runs import changed
     [
         (
             {"data__format": "pickle"},
-            "`data.format` ('pickle') must be one of imagefolder, tiny_imagenet, tar, zip, csv, torchvision, or package.module:callable",
+            "`data.format` ('pickle') must be one of imagefolder, tiny_imagenet, tar, zip, hf, csv, torchvision, or package.module:callable",
         ),
         *(
             (
                 {"data__format": name},
                 f"`data.format`: {name}: it has no place for a single image; run `dist-train pack FOLDER OUT` once, then set data.format=tar",
             )
-            for name in ("parquet", "hf", "Arrow")
+            for name in ("parquet", "Parquet")
         ),
         ({"data__format": "webdataset"}, "`data.format`: webdataset: it is called tar here: set data.format=tar"),
         ({"data__csv": {"separator": "::"}}, "`data.csv.separator` ('::') must have at most 1 character"),

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Listing
+from dist_train.data.formats.base import Listing, with_suffix
 from dist_train.data.formats.csv_tables import csv_tables
 from dist_train.data.formats.dataset_objects import data_set_objects
 from dist_train.data.formats.folders import image_folder as read_image_folder
+from tests.support.archives import image_bytes
 from tests.support.data_roots import data_config, make_fashion_mnist
 from tests.support.tables import tabled
 
@@ -59,3 +60,9 @@ def test_every_reader_keeps_to_the_listing(
             assert 0 <= target < len(listing.classes)
         assert size > 0 or read is data_set_objects
         assert min(travelled.images.open(name).size) > 0
+
+
+def test_a_file_without_the_suffix_of_an_image_gets_that_of_its_content() -> None:
+    assert with_suffix("1.JPEG", lambda: b"") == "1.JPEG"
+    assert with_suffix("1", lambda: image_bytes()) == "1.png"
+    assert with_suffix("1.img", lambda: b"?") == "1.img.jpg"

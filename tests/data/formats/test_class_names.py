@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dist_train.data.formats.class_names import Labels, alike_names, few, natural, same_names, shortened
+from dist_train.data.formats.class_names import ClassFolders, Labels, alike_names, few, natural, same_names, shortened
+from dist_train.errors import DataError
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -54,3 +55,25 @@ def test_names_in_a_message_are_few_and_short() -> None:
     assert few(["a", "b"]) == "a, b"
     assert few([str(number) for number in range(9)]) == "0, 1, 2, 3, 4, ... (9)"
     assert shortened("a" * 61) == "a" * 60 + "..."
+
+
+@pytest.mark.parametrize(
+    ("split", "class_name", "path", "expected"),
+    [
+        ("train", "daisy", "1.jpg", "train/daisy/1.jpg"),
+        ("", "daisy", "a/1.jpg", "daisy/a/1.jpg"),
+        ("val", "a/b", "/data/../1.jpg", "val/a_b/data/1.jpg"),
+        ("", ".net", ".hidden/1.jpg", "_net/_hidden/1.jpg"),
+        ("", "..", "1.jpg", "_./1.jpg"),
+        ("", " ", "__MACOSX/1.jpg", "_/___MACOSX/1.jpg"),
+    ],
+)
+def test_no_name_is_hidden_or_leads_out(split: str, class_name: str, path: str, expected: str) -> None:
+    assert ClassFolders().name(split, class_name, path) == expected
+
+
+def test_two_classes_never_share_a_folder() -> None:
+    folders = ClassFolders()
+    assert folders.name("train", "a/b", "1.jpg") == folders.name("train", "a/b", "1.jpg")
+    with pytest.raises(DataError, match="the classes 'a/b' and 'a_b' would be one folder"):
+        folders.name("val", "a_b", "1.jpg")

@@ -67,6 +67,6 @@ def test_a_root_that_is_another_file_gets_the_fix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["imagefolder", "csv"])
 def test_a_remote_folder_of_single_images_is_refused(form: str) -> None:
     with pytest.raises(
-        DataError, match=r"only archives are read from other machines: pack the images, and set .* tar or zip"
+        DataError, match=r"only archives are read from other machines: pack the images, and set .* tar, zip or hf"
     ):
         look_at_root(data_config("s3://bucket/photos", format=form))  # type: ignore[arg-type]
