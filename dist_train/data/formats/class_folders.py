@@ -12,6 +12,7 @@ from dist_train.data.formats.base import IMAGE_SUFFIXES, Findings
 from dist_train.data.formats.class_names import few, same_names
 from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below, with_sizes
 from dist_train.data.stored.slow_disks import answers
+from dist_train.system.progress import advance
 
 SPLIT_WORD = r"(?:train|training|trainval|val|valid|validation|test|testing|eval|evaluation|holdout)"
 FILLERS = ("set", "data", "dataset", "image", "images", "img", "imgs", "split")
@@ -46,7 +47,10 @@ def class_folders(paths: Sequence[Path], root: Path, suffixes: tuple[str, ...] =
         around = Surroundings(suffixes)
         return list(names_below(path, root, around)), around
 
-    found = [*chain.from_iterable(answers(listed, paths))]
+    found: list[tuple[list[str], Surroundings]] = []
+    for block in answers(listed, paths):
+        found += block
+        advance(0)  # a sign of life: no file is read yet
     images = iter(with_sizes(str(root), [*chain.from_iterable(names for names, _ in found)]))
     return [
         ClassFolder(path, [*islice(images, len(names))], around)

@@ -1,7 +1,7 @@
 """Ask a file system many questions: one after the other where it answers at once, in threads where it keeps a thread waiting.
 
 Threads hide the latency of a network file system. Where every answer lies in memory they wait for Python's lock instead: 16 threads
-take three times the CPU time of one (benchmarks/results/scan.md).
+take 1.3 times the CPU time of one, and no less time (benchmarks/results/scan.md).
 """
 
 import statistics
