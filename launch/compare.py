@@ -1,7 +1,8 @@
 """Compare runs by their folders: ``python launch/compare.py RUN RUN... [--html FILE] [--csv FILE] [--png FILE]``.
 
-Print the best metric, the settings that differ, the other metrics, images/s, time, steps and restarts. Runs with another metric or
-other validation images have a table of their own. Also reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
+Print the best metric, the settings that differ, the other metrics, images/s, time, steps and
+restarts. Runs with another metric or other validation images have a table of their own. Also
+reads runs that are still training. Names damaged runs and leaves them out. Needs no network.
 """
 
 import argparse
