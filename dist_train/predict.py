@@ -17,7 +17,12 @@ def parser() -> argparse.ArgumentParser:
         "left out; the exit code is then 2.",
     )
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write the CSV to FILE instead of stdout")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="write to FILE instead of stdout: CSV, or parquet if it ends in .parquet",
+    )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
     return parser
 
