@@ -91,6 +91,7 @@ def build_setup(
     cfg = group.from_main(partial(as_it_began, cfg, run))
     strategy = build_strategy(group)
     strategy.refuse(cfg)
+    strategy.gradient_dtype = cfg.distributed.gradient_dtype
     refuse_without_packages(cfg.log)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
     compared = arithmetic(cfg) | given.names()

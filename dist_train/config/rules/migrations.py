@@ -61,6 +61,7 @@ BEFORE: dict[str, Any] = {
     "augment.size_schedule": None,
     "data.bits": 8,
     "data.channels": 3,
+    "distributed.gradient_dtype": "fp32",
     "eval.crop": "auto",
     "eval.crop_pct": "published",
     "eval.interpolation": "bicubic",

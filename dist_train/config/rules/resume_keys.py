@@ -120,6 +120,7 @@ CHANGE_THE_WEIGHTS = (
     "train.ema",
     "train.nonfinite",
     "loss.class_balance",
+    "distributed.gradient_dtype",
     "loss.logit_adjustment",
     "model.options",
     "optim.options",

@@ -22,7 +22,10 @@ class Strategy(ABC):
 
     Attributes:
         devices: the devices on which this process computes.
+        gradient_dtype: ``distributed.gradient_dtype``, for strategies that exchange gradients.
     """
+
+    gradient_dtype = "fp32"
 
     def __init__(self, group: Dist) -> None:
         self.group, self.devices = group, [group.device]

@@ -28,6 +28,10 @@ class DataParallel(Strategy):
             "`model.sync_bn` (true)": (cfg.model.sync_bn, "start with torchrun, or set it to false"),
             # Every replica would compute with the weights of the first.
             "`model.compile`": (bool(cfg.model.compile), "start with torchrun, or set it to false"),
+            "`distributed.gradient_dtype` (bf16)": (
+                cfg.distributed.gradient_dtype == "bf16",
+                "start with torchrun, or use fp32",
+            ),
             "`train.precision` (fp16)": (cfg.train.precision == "fp16", "use amp_fp16"),
             # A trial sees one GPU, and a step uses all.
             "`train.micro_batch` (auto)": (cfg.train.micro_batch == "auto", "start with torchrun, or give a number"),

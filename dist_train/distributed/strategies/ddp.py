@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from dist_train.distributed.strategies.base import Strategy
@@ -28,19 +29,25 @@ class Ddp(Strategy):
     """
 
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
-        """Broadcast the weights and buffers of rank 0, and return the module to train through."""
+        """Broadcast the weights and buffers of rank 0, and return the module to train through.
+
+        Gradients in bf16 are divided by the number of ranks, exchanged, and added as bf16 (torch's ``bf16_compress_hook``).
+        """
         self.group.broadcast_buffers(module)
         # DDP would fail at buffers of formats that its collectives do not know, such as int16.
         buffers = [name for name, _ in module.named_buffers()]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)  # type: ignore[no-untyped-call]
         device = self.group.device
-        return DistributedDataParallel(
+        wrapped = DistributedDataParallel(
             module,
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,
             find_unused_parameters=not all_used,
             **_NO_BUFFER_SYNC,
         )
+        if self.gradient_dtype == "bf16":
+            wrapped.register_comm_hook(None, bf16_compress_hook)
+        return wrapped
 
     def settle(self, wrapped: nn.Module, images: Tensor, targets: Tensor) -> None:
         """Make DDP rebuild its gradient buckets now instead of after the first step.

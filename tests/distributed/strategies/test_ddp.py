@@ -1,5 +1,8 @@
 """DistributedDataParallel on real ranks."""
 
+import shutil
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,7 @@ from dist_train.distributed.group import joined
 from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.training.parts.trial import left_as_found
 from tests.support.ranks import run_ranks
+from tests.support.runs import changed, rows, state_digest, train
 
 
 class Small(nn.Module):
@@ -129,3 +133,35 @@ def test_a_weight_without_gradient_is_named_or_allowed(used_first: bool, used_la
 def test_ranks_exchange_gradients_at_the_last_micro_batch_only() -> None:
     mean = (1 + 2 + 10 + 20) / 2
     assert run_ranks(2, _accumulated) == [[1.0, mean], [2.0, mean]]
+
+
+def _gradient(gradient_dtype: str) -> list[float]:
+    with joined(DistributedConfig(timeout_s=30)) as group:
+        strategy = Ddp(group)
+        strategy.gradient_dtype = gradient_dtype
+        wrapped = strategy.wrap(Small(0).eval(), all_used=True)
+        images = torch.arange(24.0).reshape(2, 3, 2, 2) / (8 + group.rank)
+        wrapped(images, torch.tensor([0, 1]))["loss"].backward()
+        return [value for p in wrapped.parameters() if p.grad is not None for value in p.grad.flatten().tolist()]
+
+
+def test_gradients_in_bf16_are_nearly_those_in_fp32() -> None:
+    exact, _ = map(torch.tensor, run_ranks(2, _gradient, "fp32"))
+    first, second = map(torch.tensor, run_ranks(2, _gradient, "bf16"))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, exact)
+    assert torch.equal(first, first.bfloat16().float()), "each number is one of bf16"
+    assert torch.allclose(first, exact, rtol=2**-6, atol=float(exact.abs().max()) * 2**-8)
+
+
+def test_a_resumed_run_with_gradients_in_bf16_is_exact(tree: dict[str, Any]) -> None:
+    tree = changed(tree, distributed__gradient_dtype="bf16", checkpoint={"every_steps": 1, "keep": 100})
+    straight, resumed = (train(tree, 2, run__name=name) for name in ("straight", "resumed"))
+    for checkpoint in sorted((resumed / "checkpoints").iterdir())[4:]:
+        shutil.rmtree(checkpoint)
+    train(tree, 2, run__name="resumed")
+    assert state_digest(resumed) == state_digest(straight)
+    other = train(changed(tree, distributed__gradient_dtype="fp32"), 2, run__name="fp32")
+    assert state_digest(other) != state_digest(straight)
+    losses = [[row["loss"] for row in rows(run, "train")] for run in (other, straight)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
