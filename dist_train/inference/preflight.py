@@ -34,6 +34,7 @@ from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.parts.build_state import build_state
 from dist_train.training.parts.given import Given
+from dist_train.training.report.first_look import refuse_without_matplotlib
 from dist_train.training.report.run_page import refuse_without_packages
 from dist_train.training.resume import as_it_began, find_checkpoint
 from dist_train.training.setup import build_network
@@ -72,6 +73,7 @@ def check(cfg: Config, world_size: int) -> None:
             index.images.open(split.name(position)).pixels()
     own_loggers(cfg.log)
     refuse_without_packages(cfg.log)
+    refuse_without_matplotlib(cfg.log)
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)

@@ -91,6 +91,11 @@ class RunDir:
         return self.path / "profile"
 
     @property
+    def look(self) -> Path:
+        """The picture of `log.images`."""
+        return self.path / "look.png"
+
+    @property
     def listing(self) -> Path:
         """The list of images and targets that the run began with."""
         return self.path / "data_index.gz"

@@ -13,7 +13,7 @@ from dist_train.config.types import in_pixels
 from dist_train.distributed.stragglers import CONSPICUOUS, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
-from dist_train.loggers.base import Facts, Logger
+from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.model.freeze import describe
 from dist_train.model.lora.merged import plain_state
 from dist_train.run.code_watch import CodeWatch, note_changed_code
@@ -25,6 +25,7 @@ from dist_train.training.parts.kept_weights import KeptWeights
 from dist_train.training.report import messages
 from dist_train.training.report.data_wait import DataWait
 from dist_train.training.report.facts import details
+from dist_train.training.report.first_look import first_look
 from dist_train.training.report.machine import Machine
 from dist_train.training.report.profile import Profile
 from dist_train.training.report.run_page import write_page
@@ -63,13 +64,23 @@ class Recorder:
             self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
         if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
+        picture = self._first_look()
         self._loggers = self._open(open_loggers)
+        if picture is not None:
+            self._loggers.image("data/look", 0, picture)
         self._code = CodeWatch()
         try:
             self._write("running")
         except OSError:
             self._loggers.close("failed")
             raise
+
+    def _first_look(self) -> Image | None:
+        """Return the picture of ``log.images``, on rank 0 of a run that begins. W&B's uploader finds its file."""
+        setup = self._setup
+        if not setup.cfg.log.images or not setup.group.is_main or setup.state.progress.step:
+            return None
+        return first_look(setup.run, setup.group.world_size, setup.cfg.distributed.timeout_s)
 
     def _open(self, open_loggers: Callable[[Facts], Logger]) -> Logger:
         """Start the loggers on rank 0; if one fails, all ranks raise its error."""

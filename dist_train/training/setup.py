@@ -40,6 +40,7 @@ from dist_train.training.parts.build_state import build_state, train_more
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
+from dist_train.training.report.first_look import refuse_without_matplotlib
 from dist_train.training.report.run_page import refuse_without_packages
 from dist_train.training.resume import as_it_began, find_checkpoint, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
@@ -93,6 +94,7 @@ def build_setup(
     strategy.refuse(cfg)
     strategy.gradient_dtype = cfg.distributed.gradient_dtype
     refuse_without_packages(cfg.log)
+    refuse_without_matplotlib(cfg.log)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics, cfg.checkpoint.memory)

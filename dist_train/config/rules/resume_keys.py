@@ -181,6 +181,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.every_steps",
     "log.tensorboard",
     "log.profile",
+    "log.images",
     "log.report",
     "log.wandb.mode",
     "log.wandb.project",

@@ -46,6 +46,8 @@ class LogConfig(Section):
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
     report: bool = False
     """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""
+    images: bool = False
+    """Draw `look.png` into the run folder when the run begins, as `dist-train look` does, and give it to TensorBoard and W&B."""
     profile: tuple[PositiveInt, PositiveInt] | None = None
     """Write a trace of these steps, the first and the last, counted from the beginning of the run, on each rank into the folder
     `profile` of the run folder."""

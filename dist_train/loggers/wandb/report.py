@@ -41,6 +41,16 @@ def log_predictions(run: RunDir, live: Any) -> None:
     write_json(session_path(run), session | {"reported": reported})
 
 
+def log_look(run: RunDir, live: Any) -> None:
+    """Log the picture of ``log.images``, if there is one: once."""
+    session = read_json(session_path(run), default={})
+    done = f"{'offline' if live.offline else 'online'} look"
+    if not run.look.exists() or session.get("reported", {}).get(done):
+        return
+    live.log({"data/look": wandb.Image(str(run.look))})
+    write_json(session_path(run), session | {"reported": session.get("reported", {}) | {done: True}})
+
+
 def log_best_file(run: RunDir, live: Any) -> None:
     """Log the best weights as an artifact that refers to the run folder. The file is hashed, not uploaded."""
     if not run.best.exists():

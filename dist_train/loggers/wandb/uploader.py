@@ -19,7 +19,7 @@ from typing import Any
 from dist_train.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_UPLOADER_LOST
 from dist_train.loggers.wandb.connect import STEP, already_logged, connect
 from dist_train.loggers.wandb.files import how_to_sync, only_uploader_of, quiet_logging, say, session_path
-from dist_train.loggers.wandb.report import log_best_file, log_predictions
+from dist_train.loggers.wandb.report import log_best_file, log_look, log_predictions
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import Row, RowFollower
 from dist_train.run.result import read_result
@@ -56,6 +56,7 @@ def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
     """Log missing rows, follow the trainer until it ends, finish the W&B run."""
     rows = NewRows(run.metrics, already_logged(live, run))
     log_best(run, live)  # W&B's own best values cover one attempt only
+    log_look(run, live)
     ending = follow(run, live, rows, trainer_pid)
     with at_most(ending["limit_s"], run):
         log_rows(run, live, rows)

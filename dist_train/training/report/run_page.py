@@ -43,12 +43,26 @@ def write_page(run: RunDir, timeout_s: float) -> bool:
     Args:
         timeout_s: `distributed.timeout_s`: half of it may pass, since other ranks may wait.
     """
-    limit_s = min(MOST_S, timeout_s / 2)
     # The run has just used the code that its config names: --trust allows no more than that.
-    command = [sys.executable, "-m", "dist_train", "report", str(run.path.resolve()), "--trust"]
+    why = why_not(["report", str(run.path.resolve()), "--trust"], timeout_s)
+    if not why:
+        log.info("report: %s", run.report)
+        return True
+    log.warning("%s was not written: %s. Try `%s %s`", run.report.name, why, program("report"), run.path)
+    return False
+
+
+def why_not(words: list[str], timeout_s: float) -> str:
+    """Run a command of ours in a process of its own, without a GPU. Return why it failed; an empty text if it did not.
+
+    Args:
+        words: its name and arguments.
+        timeout_s: as in ``write_page``.
+    """
+    limit_s = min(MOST_S, timeout_s / 2)
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "dist_train", *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -59,13 +73,7 @@ def write_page(run: RunDir, timeout_s: float) -> bool:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
         )
     except subprocess.TimeoutExpired:
-        why = f"it took more than {limit_s:g} s"
+        return f"it took more than {limit_s:g} s"
     except OSError as error:
-        why = str(error)
-    else:
-        if done.returncode == 0:
-            log.info("report: %s", run.report)
-            return True
-        why = " ".join(done.stderr.split())[-500:] or f"exit code {done.returncode}"
-    log.warning("%s was not written: %s. Try `%s %s`", run.report.name, why, program("report"), run.path)
-    return False
+        return str(error)
+    return "" if done.returncode == 0 else " ".join(done.stderr.split())[-500:] or f"exit code {done.returncode}"

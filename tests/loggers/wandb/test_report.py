@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dist_train.loggers.wandb.files import records, segments_of
 from dist_train.loggers.wandb.report import _confusions, _per_class
@@ -18,11 +19,13 @@ from tests.support.wandb_helpers import (
 def test_nothing_of_an_offline_run_is_copied_to_the_home_folder(run: RunDir) -> None:
     run.best.write_bytes(b"weights")
     run.predictions.write_bytes(pack_predictions(Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), [])))
+    Image.new("RGB", (8, 8)).save(run.look)
     train(run, 0, 5, "done", 0, "offline")
     session = json.loads((run.path / "wandb" / "session.json").read_text())
     (segment,) = segments_of(run.path / "wandb", session["id"])
     references = [entry.ref for record in records(segment) for entry in record.artifact.manifest.contents]
     assert run.best.resolve().as_uri() in references
+    assert sum("data/look" in str(record.history) for record in records(segment)) == 1
     assert not [path for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
 
 
