@@ -40,8 +40,14 @@ def no_leaks() -> Iterator[None]:
     assert _environment() == before, "the test changed the environment"
 
 
-OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
-"""What pytest and imports of torch's compiler and of scikit-learn set."""
+OF_OTHERS = (
+    "PYTEST_CURRENT_TEST",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "KMP_DUPLICATE_LIB_OK",
+    "KMP_INIT_AT_FORK",
+    "LD_LIBRARY_PATH",
+)
+"""What pytest and imports of torch's compiler, of scikit-learn and of OpenCV set."""
 
 
 def _environment() -> dict[str, str]:

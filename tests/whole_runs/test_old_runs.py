@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from dist_train.config import load_config, parse_config
 from dist_train.config.choices import falls
 from dist_train.model.weights import load_weights
 from dist_train.system.files import sha256_of
+from dist_train.system.terminal import digits
 from tests.old_runs.probe import probe
 from tests.support.ranks import run_ranks
 from tests.support.runs import rows, state_digest
@@ -166,8 +168,22 @@ def test_an_old_run_predicts_as_it_did(place: Path, same_machine: bool) -> None:
         assert [float(x) for x in row[2:]] == pytest.approx([float(x) for x in wanted[2:]], abs=1e-3)
 
 
+def _shown(value: str) -> str:
+    """A value of the CSV file as version 0.1.0 printed it."""
+    try:
+        return digits(float(value)) if value else "-"
+    except ValueError:
+        return value
+
+
 def test_old_runs_are_compared_as_they_were(place: Path) -> None:
-    """The table holds only what their files say, so that it is the same on any machine."""
+    """Each value that the table of version 0.1.0 had; they are what the files say, so that they are the same on any machine."""
     runs = [f"folders/{path.name}" for path in sorted((place / "folders").iterdir())]
-    compare = [sys.executable, str(ROOT / "launch" / "compare.py"), *runs]
-    assert subprocess.run(compare, cwd=place, capture_output=True, text=True, check=True).stdout == EXPECTED["compare"]
+    compare = [sys.executable, str(ROOT / "launch" / "compare.py"), *runs, "--csv", "table.csv"]
+    subprocess.run(compare, cwd=place, capture_output=True, text=True, check=True)
+    with (place / "table.csv").open(newline="") as file:
+        found = {row["name"]: {key: _shown(value) for key, value in row.items()} for row in csv.DictReader(file)}
+    columns, *rows = (re.split("  +", line.strip()) for line in EXPECTED["compare"].splitlines())
+    assert {row[0] for row in rows} == found.keys()
+    for row in rows:
+        assert {column: found[row[0]][column] for column in columns} == dict(zip(columns, row, strict=True))
