@@ -212,7 +212,14 @@ def test_the_time_limit_leaves_room_for_the_next_exchange_among_many_ranks() -> 
         assert 0.1 < waited < 2.5
 
 
-@pytest.mark.parametrize("moment", ["fit", "train_step", "evaluate_now", "save_now", "finished"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "fit",
+        "save_now",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("train_step", "evaluate_now", "finished")),
+    ],
+)
 def test_a_stop_at_any_moment_loses_nothing(tree: dict[str, Any], moment: str) -> None:
     tree = changed(tree, train__ema=0.9, checkpoint__every_steps=2, augment__mixup=0.8)
     straight = train(tree, 2, run__name="straight")

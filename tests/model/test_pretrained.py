@@ -152,6 +152,7 @@ def test_without_network_it_fails_at_once_and_says_what_to_do(
     assert took(out) < 20, "at once, or after a few seconds on a busy machine"
 
 
+@pytest.mark.slow
 def test_torchvisions_file_is_read_from_its_cache(published: Path, tmp_path: Path) -> None:
     url = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url  # type: ignore[attr-defined]
     cached = tmp_path / "torch" / "hub" / "checkpoints" / url.rpartition("/")[2]

@@ -33,8 +33,15 @@ def warm(tree: dict[str, Any]) -> dict[str, Any]:
     return changed(tree, schedule__warmup_epochs=0.4, log__every_steps=1, train__ema=0.9)
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-@pytest.mark.parametrize("how", ["restart", "rescale"])
+@pytest.mark.parametrize(
+    ("how", "world_size"),
+    [
+        ("restart", 2),
+        ("rescale", 1),
+        pytest.param("restart", 1, marks=pytest.mark.slow),
+        pytest.param("rescale", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_was_made_longer_resumes_exactly(warm: dict[str, Any], how: str, world_size: int) -> None:
     """Killed in the new part, it ends with the bits of the run that was not."""
     first = train(warm, world_size, checkpoint__every_steps=4)

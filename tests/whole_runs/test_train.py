@@ -420,7 +420,7 @@ def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]
         assert ours["lr"] == theirs["lr"]
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
     """The two ways a user starts a run, in new processes; a second start finds it finished; evaluate agrees."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))

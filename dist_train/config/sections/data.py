@@ -135,7 +135,7 @@ class DataConfig(Section):
     """Largest number of pixels (height x width); a larger image counts as a bad image. null: no limit."""
     fast_decode: bool = False
     """Decode a JPEG file at a half, a quarter or an eighth of its size where a random crop is still larger than
-    `data.image_size`. Faster for photos of several megapixels; pixels differ by 2 to 3 of 255. Evaluations decode whole."""
+    `data.image_size`. Faster for photos of several megapixels; pixels differ by 3 to 4 of 255. Evaluations decode whole."""
     workers: NonNegativeInt | None = None
     """Loader processes per rank; 0 loads in the training process. If not given: one per core of the rank, at most 4."""
     prefetch: PositiveInt = 4

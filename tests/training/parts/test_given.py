@@ -157,6 +157,8 @@ class _Quiet:
 
     def look_at_code(self) -> None: ...
 
+    def saving(self) -> None: ...
+
 
 def _saved(setup: Setup) -> None:
     train_step(setup.stepper, setup.state)

@@ -79,7 +79,10 @@ def test_ranks_stop_with_the_names(tree: dict[str, Any], model: dict[str, Any], 
     assert words in result["message"]
 
 
-@pytest.mark.parametrize(("ranks", "accumulate"), [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize(
+    ("ranks", "accumulate"),
+    [(2, 2), pytest.param(1, 1, marks=pytest.mark.slow), pytest.param(3, 1, marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_with_layers_dropped_at_random_is_exact(
     tree: dict[str, Any], ranks: int, accumulate: int
 ) -> None:
