@@ -37,7 +37,7 @@ def _kept_by_what_is_not_computed(cfg: "Config") -> Iterator[str]:
     usual = [name for name, row in METRICS.rows.items() if cfg.data.task in row.usual_for]
     for name in cfg.checkpoint.keep_best:
         if name not in (*usual, *cfg.eval.metrics, cfg.eval.metric):
-            yield f"`checkpoint.keep_best` ({name}) is no metric that evaluations report; add it to `eval.metrics`"
+            yield f"`checkpoint.keep_best` ({name}) is not a metric of the evaluation; add it to `eval.metrics`"
 
 
 def _options_of_another_loss(cfg: "Config") -> Iterator[str]:

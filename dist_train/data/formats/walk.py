@@ -184,7 +184,7 @@ def sizes_of(root: str, names: Sequence[str]) -> Iterator[int | None]:
 
 
 def _size_and_time(path: str) -> tuple[int, int] | None:
-    """Return the size of a file in bytes, and its last change in ns since 1970; None if there is no such file."""
+    """Return the size of a file in bytes, and its last change in ns since 1970; None if the file does not exist."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):  # ValueError: it holds a zero byte

@@ -81,7 +81,7 @@ def pack(origin: Path, out: Path, shard_bytes: int, overrides: Sequence[str] = (
         overrides: how to read a CSV file.
 
     Raises:
-        ConfigError, DataError: there is no image, ``out`` holds other archives, or a file cannot be read or written.
+        ConfigError, DataError: no image was found, ``out`` holds other archives, or a file cannot be read or written.
     """
     if shard_bytes < MB:
         raise DataError(f"--shard-mb ({shard_bytes // MB}) must be at least 1")

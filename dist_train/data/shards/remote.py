@@ -128,7 +128,7 @@ def _refused(path: str, error: Exception) -> DataError:
     if isinstance(error, DataError):
         return error
     if isinstance(error, FileNotFoundError):
-        return DataError(f"cannot read {path}: there is no such file or folder")
+        return DataError(f"cannot read {path}: file or folder not found")
     return DataError(f"cannot read {path}: {_text(error)}; check the credentials in this process's environment")
 
 

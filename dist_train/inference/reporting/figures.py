@@ -38,7 +38,7 @@ class Figure:
 
 
 def training_curves(run: Gathered) -> tuple[list[Figure], list[str]]:
-    """Return the curves over the steps, and the names of columns for which there is no room."""
+    """Return the curves over the steps, and the names of the columns that were left out."""
     train, val = run.rows.get("train", []), run.rows.get("val", [])
     metric = run.config.eval.metric
     others = [key for key in _columns(val) if key != metric][: MOST_CURVES - 1]

@@ -91,7 +91,7 @@ def _layers_with_maps(model: nn.Module, images_BCHW: Tensor) -> list[Layer]:
 
 
 def _layer(module: nn.Module, shape: torch.Size | None, width: int | None, height_by_width: float) -> Layer | None:
-    """Return a layer by the shape of its output; None if that is no map. ``width``: the channels of the model's features."""
+    """Return a layer by the shape of its output; None if the output is not a feature map. ``width``: channels of the features."""
     if shape is None or len(shape) not in (3, 4):
         return None
     if len(shape) == 4 and shape[3] == width != shape[1]:

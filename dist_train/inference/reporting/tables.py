@@ -14,7 +14,7 @@ from dist_train.inference.reporting.gather import Gathered, Judged
 from dist_train.system.terminal import digits
 
 MATRIX_CLASSES = 40
-"""With more classes there is no room for a matrix, and the page has the confused pairs only."""
+"""With more classes the page shows the most confused pairs, without a matrix."""
 MOST_PAIRS, MOST_CLASSES = 20, 1000
 
 Pairs = list[tuple[str, str]]

@@ -51,7 +51,7 @@ def test_visible_files_and_folders(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slow_s", [slow_disks.SLOW_S, -1])
 def test_sizes_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float) -> None:
-    """In one thread and in many: the same sizes and times, and what is no file has none."""
+    """One thread and many return the same sizes and times; a missing file has none."""
     monkeypatch.setattr(slow_disks, "SLOW_S", slow_s)
     names = [f"folder/{number}" for number in range(300)]
     (tmp_path / "folder").mkdir()

@@ -82,9 +82,9 @@ def test_an_archive_that_changes_or_goes_is_named(store: Any, tmp_path: Path) ->
     with pytest.raises(DataError, match=rf"the archive {ROOT}/all.tar has changed since"):
         images.content("train/a/1.png")
     store.rm(f"{ROOT}/all.tar")
-    with pytest.raises(DataError, match=rf"cannot read {ROOT}/all.tar: there is no such file"):
+    with pytest.raises(DataError, match=rf"cannot read {ROOT}/all.tar: file or folder not found"):
         images.content("train/a/1.png")
-    with pytest.raises(DataError, match=r"holds no .tar file|there is no such file"):
+    with pytest.raises(DataError, match=r"holds no .tar file|file or folder not found"):
         scan(config())
 
 
@@ -107,7 +107,7 @@ def test_a_copy_is_made_of_the_version_that_was_scanned(store: Any, tmp_path: Pa
     assert Path(copy).read_bytes() == store.cat_file(f"{ROOT}/all.tar")
     store.rm(f"{ROOT}/all.tar")
     _, told = copy_all([(f"{ROOT}/all.tar", str(tmp_path / "other.tar"), size, changed)])
-    assert "there is no such file" in told
+    assert "file or folder not found" in told
 
 
 def test_a_network_that_fails_for_a_while_is_tried_again(
@@ -169,7 +169,7 @@ def test_an_object_of_s3_that_changes_is_missing_or_whose_server_stops(
     with pytest.raises(DataError, match=r"the archive s3://photos/set/all.tar has changed since"):
         images.content("train/a/1.png")
     s3_system().rm(f"{root}/all.tar")
-    with pytest.raises(DataError, match=r"cannot read s3://photos/set/all.tar: there is no such file"):
+    with pytest.raises(DataError, match=r"cannot read s3://photos/set/all.tar: file or folder not found"):
         images.content("train/a/1.png")
     with pytest.raises(DataError, match=r"cannot read s3://nowhere/set: "):
         scan(config("s3://nowhere/set"))

@@ -78,8 +78,8 @@ def test_a_file_goes_when_the_next_checkpoint_is_on_disk(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"auroc": 1}, "`checkpoint.keep_best` (auroc) is no metric that evaluations report; add it to `eval.metrics`"),
-        ({"rmse": 1}, "`checkpoint.keep_best` (rmse) is no metric that evaluations report"),
+        ({"auroc": 1}, "`checkpoint.keep_best` (auroc) is not a metric of the evaluation; add it to `eval.metrics`"),
+        ({"rmse": 1}, "`checkpoint.keep_best` (rmse) is not a metric of the evaluation"),
         ({"top1": 0}, "checkpoint.keep_best"),
         ({"accuracy": 1}, "checkpoint.keep_best"),
         (3, "checkpoint.keep_best"),
