@@ -33,7 +33,7 @@ class Job:
 
     state: str = UNKNOWN
     preempted: bool = False
-    """SLURM preempts the current start; it runs on for its grace time."""
+    """SLURM preempts the current start, which runs on for its grace time, or has just ended."""
     end_time: float | None = None
     """Unix time at which SLURM will end the job: its walltime, or the end of the grace time of a preemption."""
     restarts: int = 0
@@ -66,7 +66,7 @@ def show_job(job_id: str) -> Job:
         return Job(FORGOTTEN if "Invalid job id" in answer.stderr else UNKNOWN)
     return Job(
         state=fields["JobState"],
-        preempted=fields["JobState"] == "RUNNING" and fields.get("PreemptTime", "None") != "None",
+        preempted=fields["JobState"] in ("RUNNING", "COMPLETING") and fields.get("PreemptTime", "None") != "None",
         end_time=_unix_time(fields.get("EndTime", "")),
         restarts=int(fields.get("Restarts", "0")),
         reason=fields.get("Reason", ""),
