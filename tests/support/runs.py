@@ -110,8 +110,9 @@ def state_digest(run: Path, without: str = "", **progress: Any) -> str:
 
 
 def published(run: Path) -> dict[str, str]:
-    """SHA-256 of what a finished run gives to others."""
-    return {name: sha256_of(run / name) for name in ("best.safetensors", "last.safetensors", "predictions.npz")}
+    """SHA-256 of what a finished run gives to others, with the weights that ``checkpoint.keep_best`` has kept."""
+    files = [run / name for name in ("best.safetensors", "last.safetensors", "predictions.npz")]
+    return {file.name: sha256_of(file) for file in [*files, *sorted(run.glob("best-*"))]}
 
 
 def resumes_exactly(tree: dict[str, Any], world_size: int, kept: int, **again: Any) -> Path:

@@ -54,8 +54,18 @@ CNN: dict[str, Any] = {
     "loss": {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
     "train__nonfinite": "skip",
 }
-RECIPE: dict[str, Any] = EVERYTHING | {"train": EVERYTHING["train"] | {"epochs": 8, "micro_batch": 2}}
-"""Most techniques of docs/techniques.md."""
+RECIPES: dict[str, dict[str, Any]] = {
+    "techniques": EVERYTHING | {"train": EVERYTHING["train"] | {"epochs": 8, "micro_batch": 2}},
+    "savings": CNN
+    | {
+        "data__image_size": 16,  # images are 40 pixels high: some crops are decoded at half of their size
+        "data__fast_decode": True,
+        "distributed__gradient_dtype": "bf16",
+        "checkpoint__keep_best": {"top1": 2, "loss": 1},
+        "log__profile": (3, 4),
+    },
+}
+"""Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints."""
 ODD = (
     "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
     "ExtraState", "Lazy", "NoAffine",
@@ -88,16 +98,16 @@ class Fuzz:
 
     Args:
         every: draw from all faults and models; else from signals, and from models of timm.
-        only_recipe: every run has most techniques on.
+        recipe: every run has this one of ``RECIPES``.
         only, disk: draw from the faults and the file systems whose names have this word.
         archives: train from tar archives.
     """
 
     def __init__(
-        self, seed: int, starts: Starts, every: bool, only_recipe: bool = False, only: str = "", disk: str = "",
+        self, seed: int, starts: Starts, every: bool, recipe: str = "", only: str = "", disk: str = "",
         archives: bool = False,
     ) -> None:  # fmt: skip
-        self.rng, self.starts, self.every, self.only_recipe = random.Random(seed), starts, every, only_recipe
+        self.rng, self.starts, self.every, self.recipe = random.Random(seed), starts, every, recipe
         self.images = make_image_folder(starts.output / "images")
         self.data: dict[str, str] = {}
         if archives:
@@ -180,8 +190,8 @@ class Fuzz:
         return self.tally.report() | {"starts": dict(self.starts.launchers)}
 
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
-        if self.only_recipe:
-            return "recipe", RECIPE
+        if self.recipe:
+            return self.recipe, RECIPES[self.recipe]
         if self.every and self.rng.random() < 0.5:
             name = self.rng.choice(ODD)
             return name, odd(name)
@@ -190,18 +200,18 @@ class Fuzz:
 
 def fuzz(
     kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
-    every: bool = False, only_recipe: bool = False, only: str = "", disk: str = "", archives: bool = False,
+    every: bool = False, recipe: str = "", only: str = "", disk: str = "", archives: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
     if not every:
         (output / "plain").mkdir(parents=True)
         plain = Starts(output, torchrun, {"plain": output / "plain"})
-        return Fuzz(seed, plain, every, only_recipe, only, disk, archives)(kills, worlds, most_per_run)
+        return Fuzz(seed, plain, every, recipe, only, disk, archives)(kills, worlds, most_per_run)
     if CAN_MOUNT:
         own_mounts()
     output.chmod(0o755)  # other users read the images
     with places(output) as found:
-        return Fuzz(seed, Starts(output, torchrun, found), every, only_recipe, only, disk, archives)(
+        return Fuzz(seed, Starts(output, torchrun, found), every, recipe, only, disk, archives)(
             kills, worlds, most_per_run
         )
 
@@ -213,7 +223,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[2, 4], help="numbers of ranks, in turn")
     parser.add_argument("--torchrun", type=float, default=0.25, help="share of starts under a real torchrun (0.25)")
     parser.add_argument("--signals-only", action="store_true", help="only signals and damage, on models of timm")
-    parser.add_argument("--recipe", action="store_true", help="every run has most techniques on (docs/techniques.md)")
+    parser.add_argument("--recipe", default="", choices=RECIPES, help="the config of every run")
     parser.add_argument("--only", default="", metavar="WORD", help="only faults whose name has this word")
     parser.add_argument("--disk", default="", metavar="WORD", help="only file systems whose name has this word")
     parser.add_argument(
@@ -227,7 +237,7 @@ def main() -> None:
     worlds, every = tuple(args.worlds), not args.signals_only
     found = fuzz(
         args.kills, args.seed, worlds, output,
-        torchrun=args.torchrun, every=every, only_recipe=args.recipe, only=args.only, disk=args.disk, archives=args.archives,
+        torchrun=args.torchrun, every=every, recipe=args.recipe, only=args.only, disk=args.disk, archives=args.archives,
     )  # fmt: skip
     shutil.rmtree(output)
     about = {
