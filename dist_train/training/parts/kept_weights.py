@@ -35,7 +35,7 @@ def among_the_best(kept: Kept, step: int, scores: dict[str, float], wanted: dict
         The best ones, and the metrics by which this one is among them.
     """
     found: Kept = {}
-    for metric, count in wanted.items():
+    for metric, count in sorted(wanted.items()):  # two YAML files with the same content have the same checkpoints
         mine, known = {"step": step, "loss": scores["loss"], metric: scores[metric]}, kept.get(metric, [])
         place = sum(not better_scores(metric, mine, row) for row in known)
         found[metric] = [*known[:place], mine, *known[place:]][:count]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -13,6 +14,7 @@ from dist_train.config.sections.model import CompileConfig
 from dist_train.errors import ConfigError
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.training.parts.compiled import FOLDERS, compile_model, repeated_blocks
+from tests.support.runs import changed, resumes_exactly
 
 
 @pytest.fixture
@@ -118,3 +120,12 @@ def test_a_second_size_gets_a_graph_of_its_own_and_leaves_the_first(graphs: list
 def test_a_model_without_blocks_is_refused(temporary: Path) -> None:
     with pytest.raises(ConfigError, match=r"`model.compile.blocks` \(true\): the model has no `nn.Sequential`"):
         compile_model(nn.Linear(1, 1), CompileConfig(blocks=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_run_with_compiled_blocks_resumes_exactly(tree: dict[str, Any], world_size: int) -> None:
+    model = {"name": "test_vit", "pretrained": False, "drop_path": 0.1, "compile": {"blocks": True}}
+    keys = {"model": model, "train__ema": 0.9, "checkpoint": {"every_steps": 2, "keep": 9}, "distributed__timeout_s": 900}
+    resumes_exactly(changed(tree, **keys), world_size, kept=1)

@@ -32,7 +32,7 @@ def test_the_best_by_each_metric() -> None:
     kept, among = evaluated(*scores, wanted={"top1": 2, "loss": 1})
     assert steps(kept, "top1") == [4, 2], "of equal ones the lower loss is better"
     assert steps(kept, "loss") == [3]
-    assert among == [["top1", "loss"], ["top1", "loss"], ["top1", "loss"], ["top1"], []]
+    assert among == [["loss", "top1"], ["loss", "top1"], ["loss", "top1"], ["top1"], []]
 
 
 def test_of_equal_evaluations_the_earlier_stays() -> None:
@@ -115,3 +115,8 @@ def test_a_resumed_run_keeps_the_files_of_the_undisturbed_one(tree: dict[str, An
 
 def contents(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.glob("best*.safetensors")}
+
+
+def test_the_order_of_the_metrics_in_the_yaml_does_not_matter() -> None:
+    one, other = (evaluated((50, 1.0), wanted=wanted)[0] for wanted in ({"top1": 1, "loss": 1}, {"loss": 1, "top1": 1}))
+    assert list(one) == list(other)
