@@ -127,5 +127,10 @@ def test_a_model_without_blocks_is_refused(temporary: Path) -> None:
 @pytest.mark.parametrize("world_size", [1, 2])
 def test_a_run_with_compiled_blocks_resumes_exactly(tree: dict[str, Any], world_size: int) -> None:
     model = {"name": "test_vit", "pretrained": False, "drop_path": 0.1, "compile": {"blocks": True}}
-    keys = {"model": model, "train__ema": 0.9, "checkpoint": {"every_steps": 2, "keep": 9}, "distributed__timeout_s": 900}
+    keys = {
+        "model": model,
+        "train__ema": 0.9,
+        "checkpoint": {"every_steps": 2, "keep": 9},
+        "distributed__timeout_s": 900,
+    }
     resumes_exactly(changed(tree, **keys), world_size, kept=1)
