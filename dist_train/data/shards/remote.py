@@ -4,11 +4,12 @@ https://filesystem-spec.readthedocs.io. Passwords and endpoints are those that i
 in their own files. The file system is asked for at each call: after a fork fsspec gives the process one of its own.
 """
 
+import errno
 import hashlib
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dist_train.errors import DataError
@@ -25,6 +26,27 @@ WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 VERSIONS = ("ETag", "etag", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
 """What says that a file has changed; the first that its file system gives counts."""
+
+AGAIN = (408, 425, 429)
+"""Statuses of HTTP below 500 after which another attempt may succeed (RFC 9110, 8470, 6585)."""
+
+OF_THE_REQUEST = (errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG)
+"""What s3fs makes of answers that say that the request is wrong."""
+
+OF_PYTHON = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
+"""What a wrong address or setting raises in a library. Their subclasses may be faults of an answer, such as one cut off."""
+
+OF_A_CONNECTION = {
+    "HTTPClientError", "ConnectionError", "IncompleteReadError", "CredentialRetrievalError", "MetadataRetrievalError",
+}  # fmt: skip
+"""Classes of botocore that time may heal. Its others tell of a setting: there are no credentials, or there is no such profile."""
+
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; FSSPEC_S3_ANON=true reads a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS; FSSPEC_GS_TOKEN=anon reads a public bucket",
+    "hf": "HF_TOKEN",
+}
+"""Where the libraries look for them, by protocol."""
 
 Version = tuple[int, int]
 """Size in bytes, and a number of 60 bits that stands for the ETag: as a time in ns it is long ago."""
@@ -59,7 +81,7 @@ def read(path: str, offset: int, length: int) -> bytes:
     """Return a part of a file, less where the file ends before.
 
     Raises:
-        DataError: it is missing, or it cannot be read, after several attempts.
+        DataError: it is missing, or it cannot be read: at once where another attempt cannot help, else after several.
     """
     if not length:
         return b""
@@ -105,14 +127,14 @@ def _version(about: dict[str, Any]) -> Version:
 
 
 def _tried(path: str, call: Callable[[Any], Result]) -> Result:
-    """Call a function with the file system of a path, several times if it fails."""
+    """Call a function with the file system of a path, several times if it fails and another attempt may succeed."""
     began = time.monotonic()
     for wait_s in (*WAITS_S, None):
         try:
             return call(_system(path))
-        except (DataError, FileNotFoundError, PermissionError) as error:
-            raise _refused(path, error) from None
         except Exception as error:
+            if not _may_heal(error):
+                raise _refused(path, error) from None
             if wait_s is None:
                 raise DataError(
                     f"cannot read {path}: {_text(error)}; tried {len(WAITS_S) + 1} times in {time.monotonic() - began:.0f} s: check the "
@@ -124,16 +146,77 @@ def _tried(path: str, call: Callable[[Any], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
+def _may_heal(error: Exception) -> bool:
+    """Return whether another attempt may succeed: the network or the server failed, not the request, nor a setting of this process.
+
+    Of an error and its causes the first that tells decides.
+    """
+    return next((heals for cause in _causes(error) if (heals := _tells(cause)) is not None), True)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _tells(error: BaseException) -> bool | None:
+    """Return whether time may heal an error; None if it does not tell."""
+    if isinstance(error, DataError | FileNotFoundError | PermissionError) or type(error) in OF_PYTHON:
+        return False
+    if isinstance(error, OSError) and error.errno in OF_THE_REQUEST:
+        return False
+    if (status := _status(error)) is not None:
+        return status >= 500 or status in AGAIN
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "BotoCoreError" in names:
+        return bool(names & OF_A_CONNECTION)
+    if "OfflineModeIsEnabled" in names:  # of huggingface_hub: HF_HUB_OFFLINE is set
+        return False
+    heals: bool | None = getattr(error, "retryable", None)  # of google.auth
+    return heals
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of HTTP that an error of botocore, gcsfs, aiohttp or huggingface_hub tells of; None if it tells of none."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    elif response is not None:
+        status = getattr(response, "status_code", None)
+    else:
+        status = getattr(error, "status", getattr(error, "code", None))
+    return status if isinstance(status, int) and status >= 400 else None
+
+
 def _refused(path: str, error: Exception) -> DataError:
     if isinstance(error, DataError):
         return error
     if isinstance(error, FileNotFoundError):
-        return DataError(f"cannot read {path}: file or folder not found")
-    return DataError(f"cannot read {path}: {_text(error)}; check the credentials in this process's environment")
+        return DataError(f"cannot read {path}: {_missing(path, error)}")
+    kinds = {type(cause).__name__ for cause in _causes(error)}
+    denied = isinstance(error, PermissionError) or any(_status(cause) in (401, 403) for cause in _causes(error))
+    if denied or any("Credentials" in kind or kind == "ProfileNotFound" for kind in kinds):
+        where = CREDENTIALS.get(path.partition("://")[0], "")
+        return DataError(
+            f"cannot read {path}: {_text(error)}; check the credentials in this process's environment{where and f' ({where})'}"
+        )
+    return DataError(
+        f"cannot read {path}: {_text(error)}; correct the address, or the settings of the library that reads it"
+    )
+
+
+def _missing(path: str, error: Exception) -> str:
+    """Return what does not exist: a bucket, or something in it."""
+    bucket, _, inside = path.partition("://")[2].strip("/").partition("/")
+    unknown = any(type(cause).__name__ == "NoSuchBucket" for cause in _causes(error))
+    return f"there is no bucket {bucket}" if unknown or not inside else "file or folder not found"
 
 
 def _text(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return the first line of an error, and the second one after a colon: "Parameter validation failed:" says nothing."""
+    first, more, *_ = [*filter(None, str(error).splitlines()), "", ""]
+    return f"{first} {more}" if first.endswith(":") and more else first or type(error).__name__
 
 
 def _system(path: str) -> Any:

@@ -1,12 +1,17 @@
 """Archives of another machine: parts, versions, a network that fails; a file system of fsspec in this process."""
 
+import errno
 import io
+import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.exceptions as boto
 import fsspec
 import pytest
 
@@ -127,6 +132,105 @@ def test_a_network_that_fails_for_a_while_is_tried_again(
     with pytest.raises(DataError, match="Forbidden; check the credentials"):
         read(f"{ROOT}/all.tar", 0, 512)
     assert stamp_of(ROOT)[0] > 0
+
+
+class Answered(OSError):
+    """An error with a status of HTTP: gcsfs has it in ``code``, botocore and huggingface_hub in ``response``."""
+
+    def __init__(self, text: str, **told: Any) -> None:
+        super().__init__(text)
+        self.__dict__ |= told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (boto.NoCredentialsError(), "Unable to locate credentials; check the credentials"),
+        (boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "check the credentials"),
+        (boto.ProfileNotFound(profile="nobody"), r"\(nobody\) could not be found; check the credentials"),
+        (boto.ParamValidationError(report="bad bucket name"), "failed: bad bucket name; correct the address"),
+        (boto.NoRegionError(), "You must specify a region.; correct the address, or the settings"),
+        (boto.ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get"), "check the cred"),
+        (Answered("gone", response=SimpleNamespace(status_code=410)), "gone; correct the address"),
+        (Answered("Anonymous caller", code=401), "Anonymous caller; check the credentials"),
+        (OSError(errno.EINVAL, "InvalidToken"), "InvalidToken; correct the address"),
+        (ValueError("Invalid endpoint: x"), "Invalid endpoint: x; correct the address"),
+        (FileNotFoundError("nothing"), "file or folder not found"),
+    ],
+)  # fmt: skip
+def test_what_another_attempt_cannot_mend_is_told_at_once(
+    store: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, [error, RuntimeError("tried again")]))
+    with pytest.raises(DataError, match=rf"^cannot read {ROOT}/all.tar: .*{told}"):
+        read(f"{ROOT}/all.tar", 0, 512)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        boto.EndpointConnectionError(endpoint_url="http://here"),
+        boto.ReadTimeoutError(endpoint_url="http://here"),
+        boto.CredentialRetrievalError(provider="sso", error_msg="timed out"),
+        boto.ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Get"),
+        Answered("slow down", code=429),
+        Answered("bad gateway", response=SimpleNamespace(status_code=502)),
+        json.JSONDecodeError("cut off", "", 0),
+        OSError(errno.EREMOTEIO, "InternalError"),
+    ],
+)
+def test_what_time_may_mend_is_tried_again(store: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (0.0,))
+    errors = [error]
+    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
+
+
+def test_an_attempt_that_fails_after_another_question_is_judged_by_itself(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (0.0,))
+    error = ConnectionResetError("reset")
+    error.__context__ = FileNotFoundError("no such file, so list the folder")
+    errors: list[Exception] = [error]
+    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
+
+
+@pytest.mark.slow
+def test_s3_tells_at_once_that_credentials_or_a_bucket_are_missing(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (99.0,))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    tar_of(tmp_path / "all.tar", FILES)
+    root = upload(tmp_path, "set")
+
+    def told(root: str, **environment: str) -> str:
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        with monkeypatch.context() as patch:
+            for name, value in environment.items():
+                patch.setenv(name, value) if value else patch.delenv(name)
+            with pytest.raises(DataError) as caught:
+                scan(config(root))
+        return str(caught.value)
+
+    nothing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    assert "Unable to locate credentials; check the credentials in this process's environment (AWS_ACC" in told(
+        root, **nothing
+    )
+    assert "(nobody) could not be found; check the credentials" in told(root, AWS_PROFILE="nobody")
+    assert "Invalid endpoint: nonsense; correct the address" in told(root, AWS_ENDPOINT_URL="nonsense")
+    assert told("s3://nowhere/set") == "cannot read s3://nowhere/set: there is no bucket nowhere"
+    assert told("s3://nowhere") == "cannot read s3://nowhere: there is no bucket nowhere"
+    assert "file or folder not found" in told("s3://photos/other")
+    server.stop()
+    monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", "9")  # moto: so many requests pass, then it asks for rights
+    server.start()
+    for _ in range(9):
+        with suppress(PermissionError):
+            s3_system().ls("photos")
+    assert "Forbidden; check the credentials" in told(root)
 
 
 def test_a_file_system_that_fsspec_does_not_know(tmp_path: Path) -> None:
