@@ -42,6 +42,7 @@ COMMANDS = {
     ),
     "look": ("dist_train.inference.looking.command:main", "draw what the model is fed: batches, classes, sizes, crops"),
     "lr_find": ("dist_train.inference.rates.command:main", "find a learning rate for a config, by a short training"),
+    "probe": ("dist_train.inference.probing.command:main", "compare models on your images, before you train one"),
     "pack": (
         "dist_train.data.packing.pack:main",
         "write images (a folder, parquet) as tar archives, for data.format=tar",

@@ -126,9 +126,9 @@ class SampleScores:
         self._rows = torch.zeros((len(split) + 1, columns), dtype=torch.float64, device=device)
         self._outputs = None
         if keep or task != "classification" or any(row.needs_outputs for row in rows):
-            self._outputs = _Outputs(len(split), outputs, device)
+            self._outputs = OutputRows(len(split), outputs, device)
         self._kept = kept_classes(len(split), outputs)
-        self._likeliest = _Outputs(len(split), 2 * self._kept, device) if task == "classification" else None
+        self._likeliest = OutputRows(len(split), 2 * self._kept, device) if task == "classification" else None
 
     def add(self, logits_BK: Tensor, labels: Tensor, indices_B: Tensor) -> None:
         """Score a batch. The loss depends on the task: cross-entropy, binary cross-entropy or squared error."""
@@ -161,6 +161,18 @@ class SampleScores:
         Raises:
             DataError: no image could be read.
         """
+        every = self.scored(group)
+        found = every.found
+        scores = group.from_main(lambda: _metrics(self._metrics, found))
+        counted = every.counted.numpy()
+        return Evaluation(self._task, scores, counted, found.labels, found.classes, found.outputs, every.likeliest)
+
+    def scored(self, group: Dist) -> "Gathered":
+        """Return the samples of all ranks. Every rank must call it.
+
+        Raises:
+            DataError: no image could be read.
+        """
         rows = group.sum(self._rows[:-1].contiguous()).cpu()
         outputs = None if self._outputs is None else self._outputs.of_all_ranks(group)
         likeliest = None if self._likeliest is None else self._likeliest.of_all_ranks(group)
@@ -174,12 +186,19 @@ class SampleScores:
             outputs = outputs[counted]
         if likeliest is not None and not everything:
             likeliest = likeliest[counted]
-        found = _scored(self._task, rows, labels, outputs)
-        scores = group.from_main(lambda: _metrics(self._metrics, found))
-        return Evaluation(self._task, scores, counted.numpy(), labels, found.classes, outputs, likeliest)
+        return Gathered(_scored(self._task, rows, labels, outputs), counted, likeliest)
 
 
-class _Outputs:
+@dataclass(frozen=True)
+class Gathered:
+    """The samples that could be read, and which these are, bool [N]; for ``likeliest`` see ``Evaluation``."""
+
+    found: Scored
+    counted: Tensor
+    likeliest: Tensor | None
+
+
+class OutputRows:
     """The outputs of each sample, float32 [N + 1, K], on the host: all of them never lie on a GPU at once.
 
     The rows of other ranks are zeros that were never touched, and take no memory.

@@ -4,10 +4,9 @@ import sys
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dist_train.config.schema import Config
-from dist_train.config.types import Size, in_pixels
+from dist_train.config.types import in_pixels
 from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
@@ -15,6 +14,7 @@ from dist_train.model.backbones import list_models
 from dist_train.model.freeze import describe
 from dist_train.model.network import Network
 from dist_train.system.terminal import report
+from dist_train.training.report.flops import forward_flops
 from dist_train.training.setup import build_network
 
 COLUMNS = 100
@@ -49,7 +49,7 @@ def describe_network(cfg: Config, network: Network) -> str:
         f"{cfg.model.source} {cfg.model.name} at {in_pixels(network.image_size)}",
         describe(module),
         f"head: {head:,} parameters in {', '.join(sorted(network.head))}",
-        f"forward pass: {flops(module, network.image_size, network.channels) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
+        f"forward pass: {forward_flops(module, network.image_size, network.channels) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
         "",
         *_table_of_parts(module),
         "",
@@ -74,15 +74,6 @@ def _fit(line: str) -> str:
     return line if len(line) <= COLUMNS else f"{line[: COLUMNS - 3]}..."
 
 
-def flops(module: nn.Module, image_size: Size, channels: int = 3) -> int:
-    """Return the floating-point operations of the forward pass of one image in eval mode, as torch counts them."""
-    device = next(module.parameters()).device
-    module.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.zeros((1, channels, *image_size), device=device))
-    return int(counter.get_total_flops())
-
-
 def _without_numbers(cfg: Config) -> Network:
     """Build the model on the meta device, without memory for its weights. A few models need the CPU instead."""
     index = scan(cfg.data)
@@ -92,7 +83,7 @@ def _without_numbers(cfg: Config) -> Network:
                 alone = Dist.alone(device)
                 network = build_network(cfg, index, alone, load=False)
                 network.module.float()  # LoRA's base in bfloat16 computes under autocast only
-                flops(network.module, network.image_size, network.channels)
+                forward_flops(network.module, network.image_size, network.channels)
             return network
         except (DistTrainError, RuntimeError):
             if device == "cpu":

@@ -8,8 +8,9 @@ import torch
 from benchmarks.model_sweep import check_model
 from dist_train.config import parse_config
 from dist_train.config.sections.model import ModelConfig
-from dist_train.inference.describe_model import COLUMNS, flops, print_model, print_names
+from dist_train.inference.describe_model import COLUMNS, print_model, print_names
 from dist_train.model.build import build_model
+from dist_train.training.report.flops import forward_flops
 from tests.support.runs import changed
 
 
@@ -47,7 +48,7 @@ def test_summary_of_a_model_that_is_none(tree: dict[str, Any], capsys: pytest.Ca
 def test_flops_are_the_published_ones(source: str, name: str, size: int, published_gflop: float) -> None:
     with torch.device("meta"):
         network = build_model(ModelConfig(source=source, name=name, pretrained=False), 1000, size)  # type: ignore[arg-type]
-        assert flops(network.module, (size, size)) / 1e9 == pytest.approx(published_gflop, rel=0.05)
+        assert forward_flops(network.module, (size, size)) / 1e9 == pytest.approx(published_gflop, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
+from dist_train.config.types import Size
+
 PEAK_TFLOPS = {
     "V100": 125.0,  # float16: it has no bfloat16
     "T4": 65.0,  # the same
@@ -73,3 +75,12 @@ def _total(found: object) -> Tensor:
 
 def _meta(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="meta").requires_grad_(tensor.requires_grad)
+
+
+def forward_flops(module: nn.Module, image_size: Size, channels: int = 3) -> int:
+    """Return the floating-point operations of the forward pass of one image in eval mode, as torch counts them."""
+    device = next(module.parameters()).device
+    module.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros((1, channels, *image_size), device=device))
+    return int(counter.get_total_flops())

@@ -1,0 +1,1 @@
+"""Compare models on a data set before training."""

@@ -1,0 +1,80 @@
+"""The models to compare, from the words of ``--models``. Without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from dist_train.config.schema import Config
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+
+SOURCES: tuple[str, ...] = get_args(ModelConfig.model_fields["source"].annotation)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to compare.
+
+    Attributes:
+        name: what the user calls it.
+        cfg: the config of the run, with this model; it trains nothing.
+    """
+
+    name: str
+    cfg: Config
+
+    @property
+    def short(self) -> str:
+        """Return the name for a table: without the folder of a file."""
+        name, equals, file = self.name.partition("=")
+        return f"{name}{equals}{Path(file).name}"
+
+    @property
+    def weights(self) -> str:
+        """Return where its weights come from."""
+        model = self.cfg.model
+        return model.weights or ("published" if model.pretrained else "random")
+
+    @property
+    def overrides(self) -> str:
+        """Return what makes a config's model this one, for a command line."""
+        return f"model.source={self.cfg.model.source} model.name={self.cfg.model.name}"
+
+
+def candidates(cfg: Config, models: str | None) -> list[Candidate]:
+    """Return the models that ``--models`` names, in its order; the config's own model if it is None.
+
+    Each begins as a run of ``cfg`` would: `model.pretrained` is for all; `model.weights` and `model.options` for the config's own
+    model only. Heads are linear, and nothing is frozen or adapted: features do not depend on it.
+
+    Raises:
+        ConfigError: a name is empty, or is there twice.
+    """
+    words = [cfg.model.name] if models is None else [word.strip() for word in models.split(",")]
+    if "" in words:
+        raise ConfigError(f"--models ({models}) has an empty name; write names as in `model.name`, separated by commas")
+    twice = sorted({word for word in words if words.count(word) > 1})
+    if twice:
+        raise ConfigError(f"--models names {', '.join(twice)} twice; name each model once")
+    return [Candidate(word, cfg.model_copy(update={"model": _model(cfg.model, word)})) for word in words]
+
+
+def _model(own: ModelConfig, word: str) -> ModelConfig:
+    """Return the section `model` of one candidate: ``[SOURCE:]NAME[=FILE]``."""
+    name, _, file = word.partition("=")
+    source, colon, rest = name.partition(":")
+    if colon and source in SOURCES:
+        name = rest
+    else:
+        source = own.source
+    if not name:
+        raise ConfigError(f"--models ({word}) has no name; write [timm:|torchvision:]NAME[=FILE]")
+    is_own = (source, name) == (own.source, own.name)
+    return ModelConfig(
+        source=cast(Any, source),
+        name=name,
+        pretrained=own.pretrained,
+        weights=file or (own.weights if is_own else None),
+        options=own.options if is_own else {},
+        channels_last=own.channels_last,
+    )

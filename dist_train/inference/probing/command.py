@@ -1,0 +1,43 @@
+"""``python -m dist_train probe --config FILE --models NAME,NAME [key.path=value ...]``: the command line. Without torch."""
+
+import argparse
+from pathlib import Path
+
+from dist_train.config.load import load_config
+from dist_train.inference.command_line import reported
+from dist_train.inference.probing.candidates import candidates
+from dist_train.system.program import program
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("probe"),
+        description="Compare models on your images before you train one: compute the features that each model has before its "
+        "head, once for each training and validation image, as an evaluation sees them; then score nearest neighbours and a "
+        "linear model on them. Works under torchrun too. It writes no run folder. Needs scikit-learn.",
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes data and metric")
+    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
+    parser.add_argument(
+        "--models",
+        metavar="MODELS",
+        help="names as in model.name, separated by commas; NAME=FILE takes the weights of a file, and timm: or torchvision: "
+        "before a name another library than model.source (the config's model)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all digits")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Compare the models. Return the exit code."""
+    args = parser().parse_intermixed_args(argv)
+
+    def compare() -> int:
+        cfg = load_config(args.config, args.overrides)
+        chosen = candidates(cfg, args.models)
+        from dist_train.inference.probing.probe import probe  # imports torch, which --help does not need
+
+        return probe(cfg, chosen, f"--config {args.config}", args.json)
+
+    return reported(compare)

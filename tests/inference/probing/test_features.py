@@ -1,0 +1,109 @@
+"""Features are what the head gets: for every family of models, for each image once, at any number of ranks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dist_train.config import parse_config
+from dist_train.data.index import scan
+from dist_train.distributed.group import Dist, joined
+from dist_train.errors import ConfigError, DataError
+from dist_train.inference.probing.features import faults_named, features, given_to, head_paths, pooled
+from dist_train.training.setup import build_network
+from tests.support.ranks import run_ranks
+from tests.support.runs import changed
+
+
+def _features(tree: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    cfg = parse_config(tree)
+    with joined(cfg.distributed) as group:
+        index = scan(cfg.data)
+        found = features(cfg, build_network(cfg, index, group, load=True), index, group, index.train)
+        return None if found is None else (found.values.numpy(), found.labels.numpy())
+
+
+def test_they_are_the_same_at_any_number_of_ranks(tree: dict[str, Any]) -> None:
+    (alone,) = run_ranks(1, _features, tree)
+    several, none = run_ranks(2, _features, tree)
+    assert none is None
+    values, labels = alone
+    assert np.array_equal(values, several[0])
+    assert np.array_equal(labels, scan(parse_config(tree).data).train.labels[:])
+    assert len(np.unique(values, axis=0)) == len(labels)  # each image its own
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "size"),
+    [
+        ("timm", "test_vit", 32),
+        ("timm", "test_convnext", 32),
+        ("timm", "test_byobnet", 32),
+        ("torchvision", "squeezenet1_1", 64),
+    ],
+)
+def test_they_are_what_timm_calls_pre_logits(tree: dict[str, Any], source: str, name: str, size: int) -> None:
+    cfg = parse_config(
+        changed(tree, model={"source": source, "name": name, "pretrained": False}, data__image_size=size)
+    )
+    network = build_network(cfg, scan(cfg.data), Dist.alone(), load=True)
+    module, images = network.module.eval(), torch.rand(2, 3, size, size)
+    with torch.no_grad(), given_to(module, head_paths(network)) as taken:
+        module(images)
+        (found,) = taken
+        if source == "timm":
+            expected = module.forward_head(module.forward_features(images), pre_logits=True)  # type: ignore[operator]
+        else:
+            expected = module.features(images).mean((2, 3))  # type: ignore[operator]
+    torch.testing.assert_close(found, expected)
+    assert not any(part._forward_pre_hooks for part in module.modules())
+
+
+def test_places_are_averaged() -> None:
+    assert torch.equal(pooled(nn.Linear(2, 1), torch.tensor([[[1.0, 2], [3, 6]]])), torch.tensor([[2.0, 4]]))
+    assert torch.equal(pooled(nn.Conv2d(1, 1, 1), torch.tensor([[[[1.0, 2], [3, 6]]]])), torch.tensor([[3.0]]))
+
+
+class Bypass(nn.Module):
+    """Uses the weights of its head without calling it."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(images.mean((2, 3)), self.head.weight)
+
+
+def test_a_head_that_is_not_called_is_named(tree: dict[str, Any]) -> None:
+    cfg = parse_config(changed(tree, model={"name": f"{__name__}:Bypass", "pretrained": False}))
+    index = scan(cfg.data)
+    network = build_network(cfg, index, Dist.alone(), load=True)
+    with pytest.raises(ConfigError, match=r"does not call its head \(head\)"):
+        features(cfg, network, index, Dist.alone(), index.val)
+
+
+def test_images_that_cannot_be_read_are_skipped_or_refused(tree: dict[str, Any], tmp_path: Path) -> None:
+    cfg = parse_config(changed(tree, data__bad_images="skip", data__max_bad_share=0.1))
+    index, alone = scan(cfg.data), Dist.alone()
+    network, image = build_network(cfg, index, alone, load=True), tmp_path / "broken.jpg"
+    image.write_bytes(b"\xff\xd8\xff no image")
+    paths = index.val.paths.astype("S300")
+    paths[3] = str(image).encode()
+    broken = replace(index.val, paths=paths)
+    found = features(cfg, network, index, alone, broken)
+    assert found is not None
+    assert (len(found.values), len(found.labels)) == (len(broken) - 1,) * 2
+    strict = parse_config(tree)
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        features(strict, network, index, alone, broken)
+
+
+def test_out_of_memory_names_the_key(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"`eval.batch_size` \(5\)"), faults_named(parse_config(tree)):
+        raise torch.OutOfMemoryError("CUDA out of memory")
