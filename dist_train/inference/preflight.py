@@ -100,8 +100,11 @@ def check(cfg: Config, world_size: int) -> None:
         f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
     ]
     print(wrapped(lines))
-    needed = _bytes(state.state_dict(alone)) * 3  # an estimate: optimizers create their moments in the first step
-    _disk_space(run.path, needed * (cfg.checkpoint.keep + 1))
+    whole = state.state_dict(alone)
+    states = cfg.checkpoint.keep + 1  # one is written before another one goes
+    weights = 2 + sum(cfg.checkpoint.keep_best.values())  # best, last, and the best k by each metric
+    # An estimate: optimizers create their moments in the first step.
+    _disk_space(run.path, 3 * _bytes(whole) * states + _bytes(whole["model"]) * weights)
 
 
 def _bytes(value: object) -> int:
@@ -122,5 +125,5 @@ def _disk_space(path: Path, needed: int) -> None:
     if free < needed:
         raise ConfigError(
             f"`run.output_dir`: {path} has {free / 1e9:.1f} GB free, and the checkpoints of this run need about "
-            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` or choose another folder"
+            f"{needed / 1e9:.1f} GB; lower `checkpoint.keep` and `checkpoint.keep_best`, or choose another folder"
         )

@@ -68,6 +68,12 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             ConfigError,
             "none.pth does not exist; check `model.weights`",
         ),
+        (
+            {"checkpoint__keep_best": {"top1": 10**9}},
+            1,
+            ConfigError,
+            r"lower `checkpoint\.keep` and `checkpoint\.keep_best`",
+        ),
         ({"run__output_dir": __file__}, 1, ConfigError, r"`run\.output_dir`: .*test_preflight\.py is not a folder"),
     ],
 )
