@@ -20,9 +20,9 @@ from dist_train.config.load import dump_config, load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.files import sha256_of
-from launch.halving import Bracket, make_bracket
-from launch.option_values import Halving
-from launch.sweep import expand
+from launch.jobs.halving import Bracket, make_bracket
+from launch.jobs.option_values import Halving
+from launch.jobs.sweep import expand
 
 RESULT = Path(__file__).parent / "results" / "halving.md"
 EPOCHS = 16

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from benchmarks.slurm_rows import DONE, Expected
-from launch import scontrol
+from launch.scheduler import scontrol
 from tests.slurm import lab
 from tests.slurm.lab import Watched
 

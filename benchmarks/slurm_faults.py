@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.slurm_cases import CASES, FILES, KILLED, Case  # noqa: E402
 from benchmarks.slurm_rows import Results, Row, line, measure, reference  # noqa: E402
-from launch import scontrol  # noqa: E402
+from launch.scheduler import scontrol  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"

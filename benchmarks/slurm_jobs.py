@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.slurm_cases import KILLED  # noqa: E402
 from dist_train.config.load import load_config  # noqa: E402
-from launch import cluster as slurm  # noqa: E402
+from launch.scheduler import cluster as slurm  # noqa: E402
 from tests.slurm import lab  # noqa: E402
 from tests.slurm.lab import Watched  # noqa: E402
 

@@ -17,10 +17,10 @@ if not __package__:  # run as a file, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dist_train.system.foreign_text import printable
-from launch.compare_table import terminal_width, text_tables
 from launch.installation import command
-from launch.run_groups import Group, grouped
-from launch.run_reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
+from launch.runs.groups import Group, grouped
+from launch.runs.reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
+from launch.runs.table import terminal_width, text_tables
 
 EPILOG = """\
 examples:
@@ -102,10 +102,10 @@ def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[st
     if args.csv:
         write_csv(args.csv, runs)
     if args.html or args.png:
-        from launch.compare_page import write_html, write_png  # numpy and matplotlib: only where needed
+        from launch.runs.page import write_html, write_png  # numpy and matplotlib: only where needed
 
         if args.html:
-            from launch.compare_predictions import pairs_of
+            from launch.runs.predictions import pairs_of
 
             pairs = [pair for group in groups for pair in pairs_of(group.runs)]
             write_html(args.html, groups, left_out, pairs)

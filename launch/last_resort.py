@@ -19,10 +19,12 @@ from dist_train.config.load import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.streams import go_on_without
-from launch import rendezvous, scontrol, starts
-from launch.halving import seat_of
-from launch.job_options import LAST_RESORT, JobOptions, add_options
-from launch.verdict import Facts, judge
+from launch.jobs.halving import seat_of
+from launch.jobs.job_options import LAST_RESORT, JobOptions, add_options
+from launch.node import rendezvous
+from launch.node.verdict import Facts, judge
+from launch.runs import starts
+from launch.scheduler import scontrol
 
 _LAST_SIGNAL = signal.SIGSYS
 """Later signals kill nothing by themselves. The codes of srun's own errors, modulo 256, are larger, such as 233 for a dead node."""

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from dist_train.system import processes
 from dist_train.system.signals import heard_signals
-from launch import rendezvous
-from launch.code_copy import Snapshot
-from launch.container import PASSED, env_names
 from launch.installation import pythonpath
-from launch.job import Job, Task
-from launch.job_options import SUPERVISOR, flags
+from launch.jobs.code_copy import Snapshot
+from launch.jobs.container import PASSED, env_names
+from launch.jobs.job import Job, Task
+from launch.jobs.job_options import SUPERVISOR, flags
+from launch.node import rendezvous
 
 
 def run_here(job: Job, snapshot: Snapshot, tasks: Iterable[Task] | None = None) -> int:

@@ -15,15 +15,17 @@ if not __package__:  # started as a file: find modules from the clone, and not l
 
 from dist_train.config.load import load_config
 from dist_train.errors import EXIT_USER, ConfigError, DistTrainError
-from launch import cluster, options, status, sweep
-from launch.bracket_jobs import bracket_of, seats_of, submit_bracket, tasks_here
-from launch.code_copy import Snapshot, plan_snapshot, take_snapshot, withdrawn_if_refused
-from launch.container import contained
-from launch.halving import Bracket
+from launch import status
 from launch.installation import CLONE_CONFIG, IN_CLONE, command
-from launch.job import Job, check_limits, check_not_running, check_with_trainer, is_done, make_job
-from launch.job_options import JobOptions
-from launch.starts import record_submission
+from launch.jobs import options, sweep
+from launch.jobs.bracket_jobs import bracket_of, seats_of, submit_bracket, tasks_here
+from launch.jobs.code_copy import Snapshot, plan_snapshot, take_snapshot, withdrawn_if_refused
+from launch.jobs.container import contained
+from launch.jobs.halving import Bracket
+from launch.jobs.job import Job, check_limits, check_not_running, check_with_trainer, is_done, make_job
+from launch.jobs.job_options import JobOptions
+from launch.runs.starts import record_submission
+from launch.scheduler import cluster
 
 if TYPE_CHECKING:
     from launch.submit import Submitted
@@ -143,8 +145,8 @@ def _make_job(given: JobOptions) -> Job | None:
 
 def _show(job: Job, snapshot: Snapshot, bracket: Bracket | None) -> int:
     """Print the script of the job and the command of its supervisors; ask sbatch what it would do with the script."""
-    from launch.agent import agent_command
-    from launch.rendezvous import Place
+    from launch.node.agent import agent_command
+    from launch.node.rendezvous import Place
     from launch.submit import arrays, script, test_only
 
     place = Place("JOB", 0, node=0, nodes=job.nodes, host="FIRST_NODE", own="THIS_NODE", port=20000)

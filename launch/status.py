@@ -14,10 +14,10 @@ from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
-from launch import scontrol
 from launch.installation import command
-from launch.run_reader import standing
-from launch.starts import read_starts, read_submissions, wrote_result
+from launch.runs.reader import standing
+from launch.runs.starts import read_starts, read_submissions, wrote_result
+from launch.scheduler import scontrol
 
 _COLUMNS = ("run", "state", "step", "best", "requeues", "eta", "note")
 _LOOKS = 2  # a job that is being requeued shows a final state for a moment

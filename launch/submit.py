@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import ConfigError
-from launch import cluster, scontrol
-from launch.code_copy import Snapshot
-from launch.container import PASSED, env_names
-from launch.halving import Seat
 from launch.installation import pythonpath
-from launch.job import Job, array_size
-from launch.job_options import LAST_RESORT, JobOptions, flags
-from launch.options import last_line
+from launch.jobs.code_copy import Snapshot
+from launch.jobs.container import PASSED, env_names
+from launch.jobs.halving import Seat
+from launch.jobs.job import Job, array_size
+from launch.jobs.job_options import LAST_RESORT, JobOptions, flags
+from launch.jobs.options import last_line
+from launch.scheduler import cluster, scontrol
 from launch.supervise import supervise, supervise_seat
 
 try:

@@ -25,15 +25,17 @@ from dist_train.run.result import EXCHANGE, START_NAME, read_refusal, read_resul
 from dist_train.system import processes
 from dist_train.system.signals import heard_signals
 from dist_train.system.streams import go_on_without, open_missing
-from launch import exchange, rendezvous, scontrol, starts
-from launch.agent import AGENT, Agent, agent_command, start_agent
-from launch.container import check_runtime, contained, runtime_of
-from launch.job import Task, config_of_job
-from launch.job_options import SUPERVISOR, JobOptions, add_options
-from launch.verdict import Facts, Verdict, hopeless, judge, judge_again, named_nodes
+from launch.jobs.container import check_runtime, contained, runtime_of
+from launch.jobs.job import Task, config_of_job
+from launch.jobs.job_options import SUPERVISOR, JobOptions, add_options
+from launch.node import exchange, rendezvous
+from launch.node.agent import AGENT, Agent, agent_command, start_agent
+from launch.node.verdict import Facts, Verdict, hopeless, judge, judge_again, named_nodes
+from launch.runs import starts
+from launch.scheduler import scontrol
 
 if TYPE_CHECKING:
-    from launch.halving import Seat
+    from launch.jobs.halving import Seat
 
 _MARGIN_S = 3.0  # between our SIGKILL and SLURM's
 _LINGER_S = 10.0  # how long an agent may wait for others once its own workers have ended well

@@ -48,7 +48,7 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(installed: Path) -> None:
     assert {Path(name).name for name in names if name.startswith("dist_train/examples/")} == configs
     recipes = {path.name for path in (ROOT / "dist_train/recipes").glob("*.yaml")}
     assert {Path(name).name for name in names if name.startswith("dist_train/recipes/")} == recipes
-    assert {"launch/compare_page.html", "dist_train/inference/reporting/page.html"} <= set(names)
+    assert {"launch/runs/page.html", "dist_train/inference/reporting/page.html"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"dist_train", "launch", f"dist_train-{__version__}.dist-info"}
 
 

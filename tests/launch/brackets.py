@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
-from launch.halving import Bracket
+from launch.jobs.halving import Bracket
 
 
 def write_config(folder: Path, **values: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from launch import cluster
+from launch.scheduler import cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,9 @@ import pytest
 from dist_train.config import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
-from launch import last_resort, scontrol, starts
+from launch import last_resort
+from launch.runs import starts
+from launch.scheduler import scontrol
 
 TASK = {"SLURM_JOB_ID": "7"}
 

@@ -9,7 +9,9 @@ import pytest
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
 from dist_train.system.files import write_json
-from launch import scontrol, starts, status
+from launch import status
+from launch.runs import starts
+from launch.scheduler import scontrol
 
 
 @pytest.fixture

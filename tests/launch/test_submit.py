@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import ConfigError
-from launch import options, slurm
-from launch.code_copy import plan_snapshot, take_snapshot
-from launch.job import make_job
+from launch import slurm
+from launch.jobs import options
+from launch.jobs.code_copy import plan_snapshot, take_snapshot
+from launch.jobs.job import make_job
 from launch.submit import script
 from tests.launch.commands import ROOT, launch
 

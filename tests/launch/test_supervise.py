@@ -12,7 +12,7 @@ import pytest
 from dist_train.config import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
-from launch import starts
+from launch.runs import starts
 from tests.launch.local_runs import result_of, starts_of, wait_for_step
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import cluster as slurm
+from launch.scheduler import cluster as slurm
 from tests.slurm import lab
 
 

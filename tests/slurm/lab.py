@@ -17,7 +17,7 @@ from PIL import Image
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.system.files import read_json, sha256_of
-from launch import scontrol
+from launch.scheduler import scontrol
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200

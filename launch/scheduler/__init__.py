@@ -1,0 +1,1 @@
+"""What SLURM says of jobs, nodes and partitions."""
