@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None, env: Mapping[str, str] = os.environ)
     died = f"a supervisor died by signal {args.status - 128}; " if launched else ""
     print(f"[batch] {died}{verdict.action}: {verdict.why}", flush=True)
     if start:
-        starts.record_end(run, verdict.action, verdict.why, preempted=job.preempted, outside=bool(outside))
+        preempted = job.preempted or bool(start.get("preempted"))
+        starts.record_end(run, verdict.action, verdict.why, preempted=preempted, outside=bool(outside))
     if verdict.action != "requeue":
         return 0 if verdict.action == "done" else int(args.status)
     complaint = scontrol.requeue(job_id)

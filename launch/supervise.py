@@ -50,6 +50,7 @@ class Supervisor:
         self.cfg = config_of_job(task.config, task.overrides)
         self.run = RunDir.of(self.cfg.run)
         self.walltime = False
+        self.preempted = False
         self.name = f"{place.start} at {place.host}:{place.port}"
         self.earlier_result = read_result(self.run)
         job = scontrol.show_job(place.job_id) if place.slurm else scontrol.Job("RUNNING")
@@ -181,6 +182,10 @@ class Supervisor:
         if not self.place.slurm:
             return float(self.task.options.signal_delay)
         job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
+        if job.preempted and not self.preempted:
+            self.preempted = True
+            if self.place.node == 0:  # now: this process may be killed, and later SLURM says so no more
+                starts.record_preemption(self.run)
         if job.state == "RUNNING" and job.end_time:
             to_end = job.end_time - time.time()
             self.walltime = not job.preempted and to_end < self.task.options.signal_delay + 60
@@ -204,7 +209,7 @@ class Supervisor:
             result=self.result(),
             history=starts.history(self.run, self.place.job_id),
             job_state=job.state,
-            preempted=job.preempted,
+            preempted=self.preempted or job.preempted,
             signals=self.signals,
             walltime=self.walltime,
             agent_code=agent_code,
@@ -226,13 +231,10 @@ class Supervisor:
             return EXIT_FAILED
         if not self.place.slurm:
             return EXIT_DONE if verdict.action == "done" else EXIT_STOPPED if verdict.action == "leave" else EXIT_AGAIN
-        if verdict.action == "requeue":
-            complaint = scontrol.requeue(self.place.job_id)
-            if not complaint and verdict.exclude:
-                complaint = scontrol.exclude(self.place.job_id, verdict.exclude)
-            if complaint:
-                print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr, flush=True)
-                return EXIT_FAILED
+        again = verdict.action == "requeue"
+        if again and (complaint := scontrol.requeue_without(self.place.job_id, verdict.exclude)):
+            print(f"error: SLURM does not requeue the job: {complaint}", file=sys.stderr, flush=True)
+            return EXIT_FAILED
         return EXIT_DONE  # any other code would make srun kill the other supervisors before they are ready
 
 

@@ -57,6 +57,14 @@ def record_start(run: RunDir, job_id: str, restart: int) -> None:
     write_json(run.path / "starts.json", starts)
 
 
+def record_preemption(run: RunDir) -> None:
+    """Note in the last start in ``starts.json`` that SLURM preempts it."""
+    starts = read_starts(run)
+    if starts:
+        starts[-1]["preempted"] = True
+        write_json(run.path / "starts.json", starts)
+
+
 def record_end(run: RunDir, verdict: str, why: str, **details: bool | list[str]) -> None:
     """Add the end to the last start in ``starts.json``."""
     starts = read_starts(run)

@@ -33,7 +33,7 @@ class Job:
 
     state: str = UNKNOWN
     preempted: bool = False
-    """SLURM preempts the current start, which runs on for its grace time, or has just ended."""
+    """SLURM preempts the current start; it runs on for its grace time. After that SLURM says so no more."""
     end_time: float | None = None
     """Unix time at which SLURM will end the job: its walltime, or the end of the grace time of a preemption."""
     restarts: int = 0
@@ -66,7 +66,7 @@ def show_job(job_id: str) -> Job:
         return Job(FORGOTTEN if "Invalid job id" in answer.stderr else UNKNOWN)
     return Job(
         state=fields["JobState"],
-        preempted=fields["JobState"] in ("RUNNING", "COMPLETING") and fields.get("PreemptTime", "None") != "None",
+        preempted=fields["JobState"] == "RUNNING" and fields.get("PreemptTime", "None") != "None",
         end_time=_unix_time(fields.get("EndTime", "")),
         restarts=int(fields.get("Restarts", "0")),
         reason=fields.get("Reason", ""),
@@ -105,6 +105,11 @@ def requeue(job_id: str, patience_s: float = 60.0) -> str:
             return complaint
         time.sleep(2)
     return ""
+
+
+def requeue_without(job_id: str, nodes: Iterable[str]) -> str:
+    """Requeue the job so that it does not start on these nodes. Return SLURM's error message, or an empty string."""
+    return requeue(job_id) or (exclude(job_id, nodes) if nodes else "")
 
 
 def exclude(job_id: str, nodes: Iterable[str], patience_s: float = 20.0) -> str:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(autouse=True)
 def no_cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A SLURM on this machine does not decide what a test sees; ``tests/slurm`` is for a real one."""
-    if request.module.__name__ != "tests.launch.test_cluster":
+    if request.module.__name__ != "tests.launch.scheduler.test_cluster":
         monkeypatch.setattr(cluster, "known", lambda dry_run: cluster.Cluster())
 
 

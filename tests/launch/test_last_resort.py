@@ -40,17 +40,21 @@ def test_a_killed_supervisor_brings_the_job_back(make_config: Callable[..., Path
     assert requeued == ["7"]
 
 
+@pytest.mark.parametrize("by", ["SLURM", "the supervisor"])
 def test_it_records_that_the_job_was_preempted(
-    make_config: Callable[..., Path], requeued: list[str], monkeypatch: pytest.MonkeyPatch
+    by: str, make_config: Callable[..., Path], requeued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later start needs it: SLURM starts such a job once more after its end."""
-    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: scontrol.Job("RUNNING", preempted=True))
+    job = scontrol.Job("RUNNING", preempted=True) if by == "SLURM" else scontrol.Job("COMPLETING")
+    monkeypatch.setattr(scontrol, "show_job_surely", lambda _: job)
     config = make_config()
     run = RunDir.of(load_config(config).run)
     starts.record_start(run, "7", 0)
-    assert last_resort.main(["137", "--config", str(config)], TASK) == 0
+    if by == "the supervisor":
+        starts.record_preemption(run)
+    last_resort.main(["137", "--config", str(config)], TASK)
     (start,) = starts.read_starts(run)
-    assert (start["verdict"], start["preempted"]) == ("requeue", True)
+    assert (start["verdict"], start["preempted"]) == ("requeue" if by == "SLURM" else "leave", True)
 
 
 def test_it_does_not_overrule_a_failure_for_which_srun_killed_the_others(

@@ -75,6 +75,36 @@ def test_a_start_that_is_turned_away_ends_the_job_without_restarts(
     assert result_of(tmp_path)["status"] == "running"
 
 
+def test_a_preemption_is_recorded_by_a_supervisor_that_is_late(
+    standin_code: Path, make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    """When the grace time is over, SLURM says that the job is COMPLETING, and of the preemption no more."""
+    (tmp_path / "scontrol").write_text(
+        f"""#!/bin/sh
+        [ "$2" = job ] || exit 1
+        if [ -e {tmp_path}/asked ]; then echo JobState=COMPLETING
+        elif [ -e {tmp_path}/preempted ]; then touch {tmp_path}/asked; echo JobState=RUNNING PreemptTime=2026-11-27T12:00:00
+        else echo JobState=RUNNING; fi
+        """
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NODELIST": "n1"}
+    task |= {
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": str(standin_code),
+    }
+    command = [sys.executable, "-m", "launch.supervise", f"--config={make_config(steps=1000)}"]
+    with subprocess.Popen(command, cwd=standin_code, env=os.environ | task) as supervisor:
+        wait_for_step(tmp_path, 1)
+        (tmp_path / "preempted").touch()
+        supervisor.terminate()
+        assert supervisor.wait(60) == 0
+    (last,) = starts_of(tmp_path)
+    assert (last["verdict"], last["preempted"]) == ("leave", True)
+    assert "job is COMPLETING" in last["why"]
+
+
 @pytest.mark.parametrize(("status", "verdict", "code"), [("done", "done", 0), ("failed", "fail", 1)])
 def test_a_start_after_the_end_leaves_before_torchrun(
     status: str, verdict: str, code: int, standin_code: Path, make_config: Callable[..., Path], tmp_path: Path

@@ -41,9 +41,7 @@ def test_how_long_a_job_has_run(tool: Path, shown: str, seconds: float | None) -
     [
         ("JobState=RUNNING PreemptTime=None", False),
         ("JobState=RUNNING PreemptTime=2026-11-27T12:00:00", True),
-        ("JobState=COMPLETING PreemptTime=2026-11-27T12:00:00", True),  # the supervisor asks late
         ("JobState=PENDING PreemptTime=2026-11-27T12:00:00", False),  # of the start before
-        ("JobState=COMPLETING", False),
     ],
 )
 def test_whether_this_start_is_preempted(tool: Path, shown: str, preempted: bool) -> None:
