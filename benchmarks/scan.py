@@ -49,6 +49,16 @@ def make_files(root: Path, files: int, classes: int) -> None:
                 table.write(f"train/n{label:08}/n{label:08}_{number:06}.JPEG,n{label:08}\n")
 
 
+def floor(root: Path) -> int:
+    """List the folders and ask for each file's size, and nothing else."""
+    total = 0
+    for entry in os.scandir(root / "train"):
+        opened = os.open(entry.path, os.O_RDONLY)
+        total += sum(os.stat(name, dir_fd=opened).st_size + 1 for name in os.listdir(opened))
+        os.close(opened)
+    return total
+
+
 def folders(root: Path) -> DataConfig:
     return DataConfig(root=str(root), val_fraction=0.02)
 
@@ -82,6 +92,7 @@ def opened(root: Path) -> StoredScan | None:
 
 SIDES: dict[str, Callable[[Path], Any]] = {
     "ImageFolder": peer,
+    "list and stat": floor,
     "folders": ours,
     "table": table,
     "first start": first_start,

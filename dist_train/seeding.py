@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def fold_in(seed: int, *keys: int | str) -> int:
@@ -19,15 +20,15 @@ def fold_in(seed: int, *keys: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def fold_in_each(seed: int, key: int | str, last: Iterable[str]) -> list[int]:
-    """Return ``fold_in(seed, key, value)`` for each value, in a third of the time: for millions of names."""
+def fold_in_each(seed: int, key: int | str, last: Iterable[str]) -> NDArray[np.int64]:
+    """Return ``fold_in(seed, key, value)`` for each value, int64 [N], in a third of the time: for millions of names."""
     begun = hashlib.blake2b(f"{(seed, key)!r}"[:-1].encode() + b", ", digest_size=8)
-    seeds = []
+    digests = []
     for value in last:
         digest = begun.copy()
         digest.update(f"{value!r})".encode())
-        seeds.append(int.from_bytes(digest.digest(), "little") >> 1)
-    return seeds
+        digests.append(digest.digest())
+    return (np.frombuffer(b"".join(digests), "<u8") >> np.uint64(1)).astype(np.int64)
 
 
 def reseed(key: int, devices: Sequence[torch.device]) -> None:

@@ -13,7 +13,9 @@ SOURCE = r"""
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,11 +29,25 @@ static void answer_slowly(const char *path) {
     int file = open(count, O_WRONLY | O_APPEND | O_CREAT, 0600);
     if (file >= 0) { ssize_t written = write(file, ".", 1); (void)written; close(file); }
 }
+/* The same for a path below an open folder. */
+static void answer_slowly_at(int folder, const char *path) {
+    char link[32], place[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+    ssize_t length = path && *path == '/' ? 0 : readlink(link, place, sizeof place - 1);
+    place[length > 0 ? length : 0] = 0;
+    answer_slowly(length > 0 ? place : path);
+}
 #define CALL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 int stat(const char *path, struct stat *s) { answer_slowly(path); return CALL(stat)(path, s); }
 int stat64(const char *path, struct stat64 *s) { answer_slowly(path); return CALL(stat64)(path, s); }
 int lstat(const char *path, struct stat *s) { answer_slowly(path); return CALL(lstat)(path, s); }
 int lstat64(const char *path, struct stat64 *s) { answer_slowly(path); return CALL(lstat64)(path, s); }
+int fstatat(int folder, const char *path, struct stat *s, int flags) {
+    answer_slowly_at(folder, path); return CALL(fstatat)(folder, path, s, flags);
+}
+int fstatat64(int folder, const char *path, struct stat64 *s, int flags) {
+    answer_slowly_at(folder, path); return CALL(fstatat64)(folder, path, s, flags);
+}
 #define MODE va_list rest; va_start(rest, flags); int mode = va_arg(rest, int); va_end(rest)
 int open64(const char *path, int flags, ...) { MODE; answer_slowly(path); return CALL(open64)(path, flags, mode); }
 DIR *opendir(const char *path) { answer_slowly(path); return CALL(opendir)(path); }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES, Findings
 from dist_train.data.formats.class_names import few, same_names
-from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below, with_sizes
+from dist_train.data.formats.walk import Surroundings, file_sizes, files_of, left_aside, names_below
 from dist_train.data.stored.slow_disks import answers
 from dist_train.system.progress import advance
 
@@ -24,10 +24,17 @@ NOT_BY_HAND = ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lo
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A class folder: its path, its images as (path relative to the root, size in bytes), and what else it holds."""
+    """A class folder.
+
+    Attributes:
+        names: of its images: paths relative to the root.
+        sizes: of their files, in bytes.
+        around: what else it holds.
+    """
 
     path: Path
-    images: list[tuple[str, int]]
+    names: list[str]
+    sizes: list[int]
     around: Surroundings
 
     @property
@@ -51,9 +58,9 @@ def class_folders(paths: Sequence[Path], root: Path, suffixes: tuple[str, ...] =
     for block in answers(listed, paths):
         found += block
         advance(0)  # a sign of life: no file is read yet
-    images = iter(with_sizes(str(root), [*chain.from_iterable(names for names, _ in found)]))
+    sizes = iter(file_sizes(str(root), [*chain.from_iterable(names for names, _ in found)]))
     return [
-        ClassFolder(path, [*islice(images, len(names))], around)
+        ClassFolder(path, names, [*islice(sizes, len(names))], around)
         for path, (names, around) in zip(paths, found, strict=True)
     ]
 

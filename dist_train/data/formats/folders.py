@@ -1,6 +1,7 @@
 """``data.format: imagefolder``: the folder of an image is its class."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
@@ -89,7 +90,7 @@ def _training_folders(cfg: DataConfig, train: Path, root: Path, findings: Findin
     if cfg.classes:
         names = _listed(cfg.classes, names, train, findings)
     folders = class_folders([train / name for name in names], root, suffixes_of(cfg))
-    empty = [folder.name for folder in folders if not folder.images]
+    empty = [folder.name for folder in folders if not folder.names]
     if empty:
         raise DataError(
             f"{train} has class folders without images: {few(empty)}; remove them, add images "
@@ -119,7 +120,7 @@ def _entries(folders: Sequence[ClassFolder], labels: Labels) -> list[Entry]:
     for folder in folders:
         label = labels.find(folder.name)
         assert label is not None
-        entries += [(path, size, label) for path, size in folder.images]
+        entries += zip(folder.names, folder.sizes, repeat(label))
     return entries
 
 

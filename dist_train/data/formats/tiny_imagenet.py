@@ -38,7 +38,11 @@ def _training(root: Path, classes: list[str], findings: Findings) -> list[Entry]
     if unread:
         findings.notes.append(f"folders of {root / 'train'} that wnids.txt does not name are left aside: {few(unread)}")
     note_left_aside(root / "train", folders, findings)
-    return [(path, size, label) for label, folder in enumerate(folders) for path, size in folder.images]
+    return [
+        (name, size, label)
+        for label, folder in enumerate(folders)
+        for name, size in zip(folder.names, folder.sizes, strict=True)
+    ]
 
 
 def _validation(root: Path, annotations: Path, classes: list[str], findings: Findings) -> list[Entry]:

@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dist_train.data.formats.base import Entry, class_of
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in_each
@@ -44,13 +46,13 @@ def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
     """
     assert cfg.val_fraction is not None
     names: defaultdict[int, list[str]] = defaultdict(list)
-    for entry in entries:
-        names[class_of(entry)].append(entry[0])
+    for name, _, target in entries:
+        names[target if isinstance(target, int) else 0].append(name)
     given: set[str] = set()
     for group in names.values():
         most = min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)
         drawn = fold_in_each(cfg.val_seed, "val", group)
-        given.update(group[place] for place in sorted(range(len(group)), key=drawn.__getitem__)[:most])
+        given.update(group[place] for place in np.argsort(drawn, kind="stable")[:most].tolist())
     return given
 
 
@@ -70,7 +72,7 @@ def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, se
     totals = Counter(class_of(entry) for group in members.values() for entry in group)
     in_fold: list[Counter[int]] = [Counter() for _ in range(folds)]
     found: dict[str, int] = {}
-    drawn = dict(zip(members, fold_in_each(seed, "fold", members), strict=True))
+    drawn = dict(zip(members, fold_in_each(seed, "fold", members).tolist(), strict=True))
     for name in sorted(members, key=lambda name: (-len(members[name]), drawn[name])):
         classes = Counter(map(class_of, members[name]))
 

@@ -66,7 +66,7 @@ class StoredScan:
         """Return what to keep of a scan."""
         splits = {name: index.split(name) for name in SPLITS}
         times = {
-            name: [survey.changed_ns.get(os.fsdecode(path), 0) for path in split.paths.tolist()]
+            name: [survey.changed_ns.get(path, 0) for path in map(os.fsdecode, split.paths.tolist())]
             for name, split in splits.items()
         }
         return cls(source, index, survey.places, {name: np.array(of, np.int64) for name, of in times.items()})

@@ -7,12 +7,12 @@ import pytest
 
 from dist_train.data.formats.walk import (
     Surroundings,
+    file_sizes,
     files_of,
     left_aside,
     names_below,
     sizes_of,
     subfolders_of,
-    with_sizes,
 )
 from dist_train.data.stored import slow_disks
 from dist_train.data.stored.survey import surveyed
@@ -49,6 +49,11 @@ def test_visible_files_and_folders(tmp_path: Path) -> None:
     assert left_aside(["a.txt", "b.PNG", "Thumbs.db", "c"]) == Counter({".txt": 1, "": 1})
 
 
+def test_a_root_that_has_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read the folder .*/gone: No such file or directory"):
+        file_sizes(str(tmp_path / "gone"), ["1.png"])
+
+
 @pytest.mark.parametrize("slow_s", [slow_disks.SLOW_S, -1])
 def test_sizes_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float) -> None:
     """One thread and many return the same sizes and times; a missing file has none."""
@@ -64,4 +69,4 @@ def test_sizes_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sl
         assert [*sizes_of(str(tmp_path), ["folder", "a\0b", absolute, "absent"])] == [None, None, 7, None]
     assert survey.changed_ns == {name: (tmp_path / name).stat().st_mtime_ns for name in [*names, absolute]}
     with pytest.raises(DataError, match="/link: No such file or directory; it is a broken link"):
-        with_sizes(str(tmp_path), [*names, "link", "absent"])
+        file_sizes(str(tmp_path), [*names, "link", "absent"])
