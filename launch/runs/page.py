@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.system.foreign_text import printable
-from launch.runs.predictions import Pair
 from launch.runs.groups import Group, families, most_varied, settings_in_levels
+from launch.runs.predictions import Pair
 from launch.runs.reader import Run, lower_is_better, result_keys
 from launch.runs.tree import tree
 

@@ -1,0 +1,1 @@
+"""Run folders: what runs and starts have left there, as tables and as a page."""
