@@ -49,7 +49,7 @@ COMMANDS = {
     ),
     "fetch": ("dist_train.fetch:main", "download the pretrained weights that a run starts from"),
     "evaluate": ("dist_train.evaluate:main", "evaluate runs on their validation or test set"),
-    "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV"),
+    "predict": ("dist_train.predict:main", "predict images with the weights of a run, as CSV or parquet"),
     "calibrate": (
         "dist_train.inference.command_line:calibrate",
         "fit temperature and thresholds on a run's validation set",

@@ -1,10 +1,11 @@
-"""``python -m dist_train.predict RUN IMAGES...``: predict images with the model of a run, as CSV."""
+"""``python -m dist_train.predict RUN IMAGES...``: predict images with the model of a run, as a table."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from dist_train.inference.command_line import reported, run_parser
+from dist_train.inference.command_line import add_overrides, reported, run_parser
+from dist_train.inference.predicting.places import Places
 from dist_train.system.terminal import positive
 
 
@@ -13,8 +14,9 @@ def parser() -> argparse.ArgumentParser:
     parser = run_parser(
         "predict",
         "Predict images with the weights of a run. Prints CSV with one line per image: path, prediction, and the "
-        "probability of each class (or the numbers of a regression). Images that cannot be read are listed on stderr and "
-        "left out; the exit code is then 2.",
+        "probability of each class (or the numbers of a regression), in the order of IMAGES. Images that cannot be read "
+        "are listed on stderr and left out; the exit code is then 2. Under torchrun the ranks share the work; the results "
+        "have the same digits. Loader processes read the images: --set data.workers=N changes their number.",
     )
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
@@ -23,20 +25,32 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="write to FILE instead of stdout: CSV, or parquet if it ends in .parquet",
     )
+    parser.add_argument(
+        "--embeddings",
+        metavar="FILE",
+        type=Path,
+        help="write what the head of the model gets for each image, its pooled features: float32 [N, E] in the order of the "
+        "table if FILE ends in .npy; the column `embedding` if FILE is the .parquet file of --out",
+    )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
+    add_overrides(parser)
     return parser
 
 
 def main(argv: list[str]) -> int:
-    """Predict the images, print or write the CSV.
+    """Predict the images, print or write the table.
 
     Returns:
         The exit code.
     """
     args = parser().parse_args(argv)
+    return reported(lambda: _predict(args, Places(args.out, args.embeddings)))
+
+
+def _predict(args: argparse.Namespace, places: Places) -> int:
     from dist_train.inference.predict_images import predict_images  # imports torch, which --help does not need
 
-    return reported(lambda: predict_images(args.run, args.images, args.weights, args.out, args.batch_size, args.trust))
+    return predict_images(args.run, args.images, args.weights, places, args.batch_size, args.trust, args.set)
 
 
 if __name__ == "__main__":

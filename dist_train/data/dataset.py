@@ -51,7 +51,34 @@ class View:
     dtype: type[np.uint8 | np.uint16] = np.uint8
 
 
-class ImageDataset(Dataset[Batch]):
+class ImageBatches(Dataset[Batch]):
+    """Images that loader processes read, whole batches at a time: ``__getitems__(keys)``.
+
+    Attributes:
+        reading: int64 [1], the index of the image that is read now. In a loader process, memory that the training process sees.
+    """
+
+    def __init__(self) -> None:
+        self.reading = np.zeros(1, dtype=np.int64)
+
+    @property
+    def image_bytes(self) -> int:
+        """Return the bytes of the largest image in a batch."""
+        raise NotImplementedError
+
+    def name(self, index: int) -> str:
+        """Return the name of an image, for messages."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
+        """Return the images of the keys as a batch, pixels first."""
+        raise NotImplementedError
+
+
+class ImageDataset(ImageBatches):
     """One split of images. ``dataset.__getitems__(keys)`` reads a whole batch, each image once into its place.
 
     A bad training image is replaced by another, which follows from the seed, the epoch and the index: it is the
@@ -70,10 +97,9 @@ class ImageDataset(Dataset[Batch]):
         seed: int,
         note_bad: Callable[[SplitName, int, BadImage], None],
     ) -> None:
+        super().__init__()
         self._split, self._name, self._open, self._note_bad = split, name, open_image, note_bad
         self._views, self._seed = views, seed
-        self.reading = np.zeros(1, dtype=np.int64)
-        """Index of the image that is read now. In a loader process, memory that the training process sees."""
 
     @property
     def image_bytes(self) -> int:

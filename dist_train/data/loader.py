@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.dataset import DRAWS, Batch, ImageDataset
+from dist_train.data.dataset import DRAWS, Batch, ImageBatches
 from dist_train.data.loading.batch_memory import Parcel
 from dist_train.data.loading.room import no_room_for_processes
 from dist_train.data.loading.sent_images import SentImages, sent_images_of
@@ -47,7 +47,7 @@ meanwhile misses one of them only; after each, torch looks whether its processes
 
 
 def training_loader(
-    cfg: DataConfig, images: ImageDataset, sampler: Iterable[Any], micro_batch: int, device: torch.device
+    cfg: DataConfig, images: ImageBatches, sampler: Iterable[Any], micro_batch: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of micro-batches in the order of ``sampler``."""
     dataset, options = _source(cfg, images, micro_batch, device, min(SLICE_S, cfg.timeout_s / SLICES))
@@ -55,7 +55,7 @@ def training_loader(
 
 
 def evaluation_loader(
-    cfg: DataConfig, images: ImageDataset, batches: EvaluationBatches, device: torch.device
+    cfg: DataConfig, images: ImageBatches, batches: EvaluationBatches, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of the given batches. Its processes may stay from one evaluation to the next."""
     persistent = cfg.persistent_workers and loader_processes(cfg) > 0
@@ -127,7 +127,7 @@ def _next(batches: Iterator[Any], slice_s: float, sent: SentImages | None) -> Ba
 
 
 def _source(
-    cfg: DataConfig, images: ImageDataset, batch_size: int, device: torch.device, slice_s: float
+    cfg: DataConfig, images: ImageBatches, batch_size: int, device: torch.device, slice_s: float
 ) -> tuple[Dataset[Any], dict[str, Any]]:
     """Return the data set and the options of a loader."""
     workers = loader_processes(cfg)

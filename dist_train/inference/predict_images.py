@@ -1,39 +1,80 @@
-"""The command ``python -m dist_train.predict``: predict images and write a table."""
+"""The command ``python -m dist_train.predict``: predict images with all ranks, write a table and embeddings."""
 
+import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from dist_train.data.formats.base import suffixes_of
-from dist_train.errors import EXIT_DONE, EXIT_USER, DataError
-from dist_train.inference.open_run import open_run
-from dist_train.inference.predicting.tables import opened_table
-from dist_train.inference.predictor import Predictor, images_of
+from dist_train.distributed.group import Dist, joined
+from dist_train.errors import EXIT_DONE, EXIT_USER
+from dist_train.inference.open_run import OpenedRun, open_run
+from dist_train.inference.predicting.head_input import HeadInput
+from dist_train.inference.predicting.places import Places
+from dist_train.inference.predicting.rounds import Rounds
+from dist_train.inference.predicting.written import Written
+from dist_train.inference.predictor import Predictor, Source, images_of
 from dist_train.run.saved_config import Which, run_config
-from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import log_to_console
 
 
 def predict_images(
-    path: Path, images: Sequence[Path], which: Which, out: Path | None, batch_size: int, trust: bool = False
+    path: Path,
+    images: Sequence[Path],
+    which: Which,
+    places: Places,
+    batch_size: int,
+    trust: bool = False,
+    overrides: Sequence[str] = (),
 ) -> int:
-    """Predict files and folders, in the given order, and write CSV or parquet.
+    """Predict files and folders, in the given order. Under torchrun the ranks share the work; rank 0 writes.
 
     Returns:
-        The exit code: 2 if an image could not be read.
+        The exit code, the same on every rank: 2 if an image could not be read.
 
     Raises:
-        ConfigError, DataError: the run has no weights, or there are no images.
+        ConfigError, DataError: the run has no weights, there are no images, or a file cannot be written.
     """
-    files = list(images_of(images, suffixes_of(run_config(path).data)))
-    run = open_run(path, which, trust=trust)
-    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
-    unreadable: list[DataError] = []
-    with opened_table(out, run.config.data.task, run.classes, run.config.data.csv.label_separator) as add:
-        for found in predictor(files, batch_size):
-            if isinstance(found, DataError):
-                unreadable.append(found)
-            else:
-                add(found)
-    for reason in unreadable:
-        print(f"error: {printable(reason)}", file=sys.stderr)
+    cfg = run_config(path, overrides)
+    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+        _log(group, places)
+        found = group.from_main(lambda: list(images_of(images, suffixes_of(cfg.data))))
+        run = open_run(path, which, group.device, overrides=overrides, trust=trust)
+        unreadable = _predict(run, found, places, batch_size, group)
+        if unreadable and group.is_main:
+            counted = f"error: {unreadable:,} of {len(found):,} images cannot be read and are left out"
+            print(counted, file=sys.stderr)
     return EXIT_USER if unreadable else EXIT_DONE
+
+
+def _predict(run: OpenedRun, images: Sequence[Source], places: Places, batch_size: int, group: Dist) -> int:
+    """Return how many images cannot be read."""
+    predictor = Predictor(run.config, run.network, run.classes, run.device, run.rules, run.calibration)
+    head = HeadInput(run.network, predictor) if places.embeddings else None
+    written = Written(predictor, images, places, head.width if head else 0)
+    unreadable = 0
+    try:
+        with ExitStack() as until:
+            group.from_main(lambda: written.open(run, until))
+            for found in Rounds(run.config.data, predictor, head, batch_size, group)(images):
+                unreadable += sum(len(each.errors) for each in found)
+                if not group.from_main(lambda: written.write(found)):  # noqa: B023 - called at once
+                    raise StdoutEndedError
+            group.from_main(until.close)
+    except StdoutEndedError:
+        if written.failed:
+            raise written.failed from None
+    return unreadable
+
+
+class StdoutEndedError(Exception):
+    """Raised on all ranks to leave files without their names. It is not an ``OSError``, which a file would take for its own."""
+
+
+def _log(group: Dist, places: Places) -> None:
+    """Log to stdout if it holds no table. The other ranks would repeat the warnings of rank 0."""
+    if not group.is_main:
+        logging.getLogger("dist_train").setLevel(logging.ERROR)
+    elif places.table is not None:
+        log_to_console(group.rank)

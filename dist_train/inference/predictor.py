@@ -16,7 +16,7 @@ from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.augment.on_cpu import evaluation_transform
 from dist_train.data.augment.on_device import Normalise
 from dist_train.data.decoding.decode import from_image, read_image
-from dist_train.data.decoding.picture import BadImage, Pixels
+from dist_train.data.decoding.picture import DTYPES, BadImage, Pixels
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.formats.walk import Surroundings, names_below
@@ -35,10 +35,15 @@ class ImageTransform:
     """The transform of an evaluation: from an image to the input of the model.
 
     It decodes the image, fits it to the model's input as ``eval`` says, scales it to 0..1, normalises it.
+
+    Attributes:
+        shape: H, W and C of its pixels.
+        dtype: of its pixels.
     """
 
     def __init__(self, cfg: Config, network: Network, rules: DecodeRules) -> None:
         frame = evaluation_frame(cfg, network)
+        self.shape, self.dtype = (*frame.size, network.channels), DTYPES[cfg.data.bits]
         self._rules, self._fitted = rules, evaluation_transform(frame)
         self._normalise = Normalise(cfg.data, network, torch.device("cpu"), channels_last=False)
 
@@ -49,6 +54,10 @@ class ImageTransform:
             DataError: the file cannot be read, or is not an image.
         """
         return self._normalise(torch.from_numpy(self.pixels(image))[None])[0]
+
+    def blank(self, images: int) -> Pixels:
+        """Return the pixels of black images, [B, H, W, C]."""
+        return np.zeros((images, *self.shape), dtype=self.dtype)
 
     def pixels(self, image: Source) -> Pixels:
         """Return the image resized and cut or padded, [H, W, C]."""
@@ -100,7 +109,11 @@ class Prediction:
 
 
 class Predictor:
-    """Runs a model, in eval mode on ``device``, on batches of images."""
+    """Runs a model, in eval mode on ``device``, on batches of images.
+
+    Attributes:
+        transform: from an image to its pixels.
+    """
 
     def __init__(
         self,
@@ -114,7 +127,7 @@ class Predictor:
         self._task, self._classes, self._device, self._calibration = cfg.data.task, classes, device, calibration
         sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=device)
         self._module = with_views(network.module, cfg.eval.tta, self._task, sample)
-        self._pixels = ImageTransform(cfg, network, rules).pixels
+        self.transform = ImageTransform(cfg, network, rules)
         self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
         self._precision = Precision(cfg.train, device)
 
@@ -123,27 +136,27 @@ class Predictor:
         rest = iter(images)
         while batch := list(islice(rest, batch_size)):
             read = [self._read(image) for image in batch]
-            outputs = iter(self._outputs([pixels for pixels in read if not isinstance(pixels, DataError)]))
+            good = [pixels for pixels in read if not isinstance(pixels, DataError)]
+            outputs = iter(self.outputs(torch.from_numpy(np.stack(good)))) if good else iter(())
             for image, pixels in zip(batch, read, strict=True):
-                yield pixels if isinstance(pixels, DataError) else self._prediction(image, next(outputs))
+                yield pixels if isinstance(pixels, DataError) else self.prediction(image, next(outputs))
 
     def _read(self, image: Source) -> Pixels | DataError:
         try:
-            return self._pixels(image)
+            return self.transform.pixels(image)
         except DataError as error:
             return error
 
-    def _prediction(self, image: Source, outputs_K: Tensor) -> Prediction:
+    def prediction(self, image: Source, outputs_K: Tensor) -> Prediction:
+        """Return what a row of ``outputs`` says of an image."""
         thresholds = self._calibration.thresholds if self._calibration else ()
         return Prediction(image, self._task, self._classes, outputs_K, thresholds)
 
     @torch.no_grad()
-    def _outputs(self, pixels: list[Pixels]) -> Tensor:
-        """Return probabilities or regression outputs, float32 [B, K] on the CPU."""
-        if not pixels:
-            return torch.zeros((0, len(self._classes)))
+    def outputs(self, pixels_BHWC: Tensor) -> Tensor:
+        """Return probabilities or regression outputs, float32 [B, K] on the CPU, for pixels of ``transform``."""
         with self._precision.autocast():
-            logits = self._module(self._normalise(torch.from_numpy(np.stack(pixels)).to(self._device)))
+            logits = self._module(self._normalise(pixels_BHWC.to(self._device)))
         outputs = logits.float() if self._calibration is None else self._calibration.applied(logits.float())
         return activated(self._task, outputs).cpu()
 

@@ -2,17 +2,21 @@
 
 import csv
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dist_train.predict import main
 from dist_train.run.predictions import load_predictions
 from tests.support.commands import call, help_takes_no_torch
+from tests.support.ranks import run_ranks
 from tests.support.runs import train
 from tests.support.tables import tabled
 
@@ -63,7 +67,8 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     latin = os.path.join(os.fsencode(odd), b"\xe4.png")  # an umlaut, but not in UTF-8
     shutil.copy(good, latin)
     code, _, err = call(main, run, odd, "--out", out)
-    assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n")
+    counted = "error: 1 of 2 images cannot be read and are left out\n"
+    assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n{counted}")
     assert out.read_bytes().splitlines()[1].startswith(latin + b",")
     command = [sys.executable, "-m", "dist_train.predict", str(run), latin]
     printed = subprocess.run(
@@ -87,6 +92,59 @@ def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_f
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert os.fsencode(odd) in done.stdout
+
+
+def test_ranks_and_loader_processes_change_no_digit(path: Path, image_folder: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("not an image")
+    images = [str(image_folder / "val" / "class_c"), str(bad), str(image_folder / "val")]
+    found = []
+    for ranks, workers in ((1, 0), (1, 2), (2, 1)):
+        folder = tmp_path / f"{ranks}-{workers}"
+        options = ["--out", str(folder / "out.csv"), "--embeddings", str(folder / "features.npy"), "--batch-size", "4"]
+        codes = run_ranks(ranks, main, [str(path), *images, *options, "--set", f"data.workers={workers}"])
+        assert codes == [2] * ranks
+        assert sorted(path.name for path in folder.iterdir()) == ["features.npy", "out.csv"]
+        found.append(((folder / "out.csv").read_bytes(), (folder / "features.npy").read_bytes()))
+    assert found[0] == found[1] == found[2]
+    lines = list(csv.DictReader(found[0][0].decode().splitlines()))
+    files = [*sorted((image_folder / "val" / "class_c").iterdir()), *sorted((image_folder / "val").glob("*/*"))]
+    assert [line["path"] for line in lines] == [str(file) for file in files]
+    assert len(np.load(tmp_path / "2-1" / "features.npy")) == len(lines)
+
+
+def test_one_rank_that_fails_ends_all(path: Path, image_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out.csv"
+    arguments = [str(path), str(image_folder / "val"), "--out", str(out), "--batch-size", "4"]
+    assert run_ranks(2, _main_with_a_full_disk, arguments) == [2, 2]
+    assert list(out.parent.iterdir()) == []
+
+
+def _main_with_a_full_disk(arguments: list[str]) -> int:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    return main(arguments)
+
+
+def test_embeddings_need_a_file_that_can_hold_them(tmp_path: Path) -> None:
+    wanted = "must end in .npy, or be the .parquet file of --out; change it"
+    for options in (["a.csv"], ["a.parquet"], ["a.parquet", "--out", "b.parquet"], ["a.csv", "--out", "a.csv"]):
+        code, _, err = call(main, "no_run", "no_images", "--embeddings", *options)
+        assert (code, err) == (2, f"error: --embeddings ({options[0]}) {wanted}\n")
+
+
+@pytest.mark.slow  # starts a process, which imports torch
+def test_a_reader_that_ends_early(path: Path, image_folder: Path, tmp_path: Path) -> None:
+    features = tmp_path / "features.npy"
+    options = ["--batch-size", "1", "--embeddings", features]
+    command = [sys.executable, "-u", "-m", "dist_train.predict", path, *[image_folder / "val"] * 40, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"path,")
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
+    assert not features.exists()
 
 
 @pytest.mark.parametrize("task", ["multilabel", "regression"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from dist_train.data.dataset import ImageDataset
+from dist_train.data.dataset import ImageBatches
 from dist_train.data.loading.batch_memory import NOTHING, BatchMemory, Parcel
 from dist_train.data.sampler import SampleKey
 
@@ -32,7 +32,7 @@ class SentImages(Dataset[Parcel]):
         timeout_s: how long the training process waits for a batch.
     """
 
-    def __init__(self, images: ImageDataset, workers: int, prefetch: int, batch_size: int, timeout_s: int) -> None:
+    def __init__(self, images: ImageBatches, workers: int, prefetch: int, batch_size: int, timeout_s: int) -> None:
         self._images, self.timeout_s = images, timeout_s
         self._measures = workers, prefetch, batch_size * images.image_bytes
         self._memory: BatchMemory | None = None

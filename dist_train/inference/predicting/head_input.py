@@ -1,0 +1,49 @@
+"""Embeddings: what the head of a model gets, pooled, for each image."""
+
+import torch
+from torch import Tensor, nn
+
+from dist_train.errors import ConfigError
+from dist_train.inference.predictor import Predictor
+from dist_train.model.network import Network
+
+
+class HeadInput:
+    """Notes what enters the head while ``predictor`` works; for a pass over several views, that of the first.
+
+    The same as ``forward_head(..., pre_logits=True)`` of timm's models.
+
+    Attributes:
+        width: E.
+
+    Raises:
+        ConfigError: the model has no head, or does not call its layers.
+    """
+
+    def __init__(self, network: Network, predictor: Predictor) -> None:
+        self._found: Tensor | None = None
+        layers = {network.module.get_submodule(name.rpartition(".")[0]) for name in network.head}
+        for layer in layers:
+            layer.register_forward_pre_hook(self._note)
+        transform = predictor.transform
+        predictor.outputs(torch.from_numpy(transform.blank(1)))
+        if self._found is None:
+            raise ConfigError("--embeddings: the model has no head whose input can be read; remove the option")
+        self.width: int = self.taken().shape[1]
+
+    def taken(self) -> Tensor:
+        """Return the embeddings of the last pass, float32 [B, E] on the CPU."""
+        found, self._found = self._found, None
+        assert found is not None
+        return found.float().cpu()
+
+    def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._found is None:
+            self._found = pooled(inputs[0], channels_first=isinstance(layer, nn.Conv2d))
+
+
+def pooled(features: Tensor, channels_first: bool) -> Tensor:
+    """Return the mean over all places of an image, [B, E], of features [B, E, h, w], or [B, ..., E]."""
+    if channels_first:
+        return features.flatten(2).mean(2)
+    return features.flatten(1, -2).mean(1) if features.ndim > 2 else features

@@ -1,0 +1,33 @@
+"""Where a prediction goes. Without torch, so that a wrong option is an error at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dist_train.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Places:
+    """Attributes:
+    table: a .parquet file, or another one for CSV; None means CSV on stdout.
+    embeddings: a .npy file, or ``table``, a parquet file that then has a column of them; None for no embeddings.
+    """
+
+    table: Path | None
+    embeddings: Path | None
+
+    def __post_init__(self) -> None:
+        """Raise ``ConfigError`` if the embeddings have no file that can hold them."""
+        path = self.embeddings
+        if path is not None and path.suffix.lower() != ".npy" and not (self.in_table and is_parquet(path)):
+            raise ConfigError(f"--embeddings ({path}) must end in .npy, or be the .parquet file of --out; change it")
+
+    @property
+    def in_table(self) -> bool:
+        """Return whether the embeddings are a column of the table."""
+        return self.embeddings is not None and self.embeddings == self.table
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether the name says that the file is to be a parquet file."""
+    return path.suffix.lower() == ".parquet"

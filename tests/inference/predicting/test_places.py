@@ -1,0 +1,12 @@
+"""Options that do not fit; ``test_predict_images.py`` has the messages."""
+
+from pathlib import Path
+
+from dist_train.inference.predicting.places import Places, is_parquet
+
+
+def test_where_embeddings_go() -> None:
+    assert Places(Path("a.parquet"), Path("a.parquet")).in_table
+    assert not Places(Path("a.parquet"), Path("a.npy")).in_table
+    assert not Places(None, None).in_table
+    assert [is_parquet(Path(name)) for name in ("a.PARQUET", "a.csv", "parquet")] == [True, False, False]
