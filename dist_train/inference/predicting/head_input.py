@@ -1,11 +1,15 @@
 """Embeddings: what the head of a model gets, pooled, for each image."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from dist_train.errors import ConfigError
-from dist_train.inference.predictor import Predictor
 from dist_train.model.network import Network
+
+if TYPE_CHECKING:
+    from dist_train.inference.predictor import Predictor
 
 
 class HeadInput:
@@ -20,7 +24,7 @@ class HeadInput:
         ConfigError: the model has no head, or does not call its layers.
     """
 
-    def __init__(self, network: Network, predictor: Predictor) -> None:
+    def __init__(self, network: Network, predictor: "Predictor") -> None:
         self._found: Tensor | None = None
         layers = {network.module.get_submodule(name.rpartition(".")[0]) for name in network.head}
         for layer in layers:

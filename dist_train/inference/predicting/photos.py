@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 from dist_train.data.dataset import Batch, ImageBatches
 from dist_train.data.sampler import SampleKey
 from dist_train.errors import DataError
-from dist_train.inference.predictor import ImageTransform, Source
+
+if TYPE_CHECKING:
+    from dist_train.inference.predictor import ImageTransform, Source
 
 
 class Photos(ImageBatches):
@@ -20,7 +23,7 @@ class Photos(ImageBatches):
     An image that cannot be read is black, as in an evaluation, so that the others are predicted as if it were sound.
     """
 
-    def __init__(self, images: Sequence[Source], transform: ImageTransform) -> None:
+    def __init__(self, images: "Sequence[Source]", transform: "ImageTransform") -> None:
         super().__init__()
         self._images, self._transform = images, transform
 

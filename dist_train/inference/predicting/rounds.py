@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,11 @@ from dist_train.data.sampler import EvaluationBatches
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.errors import DistTrainError
-from dist_train.inference.predicting.head_input import HeadInput
 from dist_train.inference.predicting.photos import Photos, errors_in
-from dist_train.inference.predictor import Predictor, Source
+
+if TYPE_CHECKING:
+    from dist_train.inference.predicting.head_input import HeadInput
+    from dist_train.inference.predictor import Predictor, Source
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,12 @@ class Rounds:
     """
 
     def __init__(
-        self, cfg: DataConfig, predictor: Predictor, head: HeadInput | None, batch_size: int, group: Dist
+        self, cfg: DataConfig, predictor: "Predictor", head: "HeadInput | None", batch_size: int, group: Dist
     ) -> None:
         self._cfg, self._predictor, self._head = cfg, predictor, head
         self._batch_size, self._group = batch_size, group
 
-    def __call__(self, images: Sequence[Source]) -> Iterator[list[Outcome]]:
+    def __call__(self, images: "Sequence[Source]") -> Iterator[list[Outcome]]:
         """Yield the batches of each round, on every rank. Every rank must call it with the same images.
 
         Raises:
@@ -60,7 +63,7 @@ class Rounds:
         finally:
             end_loaders()
 
-    def _mine(self, images: Sequence[Source]) -> Iterator[Outcome]:
+    def _mine(self, images: "Sequence[Source]") -> Iterator[Outcome]:
         """Yield the outcomes of this rank's batches."""
         device = self._group.device
         batches = EvaluationBatches(len(images), self._batch_size, self._group.rank, self._group.world_size)

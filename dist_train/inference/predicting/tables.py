@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from dist_train.config.choice_table import Task
 from dist_train.errors import ConfigError
 from dist_train.inference.predicting.places import is_parquet
-from dist_train.inference.predictor import Prediction
 from dist_train.system.files import atomic_write, remove_leftovers
 from dist_train.system.foreign_text import csv_cell, printable
 from dist_train.system.terminal import check_output, print_any_name, writing_output
 
+if TYPE_CHECKING:
+    from dist_train.inference.predictor import Prediction
+
 GROUP = 4096
 """Rows of a row group of a parquet file, which are in memory together."""
 
-Add = Callable[[Prediction, NDArray[np.float32] | None], None]
+Add = Callable[["Prediction", NDArray[np.float32] | None], None]
 """Adds the row of an image to a table; with its embedding float32 [E], if the table has a column for it."""
 
 EMBEDDING = "embedding"
@@ -68,7 +70,7 @@ def csv_table(out: Path | None, task: Task, classes: Sequence[str], separator: s
             with _writing(out):
                 table.writerow(map(cell, row))
 
-        def add(found: Prediction, _embedding: NDArray[np.float32] | None = None) -> None:
+        def add(found: "Prediction", _embedding: NDArray[np.float32] | None = None) -> None:
             decided = [separator.join(each) if isinstance(each, list) else each for each in _decided(found)]
             numbers = [f"{value:.6g}" for value in found.outputs.tolist()]
             shown = [f"{each:.6g}" if isinstance(each, float) else each for each in decided]
@@ -106,7 +108,7 @@ def parquet_table(out: Path, task: Task, classes: Sequence[str], width: int) -> 
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
             rows.clear()
 
-        def add(found: Prediction, embedding: NDArray[np.float32] | None = None) -> None:
+        def add(found: "Prediction", embedding: NDArray[np.float32] | None = None) -> None:
             rows.append((found, embedding))
             if len(rows) == GROUP:
                 flush()
@@ -116,13 +118,13 @@ def parquet_table(out: Path, task: Task, classes: Sequence[str], width: int) -> 
             flush()
 
 
-def _first_columns(rows: Sequence[tuple[Prediction, Any]]) -> list[tuple[Any, ...]]:
+def _first_columns(rows: Sequence[tuple["Prediction", Any]]) -> list[tuple[Any, ...]]:
     """Return the columns before those of the classes."""
     paths = [os.fsencode(str(found.image)).decode("utf-8", "backslashreplace") for found, _ in rows]
     return list(zip(*([path, *_decided(found)] for path, (found, _) in zip(paths, rows, strict=True)), strict=True))
 
 
-def _decided(found: Prediction) -> list[Any]:
+def _decided(found: "Prediction") -> list[Any]:
     """Return the values of the columns between the path and the classes."""
     match found.task:
         case "classification":

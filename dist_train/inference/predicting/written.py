@@ -3,17 +3,20 @@
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import torch
 
-from dist_train.inference.open_run import OpenedRun
 from dist_train.inference.predicting.npy_rows import AddRow, opened_npy
 from dist_train.inference.predicting.places import Places
-from dist_train.inference.predicting.rounds import Outcome
 from dist_train.inference.predicting.tables import Add, opened_table
-from dist_train.inference.predictor import Predictor, Source
 from dist_train.system.foreign_text import printable
 from dist_train.system.progress import Progress
+
+if TYPE_CHECKING:
+    from dist_train.inference.open_run import OpenedRun
+    from dist_train.inference.predicting.rounds import Outcome
+    from dist_train.inference.predictor import Predictor, Source
 
 
 class Written:
@@ -27,14 +30,14 @@ class Written:
         failed: the error of stdout, if it takes no more rows: its reader may have ended.
     """
 
-    def __init__(self, predictor: Predictor, images: Sequence[Source], places: Places, width: int) -> None:
+    def __init__(self, predictor: "Predictor", images: "Sequence[Source]", places: Places, width: int) -> None:
         self._predictor, self._images, self._places, self._width = predictor, iter(images), places, width
         self._progress = Progress("predicting", "images", len(images))
         self._add_row: AddRow | None = None
         self._add: Add
         self.failed: OSError | None = None
 
-    def open(self, run: OpenedRun, until: ExitStack) -> None:
+    def open(self, run: "OpenedRun", until: ExitStack) -> None:
         """Open the files; they get their names when ``until`` is closed without an error.
 
         Raises:
@@ -46,7 +49,7 @@ class Written:
         if npy and not column:
             self._add_row = until.enter_context(opened_npy("--embeddings", npy, self._width))
 
-    def write(self, found: Sequence[Outcome]) -> bool:
+    def write(self, found: "Sequence[Outcome]") -> bool:
         """Add the rows of batches; name the images that cannot be read. Return whether there may be more."""
         try:
             for outcome in found:
@@ -55,7 +58,7 @@ class Written:
             self.failed = error
         return self.failed is None
 
-    def _write(self, outcome: Outcome) -> None:
+    def _write(self, outcome: "Outcome") -> None:
         for place, outputs_K in enumerate(outcome.outputs):
             image = next(self._images)
             self._progress.add()
