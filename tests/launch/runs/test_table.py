@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.runs.table import columns_of, terminal_width, text_tables
 from launch.runs.groups import grouped
 from launch.runs.reader import Run, read_run
+from launch.runs.table import columns_of, terminal_width, text_tables
 from tests.launch.run_folders import make_run
 
 
