@@ -108,15 +108,15 @@ def _endless(dataset: Dataset[Any], collate: Callable[..., Any] | None = None) -
 
 
 def ours_384(interpolation: str) -> Side:
-    return lambda root: _ours(config(root, randaugment={"interpolation": interpolation}), 384)
+    return lambda root: batches_of(config(root, randaugment={"interpolation": interpolation}), 384)
 
 
 def ours_224(root: Path) -> Iterator[int]:
-    return _ours(config(root, crop="random_resized"), 224)
+    return batches_of(config(root, crop="random_resized"), 224)
 
 
 def ours_policy_224(root: Path) -> Iterator[int]:
-    return _ours(config(root, crop="random_resized", ops=[POLICY]), 224)
+    return batches_of(config(root, crop="random_resized", ops=[POLICY]), 224)
 
 
 def ours_small(root: Path) -> Iterator[int]:
@@ -145,8 +145,8 @@ def config(root: Path, data: dict[str, Any] | None = None, **augment: Any) -> Co
     )
 
 
-def _ours(cfg: Config, size: int) -> Iterator[int]:
-    """The batches over which the trainer iterates."""
+def batches_of(cfg: Config, size: int) -> Iterator[int]:
+    """Yield the size of each batch over which the trainer iterates, epoch after epoch."""
     index, plan, bad = _opened(cfg)
     network = Network(torch.nn.Identity(), frozenset(), (), (size, size), (0.5,) * 3, (0.5,) * 3)
     dataset = training_images(cfg, index, network, bad, None)

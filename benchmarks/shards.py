@@ -1,10 +1,11 @@
-"""Read the same images from a folder, from tar and from zip archives: images per second, and the first scan.
+"""Read the same images from a folder, tar, zip and Arrow files: images per second, and the first scan.
 
     pip install --target PEERS --no-deps webdataset braceexpand
     PYTHONPATH=PEERS python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
 
 Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
-other work; all sides in turns, the files in the page cache. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
+other work; all sides in turns, the files in the page cache. Then by two loader processes as in training, all processes counted, the
+images cut at random and resized to 224. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
 order of the archive, shuffled in a buffer of 1,000; Pillow): the bytes alone, and to the same crop. ``pack``: from parquet files of the
 same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100 classes, beside
 torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
@@ -13,21 +14,26 @@ torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader 
 import argparse
 import io
 import itertools
+import multiprocessing
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks import measure
 from benchmarks.measure import Row
 from benchmarks.pipeline import write_photographs
+from benchmarks.pipeline_peers import batches_of, config
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.index import DataIndex, scan
@@ -35,6 +41,12 @@ from dist_train.data.packing.pack import MB, pack
 
 BOX = (60, 90, 224, 224)
 """Top, left, height and width of the part that is decoded."""
+
+IDLE_S = 1.0
+"""Loader processes that have worked less than a twentieth of it have prepared all that they may."""
+
+FORMS = {"imagefolder": "in", "tar": "tar", "zip": "zip", "hf": "arrow"}
+"""``data.format``, and the folder with the photographs in this form."""
 
 
 def main() -> None:
@@ -49,8 +61,10 @@ def main() -> None:
         print(*scanned(args.scan[0], Path(args.scan[1])))
         return
     with tempfile.TemporaryDirectory() as folder:
+        write_forms(Path(folder) / "photos", args.images)
         rows = [
-            *reading(Path(folder) / "photos", args.images, args.rounds),
+            *by_processes(Path(folder) / "photos", args.images, args.rounds),
+            *reading(Path(folder) / "photos", args.rounds),
             *beside_peers(Path(folder) / "photos", args.rounds),
             packing(Path(folder) / "photos"),
             *scanning(Path(folder) / "many", args.scanned),
@@ -68,9 +82,8 @@ def data_of(root: Path, form: str) -> DataConfig:
     return parse_config(tree).data
 
 
-def reading(folder: Path, count: int, rounds: int) -> list[Row]:
-    """Return images per second from archives against the folder."""
-    measure.pinned()
+def write_forms(folder: Path, count: int) -> None:
+    """Write ``count`` photographs in all of ``FORMS``."""
     write_photographs(folder, count, 375, 500, 95)
     (folder / "train").rename(folder / "in")
     pack(folder / "in", folder / "tar", 512 * MB)
@@ -78,20 +91,73 @@ def reading(folder: Path, count: int, rounds: int) -> list[Row]:
     subprocess.run(
         [sys.executable, "-m", "zipfile", "-c", folder / "zip" / "all.zip", *(folder / "in").iterdir()], check=True
     )
-    indices = {
-        form: scan(data_of(folder / place, form))
-        for place, form in (("in", "imagefolder"), ("tar", "tar"), ("zip", "zip"))
-    }
+    table = table_of(folder / "in")
+    (folder / "arrow" / "train").mkdir(parents=True)
+    with pa.ipc.new_stream(folder / "arrow" / "train" / "data.arrow", table.schema) as stream:
+        stream.write_table(table, max_chunksize=100)
+    (folder / "parquet").mkdir()
+    pq.write_table(table, folder / "parquet" / "train.parquet", row_group_size=100)
+
+
+def table_of(folder: Path) -> Any:
+    """Return the images of class folders as a table of Hugging Face ``datasets``."""
+    files = sorted(folder.rglob("*.jpg"))
+    rows = [{"image": {"bytes": path.read_bytes(), "path": path.name}, "label": path.parent.name} for path in files]
+    return pa.Table.from_pylist(rows)
+
+
+def reading(folder: Path, rounds: int) -> list[Row]:
+    """Return images per second of CPU time from archives against the folder. The process stays on one core."""
+    measure.pinned()
+    indices = {form: scan(data_of(folder / place, form)) for form, place in FORMS.items()}
     sides: dict[str, Callable[[], float]] = {form: lambda index=index: rate(index) for form, index in indices.items()}  # type: ignore[misc]
+    return against_folder("photographs to a crop of 224", measure.interleaved(sides, rounds))
+
+
+def by_processes(folder: Path, count: int, rounds: int) -> list[Row]:
+    """Return images per second of CPU time by two loader processes, from archives against the folder."""
+    streams = {}
+    for form, place in FORMS.items():
+        data = {"root": str(folder / place), "format": form, "val_fraction": 0.01, "workers": 2, "pin_memory": False}
+        streams[form] = batches_of(config(folder, data, crop="random_resized"), 224)
+        per_cpu_second_of_all(streams[form], count // 4)  # to warm up
+    sides = {form: lambda stream=stream: per_cpu_second_of_all(stream, count) for form, stream in streams.items()}  # type: ignore[misc]
     figures = measure.interleaved(sides, rounds)
+    return against_folder("photographs resized to 224 by two loader processes", figures)
+
+
+def per_cpu_second_of_all(sizes: Iterator[int], count: int) -> float:
+    """Return images per second of CPU time of this process and its loader processes, by the sizes of batches.
+
+    They have prepared as many images ahead before as after, when none of them works any more.
+    """
+    began, done = cpu_s_of_all(), 0
+    while done < count:
+        done += next(sizes)
+    before, now = began, cpu_s_of_all()
+    while now - before > IDLE_S / 20:
+        time.sleep(IDLE_S)
+        before, now = now, cpu_s_of_all()
+    return done / (now - began)
+
+
+def cpu_s_of_all() -> float:
+    """Return the seconds of CPU time of this process and of its loader processes."""
+    stats = [Path(f"/proc/{child.pid}/stat").read_text() for child in multiprocessing.active_children()]
+    ticks = sum(int(word) for stat in stats for word in stat.rpartition(")")[2].split()[11:13])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def against_folder(what: str, figures: Mapping[str, list[float]]) -> list[Row]:
+    """Return a row for each form of archive."""
     found = measure.medians(figures)
+    ratios = {form: measure.ratio_of(figures, form, "imagefolder") for form in [*FORMS][1:]}
     return [
         Row(
-            f"photographs to a crop of 224, {form} against a folder", "images/s", found[form], found["imagefolder"], "folder",
-            ratio := measure.ratio_of(figures, form, "imagefolder"), ">= 0.95x" if form == "tar" else "", ratio >= 0.95 if form == "tar" else None,
+            f"{what}, {form}", "images/s", found[form], found["imagefolder"], "folder", ratio, ">= 0.95x", ratio >= 0.95
         )
-        for form in ("tar", "zip")
-    ]  # fmt: skip
+        for form, ratio in ratios.items()
+    ]
 
 
 def rate(index: DataIndex) -> float:
@@ -163,16 +229,10 @@ def cropped(content: bytes) -> Any:
 
 def packing(folder: Path) -> Row:
     """Return how many photographs per second of CPU time ``pack`` brings from parquet files into archives."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = sorted((folder / "in").rglob("*.jpg"))
-    rows = [{"image": {"bytes": path.read_bytes(), "path": path.name}, "label": path.parent.name} for path in files]
-    (folder / "parquet").mkdir()
-    pq.write_table(pa.Table.from_pylist(rows), folder / "parquet" / "train.parquet", row_group_size=100)
+    count = len(list((folder / "in").rglob("*.jpg")))
     began = time.process_time()
     pack(folder / "parquet", folder / "packed", 512 * MB)
-    figure = len(files) / (time.process_time() - began)
+    figure = count / (time.process_time() - began)
     return Row("pack of photographs from parquet into tar, once", "images/s", figure, None, "", None)
 
 

@@ -62,7 +62,7 @@ def files_below(root: str) -> dict[str, Version]:
     """
 
     def listed(system: Any) -> dict[str, Version]:
-        about = system.info(root)
+        about = _info(system, root)
         if about["type"] == "file":
             return {"": _version(about)}
         top = system._strip_protocol(root).rstrip("/") + "/"
@@ -74,7 +74,7 @@ def files_below(root: str) -> dict[str, Version]:
 
 def version_of(path: str) -> Version:
     """Return what a file is now; raise ``DataError`` as ``read`` does."""
-    return _tried(path, lambda system: _version(system.info(path)))
+    return _tried(path, lambda system: _version(_info(system, path)))
 
 
 def read(path: str, offset: int, length: int) -> bytes:
@@ -118,6 +118,13 @@ class RemoteFile(io.RawIOBase):
         target[:wanted] = content
         self._place += wanted
         return wanted
+
+
+def _info(system: Any, path: str) -> dict[str, Any]:
+    """Return what the server says of a file now: huggingface_hub would answer from its memory."""
+    system.invalidate_cache(path)
+    found: dict[str, Any] = system.info(path)
+    return found
 
 
 def _version(about: dict[str, Any]) -> Version:

@@ -26,6 +26,7 @@ from dist_train.errors import DataError
 from dist_train.hooks.base import Hook
 from tests.support.archives import image_bytes, tar_of, zip_of
 from tests.support.data_roots import data_config, names
+from tests.support.hub_server import HubServer
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
 from tests.support.s3_server import S3Server, upload
 from tests.support.s3_server import system as s3_system
@@ -244,6 +245,26 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     found = S3Server(monkeypatch)
     yield found
     found.stop()
+
+
+def test_an_archive_of_the_hub_that_changes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub remembers what it has listed, so that its answers about a file are those of the first question."""
+    path = tar_of(tmp_path / "hub" / "shards" / "all.tar", FILES)
+    hub = HubServer(tmp_path / "hub", monkeypatch)
+    root = "hf://datasets/me/photos/shards"
+    try:
+        found, stamp = scan(config(root)), stamp_of(root)
+        assert found.fingerprint == scan(data_config(path.parent, format="tar")).fingerprint
+        images: Any = found.images
+        assert images.content("val/b/1.png") == FILES["val/b/1.png"]
+        tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
+        with pytest.raises(DataError, match=rf"the archive {root}/all.tar has changed since"):
+            images.content("train/a/1.png")
+        assert stamp_of(root) != stamp
+        with pytest.raises(DataError, match=r"cannot read hf://datasets/me/other/x: file or folder not found"):
+            scan(config("hf://datasets/me/other/x"))
+    finally:
+        hub.stop()
 
 
 class StopsServer(Hook):
