@@ -6,10 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.images import make_image_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class Schedule(LoadScopeScheduling):
+    """Any process of pytest takes any test, but one takes all of a group. Groups come first."""
+
+    GROUPS = (
+        "tests/slurm/",  # the job of one test must not preempt that of another
+        "tests/test_packaging.py",  # the wheel is built once
+    )
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((group for group in self.GROUPS if nodeid.startswith(group)), nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Schedule:
+    return Schedule(config, log)
 
 
 @pytest.fixture(scope="session")

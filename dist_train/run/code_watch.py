@@ -4,7 +4,6 @@ import os
 import sys
 import sysconfig
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 
 import dist_train
@@ -13,7 +12,8 @@ from dist_train.system.files import read_json, write_json
 
 MOST_FILES = 20
 """Of the files that have changed at a time, so many are named in ``provenance.json``."""
-INSTALLED = {"site-packages", "dist-packages"}
+INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+PYTHON = os.path.join(sysconfig.get_path("stdlib"), "")
 
 Stamp = tuple[int, int] | None
 """Time of the last change in ns and size in bytes of a file; None if there is no such file."""
@@ -65,12 +65,15 @@ def note_changed_code(run: RunDir, step: int, files: list[str]) -> None:
 
 def _own_files() -> list[str]:
     """Return the files of the loaded modules that are neither Python's nor an installed package's, and of this package."""
-    package = Path(dist_train.__file__).parent
-    python = Path(sysconfig.get_path("stdlib"))
+    package = os.path.join(os.path.dirname(dist_train.__file__), "")
     files = {getattr(module, "__dict__", {}).get("__file__") for module in list(sys.modules.values())}
-    paths = [Path(file) for file in files if isinstance(file, str)]
-    foreign = {path for path in paths if INSTALLED & set(path.parts) or path.is_relative_to(python)}
-    return sorted(str(path) for path in paths if path not in foreign or path.is_relative_to(package))
+    # Compared as text: as paths, these thousands of files would take 0.06 s at each start.
+    named = [file for file in files if isinstance(file, str)]
+    return sorted(file for file in named if file.startswith(package) or not _is_foreign(file))
+
+
+def _is_foreign(file: str) -> bool:
+    return file.startswith(PYTHON) or any(folder in file for folder in INSTALLED)
 
 
 def _stamp(path: str) -> Stamp:

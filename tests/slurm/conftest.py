@@ -1,6 +1,5 @@
 """The test cluster; a missing one is reported clearly."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,14 +26,6 @@ def cluster() -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop("SLURM_CONF", None)
-
-
-@pytest.fixture(autouse=True)
-def _alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One test at a time, in whichever process of pytest: the job of one must not preempt that of another."""
-    with open(tmp_path_factory.getbasetemp().parent / "slurm.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture(scope="session")

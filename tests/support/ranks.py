@@ -13,7 +13,7 @@ from typing import IO, Any
 from dist_train.system.processes import leave_at_once
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dist_train.training.loop", "tests.support.ranks"])
+_context.set_forkserver_preload(["tests.support.preloaded", "tests.support.ranks"])
 
 
 class RankFailure(AssertionError):
