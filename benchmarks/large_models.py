@@ -1,30 +1,34 @@
-"""Compute the memory that a rank needs to train large models, and check the arithmetic against one run on this machine.
+"""Compute the memory that a rank needs to train large models, and check the arithmetic against runs on this machine.
 
-    python -m benchmarks.large_models            # the table, without allocating a model
-    python -m benchmarks.large_models --check    # also trains ViT-S by DDP, in processes of its own, and compares the peaks
+    python -m benchmarks.large_models            # the table of docs/large_models.md, without allocating a model
+    python -m benchmarks.large_models --check    # also trains ViT-S on two ranks by DDP and FSDP, and compares the bytes
 
-DDP with or without LoRA is what dist_train does. ZeRO-1 and FSDP are arithmetic: what sharding would save (Rajbhandari
-et al., 2020: ZeRO, section 3; FSDP2 keeps two blocks gathered, the one that computes and the next).
+What is divided among ranks: Rajbhandari et al., 2020 (ZeRO), section 3.
 """
 
 import argparse
-import ctypes
-import subprocess
-import sys
+import json
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )  # private: no public name makes tensors without memory on "cpu"
 
-FLOAT32, BF16 = 4, 2
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.group import joined
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.training.parts.compiled import repeated_blocks
+from dist_train.training.setup import build_strategy
+from tests.support.ranks import run_ranks
+
+FLOAT32 = 4
 WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
 """Bytes for each parameter, with AdamW in float32."""
 
@@ -108,13 +112,17 @@ def lora(shape: dict[str, Any], rank: int = RANK_OF_LORA) -> int:
     return int(shape["depth"] * rank * ((width + 3 * width) + 2 * (width + hidden)))
 
 
+def divided(of: Sizes, ranks: int) -> float:
+    """Return the bytes of a rank with FSDP: its part, two blocks with whole weights, and one whole gradient of a block."""
+    return of.parameters * (WEIGHT + GRADIENT + MOMENTS) / ranks + of.block * (2 * WEIGHT + GRADIENT)
+
+
 def without_images(shape: dict[str, Any], of: Sizes, ranks: int = RANKS) -> dict[str, float]:
     """Return the bytes that a rank needs besides activations, by the way to train."""
     whole, state = of.parameters, WEIGHT + GRADIENT + MOMENTS
     return {
         "DDP": whole * state + of.fixed,
-        "ZeRO-1": whole * (WEIGHT + GRADIENT + MOMENTS / ranks) + of.fixed,
-        "FSDP": whole * state / ranks + of.block * (2 * BF16 + GRADIENT),
+        "FSDP": divided(of, ranks) + of.fixed,
         "DDP with LoRA": whole * WEIGHT + lora(shape) * state + of.fixed,
     }
 
@@ -131,52 +139,56 @@ def table() -> list[str]:
     return rows
 
 
-def measured(images: int) -> int:
-    """Return the peak of this process's memory in three steps of DDP on one rank, less that of a tiny model, in bytes."""
-    ctypes.CDLL("libc.so.6").mallopt(-3, 65536)  # M_MMAP_THRESHOLD: large tensors that are freed go back to the kernel
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    train(VisionTransformer(embed_dim=48, depth=1, num_heads=3), 1)  # loads what any first step loads
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
-    before = peak()
-    train(VisionTransformer(**CHECKED), images)
-    return peak() - before
+def measured(strategy: str, images: int) -> int:
+    """Return the most bytes that tensors of this rank had at a time in three steps of ViT-S, from its build on."""
+    with joined(DistributedConfig(strategy=strategy)) as group, tempfile.NamedTemporaryFile(suffix=".json") as file:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            train(build_strategy(group), VisionTransformer(**CHECKED), images)
+        profile.export_chrome_trace(file.name)
+        events = json.loads(Path(file.name).read_text())["traceEvents"]
+        return max(int(event["args"]["Total Allocated"]) for event in events if event.get("name") == "[memory]")
 
 
-def train(model: nn.Module, images: int) -> None:
-    wrapped = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+class WithLoss(nn.Module):
+    """A model and its loss, as a strategy wraps them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        return {"loss": nn.functional.cross_entropy(self.model(images), targets)}
+
+
+def train(way: Strategy, model: nn.Module, images: int) -> None:
+    way.shard(model, repeated_blocks(model))
+    wrapped = way.wrap(WithLoss(model), all_used=True)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for _ in range(3):
-        outputs = wrapped(torch.randn(images, 3, 224, 224))
-        nn.functional.cross_entropy(outputs, torch.zeros(images, dtype=torch.int64)).backward()
+        wrapped(torch.randn(images, 3, 224, 224), torch.zeros(images, dtype=torch.int64))["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
 
 
-def peak() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def check() -> list[str]:
+def check(ranks: int = 2) -> list[str]:
     """Return the computed and the measured memory of ViT-S in float32, for several micro-batches."""
     of, rows = sizes(CHECKED, bf16=False), []
-    for images in (1, 8, 24):
-        command = [sys.executable, "-m", "benchmarks.large_models", "--measure", str(images)]
-        found = int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-        said = of.parameters * (WEIGHT + GRADIENT + MOMENTS) + images * of.per_image
-        rows.append(f"| {images} | {said / 2**20:.0f} | {found / 2**20:.0f} | {said / found - 1:+.1%} |")
+    said = {"ddp": of.parameters * (WEIGHT + GRADIENT + MOMENTS), "fsdp": divided(of, ranks)}
+    for strategy, fixed in said.items():
+        for images in (1, 8):
+            found = max(run_ranks(ranks, measured, strategy, images))
+            total = fixed + images * of.per_image
+            rows.append(
+                f"| {strategy} | {images} | {total / 2**20:.0f} | {found / 2**20:.0f} | {total / found - 1:+.1%} |"
+            )
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the memory of ViT-S on this machine")
-    parser.add_argument("--measure", type=int, metavar="IMAGES", help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true", help="compare with the tensors of ViT-S on this machine")
     options = parser.parse_args()
-    if options.measure:
-        print(measured(options.measure))
-    else:
-        print("\n".join(check() if options.check else table()))
+    print("\n".join(check() if options.check else table()))
 
 
 if __name__ == "__main__":

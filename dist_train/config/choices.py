@@ -267,10 +267,12 @@ class Strategy(Choice):
     Attributes:
         ranks: it works in the processes that torchrun starts, even in a single one; the others work in one plain process.
         gpus: the smallest number of GPUs that one process must see.
+        shards: a rank holds a part of every weight only; one process holds all, and needs no such strategy.
     """
 
     ranks: bool = False
     gpus: int = 0
+    shards: bool = False
 
 
 _STRATEGIES = "dist_train.distributed.strategies"
@@ -281,6 +283,7 @@ STRATEGIES = ChoiceTable(
         "auto": Strategy(),
         "ddp": Strategy(f"{_STRATEGIES}.ddp:Ddp", ranks=True),
         "dp": Strategy(f"{_STRATEGIES}.data_parallel:DataParallel", gpus=2),
+        "fsdp": Strategy(f"{_STRATEGIES}.fsdp:Fsdp", ranks=True, shards=True),
         "none": Strategy(f"{_STRATEGIES}.single:Single"),
     },
 )
@@ -289,12 +292,4 @@ STRATEGIES = ChoiceTable(
 
 TABLES: tuple[
     ChoiceTable[Loss] | ChoiceTable[Format] | ChoiceTable[Choice] | ChoiceTable[Metric] | ChoiceTable[Strategy], ...
-] = (
-    FORMATS,
-    HEADS,
-    LOSSES,
-    METRICS,
-    OPTIMIZERS,
-    SCHEDULES,
-    STRATEGIES,
-)
+] = (FORMATS, HEADS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES, STRATEGIES)

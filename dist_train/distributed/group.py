@@ -236,6 +236,8 @@ def choose_strategy(wanted: str, world_size: int, gpus: int) -> str:
         several = gpus > 1 and not under_torchrun
         return "ddp" if world_size > 1 else "dp" if several else "none"
     row = STRATEGIES.find(wanted)
+    if world_size == 1 and row.shards:
+        return "none"
     if world_size > 1 and not row.ranks:
         raise ConfigError(
             f"{key} is for one process, but torchrun started {world_size}; "

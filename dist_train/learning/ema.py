@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from dist_train.distributed.strategies.shards import local
 from dist_train.errors import ConfigError
 from dist_train.model.cells import Cell, cells, tensor_in
 
@@ -41,8 +42,8 @@ class Ema:
 
     @property
     def averaged(self) -> list[Tensor]:
-        """Return the tensors that are averages."""
-        return [tensor_in(mine) for mine, _ in self._averaged]
+        """Return the tensors that are averages: of weights that ranks share, the part of this rank."""
+        return [local(tensor_in(mine)) for mine, _ in self._averaged]
 
     @torch.no_grad()
     def update(self, step: int, finite: Tensor | None = None) -> None:
@@ -53,7 +54,7 @@ class Ema:
         """
         if self._averaged and (step - 1) % self._every == 0:
             average = self.averaged
-            newest = [tensor_in(theirs) for _, theirs in self._averaged]
+            newest = [local(tensor_in(theirs)) for _, theirs in self._averaged]
             if step == 1:  # a skipped first step has left the weights of the start, which the average already has
                 torch._foreach_copy_(average, newest)
             elif finite is not None and finite.is_cuda:

@@ -17,6 +17,7 @@ from torch import nn
 from dist_train.config.choices import OPTIMIZERS
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.config.user_code import function_of
+from dist_train.distributed.strategies.shards import is_shared
 from dist_train.errors import ConfigError
 from dist_train.model.naming.layer_order import decay_order
 from dist_train.model.naming.patterns import named_by, nothing_named
@@ -66,8 +67,9 @@ def sgd(groups: Groups, **options: Any) -> torch.optim.Optimizer:
     Otherwise fused SGD allocates the buffers in the first step and leaves them uninitialised if the loss scaler skips that
     step. It also fails if only some parameters have buffers, as after ``model.unfreeze``.
     """
-    optimizer = torch.optim.SGD(groups, fused=_can_fuse(groups), **options)
-    if _can_fuse(groups) and options["momentum"]:
+    fused = _can_fuse(groups) and not any(is_shared(p) for group in groups for p in group["params"])  # torch has none
+    optimizer = torch.optim.SGD(groups, fused=fused, **options)
+    if fused and options["momentum"]:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

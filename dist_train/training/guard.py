@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from dist_train.distributed.strategies.shards import local
 from dist_train.errors import NonFiniteError
 from dist_train.training.step_sums import StepMeans
 
@@ -90,12 +91,12 @@ def refuse_what_is_not_finite(setup: "Setup") -> None:
 
 
 def _named(state: "TrainState") -> Iterator[tuple[str, Tensor]]:
-    """Yield the floats that steps update, apart from buffers, with what a person calls them."""
+    """Yield the floats of this rank that steps update, apart from buffers, with what a person calls them."""
     weights: dict[Tensor, str] = {p: name for name, p in state.objective.named_parameters() if p.requires_grad}
-    yield from ((f"the weight {name}", parameter.detach()) for parameter, name in weights.items())
+    yield from ((f"the weight {name}", local(parameter.detach())) for parameter, name in weights.items())
     for number, tensor in enumerate(state.ema.averaged if state.ema is not None else ()):
         yield f"tensor {number} of the EMA", tensor
     for parameter, moments in state.optimizer.state.items():
         for name, moment in moments.items():
             if torch.is_tensor(moment) and moment.is_floating_point():
-                yield f"the optimizer's {name} of {weights.get(parameter, 'a parameter')}", moment
+                yield f"the optimizer's {name} of {weights.get(parameter, 'a parameter')}", local(moment)

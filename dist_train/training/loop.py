@@ -1,7 +1,7 @@
 """The training loop: ``fit``, its evaluations and its saves."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -113,7 +113,8 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     state = setup.state
     found: Evaluation | None = None
     try:
-        with state.shared_buffers(setup.group), merged(state.evaluated_model):
+        gathered = state.strategy.gathered(state.evaluated_model)
+        with gathered, state.shared_buffers(setup.group), merged(state.evaluated_model):
             found = evaluate(
                 state.evaluated_model,
                 setup.data.validation,
@@ -133,23 +134,25 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         return None, True
     is_best = state.progress.note(found.scores, setup.cfg.eval.metric, setup.cfg.train.early_stopping)
     state.kept, among = among_the_best(state.kept, state.progress.step, found.scores, setup.cfg.checkpoint.keep_best)
+    plain = state.plain_state() if state.base and (is_best or among) else {}
     with setup.group.together():  # rank 0 draws, packs and writes
         recorder.log_evaluation(found, awake_s() - began)
-        files = _published(setup, found, is_best, among) if is_best or among else None
+        files = _published(setup, found, is_best, among, plain) if is_best or among else None
     finite_score(setup, found.scores)
     state.hooks.after_evaluation(state.progress.step, found.scores, setup.group)
     return files, False
 
 
-def _published(setup: "Setup", found: Evaluation, is_best: bool, among: list[str]) -> ExtraFiles:
+def _published(setup: "Setup", found: Evaluation, is_best: bool, among: list[str], plain: dict[str, Any]) -> ExtraFiles:
     """Return the files that rank 0 publishes together with the checkpoint of this step.
 
     Args:
         among: the metrics by which this evaluation is one of those to keep.
+        plain: the weights, if the checkpoint does not hold them (``TrainState.plain_state``).
     """
     if not setup.group.is_main:
         return {}
-    step, weights = setup.state.progress.step, setup.state.published()
+    step, weights = setup.state.progress.step, setup.state.published(plain)
     files: ExtraFiles = {weights_path(setup.run, metric, step): weights for metric in among}
     if is_best:
         files |= {setup.run.best: weights, setup.run.predictions: pack_outcome(found, setup.index, step)}

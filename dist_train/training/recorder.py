@@ -15,7 +15,6 @@ from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.model.freeze import describe
-from dist_train.model.lora.merged import plain_state
 from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
@@ -253,12 +252,13 @@ class Recorder:
         """
         setup = self._setup
         self._profile.close()
+        last = setup.state.plain_state() if status == "done" else {}
         if not setup.group.is_main:
             return
         self.look_at_code()
         self._kept.saved()
         if status == "done":
-            save_weights(setup.run.last, plain_state(setup.state.evaluated_model))
+            save_weights(setup.run.last, last)
         self._write(status, reason)
         if status == "done":
             page = setup.cfg.log.report and write_page(setup.run, setup.cfg.distributed.timeout_s)

@@ -10,7 +10,7 @@ from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.load import parse_config
 from dist_train.config.plan import Plan
 from dist_train.config.rules.refusals import refused_at_the_beginning
-from dist_train.config.rules.resume_keys import changed_keys, kept_values
+from dist_train.config.rules.resume_keys import OTHER_ROUNDING, changed_keys, kept_values
 from dist_train.config.schema import Config
 from dist_train.config.values import every_key, set_value, value_of
 from dist_train.data.changed_files import changes_since
@@ -116,6 +116,9 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
         log.warning("%s; the run started before this rule existed, so it continues", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith((FROZEN, BASE))}
     _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
+    for key, line in changed_keys(known, compared).items():
+        if key in OTHER_ROUNDING:
+            log.warning("%s; each step keeps its samples and its rate, and its sums are rounded in another way", line)
     _same_data(manifest, index, RunDir.of(cfg.run))
 
 
@@ -160,7 +163,7 @@ def _same_base(then: dict[str, Any], now: dict[str, Any], path: Path) -> None:
 
 
 def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path, run: RunDir) -> None:
-    differing = changed_keys(then, now)
+    differing = {key: line for key, line in changed_keys(then, now).items() if key not in OTHER_ROUNDING}
     if differing:
         values = {key: now[key] for key in every_key(Config) if key in differing and key in now}
         raise ConfigError(

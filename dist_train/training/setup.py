@@ -107,7 +107,7 @@ def build_setup(
     network = build_network(cfg, index, group, load=reads, given=given.model)
     batch = batch or MicroBatch(cfg, group.world_size)
     wrapped, state, plan = build_state(cfg, plan, strategy, network, index, given, batch)
-    compared |= group.from_main(state.hashes)
+    compared |= state.hashes()
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
         content = _read(saved, group)

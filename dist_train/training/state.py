@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,9 +124,16 @@ class TrainState:
         """Return the key of ``state_dict`` under which the weights of ``evaluated_model`` are."""
         return "model" if self.evaluated_model is self.model else "ema"
 
-    def published(self) -> bytes | Literal["model", "ema"]:
-        """Return the file of the weights of ``evaluated_model``, whose adapters are merged; or the part that holds them."""
-        return weights_file(plain_state(self.evaluated_model)) if self.base else self.evaluated_part
+    def plain_state(self) -> dict[str, Any]:
+        """Return the state of ``evaluated_model``, whose adapters are merged: on rank 0 only. Every rank must call it."""
+        module = self.evaluated_model
+        state = self.strategy.state_dict(module)
+        with self.strategy.gathered(module) if self.base else nullcontext():
+            return plain_state(module, state) if self.strategy.group.is_main else {}
+
+    def published(self, plain: dict[str, Any]) -> bytes | Literal["model", "ema"]:
+        """Return the file of ``plain_state`` where a checkpoint does not hold these weights; else the part that holds them."""
+        return weights_file(plain) if self.base else self.evaluated_part
 
     @contextmanager
     def shared_buffers(self, group: Dist) -> Iterator[None]:
@@ -149,7 +156,7 @@ class TrainState:
             **({"buffers": buffers} if buffers else {}),
             **({"hooks": hooks} if hooks else {}),
             "optimizer": self.strategy.state_dict(self.optimizer),
-            "ema": None if self.ema is None else self._kept(self.ema.module.state_dict()),
+            "ema": None if self.ema is None else self._kept(self.strategy.state_dict(self.ema.module)),
             "precision": self.precision.state_dict(),
             "sums": group.stack(self.sums.values()),
             **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
@@ -167,9 +174,17 @@ class TrainState:
         return {**state, **{name: own[name] for name in self.base}}
 
     def hashes(self) -> dict[str, str]:
-        """Return the SHA-256 of all weights that never change and that a checkpoint does not hold. A resume compares them."""
-        base = {name: value for name, value in self.model.state_dict().items() if name in self.base}
-        return self.own.hashes() | ({BASE: weights_sha256(base)} if base else {})
+        """Return the SHA-256 of all weights that never change and that a checkpoint does not hold. A resume compares them.
+
+        Every rank must call it; those of rank 0 count.
+        """
+        state = self.strategy.state_dict(self.model) if self.base else {}
+        base = {name: value for name, value in state.items() if name in self.base}
+
+        def of_all() -> dict[str, str]:
+            return self.own.hashes() | ({BASE: weights_sha256(base)} if base else {})
+
+        return self.strategy.group.from_main(of_all)
 
     def nbytes(self) -> int:
         """Return about the bytes of ``state_dict``. Waits for no device and no rank; complete after the first step."""
@@ -193,7 +208,7 @@ class TrainState:
         self.strategy.load_state_dict(self.optimizer, state["optimizer"])
         match_layouts(self.optimizer)
         if self.ema is not None:
-            self.ema.module.load_state_dict(self._whole(state["ema"]))
+            self.strategy.load_state_dict(self.ema.module, self._whole(state["ema"]))
             self.ema.copy_the_others()
         self.precision.load_state_dict(state["precision"])
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}

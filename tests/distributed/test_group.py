@@ -136,6 +136,9 @@ def test_a_lost_rank_is_a_comm_error_to_the_others_not_a_hang() -> None:
         ("dp", 1, 2, False, "dp"),
         ("ddp", 1, 1, True, "ddp"),
         ("none", 1, 4, False, "none"),
+        ("fsdp", 2, 0, True, "fsdp"),
+        ("fsdp", 1, 1, True, "none"),
+        ("fsdp", 1, 0, False, "none"),
     ],
 )
 def test_strategy(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from dist_train.config.choices import FORMATS, METRICS, TABLES
+from dist_train.config.choices import FORMATS, METRICS, STRATEGIES, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.types import height_and_width, is_remote
@@ -57,7 +57,13 @@ def advise(cfg: Config, plan: Plan, outputs: int, device: str) -> list[str]:
         outputs: number of classes, or of targets in a regression.
         device: the kind of device that computes: "cpu" or "cuda".
     """
-    return [*_without_effect(cfg), *_always_right(cfg, outputs), *_lengths(cfg, plan), *_sizes_and_formats(cfg, device)]
+    return [
+        *_without_effect(cfg),
+        *_always_right(cfg, outputs),
+        *_lengths(cfg, plan),
+        *_alone(cfg, plan),
+        *_sizes_and_formats(cfg, device),
+    ]
 
 
 def _without_effect(cfg: Config) -> Iterator[str]:
@@ -69,6 +75,14 @@ def _without_effect(cfg: Config) -> Iterator[str]:
     for key, (has_effect, condition) in NEEDS.items():
         if is_set(cfg, key) and not has_effect(cfg):
             yield f"`{key}` has no effect unless {condition}"
+
+
+def _alone(cfg: Config, plan: Plan) -> Iterator[str]:
+    if plan.world_size == 1 and STRATEGIES.find(cfg.distributed.strategy).shards:
+        yield (
+            f"`distributed.strategy` ({cfg.distributed.strategy}) has no effect in one process, which holds all weights; start "
+            "several with torchrun"
+        )
 
 
 def _always_right(cfg: Config, outputs: int) -> Iterator[str]:

@@ -62,6 +62,7 @@ BEFORE: dict[str, Any] = {
     "data.bits": 8,
     "data.channels": 3,
     "distributed.gradient_dtype": "fp32",
+    "distributed.strategy": "auto",
     "eval.crop": "auto",
     "eval.crop_pct": "published",
     "eval.interpolation": "bicubic",

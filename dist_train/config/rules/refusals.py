@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
 from dist_train.config.ops.table import OPS
+from dist_train.config.rules.divided_weights import needs_whole_weights
 from dist_train.config.types import UNPUBLISHED, height_and_width, in_pixels
 from dist_train.config.values import is_set, value_of
 
@@ -42,15 +43,9 @@ def _kept_by_what_is_not_computed(cfg: "Config") -> Iterator[str]:
 
 def _options_of_another_loss(cfg: "Config") -> Iterator[str]:
     """Refuse keys of another loss. Other keys without effect only give a warning; these show that another loss was meant."""
-    for key in (
-        "loss.label_smoothing",
-        "loss.class_weights",
-        "loss.class_balance",
-        "loss.options",
-        "loss.logit_adjustment",
-    ):
-        line = LOSSES.unread(key, cfg.loss.name)
-        if line and is_set(cfg, key):
+    for name in ("label_smoothing", "class_weights", "class_balance", "options", "logit_adjustment"):
+        line = LOSSES.unread(f"loss.{name}", cfg.loss.name)
+        if line and is_set(cfg, f"loss.{name}"):
             yield f"{line}; remove it, or choose such a loss"
 
 
@@ -276,6 +271,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _statistics_of_other_channels,
     _operations_on_rgb_only,
     _trial_of_a_run_that_goes_on,
+    needs_whole_weights,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (

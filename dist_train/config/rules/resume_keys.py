@@ -5,7 +5,8 @@ Every key stands in exactly one of the two tables, under its full name.
 
 from typing import Any
 
-from dist_train.config.rules.migrations import found, migrated
+from dist_train.config.choices import STRATEGIES
+from dist_train.config.rules.migrations import BEFORE, found, migrated
 from dist_train.config.schema import Config
 from dist_train.config.values import every_key, set_value, value_of
 
@@ -121,6 +122,7 @@ CHANGE_THE_WEIGHTS = (
     "train.nonfinite",
     "loss.class_balance",
     "distributed.gradient_dtype",
+    "distributed.strategy",  # only whether weights are divided among ranks
     "loss.logit_adjustment",
     "model.options",
     "optim.options",
@@ -135,6 +137,9 @@ CHANGE_THE_WEIGHTS = (
 FIRST_WEIGHTS_ONLY = frozenset({"model.head.init"})
 """Of these the ones that matter before the first checkpoint only. Their defaults have changed: a run of a version without such a
 key may go on with any value of it."""
+
+OTHER_ROUNDING = ("distributed.strategy",)
+"""Of these the ones that a resume may change: each step has the same samples and rate, and sums in another order."""
 
 KEPT = ("eval.crop", "eval.crop_pct", "eval.interpolation", "eval.size")
 """Keys whose defaults differ from what older versions did. A resume whose config does not set one keeps the run's value."""
@@ -193,7 +198,6 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.wandb.notes",
     "log.loggers",
     "hooks",  # they see a run; what they remember is in its checkpoints
-    "distributed.strategy",  # like train.micro_batch; a run may continue under torchrun after one process, or the reverse
     "distributed.timeout_s",
     "distributed.preflight",
     "distributed.unused_parameters",  # as train.micro_batch; may be allowed to get a run through
@@ -203,6 +207,8 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
 def arithmetic(cfg: Config) -> dict[str, Any]:
     """Return the keys that change the weights, with their values: the part of the config that a checkpoint records."""
     values = cfg.model_dump(mode="json")
+    if not STRATEGIES.find(cfg.distributed.strategy).shards:  # the others compute the same
+        values["distributed"]["strategy"] = BEFORE["distributed.strategy"]
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
 
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,17 @@ class Strategy(ABC):
 
     def refuse(self, cfg: "Config") -> None:  # noqa: B027 - most strategies can do everything
         """Raise ConfigError if the config uses an option that this strategy does not support."""
+
+    def shard(self, module: nn.Module, blocks: Sequence[nn.Module]) -> None:  # noqa: B027 - most keep every weight whole
+        """Divide the weights of ``module`` among the ranks, in place. Every rank must call it.
+
+        Args:
+            blocks: the parts of ``module`` whose weights a rank needs at the same time.
+        """
+
+    def gathered(self, module: nn.Module) -> AbstractContextManager[None]:
+        """Return the context in which every rank has all weights of ``module``. Every rank must enter it."""
+        return nullcontext()
 
     @abstractmethod
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
@@ -67,7 +79,7 @@ class Strategy(ABC):
         return norm
 
     def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
-        """Return the whole state of a model or an optimizer. Every rank must call it."""
+        """Return the whole state of a model or an optimizer; needed on rank 0 only. Every rank must call it."""
         return part.state_dict()
 
     def load_state_dict(self, part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -37,17 +37,23 @@ def merged(module: nn.Module) -> Iterator[None]:
             layer.merged_adapters.clear()
 
 
-def plain_state(module: nn.Module) -> dict[str, Any]:
-    """Return the state of the plain model into which the adapters of ``module`` are merged: its names, in float32."""
-    adapted = [path for path, part in module.named_modules() if is_adapted(part)]
+@torch.no_grad()
+def plain_state(module: nn.Module, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the state of the plain model into which the adapters of ``module`` are merged: its names, in float32.
+
+    Args:
+        state: the state of ``module``, if it is not on the device of ``module``.
+    """
+    state = dict(module.state_dict() if state is None else state)
+    adapted: dict[str, Any] = {path: part for path, part in module.named_modules() if is_adapted(part)}
     if not adapted:
-        return module.state_dict()
-    with merged(module):
-        state = module.state_dict()
-    for path in adapted:
+        return state
+    for path, part in adapted.items():
         own = [name for name in state if name.startswith(f"{path}.")]
         layer = {name.removeprefix(f"{path}."): state.pop(name) for name in own}
         base = {name: value for name, value in layer.items() if name.startswith("base_layer.")}
+        weight = base["base_layer.weight"]
+        base["base_layer.weight"] = weight.float() + part.get_delta_weight(ADAPTER).float().to(weight.device)
         state |= {f"{path}.{name.removeprefix('base_layer.')}": value for name, value in base.items()}
     return {name: _widened(value) for name, value in state.items()}
 

@@ -6,7 +6,7 @@ import math
 from torch import nn
 
 from dist_train.checkpoint.format import lay_out
-from dist_train.config.choices import DISTILLATIONS
+from dist_train.config.choices import DISTILLATIONS, STRATEGIES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
@@ -32,7 +32,7 @@ from dist_train.model.lora.adapters import without_effect
 from dist_train.model.network import Network, statistics
 from dist_train.run.named_code import named_code
 from dist_train.seeding import fold_in, reseed
-from dist_train.training.parts.compiled import compile_model
+from dist_train.training.parts.compiled import compile_model, repeated_blocks
 from dist_train.training.parts.frozen_moves import moves_though_frozen, note_of_moves
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
@@ -73,6 +73,8 @@ def build_state(
     own = OwnParts(objective, model)
     ema = None if cfg.train.ema is None else Ema(model, shared=network.base, **dict(cfg.train.ema))
     published = model if ema is None or cfg.eval.weights == "raw" else ema.module
+    for module in [model] if ema is None else [model, ema.module]:
+        strategy.shard(module, repeated_blocks(module))
     if cfg.model.compiler:  # after the EMA has copied the model: a compiled module cannot be copied
         for module in {model, published}:
             compile_model(module, cfg.model.compiler)
@@ -123,6 +125,11 @@ def own_code(cfg: Config, given: Given) -> bool:
 def refuse(cfg: Config, given: Given) -> None:
     """Raise ConfigError for options that do not work together, whatever the strategy."""
     own = given.objective is not None or cfg.loss.objective is not None
+    if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy).shards:
+        raise ConfigError(
+            f"an objective is given, and may read weights past the model's forward pass; `distributed.strategy` "
+            f"({cfg.distributed.strategy}) divides them: use ddp"
+        )
     if given.objective is not None and cfg.loss.distill is not None:
         raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
@@ -165,7 +172,8 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
     images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
     with left_as_found(module, device, state.own.changing()):
         strategy.settle(wrapped, images, targets)
-    if unused := strategy.unused(wrapped):
+        unused = strategy.unused(wrapped)
+    if unused:
         raise unused_in_a_step(unused, strategy.group.rank)
     state.buffers.keep()
     return wrapped

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dist_train.config.schema import Config
 from dist_train.distributed.collectives import as_bytes
+from dist_train.distributed.strategies.shards import local
 from dist_train.learning.objective import TrainingPass
 from dist_train.model.freeze import covered_buffers
 from dist_train.model.network import Network
@@ -60,7 +61,7 @@ def _bytes_of(model: nn.Module, names: Sequence[str]) -> dict[str, Tensor]:
 
 def _norms(model: nn.Module) -> dict[str, Tensor]:
     """Return the norm of each frozen parameter: a copy of all would be almost as large as the model."""
-    every = {name: value.detach() for name, value in model.named_parameters() if _is_frozen(value)}
+    every = {name: local(value.detach()) for name, value in model.named_parameters() if _is_frozen(value)}
     return {name: torch.linalg.vector_norm(value).nan_to_num() for name, value in every.items()}
 
 

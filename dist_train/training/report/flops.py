@@ -8,6 +8,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from dist_train.config.types import Size
+from dist_train.distributed.strategies.shards import is_shared
 
 PEAK_TFLOPS = {
     "V100": 125.0,  # float16: it has no bfloat16
@@ -61,6 +62,8 @@ def training_flops(module: nn.Module, shape: tuple[int, ...], backward: bool = T
     Raises:
         Exception: whatever a module raises that cannot run on the meta device.
     """
+    if any(map(is_shared, module.parameters())):
+        raise RuntimeError("a forward pass waits for all ranks, which hold parts of the weights")
     tensors = {name: _meta(tensor) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         found = torch.func.functional_call(module, tensors, (torch.zeros(shape, device="meta"),))

@@ -19,6 +19,10 @@ def warned(cfg: Config, images: int = 60) -> list[str]:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
+        (
+            {"distributed__strategy": "fsdp"},
+            "`distributed.strategy` (fsdp) has no effect in one process, which holds all weights",
+        ),
         ({"model__head__hidden": [64]}, "`model.head.hidden` has no effect unless `model.head.name` is mlp"),
         (
             {"augment__crop_scale": [0.5, 1.0]},

@@ -12,6 +12,7 @@ from dist_train.config.rules.old_augment import OLD_KEYS
 from dist_train.config.rules.resume_keys import (
     CHANGE_THE_WEIGHTS,
     DO_NOT_CHANGE_THE_WEIGHTS,
+    OTHER_ROUNDING,
     arithmetic,
     changed_keys,
 )
@@ -27,6 +28,7 @@ def test_every_key_stands_in_exactly_one_table() -> None:
     assert len(both) == len(set(both)), "a key in both tables, or twice"
     assert set(every_key(Config)) - set(both) == set(), "keys in neither table"
     assert set(both) - set(every_key(Config)) == set(), "entries that are no key"
+    assert set(OTHER_ROUNDING) <= set(CHANGE_THE_WEIGHTS)
 
 
 def test_a_key_that_0_1_0_did_not_compare_has_a_value_of_then() -> None:
@@ -47,6 +49,7 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
         {"log__every_steps": 7},
         {"distributed__timeout_s": 9},
         {"distributed__strategy": "none"},
+        {"distributed__strategy": "ddp"},
     ):
         assert arithmetic(parse_config(changed(tree, **same))) == base
     for other in (
@@ -55,6 +58,7 @@ def test_arithmetic_leaves_out_what_may_change_on_a_resume(tree: dict[str, Any])
         {"augment__hflip": 0.0},
         {"model__name": "x"},
         {"train__global_batch": 6},
+        {"distributed__strategy": "fsdp"},
     ):
         (line,) = changed_keys(base, arithmetic(parse_config(changed(tree, **other)))).values()
         assert next(iter(other)).replace("__", ".") in line

@@ -12,7 +12,10 @@ from tests.support.runs import changed
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ({"distributed__strategy": "fsdp"}, "`distributed.strategy` ('fsdp') must be one of auto, ddp, dp, none"),
+        (
+            {"distributed__strategy": "deepspeed"},
+            "`distributed.strategy` ('deepspeed') must be one of auto, ddp, dp, fsdp, none",
+        ),
         ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
     ],
 )

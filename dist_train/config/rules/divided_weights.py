@@ -1,0 +1,47 @@
+"""What does not work with strategies that divide weights among ranks."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from dist_train.config.choices import OPTIMIZERS, STRATEGIES
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
+
+
+def needs_whole_weights(cfg: "Config") -> Iterator[str]:
+    """Yield an error for each key that needs whole weights or gradients, where each rank has a part of them."""
+    name = cfg.distributed.strategy
+    if STRATEGIES.find(name).shards:
+        for key, reason, fix in _reasons(cfg):
+            yield f"{key} does not work with `distributed.strategy` ({name}): {reason}; {fix}"
+
+
+def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
+    """Yield a key with its value, why it needs whole weights, and the fix."""
+    model, train, loss, ranks = cfg.model, cfg.train, cfg.loss, cfg.distributed
+    if train.clip is not None and train.clip.mode == "agc":
+        yield "`train.clip.mode` (agc)", "it compares whole rows of weights and gradients", "use norm or value"
+    if OPTIMIZERS.find(cfg.optim.name) is OPTIMIZERS.own:
+        known = ", ".join(OPTIMIZERS.rows)
+        yield f"`optim.name` ({cfg.optim.name})", "it may need whole weights", f"use one of: {known}"
+    if model.unfreeze:
+        yield "`model.unfreeze`", "what trains is decided when the weights are divided", "remove it, or use ddp"
+    if model.compile:
+        yield "`model.compile`", "the two have not been tried together", "set it to false"
+    if model.channels_last:
+        yield "`model.channels_last` (true)", "torch divides contiguous weights only", "set it to false"
+    if train.precision == "fp16":
+        yield "`train.precision` (fp16)", "it makes half-precision copies of whole weights", "use amp_fp16 or amp_bf16"
+    if train.micro_batch == "auto":
+        yield "`train.micro_batch` (auto)", "it tries steps of a rank that has all weights", "give a number"
+    if loss.distill is not None:
+        yield "`loss.distill`", "its teacher would be whole on every rank", "remove it, or use ddp"
+    if loss.objective is not None:
+        why = "it may read weights past the model's forward pass"
+        yield f"`loss.objective` ({loss.objective})", why, "remove it, or use ddp"
+    if ranks.gradient_dtype == "bf16":
+        yield "`distributed.gradient_dtype` (bf16)", "only ddp exchanges such gradients", "use fp32"
+    if ranks.unused_parameters == "allow":
+        why = "ranks would wait for parts of gradients that others do not have"
+        yield "`distributed.unused_parameters` (allow)", why, "freeze these parameters, and use error"

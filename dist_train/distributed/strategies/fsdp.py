@@ -1,0 +1,122 @@
+"""One process per device; weights, gradients and moments are divided among the ranks: torch's FSDP2.
+
+``fully_shard`` (Zhao et al., 2023: PyTorch FSDP; its second form has one DTensor for each parameter) collects the weights of
+a block just before the block computes, and drops them afterwards.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from dist_train.distributed.collectives import broadcast_together
+from dist_train.distributed.strategies.base import Strategy
+from dist_train.distributed.strategies.shards import local, mapped
+from dist_train.errors import ConfigError
+
+
+class Fsdp(Strategy):
+    """Each rank holds its share of every parameter, and of what belongs to a parameter: gradient, moments, average.
+
+    The gradients of every micro-batch are summed over the ranks at once. To add them up before that would need the memory of
+    a whole gradient.
+    """
+
+    def shard(self, module: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        """Give all ranks the weights of rank 0, and leave each rank its share of them.
+
+        Raises:
+            ConfigError: torch cannot divide this model.
+        """
+        for parameter in module.parameters():
+            broadcast_together([parameter.detach()])
+        try:
+            for part in (*blocks, module):
+                fully_shard(part, mesh=self._mesh, reshard_after_forward=True)
+        except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"`distributed.strategy` (fsdp): torch cannot divide this model among ranks: {error}; use ddp"
+            ) from error
+
+    @cached_property
+    def _mesh(self) -> DeviceMesh:
+        return init_device_mesh(self.group.device.type, (self.group.world_size,))
+
+    def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
+        """Broadcast the buffers of rank 0. The modules inside of ``module`` that ``shard`` got do the rest."""
+        self.group.broadcast_buffers(module)
+        return module
+
+    def settle(self, wrapped: nn.Module, images: Tensor, targets: Tensor) -> None:
+        """Run one pass: FSDP builds its parts in the first one, and may find errors."""
+        wrapped(images, targets)["loss"].backward()
+
+    def unused(self, wrapped: nn.Module) -> list[str]:
+        """Return the names of the parameters that have no gradient. Another rank may wait for a part of it."""
+        return [name for name, p in wrapped.named_parameters() if p.requires_grad and p.grad is None]
+
+    def clip(self, grads: list[Tensor], limit: float) -> Tensor:
+        """As the strategies for whole gradients; the squares of the norms of all parts are summed over the ranks."""
+        mine = [local(grad) for grad in grads]
+        norm = self.group.sum(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(mine))).square()).sqrt()
+        if limit < math.inf:
+            torch._foreach_mul_(mine, (limit / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    @contextmanager
+    def gathered(self, module: nn.Module) -> Iterator[None]:
+        """Hold all weights of ``module`` on every rank for the block, in which a forward pass is no collective."""
+        parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+        for part in parts:
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.reshard()
+                part.set_reshard_after_forward(True, recurse=False)
+
+    def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
+        """Return the whole state, in the form of every other strategy. Only rank 0 keeps what it collects, on the host.
+
+        One tensor at a time is whole on the device. The other ranks keep their shares in place of the tensors.
+        """
+        whole: dict[str, Any] = mapped(part.state_dict(), self._whole)
+        return whole
+
+    def _whole(self, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, DTensor):
+            return tensor
+        whole = tensor.full_tensor().detach()
+        return whole.cpu() if self.group.is_main else tensor
+
+    def load_state_dict(self, part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """Load a whole state: each rank takes its share of it."""
+        if isinstance(part, nn.Module):
+            own = part.state_dict()
+            state = {name: _share_of(value, own.get(name)) for name, value in state.items()}
+        else:
+            parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+            moments = {
+                number: {name: _share_of(value, parameters[number]) for name, value in kept.items()}
+                for number, kept in state["state"].items()
+            }
+            state = {**state, "state": moments}
+        part.load_state_dict(state)
+
+
+def _share_of(value: Any, like: Any) -> Any:
+    """Return this rank's share of a whole tensor, divided as ``like`` is; other values as they are."""
+    divisible = isinstance(like, DTensor) and isinstance(value, Tensor) and not isinstance(value, DTensor)
+    if not divisible or value.shape != like.shape:
+        return value
+    mesh = like.device_mesh
+    return distribute_tensor(value.to(like.device), mesh, like.placements, src_data_rank=None)

@@ -1,0 +1,39 @@
+"""What needs whole weights is refused, and all else is not."""
+
+from typing import Any
+
+import pytest
+
+from dist_train.config import parse_config
+from dist_train.errors import ConfigError
+from tests.support.runs import changed
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"train__clip": {"mode": "agc", "value": 0.1}}, "`train.clip.mode` (agc)"),
+    ({"optim__name": "lamb"}, "`optim.name` (lamb)"),
+    ({"model__freeze": "backbone", "model__unfreeze": {1: "all"}}, "`model.unfreeze`"),
+    ({"model__compile": True}, "`model.compile`"),
+    ({"model__channels_last": True}, "`model.channels_last` (true)"),
+    ({"train__precision": "fp16"}, "`train.precision` (fp16)"),
+    ({"train__micro_batch": "auto"}, "`train.micro_batch` (auto)"),
+    ({"loss__distill": {"teacher": "resnet18.a1_in1k"}}, "`loss.distill`"),
+    (
+        {"loss__objective": "tests.support.objectives:Projection"},
+        "`loss.objective` (tests.support.objectives:Projection)",
+    ),
+    ({"distributed__gradient_dtype": "bf16"}, "`distributed.gradient_dtype` (bf16)"),
+    ({"distributed__unused_parameters": "allow"}, "`distributed.unused_parameters` (allow)"),
+]
+
+
+@pytest.mark.parametrize(("override", "key"), REFUSED)
+def test_what_needs_whole_weights_is_refused(tree: dict[str, Any], override: dict[str, Any], key: str) -> None:
+    parse_config(changed(tree, distributed__strategy="auto", **override))
+    with pytest.raises(ConfigError) as error:
+        parse_config(changed(changed(tree, distributed__strategy="fsdp"), **override))
+    assert f"{key} does not work with `distributed.strategy` (fsdp): " in str(error.value)
+
+
+def test_clipping_by_norm_and_by_value_work(tree: dict[str, Any]) -> None:
+    for mode in ("norm", "value"):
+        parse_config(changed(tree, distributed__strategy="fsdp", train__clip={"mode": mode, "value": 1.0}))
