@@ -1,7 +1,7 @@
 """Compute the memory that a rank needs to train large models, and check the arithmetic against runs on this machine.
 
     python -m benchmarks.large_models            # the table of docs/large_models.md, without allocating a model
-    python -m benchmarks.large_models --check    # also trains ViT-S on two ranks by DDP and FSDP, and compares the bytes
+    python -m benchmarks.large_models --check    # also trains ViT-S on two ranks by DDP, ZeRO-2 and FSDP, and compares the bytes
 
 What is divided among ranks: Rajbhandari et al., 2020 (ZeRO), section 3.
 """
@@ -26,7 +26,7 @@ from dist_train.distributed.group import joined
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.training.parts.compiled import repeated_blocks
 from dist_train.training.setup import build_strategy
-from tests.support.ranks import run_ranks
+from tests.support.ranks import collect, start_ranks
 
 FLOAT32 = 4
 WEIGHT, GRADIENT, MOMENTS = 4, 4, 8
@@ -117,11 +117,17 @@ def divided(of: Sizes, ranks: int) -> float:
     return of.parameters * (WEIGHT + GRADIENT + MOMENTS) / ranks + of.block * (2 * WEIGHT + GRADIENT)
 
 
+def half_divided(of: Sizes, ranks: int) -> float:
+    """Return the bytes of a rank with ZeRO-2: all weights, its part of everything, and one whole gradient of a block."""
+    return of.parameters * (WEIGHT + (WEIGHT + GRADIENT + MOMENTS) / ranks) + of.block * GRADIENT
+
+
 def without_images(shape: dict[str, Any], of: Sizes, ranks: int = RANKS) -> dict[str, float]:
     """Return the bytes that a rank needs besides activations, by the way to train."""
     whole, state = of.parameters, WEIGHT + GRADIENT + MOMENTS
     return {
         "DDP": whole * state + of.fixed,
+        "ZeRO-2": half_divided(of, ranks) + of.fixed,
         "FSDP": divided(of, ranks) + of.fixed,
         "DDP with LoRA": whole * WEIGHT + lora(shape) * state + of.fixed,
     }
@@ -173,10 +179,14 @@ def train(way: Strategy, model: nn.Module, images: int) -> None:
 def check(ranks: int = 2) -> list[str]:
     """Return the computed and the measured memory of ViT-S in float32, for several micro-batches."""
     of, rows = sizes(CHECKED, bf16=False), []
-    said = {"ddp": of.parameters * (WEIGHT + GRADIENT + MOMENTS), "fsdp": divided(of, ranks)}
+    said = {
+        "ddp": of.parameters * (WEIGHT + GRADIENT + MOMENTS),
+        "zero2": half_divided(of, ranks),
+        "fsdp": divided(of, ranks),
+    }
     for strategy, fixed in said.items():
         for images in (1, 8):
-            found = max(run_ranks(ranks, measured, strategy, images))
+            found = max(collect(start_ranks(ranks, measured, strategy, images), quiet=True))
             total = fixed + images * of.per_image
             rows.append(
                 f"| {strategy} | {images} | {total / 2**20:.0f} | {found / 2**20:.0f} | {total / found - 1:+.1%} |"

@@ -285,6 +285,7 @@ STRATEGIES = ChoiceTable(
         "dp": Strategy(f"{_STRATEGIES}.data_parallel:DataParallel", gpus=2),
         "fsdp": Strategy(f"{_STRATEGIES}.fsdp:Fsdp", ranks=True, shards=True),
         "none": Strategy(f"{_STRATEGIES}.single:Single"),
+        "zero2": Strategy(f"{_STRATEGIES}.zero2:Zero2", ranks=True, shards=True),
     },
 )
 """``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""

@@ -14,6 +14,7 @@ from dist_train.distributed.strategies.data_parallel import DataParallel
 from dist_train.distributed.strategies.ddp import Ddp
 from dist_train.distributed.strategies.fsdp import Fsdp
 from dist_train.distributed.strategies.single import Single
+from dist_train.distributed.strategies.zero2 import Zero2
 from dist_train.errors import ConfigError
 from dist_train.training.setup import build_setup, build_strategy, set_algorithms
 from tests.support.runs import changed, folder, train
@@ -21,7 +22,7 @@ from tests.support.runs import changed, folder, train
 
 def test_every_strategy_has_its_class() -> None:
     kinds = {name: type(build_strategy(Dist.alone(strategy=name))) for name in STRATEGIES.rows if name != "auto"}
-    assert kinds == {"ddp": Ddp, "dp": DataParallel, "fsdp": Fsdp, "none": Single}
+    assert kinds == {"ddp": Ddp, "dp": DataParallel, "fsdp": Fsdp, "none": Single, "zero2": Zero2}
 
 
 def test_a_run_goes_on_from_its_newest_checkpoint(tree: dict[str, Any]) -> None:

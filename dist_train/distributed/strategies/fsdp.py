@@ -5,6 +5,7 @@ a block just before the block computes, and drops them afterwards.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -27,7 +28,12 @@ class Fsdp(Strategy):
 
     The gradients of every micro-batch are summed over the ranks at once. To add them up before that would need the memory of
     a whole gradient.
+
+    Attributes:
+        drops: whether a rank drops the other ranks' weights after a forward pass, and collects them again for the backward pass.
     """
+
+    drops = True
 
     def shard(self, module: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Give all ranks the weights of rank 0, and leave each rank its share of them.
@@ -35,15 +41,20 @@ class Fsdp(Strategy):
         Raises:
             ConfigError: torch cannot divide this model.
         """
+        if shared := _of_two_blocks(module, blocks):
+            raise self._not_divisible(f"{shared} is a weight of two of its blocks")
         for parameter in module.parameters():
             broadcast_together([parameter.detach()])
         try:
             for part in (*blocks, module):
-                fully_shard(part, mesh=self._mesh, reshard_after_forward=True)
+                fully_shard(part, mesh=self._mesh, reshard_after_forward=self.drops)
         except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"`distributed.strategy` (fsdp): torch cannot divide this model among ranks: {error}; use ddp"
-            ) from error
+            raise self._not_divisible(str(error)) from error
+
+    def _not_divisible(self, why: str) -> ConfigError:
+        return ConfigError(
+            f"`distributed.strategy` ({self.group.strategy}): torch cannot divide this model among ranks: {why}; use ddp"
+        )
 
     @cached_property
     def _mesh(self) -> DeviceMesh:
@@ -82,7 +93,7 @@ class Fsdp(Strategy):
         finally:
             for part in parts:
                 part.reshard()
-                part.set_reshard_after_forward(True, recurse=False)
+                part.set_reshard_after_forward(self.drops, recurse=False)
 
     def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
         """Return the whole state, in the form of every other strategy. Only rank 0 keeps what it collects, on the host.
@@ -111,6 +122,19 @@ class Fsdp(Strategy):
             }
             state = {**state, "state": moments}
         part.load_state_dict(state)
+
+
+def _of_two_blocks(module: nn.Module, blocks: Sequence[nn.Module]) -> str:
+    """Return the name of a parameter that two blocks share, or a block and the rest of ``module``; empty if there is none.
+
+    Each would have a share of its own, and they would no longer be the same weight.
+    """
+    inside = {part for block in blocks for part in block.modules()}
+    rest = [p for part in module.modules() if part not in inside for p in part.parameters(recurse=False)]
+    owners = Counter(
+        p for parameters in (*(block.parameters() for block in blocks), dict.fromkeys(rest)) for p in parameters
+    )
+    return next((name for name, parameter in module.named_parameters() if owners[parameter] > 1), "")
 
 
 def _share_of(value: Any, like: Any) -> Any:

@@ -34,6 +34,11 @@ def test_what_needs_whole_weights_is_refused(tree: dict[str, Any], override: dic
     assert f"{key} does not work with `distributed.strategy` (fsdp): " in str(error.value)
 
 
+def test_the_strategy_is_named(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"does not work with `distributed.strategy` \(zero2\)"):
+        parse_config(changed(tree, distributed__strategy="zero2", model__channels_last=True))
+
+
 def test_clipping_by_norm_and_by_value_work(tree: dict[str, Any]) -> None:
     for mode in ("norm", "value"):
         parse_config(changed(tree, distributed__strategy="fsdp", train__clip={"mode": mode, "value": 1.0}))

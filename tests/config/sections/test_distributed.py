@@ -14,7 +14,7 @@ from tests.support.runs import changed
     [
         (
             {"distributed__strategy": "deepspeed"},
-            "`distributed.strategy` ('deepspeed') must be one of auto, ddp, dp, fsdp, none",
+            "`distributed.strategy` ('deepspeed') must be one of auto, ddp, dp, fsdp, none, zero2",
         ),
         ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
     ],

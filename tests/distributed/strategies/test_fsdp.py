@@ -158,3 +158,39 @@ def test_a_run_goes_on_with_any_number_of_ranks_and_any_strategy(tree: dict[str,
 def test_an_objective_given_in_code_is_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="may read weights past the model's forward pass"):
         refuse(parse_config(changed(tree, distributed__strategy="fsdp")), Given(objective=Projection))
+
+
+class Scaled(nn.Module):
+    """A factor without a dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(()))
+
+
+def _refused(kind: str) -> str:
+    with joined(DistributedConfig(strategy="fsdp", timeout_s=30)) as group:
+        model = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+        if kind == "scalar":
+            model.append(Scaled())
+        else:
+            model[1][0].weight = model[0][0].weight  # type: ignore[index, union-attr]
+        try:
+            build_strategy(group).shard(model, list(model)[:2])
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["scalar", "two blocks share a weight"])
+def test_a_model_that_torch_cannot_divide_is_refused_on_every_rank(kind: str) -> None:
+    for message in run_ranks(2, _refused, kind):
+        assert message.startswith("`distributed.strategy` (fsdp): torch cannot divide this model among ranks: ")
+        assert message.endswith("; use ddp")
+
+
+@pytest.mark.slow
+def test_a_trial_of_some_steps(tree: dict[str, Any]) -> None:
+    run = train(tree, 2, **FSDP, train__fast_dev_run=True)
+    assert not run.exists()
