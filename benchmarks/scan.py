@@ -2,21 +2,25 @@
 
     python -m benchmarks.scan [--files 128000] [--classes 1000] [--rounds 3] [--latency-us 0] [--entries 0]
 
-Makes empty files in class folders below a temporary folder, and a table of them. Each side runs in a process of its own, in turn;
-the table has medians. ``--latency-us``: each call that looks at a file or opens a folder takes so much longer, by a preloaded library
-(tests/support/slow_disk). ``--entries``: also what a rank needs for a stored index of so many
-images, alone, and two ranks that share it.
+Makes empty files in class folders below a temporary folder, a table of them, and a tar and a zip archive. Each side runs in a
+process of its own, in turn; the table has medians. ``--latency-us``: each call that looks at a file or opens a folder takes so much
+longer, by a preloaded library (tests/support/slow_disk). ``--entries``: also what a rank needs for a stored index of so many images,
+alone, and two ranks that share it.
 """
 
 import argparse
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,23 @@ def make_files(root: Path, files: int, classes: int) -> None:
             for number in range(files // classes):
                 (folder / f"n{label:08}_{number:06}.JPEG").touch()
                 table.write(f"train/n{label:08}/n{label:08}_{number:06}.JPEG,n{label:08}\n")
+
+
+def make_archives(root: Path) -> None:
+    """Make ``tar/all.tar`` and ``zip/all.zip`` with the same names as ``train``, and a byte in each file."""
+    for kind in ("tar", "zip"):
+        (root / kind).mkdir()
+    names = sorted(path.relative_to(root / "train") for path in (root / "train").rglob("*.JPEG"))
+    with tarfile.open(root / "tar" / "all.tar", "w") as tar, zipfile.ZipFile(root / "zip" / "all.zip", "w") as packed:
+        for name in names:
+            about = tarfile.TarInfo(str(name))
+            about.size = 1
+            tar.addfile(about, io.BytesIO(b"0"))
+            packed.writestr(str(name), b"0")
+
+
+def archive(root: Path, kind: str) -> DataIndex:
+    return scan(DataConfig(format=kind, root=str(root / kind), val_fraction=0.02))
 
 
 def floor(root: Path) -> int:
@@ -95,6 +116,8 @@ SIDES: dict[str, Callable[[Path], Any]] = {
     "list and stat": floor,
     "folders": ours,
     "table": table,
+    "tar": partial(archive, kind="tar"),
+    "zip": partial(archive, kind="zip"),
     "first start": first_start,
     "requeue": requeue,
     "stored index": opened,
@@ -180,6 +203,8 @@ def main() -> None:
         for name in ("few", "run"):
             (root / name).mkdir()
         make_files(root / "few", 200, 2)
+        if {"tar", "zip"} & {*options.sides}:
+            make_archives(root)
         sides = [*options.sides]
         if options.entries:
             store_entries(root / "run" / "entries.bin", options.entries)
