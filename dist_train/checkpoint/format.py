@@ -16,6 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dist_train.checkpoint.sharded.header import encoded, excerpt
+from dist_train.checkpoint.sharded.piece import Piece
 from dist_train.errors import ConfigError
 from dist_train.system.files import atomic_write
 
@@ -37,19 +39,30 @@ class Layout:
     header: bytes
     tensors: list[tuple[int, Tensor]]
     payload_bytes: int
+    divided: bool = False
+    """Whether it is the file of one rank, with some rows of the tensors."""
 
 
-def lay_out(state: Any) -> Layout:
+def lay_out(state: Any, rank: int = 0) -> Layout:
     """Return the layout of the file for nested dicts, lists and tuples of tensors, bytes and plain values.
 
-    Copies no tensor.
+    Copies no tensor. If tensors are divided (``Piece``), it is the file of one rank.
+
+    Args:
+        rank: other ranks than 0 write their pieces only.
 
     Raises:
         ConfigError: a value is of a kind that the file cannot hold.
     """
     tensors: dict[str, Tensor] = {}
-    outline = _outline(state, "state", tensors)
-    header: dict[str, Any] = {"__metadata__": {"outline": json.dumps(outline)}}
+    pieces: dict[str, Piece] = {}
+    outline = _outline(state, "state", tensors, pieces)
+    metadata = {} if rank else {"outline": json.dumps(outline)}
+    if pieces:
+        metadata["pieces"] = json.dumps({name: [piece.begin, piece.shape] for name, piece in pieces.items()})
+    if rank:
+        tensors = {name: piece.tensor for name, piece in pieces.items()}
+    header: dict[str, Any] = {"__metadata__": metadata}
     placed, end = [], 0
     # Wide dtypes first: then every tensor is aligned. The format does not allow gaps for alignment.
     for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].itemsize):
@@ -60,39 +73,7 @@ def lay_out(state: Any) -> Layout:
         }
         placed.append((end, tensor))
         end += tensor.nbytes
-    return Layout(_encoded(header), placed, end)
-
-
-def excerpt(layout: Layout, part: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return the file that holds one part of a state only: ``"model"`` gives the weights of the model.
-
-    If the part has other values than tensors (``nn.Module.get_extra_state``), the metadata has their outline.
-
-    Returns:
-        The file's header, and the byte ranges (from, to) of the whole state's payload that follow the header.
-    """
-    prefix, end = f"state.{part}.", 0
-    entries = json.loads(layout.header[8:])
-    outline = dict(json.loads(entries["__metadata__"]["outline"])["dict"])[part]
-    header: dict[str, Any] = {}
-    if any("tensor" not in item for _, item in outline["dict"] if isinstance(item, dict)) or not all(
-        isinstance(item, dict) for _, item in outline["dict"]
-    ):
-        header["__metadata__"] = {"outline": json.dumps(_renamed(outline, prefix))}
-    ranges = []
-    for name, entry in entries.items():
-        if name.startswith(prefix):
-            begin, stop = entry["data_offsets"]
-            header[name.removeprefix(prefix)] = entry | {"data_offsets": [end, end + stop - begin]}
-            ranges.append((begin, stop))
-            end += stop - begin
-    return _encoded(header), ranges
-
-
-def _encoded(header: dict[str, Any]) -> bytes:
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return Layout(encoded(header), placed, end, bool(pieces))
 
 
 def copy_into(memory: Any, layout: Layout) -> None:
@@ -111,8 +92,10 @@ def put_together(outline: str, tensors: dict[str, Tensor]) -> Any:
     return _fill(json.loads(outline), tensors)
 
 
-def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def _outline(value: Any, name: str, tensors: dict[str, Tensor], pieces: dict[str, Piece]) -> Any:
     """Return JSON that preserves integer keys, tuples, and tensors (as their names), which plain JSON would lose."""
+    if isinstance(value, Piece):
+        pieces[name], value = value, value.tensor
     if isinstance(value, Tensor):
         if value.layout is not torch.strided or value.dtype not in DTYPES:
             raise _not_to_be_saved(name, f"a tensor of {value.dtype}, {value.layout}", "use another format")
@@ -123,9 +106,9 @@ def _outline(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if odd := [key for key in value if not isinstance(key, PLAIN)]:
             raise _not_to_be_saved(name, f"a dict with the key {odd[0]!r}", "use text or numbers as keys")
-        return {"dict": [[key, _outline(item, f"{name}.{key}", tensors)] for key, item in value.items()]}
+        return {"dict": [[key, _outline(item, f"{name}.{key}", tensors, pieces)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        items = [_outline(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
+        items = [_outline(item, f"{name}.{place}", tensors, pieces) for place, item in enumerate(value)]
         return {"list" if isinstance(value, list) else "tuple": items}
     if not isinstance(value, PLAIN):
         fix = "use tensors, numbers, text and bytes, and lists, tuples and dicts of them"
@@ -138,18 +121,6 @@ def _not_to_be_saved(name: str, kind: str, fix: str) -> ConfigError:
         f"`{name.removeprefix('state.')}` is {kind}, which a checkpoint cannot hold: {fix}, or keep it out of `state_dict` "
         "(a buffer: `persistent=False`)"
     )
-
-
-def _renamed(outline: Any, prefix: str) -> Any:
-    """Return an outline whose tensors have names without ``prefix``."""
-    if isinstance(outline, list):
-        return [_renamed(item, prefix) for item in outline]
-    if not isinstance(outline, dict):
-        return outline
-    return {
-        kind: content.removeprefix(prefix) if kind == "tensor" else _renamed(content, prefix)
-        for kind, content in outline.items()
-    }
 
 
 def _fill(value: Any, tensors: dict[str, Tensor]) -> Any:
@@ -200,7 +171,7 @@ def _with_outline(state: dict[str, Any]) -> bytes:
     payload = bytearray(layout.payload_bytes)
     if payload:
         copy_into(payload, layout)
-    head, ranges = excerpt(layout, "model")
+    head, ranges = excerpt(layout.header, "model")
     return head + b"".join(payload[begin:end] for begin, end in ranges)
 
 

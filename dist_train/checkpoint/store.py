@@ -1,9 +1,11 @@
 """Checkpoints of a run: saved without waiting for the disk, the newest few kept.
 
 ``checkpoints/step_00000123/`` holds ``state.safetensors`` and ``manifest.json``, which records the size and the digest of
-``state.safetensors``. One rename gives the folder its name, after both files are on disk.
+``state.safetensors``. One rename gives the folder its name, after both files are on disk. A sharded one holds a file of each
+rank, ``state.0-of-2.safetensors``, instead.
 """
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import torch
 
 from dist_train.checkpoint.background_writer import BackgroundWriter, WriterDied
 from dist_train.checkpoint.direct_writer import DirectWriter
-from dist_train.checkpoint.format import excerpt, lay_out
+from dist_train.checkpoint.format import Layout, lay_out
 from dist_train.checkpoint.manifest import ExtraFile, Job, Manifest
+from dist_train.checkpoint.sharded.header import excerpt
+from dist_train.checkpoint.sharded.share import Share
 from dist_train.checkpoint.stored import newest
 from dist_train.config.sections.checkpoint import Memory
 from dist_train.errors import DistTrainError
@@ -32,7 +36,7 @@ class SaveError(DistTrainError):
 
 
 class Checkpoints:
-    """The checkpoints of one run. For rank 0 only.
+    """The checkpoints of one run. For rank 0; for the other ranks too, where each saves its share.
 
     ``save`` returns as soon as the state is copied; a separate process writes it to disk. There is at most one write at
     a time, and ``wait`` waits for it.
@@ -75,11 +79,29 @@ class Checkpoints:
         if self._started:
             self._writer.reserve(size + size // 100 + MORE, device)
 
-    def save(self, state: dict[str, Any], manifest: Manifest, extra_files: ExtraFiles | None = None) -> None:
+    def ticket(self, manifest: Manifest) -> str:
+        """Wait for the write before, and return a token for the shares of all ranks in the next one. For rank 0.
+
+        It is empty if this checkpoint is there: then the other ranks have nothing to save.
+
+        Raises:
+            SaveError: the previous write failed.
+        """
+        self.wait()
+        return "" if (self._folder / manifest.name).exists() else secrets.token_hex(4)
+
+    def save(
+        self,
+        state: dict[str, Any],
+        manifest: Manifest,
+        extra_files: ExtraFiles | None = None,
+        share: Share | None = None,
+    ) -> None:
         """Copy ``state`` and start to write it.
 
         Args:
             extra_files: files that get their final names when the checkpoint is on disk.
+            share: of this rank, for a state with pieces. Rank 0's write is done when those of all ranks are.
 
         Raises:
             SaveError: the previous write failed.
@@ -87,12 +109,10 @@ class Checkpoints:
         self.start()
         self.wait()
         self._began = awake_s()
-        layout = lay_out(state)
-        files = [
-            ExtraFile(path, content, []) if isinstance(content, bytes) else ExtraFile(path, *excerpt(layout, content))
-            for path, content in (extra_files or {}).items()
-        ]
-        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, files)
+        layout = lay_out(state, share.rank if share else 0)
+        assert share is not None or not layout.divided
+        files = [_extra(path, content, layout, share) for path, content in (extra_files or {}).items()]
+        job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, files, share)
         try:
             self._writer.begin(job, layout)
         except WriterDied as error:
@@ -101,7 +121,7 @@ class Checkpoints:
             raise SaveError(
                 f"out of memory for a copy of the state ({error.strerror or error}); set checkpoint.memory=low"
             ) from None
-        self._in_flight = manifest.name
+        self._in_flight = f"{manifest.name} (the file of rank {share.rank})" if share and share.rank else manifest.name
 
     @property
     def busy(self) -> bool:
@@ -164,3 +184,9 @@ class Checkpoints:
     def newest(self, only_look: bool = False) -> tuple[Path, Manifest] | None:
         """Return the newest valid checkpoint; None if there is none. See ``stored.newest``."""
         return newest(self._folder, only_look)
+
+
+def _extra(path: Path, content: bytes | str, layout: Layout, share: Share | None) -> ExtraFile:
+    if isinstance(content, bytes):
+        return ExtraFile(path, content, [])
+    return ExtraFile(path, b"", [], content) if share else ExtraFile(path, *excerpt(layout.header, content))

@@ -11,6 +11,7 @@ from typing import Any
 from dist_train.checkpoint.digests import ALGORITHMS, digest_of
 from dist_train.checkpoint.format import put_together, read_safetensors
 from dist_train.checkpoint.manifest import MANIFEST, READABLE, STATE, Manifest
+from dist_train.checkpoint.sharded.reading import load_sharded
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.system.files import patiently, read_json
 
@@ -21,12 +22,18 @@ class ReadError(DistTrainError):
     """A checkpoint cannot be read because the disk fails; it may be valid."""
 
 
-def load(path: Path) -> Any:
+def load(path: Path, by_rows: bool = False) -> Any:
     """Return the state in a checkpoint folder, on the CPU.
 
-    The tensors are a map of the file: the ranks of a node share the pages, which are read from disk once.
+    The tensors are a map of the file: the ranks of a node share the pages, which are read from disk once. Those that are
+    divided among the files of several ranks are copied.
+
+    Args:
+        by_rows: return divided tensors as ``Rows`` instead.
     """
-    return put_together(*read_safetensors(path / STATE))
+    if (path / STATE).exists():
+        return put_together(*read_safetensors(path / STATE))
+    return load_sharded([path / name for name, _, _ in Manifest.read(path).files], by_rows)
 
 
 def newest(folder: Path, only_look: bool = False) -> tuple[Path, Manifest] | None:
@@ -111,16 +118,27 @@ def _look(path: Path) -> Manifest | str:
         if error.errno not in (errno.EFBIG, errno.EINVAL, errno.EISDIR):  # too large, or not a regular file
             raise
         return f"its manifest is unreadable: {error.strerror}"
-    algorithm, digest = manifest.expected
+    algorithm, _ = manifest.expected
     if algorithm not in ALGORITHMS:
         raise ConfigError(
             f"{path} has a digest of the kind {algorithm!r}, but this version knows {', '.join(ALGORITHMS)}; "
             "use the version that wrote it"
         )
-    state = path / STATE
-    size = state.stat().st_size if state.is_file() else -1
-    if size != manifest.bytes:
-        return f"{STATE} has {size} bytes, but the manifest says {manifest.bytes}"
-    if digest_of(state, algorithm) != digest:
-        return f"the {algorithm} digest of {STATE} differs from the manifest"
-    return manifest
+    return damage(path, manifest) or manifest
+
+
+def damage(path: Path, manifest: Manifest) -> str:
+    """Return what is wrong with the files of a checkpoint; an empty text if they are those of the manifest.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    algorithm, _ = manifest.expected
+    sizes = {name: file.stat().st_size if (file := path / name).is_file() else -1 for name, _, _ in manifest.files}
+    for name, expected, _ in manifest.files:
+        if sizes[name] != expected:
+            return f"{name} has {sizes[name]} bytes, but the manifest says {expected}"
+    for name, _, digest in manifest.files:
+        if digest_of(path / name, algorithm) != digest:
+            return f"the {algorithm} digest of {name} differs from the manifest"
+    return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from dist_train.checkpoint.manifest import MANIFEST, STATE
+from dist_train.checkpoint.manifest import MANIFEST
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import read_rows
 from dist_train.run.result import read_result
@@ -246,7 +246,7 @@ class Traces:
 
     def damage(self, share: float, cut: bool) -> None:
         """Damage the newest checkpoint at ``share`` (0 to 1) of its length: truncate it there, or flip one bit."""
-        state = self.run.checkpoints / self._names()[-1] / STATE
+        state = max((self.run.checkpoints / self._names()[-1]).glob("state.*"))  # of several ranks, the last one's
         place = int(share * (state.stat().st_size - 1))
         if cut:
             os.truncate(state, place)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from dist_train.checkpoint.sharded.by_ranks import on_writers
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
@@ -184,7 +185,7 @@ def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Giv
         setup = build_setup(cfg, group, given or NOTHING_GIVEN, begun.batch)
         begun.checkpoints = setup.checkpoints
         parts.callback(setup.checkpoints.abandon)
-        group.from_main(setup.checkpoints.start)
+        on_writers(group, setup.state.strategy.shares_saves, setup.checkpoints.start)
         try:
             return _train(setup, begun, parts, stop)
         except Exception:
@@ -242,7 +243,7 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     if group.is_main:
         import_ahead(setup.cfg.data.task)
-    group.from_main(setup.checkpoints.wait)  # until the writer is ready
+    on_writers(group, setup.state.strategy.shares_saves, setup.checkpoints.wait)  # until the writer is ready
     try:
         setup.state.hooks.start(_start(setup))
         status = fit(setup, recorder, stop)

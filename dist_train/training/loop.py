@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from dist_train.checkpoint.manifest import Manifest
+from dist_train.checkpoint.sharded.by_ranks import save_shares
 from dist_train.checkpoint.store import ExtraFiles
 from dist_train.data.loader import WaitedForData
 from dist_train.distributed.stop import StopRequest
@@ -187,7 +188,11 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         schedule_starts=list(setup.plan.schedule_starts),
     )
     # Rank 0 waits for the checkpoint before this one.
-    setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
+    if setup.state.strategy.shares_saves:
+        limit_s = setup.cfg.distributed.timeout_s
+        save_shares(setup.checkpoints, setup.group, state, manifest, extra_files, limit_s)
+    else:
+        setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
     if setup.group.is_main:
         recorder.look_at_code()
         recorder.saving()

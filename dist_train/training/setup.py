@@ -110,7 +110,7 @@ def build_setup(
     compared |= state.hashes()
     if saved is not None:
         group.from_main(lambda: refuse_other_frozen_weights(saved, compared, run))
-        content = _read(saved, group)
+        content = _read(saved, group, strategy.shares_saves)
         done = content["progress"]["step"]
         if any(step < done for step in plan.unfreeze_steps):
             wrapped = train_more(cfg, plan, network, index.outputs, state, done - 1)
@@ -154,13 +154,13 @@ def build_network(cfg: Config, index: DataIndex, group: Dist, load: bool, given:
     return network
 
 
-def _read(saved: Path, group: Dist) -> dict[str, Any]:
+def _read(saved: Path, group: Dist, by_rows: bool) -> dict[str, Any]:
     """Return the content of a checkpoint, which one rank of every other node verifies first. Every rank must call it."""
     with group.together():
         if group.local_rank == 0 and not group.is_main:
             verify(saved, socket.gethostname())
     with group.together():  # a rank may read from a slower disk than the others
-        content: dict[str, Any] = load(saved)
+        content: dict[str, Any] = load(saved, by_rows)
     return content
 
 

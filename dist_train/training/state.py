@@ -13,6 +13,7 @@ from dist_train.checkpoint.format import weights_file
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
+from dist_train.distributed.strategies.shards import local
 from dist_train.evaluation.metrics import better, better_scores
 from dist_train.hooks.calls import Hooks
 from dist_train.learning.ema import Ema
@@ -145,18 +146,21 @@ class TrainState:
             yield
 
     def state_dict(self, group: Dist) -> dict[str, Any]:
-        """Return the whole state, with the running sums of every rank. Every rank must call it."""
+        """Return the state to save, with the running sums of every rank. Every rank must call it.
+
+        Ranks that share weights return their own rows of them (``Piece``).
+        """
         own = self.own.state_dict()
         extras = self.sums.extra_values()
         buffers = self.rank_buffers.state_dict(group)
         hooks = self.hooks.state_dict(group)
         return {
-            "model": self._kept(self.strategy.state_dict(self.model)),
+            "model": self._kept(self.strategy.saved(self.model)),
             **({"objective": own} if own else {}),
             **({"buffers": buffers} if buffers else {}),
             **({"hooks": hooks} if hooks else {}),
-            "optimizer": self.strategy.state_dict(self.optimizer),
-            "ema": None if self.ema is None else self._kept(self.strategy.state_dict(self.ema.module)),
+            "optimizer": self.strategy.saved(self.optimizer),
+            "ema": None if self.ema is None else self._kept(self.strategy.saved(self.ema.module)),
             "precision": self.precision.state_dict(),
             "sums": group.stack(self.sums.values()),
             **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
@@ -187,12 +191,12 @@ class TrainState:
         return self.strategy.group.from_main(of_all)
 
     def nbytes(self) -> int:
-        """Return about the bytes of ``state_dict``. Waits for no device and no rank; complete after the first step."""
+        """Return about the bytes that this rank saves. Waits for no device and no rank; complete after the first step."""
         modules = [self.model] if self.ema is None else [self.model, self.ema.module]
         values = [value for module in modules for value in self._kept(module.state_dict()).values()]
         values += [value for kept in self.optimizer.state.values() for value in kept.values()]
         values += self.own.state_dict().values()
-        return sum(value.nbytes for value in values if isinstance(value, Tensor))
+        return sum(local(value).nbytes for value in values if isinstance(value, Tensor))
 
     def load_state_dict(self, state: dict[str, Any], group: Dist) -> None:
         """Load a saved state, in place.

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dist_train.checkpoint.direct_writer import PIECE, DirectWriter, payload_of
-from dist_train.checkpoint.format import DTYPES, copy_into, excerpt, lay_out
+from dist_train.checkpoint.format import DTYPES, copy_into, lay_out
 from dist_train.checkpoint.manifest import Job
+from dist_train.checkpoint.sharded.header import excerpt
 from tests.support.states import manifest_of, state_of
 
 
@@ -20,7 +21,7 @@ def test_the_payload_is_what_a_copy_would_hold() -> None:
     memory = bytearray(layout.payload_bytes)
     copy_into(memory, layout)
     assert b"".join(payload_of(layout, 0, layout.payload_bytes)) == memory
-    _, ranges = excerpt(layout, "model")
+    _, ranges = excerpt(layout.header, "model")
     assert ranges
     for begin, end in ranges:
         assert b"".join(payload_of(layout, begin, end)) == memory[begin:end]

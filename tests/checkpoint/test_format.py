@@ -11,7 +11,6 @@ import torch
 from dist_train.checkpoint.format import (
     DTYPES,
     copy_into,
-    excerpt,
     lay_out,
     put_together,
     read_safetensors,
@@ -68,16 +67,6 @@ def test_offsets_are_aligned_and_without_gaps() -> None:
         end += tensor.nbytes
     assert end == layout.payload_bytes
     assert len(layout.header) % 8 == 0, "so that the payload is aligned in the file too"
-
-
-def test_an_excerpt_is_the_file_of_one_part(tmp_path: Path) -> None:
-    state = _state()
-    _, payload = _file(tmp_path / "s", state)
-    head, stretches = excerpt(lay_out(state), "model")
-    (tmp_path / "model").write_bytes(head + b"".join(payload[begin:end] for begin, end in stretches))
-    loaded = safetensors.torch.load_file(tmp_path / "model")
-    assert loaded.keys() == state["model"].keys()
-    assert all(torch.equal(loaded[name], value) for name, value in state["model"].items())
 
 
 def test_a_state_without_tensors_is_a_file_too(tmp_path: Path) -> None:

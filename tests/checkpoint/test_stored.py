@@ -94,7 +94,7 @@ def test_another_format_is_refused_not_set_aside(checkpoints: Checkpoints) -> No
     assert found is not None
     manifest = json.loads((found[0] / "manifest.json").read_text())
     (found[0] / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(ConfigError, match="has format 99, but this version reads 2"):
+    with pytest.raises(ConfigError, match="has format 99, but this version reads 3"):
         checkpoints.newest()
     assert found[0].is_dir()
 

@@ -24,9 +24,11 @@ class Strategy(ABC):
     Attributes:
         devices: the devices on which this process computes.
         gradient_dtype: ``distributed.gradient_dtype``, for strategies that exchange gradients.
+        shares_saves: each rank saves the rows that it has (``saved``).
     """
 
     gradient_dtype = "fp32"
+    shares_saves = False
 
     def __init__(self, group: Dist) -> None:
         self.group, self.devices = group, [group.device]
@@ -81,6 +83,10 @@ class Strategy(ABC):
     def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
         """Return the whole state of a model or an optimizer; needed on rank 0 only. Every rank must call it."""
         return part.state_dict()
+
+    def saved(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
+        """Return the state of a model or an optimizer as a checkpoint takes it. Every rank must call it."""
+        return self.state_dict(part)
 
     def load_state_dict(self, part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
         """Load what ``state_dict`` returned, in place. Every rank must call it."""

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from dist_train.checkpoint.sharded.piece import Piece, Rows
 from dist_train.distributed.collectives import broadcast_together
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.strategies.shards import local, mapped
@@ -26,6 +27,8 @@ from dist_train.errors import ConfigError
 class Fsdp(Strategy):
     """Each rank holds its share of every parameter, and of what belongs to a parameter: gradient, moments, average.
 
+    A checkpoint has a file of each rank with its shares.
+
     The gradients of every micro-batch are summed over the ranks at once. To add them up before that would need the memory of
     a whole gradient.
 
@@ -34,6 +37,7 @@ class Fsdp(Strategy):
     """
 
     drops = True
+    shares_saves = True
 
     def shard(self, module: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Give all ranks the weights of rank 0, and leave each rank its share of them.
@@ -109,8 +113,18 @@ class Fsdp(Strategy):
         whole = tensor.full_tensor().detach()
         return whole.cpu() if self.group.is_main else tensor
 
+    def saved(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
+        """Return the state with the rows of this rank in place of a tensor that ranks share."""
+        rows: dict[str, Any] = mapped(part.state_dict(), self._piece)
+        return rows
+
+    def _piece(self, tensor: Tensor) -> Tensor | Piece:
+        if not isinstance(tensor, DTensor) or tensor.placements != (Shard(0),):
+            return self._whole(tensor)
+        return Piece(local(tensor.detach()), _rows(tensor)[0], tuple(tensor.shape))
+
     def load_state_dict(self, part: nn.Module | torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Load a whole state: each rank takes its share of it."""
+        """Load a state of any strategy: each rank takes its share of it."""
         if isinstance(part, nn.Module):
             own = part.state_dict()
             state = {name: _share_of(value, own.get(name)) for name, value in state.items()}
@@ -138,9 +152,19 @@ def _of_two_blocks(module: nn.Module, blocks: Sequence[nn.Module]) -> str:
 
 
 def _share_of(value: Any, like: Any) -> Any:
-    """Return this rank's share of a whole tensor, divided as ``like`` is; other values as they are."""
-    divisible = isinstance(like, DTensor) and isinstance(value, Tensor) and not isinstance(value, DTensor)
+    """Return this rank's share of a whole tensor, or of its rows on disk, divided as ``like`` is; other values as they are."""
+    divisible = isinstance(like, DTensor) and isinstance(value, Tensor | Rows) and not isinstance(value, DTensor)
     if not divisible or value.shape != like.shape:
-        return value
+        return value.whole() if isinstance(value, Rows) else value
     mesh = like.device_mesh
+    if isinstance(value, Rows):
+        mine = value.between(*_rows(like)).to(like.device)
+        return DTensor.from_local(mine, mesh, like.placements, shape=like.shape, stride=like.stride())
     return distribute_tensor(value.to(like.device), mesh, like.placements, src_data_rank=None)
+
+
+def _rows(tensor: DTensor) -> tuple[int, int]:
+    """Return the place of this rank's first row of a tensor that is divided by rows, and of the one after its last."""
+    rows, ranks = len(tensor), tensor.device_mesh.size()
+    begin = min(tensor.device_mesh.get_local_rank() * -(-rows // ranks), rows)  # as torch.chunk divides
+    return begin, begin + len(tensor.to_local())

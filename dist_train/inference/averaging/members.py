@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dist_train.checkpoint.digests import digest_of
 from dist_train.checkpoint.format import read_weights
-from dist_train.checkpoint.manifest import STATE, Manifest
-from dist_train.checkpoint.stored import load
+from dist_train.checkpoint.manifest import MANIFEST, STATE, Manifest
+from dist_train.checkpoint.stored import damage, load
 from dist_train.errors import ConfigError
 from dist_train.system.files import sha256_of
 
@@ -85,13 +84,14 @@ def checkpoints_of(run: "OpenedRun", last: int | None) -> list[Member]:
 
 def _checkpoint(folder: Path, part: str) -> Member:
     try:
-        algorithm, digest = Manifest.read(folder).expected
-        whole = digest_of(folder / STATE, algorithm) == digest
+        manifest = Manifest.read(folder)
+        whole = not damage(folder, manifest)
     except (OSError, ValueError, KeyError):
         whole = False
     if not whole:
         raise ConfigError(f"{folder} is damaged; remove it, or average fewer checkpoints with --last")
-    return Member(str(folder), folder / STATE, sha256_of(folder / STATE), part)
+    file = folder / (MANIFEST if manifest.shards else STATE)  # the manifest has the digests of all shards
+    return Member(str(folder), file, sha256_of(file), part)
 
 
 def _same_kind(first: "OpenedRun", other: "OpenedRun") -> None:

@@ -59,6 +59,8 @@ def test_losses_are_those_of_ddp_and_a_resumed_run_is_exact(tree: dict[str, Any]
         changed(tree, **FSDP, train__epochs=1, checkpoint={"every_steps": 1, "keep": 10}), **VARIANTS[variant]
     )
     parts = resumes_exactly(changed(tree, run__name="parts"), 2, kept=3)
+    saved = {len(list(path.glob("state.?-of-2.safetensors"))) for path in (parts / "checkpoints").iterdir()}
+    assert saved == {2}, "each rank saves its part"
     whole = train(tree, 2, run__name="whole", distributed__strategy="ddp")
     assert losses(parts) == pytest.approx(losses(whole), rel=1e-5 if "16" not in variant else 5e-3)
     for name in ("best.safetensors", "last.safetensors"):
