@@ -19,13 +19,15 @@ class Places:
     def __post_init__(self) -> None:
         """Raise ``ConfigError`` if the embeddings have no file that can hold them."""
         path = self.embeddings
-        if path is not None and path.suffix.lower() != ".npy" and not (self.in_table and is_parquet(path)):
+        if path is not None and not (is_parquet(path) if self.in_table else path.suffix.lower() == ".npy"):
             raise ConfigError(f"--embeddings ({path}) must end in .npy, or be the .parquet file of --out; change it")
 
     @property
     def in_table(self) -> bool:
         """Return whether the embeddings are a column of the table."""
-        return self.embeddings is not None and self.embeddings == self.table
+        if self.table is None or self.embeddings is None:
+            return False
+        return self.embeddings.resolve() == self.table.resolve()
 
 
 def is_parquet(path: Path) -> bool:
