@@ -64,8 +64,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "checkpoint__keep_best": {"top1": 2, "loss": 1},
         "log__profile": (3, 4),
     },
+    "fsdp": VIT | {"distributed__strategy": "fsdp"},
 }
-"""Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints."""
+"""Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints;
+weights that are divided among the ranks, each of which saves its part.
+"""
 ODD = (
     "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
     "ExtraState", "Lazy", "NoAffine",
