@@ -17,5 +17,5 @@ class CheckpointConfig(Section):
     """Also the weights of the best evaluations, by metric how many, such as `{top1: 3, loss: 1}`: files
     `best-top1-step_00000186.safetensors` in the run folder."""
     memory: Memory = "full"
-    """Memory of rank 0's host for a save. `full`: a copy of the state, and training pauses for the copy only. `low`: no copy, and
-    training pauses until the checkpoint is on disk."""
+    """Memory of rank 0's host for a save; with `fsdp` and `zero2` that of each rank, for its part. `full`: a copy of the state, and
+    training pauses for the copy only. `low`: no copy, and training pauses until the checkpoint is on disk."""
