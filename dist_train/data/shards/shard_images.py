@@ -31,7 +31,8 @@ class ShardImages:
     rules: DecodeRules = field(default=DEFAULT_RULES, kw_only=True)
 
     def open(self, name: str) -> Picture:
-        return picture_in(self.content(name), self._described(name), self.rules)
+        number, member = self.places.find(name)
+        return picture_in(self._content(number, member), self._described(number, name), self.rules)
 
     def deep(self, name: str) -> DeepImage | None:
         try:
@@ -55,7 +56,9 @@ class ShardImages:
             DataError: the archive is missing, cannot be read, or has changed since it was scanned.
             BadImage: the bytes cannot be inflated.
         """
-        number, member = self.places.find(name)
+        return self._content(*self.places.find(name), most)
+
+    def _content(self, number: int, member: Member, most: int | None = None) -> bytes:
         length = member.length if most is None or member.deflated else min(most, member.length)
         packed = self._copied(number, member, length) or self._read(self.shards[number], member, length)
         if not member.deflated:
@@ -63,9 +66,11 @@ class ShardImages:
         try:
             found = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size)
         except zlib.error as error:
-            raise BadImage(f"cannot read the image {self._described(name)}: {error}") from None
+            raise BadImage(f"cannot read the image {self._described(number, member.name)}: {error}") from None
         if len(found) != member.size:
-            raise BadImage(f"cannot read the image {self._described(name)}: it has other bytes than the archive says")
+            raise BadImage(
+                f"cannot read the image {self._described(number, member.name)}: it has other bytes than the archive says"
+            )
         return found[:most]
 
     def _copied(self, number: int, member: Member, length: int) -> bytes:
@@ -94,6 +99,5 @@ class ShardImages:
             raise DataError(f"cannot read the archive {path}: {member.name!r} is cut off")
         return found
 
-    def _described(self, name: str) -> str:
-        number, _ = self.places.find(name)
+    def _described(self, number: int, name: str) -> str:
         return f"{name} in {os.path.join(self.root, self.shards[number].path)}"
