@@ -19,6 +19,7 @@ class Schedule(LoadScopeScheduling):
     GROUPS = (
         "tests/slurm/",  # the job of one test must not preempt that of another
         "tests/test_packaging.py",  # the wheel is built once
+        "tests/whole_runs/test_hostile_runs.py",  # some 400 damaged runs are made once
     )
 
     def _split_scope(self, nodeid: str) -> str:

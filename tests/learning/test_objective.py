@@ -176,7 +176,7 @@ def test_another_teacher_is_refused_by_name(
     assert "belongs to a run with other values of keys that change the weights" in message
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_what_trains_and_what_changes_is_in_the_state(tree: dict[str, Any], world_size: int) -> None:
     tree = changed(
         tree, loss__objective=f"{HERE}:Projection", checkpoint={"every_steps": 1, "keep": 100}, train__ema=0.9,
@@ -204,14 +204,14 @@ def test_a_teacher_that_changes_must_say_so(tree: dict[str, Any], capsys: pytest
     assert not list((folder(changed(tree, run__name="secret")) / "checkpoints").glob("step_*"))
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_objective_may_leave_parts_of_the_model_unused(tree: dict[str, Any], world_size: int) -> None:
     run = train(tree, world_size, loss__objective=f"{HERE}:Features", train__epochs=1)
     first, *_, last = rows(run, "train")
     assert last["loss"] < first["loss"]
 
 
-@pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
+@pytest.mark.parametrize("precision", [pytest.param("amp_bf16", marks=pytest.mark.slow), "amp_fp16"])
 def test_an_objective_under_autocast(tree: dict[str, Any], precision: str) -> None:
     run = train(tree, 2, loss__objective=f"{HERE}:Projection", train__precision=precision, train__epochs=1)
     assert rows(run, "train")[-1]["spread"] > 0

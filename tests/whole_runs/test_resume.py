@@ -32,7 +32,7 @@ HARD = {
     ("world_size", "killed_after", "precision", "workers"),
     [
         (1, 1, "fp32", (0, 2)),  # the number of loader processes may change on the way
-        (2, 3, "amp_bf16", (2, 0)),
+        pytest.param(2, 3, "amp_bf16", (2, 0), marks=pytest.mark.slow),
         (4, 5, "fp32", (0, 0)),
         (2, 2, "amp_fp16", (0, 0)),  # its loss scale is part of the state
     ],
@@ -90,7 +90,9 @@ def test_nothing_is_read_again_however_far_the_run_is(tree: dict[str, Any]) -> N
         assert [row["step"] for row in rows(run, "val")][-1] == step + 3
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize(
+    "world_size", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_so_does_one_with_weights_of_classes_options_and_more_metrics(tree: dict[str, Any], world_size: int) -> None:
     loss = {"name": "bce", "options": {"target_threshold": 0.2, "sum_classes": True}}
     keys = {"augment__mixup": 0.8, "train__global_batch": 16, "model__options": {"qkv_bias": False}}

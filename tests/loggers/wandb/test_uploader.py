@@ -39,7 +39,7 @@ def test_offline_segments_of_a_stopped_and_resumed_run_hold_every_row_once(run: 
     assert (first, first + second) == (expected(252), expected(260))
 
 
-@pytest.mark.parametrize("steps_per_s", [1, 20])
+@pytest.mark.parametrize("steps_per_s", [pytest.param(1, marks=pytest.mark.slow), 20])
 def test_a_kill_of_everything_loses_no_row_and_doubles_none(run: RunDir, steps_per_s: int) -> None:
     """At once after the first rows, with the whole process tree: wandb's default would lose the first 15 seconds."""
     trainer = start(run, 0, 100, "hang", 1 / steps_per_s, "offline")
