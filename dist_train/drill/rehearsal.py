@@ -74,7 +74,12 @@ def drill_config(cfg: Config, folder: Path) -> Config:
     tree["data"]["max_val_images"] = min(cfg.data.max_val_images or VALIDATION_IMAGES, VALIDATION_IMAGES)
     tree["eval"]["every_steps"] = EVALUATE_EVERY
     tree["checkpoint"] = {"every_steps": SAVE_EVERY, "keep": 2}
-    tree["log"] |= {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}}
+    tree["log"] |= {
+        "every_steps": 1,
+        "tensorboard": False,
+        "wandb": {"mode": "disabled"},
+        "mlflow": {"mode": "disabled"},
+    }
     return parse_config(tree)
 
 

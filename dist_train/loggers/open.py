@@ -10,6 +10,7 @@ from dist_train.config.user_code import created
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.loggers.console import ConsoleLogger
 from dist_train.loggers.jsonl import JsonlLogger
+from dist_train.loggers.mlflow.logger import MlflowLogger
 from dist_train.loggers.tensorboard import TensorBoardLogger
 from dist_train.loggers.wandb.logger import WandbLogger
 from dist_train.run.metrics_file import Row
@@ -25,12 +26,12 @@ def open_loggers(cfg: Config, facts: Facts, given: Sequence[Logger] = ()) -> Log
         given: loggers that the caller made, in addition to those that the config names.
 
     Raises:
-        ConfigError: a logger of ``log.loggers`` cannot be created, or ``log.wandb`` needs a package that is missing.
+        ConfigError: a logger of ``log.loggers`` cannot be created, or ``log.wandb`` or ``log.mlflow`` needs a package that is missing.
     """
     own = [*own_loggers(cfg.log), *given]
     tensorboard = [TensorBoardLogger()] if cfg.log.tensorboard else []
     # The first one rewinds metrics.jsonl, which the others read. The console comes last: its line follows their messages.
-    loggers = Loggers(JsonlLogger(), [WandbLogger(), *tensorboard, *own, ConsoleLogger()])
+    loggers = Loggers(JsonlLogger(), [WandbLogger(), MlflowLogger(), *tensorboard, *own, ConsoleLogger()])
     loggers.start(cfg, facts)
     return loggers
 

@@ -196,6 +196,11 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "log.wandb.job_type",
     "log.wandb.tags",
     "log.wandb.notes",
+    "log.mlflow.mode",
+    "log.mlflow.uri",
+    "log.mlflow.experiment",
+    "log.mlflow.name",
+    "log.mlflow.tags",
     "log.loggers",
     "hooks",  # they see a run; what they remember is in its checkpoints
     "distributed.timeout_s",

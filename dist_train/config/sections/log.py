@@ -1,6 +1,7 @@
-"""The section `log`: rows of metrics, TensorBoard, W&B."""
+"""The section `log`: rows of metrics, TensorBoard, W&B, MLflow."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -30,6 +31,31 @@ class WandbConfig(Section):
     """Description of the run, free text."""
 
 
+class MlflowConfig(Section):
+    mode: Literal["auto", "disabled"] = "auto"
+    """auto: on if `uri` or the variable `MLFLOW_TRACKING_URI` is given."""
+    uri: str | None = None
+    """Tracking server (`http://host:5000`), database (`sqlite:///FILE`) or folder; `MLFLOW_TRACKING_URI` if not given."""
+    experiment: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """`MLFLOW_EXPERIMENT_NAME` or `dist_train` if not given."""
+    name: str | None = None
+    """`run.name` if not given."""
+    tags: dict[Annotated[str, Field(pattern=r"^[\w.\- ]+$", max_length=250)], str] = {}
+    """Tags of the run by name, by which MLflow finds and filters runs."""
+
+    @field_validator("uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and not uri.strip():
+            raise ValueError(f"{uri!r} must be an address or a folder; leave the key out to use MLFLOW_TRACKING_URI")
+        if uri is not None and urlsplit(uri).password:
+            raise ValueError(
+                "must not hold a password, which config.yaml would keep: give it by the variables MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or the whole address by MLFLOW_TRACKING_URI"
+            )
+        return uri
+
+
 class LoggerConfig(Section):
     name: OwnClass
     """`package.module:Class`, a subclass of `dist_train.loggers.base.Logger`."""
@@ -44,10 +70,13 @@ class LogConfig(Section):
     """Write TensorBoard files into the run folder."""
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
+    mlflow: MlflowConfig = MlflowConfig()
+    """MLflow. On if its `uri` or `MLFLOW_TRACKING_URI` is given."""
     report: bool = False
     """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""
     images: bool = False
-    """Draw `look.png` into the run folder when the run begins, as `dist-train look` does, and give it to TensorBoard and W&B."""
+    """Draw `look.png` into the run folder when the run begins, as `dist-train look` does, and give it to TensorBoard,
+    W&B and MLflow."""
     profile: tuple[PositiveInt, PositiveInt] | None = None
     """Write a trace of these steps, the first and the last, counted from the beginning of the run, on each rank into the folder
     `profile` of the run folder."""

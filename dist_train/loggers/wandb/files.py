@@ -5,28 +5,24 @@ Imports wandb only to decode records. A segment ``run-*.wandb`` is a LevelDB log
 it is a protobuf message. If a kill cut the file off, we read the records before the cut.
 """
 
-import fcntl
 import json
 import logging
 import os
 import re
 import struct
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from dist_train.loggers.upload.lock import alone_with
+from dist_train.loggers.upload.messages import announce
 from dist_train.run.folder import RunDir
 from dist_train.system.files import open_regular, read_json
-from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import line_start
 
 _BLOCK = 32768
 _CHUNK = struct.Struct("<IHB")
 _FILE_HEADER = 7
-_RETRY_S = 1.0
 MOST_RECORD = 64 << 20
 _ID = re.compile(r"\w[\w-]{0,127}")
 _NAME = re.compile(r"[^\W_][\w .-]{0,255}")
@@ -78,24 +74,9 @@ def client_env(run: RunDir) -> dict[str, str]:
     return env
 
 
-@contextmanager
-def only_uploader_of(run: RunDir, wait_s: float) -> Iterator[bool]:
-    """Hold the upload lock of the run. Yield False if another process keeps it for longer than ``wait_s``."""
-    deadline = time.monotonic() + wait_s
-    # "w" would empty the file behind a link, which may be any file of this user's.
-    descriptor = os.open(run.path / "wandb" / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-    with open(descriptor, "r+b", buffering=0) as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield False
-                    return
-                time.sleep(_RETRY_S)
-            else:
-                yield True
-                return
+def only_uploader_of(run: RunDir, wait_s: float) -> AbstractContextManager[bool]:
+    """Hold the upload lock of the run. Give False if another process keeps it for longer than ``wait_s``."""
+    return alone_with(run.path / "wandb" / "lock", wait_s)
 
 
 def segments_of(folder: Path, run_id: str) -> list[Path]:
@@ -168,8 +149,7 @@ def how_to_sync(run: RunDir) -> str:
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    with suppress(OSError):  # a full or closed stderr ends no upload
-        print(f"{line_start(sys.stderr)}W&B: {printable(message)}", file=sys.stderr, flush=True)
+    announce("W&B", message)
 
 
 def quiet_logging() -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import EXIT_INCOMPLETE, exit_code_of
+from dist_train.loggers.upload.following import NewRows, at_most
 from dist_train.loggers.wandb.connect import already_logged, connect_online, on_server, why_not_online
 from dist_train.loggers.wandb.files import (
     history,
+    how_to_sync,
     only_uploader_of,
     planted_settings,
     quiet_logging,
@@ -24,7 +26,7 @@ from dist_train.loggers.wandb.files import (
     segments_of,
     session_path,
 )
-from dist_train.loggers.wandb.uploader import NewRows, at_most, finish, log_best, log_rows
+from dist_train.loggers.wandb.uploader import finish, log_best, log_rows
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 
@@ -101,7 +103,7 @@ def upload_segment(run: RunDir, segment: Path, session: dict[str, Any]) -> None:
 
 def log_the_rest(run: RunDir, session: dict[str, Any]) -> None:
     """Resume the W&B run, log the rows that it lacks, and end it with the status of the training."""
-    with at_most(REST_S, run):
+    with at_most(REST_S, say, how_to_sync(run)):
         live = connect_online(run, session)
         if live is None:
             return

@@ -6,28 +6,21 @@ once, even if the trainer, this process or wandb's service was killed. The uploa
 only at the end.
 """
 
-import json
 import os
-import select
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_FAILED, EXIT_INCOMPLETE, EXIT_UPLOADER_LOST
+from dist_train.errors import EXIT_UPLOADER_LOST
+from dist_train.loggers.upload.following import NewRows, at_most, follow
 from dist_train.loggers.wandb.connect import STEP, already_logged, connect
 from dist_train.loggers.wandb.files import how_to_sync, only_uploader_of, quiet_logging, say, session_path
 from dist_train.loggers.wandb.report import log_best_file, log_look, log_predictions
 from dist_train.run.folder import RunDir
-from dist_train.run.metrics_file import Row, RowFollower
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
 from dist_train.system.signals import ignore_stop_signals
 
-POLL_S = 1.0
-ORPHAN_FINISH_S = 20.0
 LOCK_S = 60.0
 
 
@@ -57,26 +50,14 @@ def upload(run: RunDir, live: Any, trainer_pid: int) -> None:
     rows = NewRows(run.metrics, already_logged(live, run))
     log_best(run, live)  # W&B's own best values cover one attempt only
     log_look(run, live)
-    ending = follow(run, live, rows, trainer_pid)
-    with at_most(ending["limit_s"], run):
+    ending = follow(lambda: log_rows(run, live, rows), trainer_pid)
+    with at_most(ending["limit_s"], say, how_to_sync(run)):
         log_rows(run, live, rows)
         log_best(run, live)  # result.json is written after the row
         finish(run, live, ending["status"], ending["exit_code"])
 
 
-def follow(run: RunDir, live: Any, rows: "NewRows", trainer_pid: int) -> dict[str, Any]:
-    """Log new rows until the trainer sends its status or dies. Return that status."""
-    died = {"status": "failed", "exit_code": EXIT_FAILED, "limit_s": ORPHAN_FINISH_S}
-    while True:
-        if select.select([sys.stdin], [], [], POLL_S)[0]:
-            line = sys.stdin.readline()
-            return dict(json.loads(line)) if line.endswith("\n") else died
-        if os.getppid() != trainer_pid:  # its forked loader workers may hold the pipe open
-            return died
-        log_rows(run, live, rows)
-
-
-def log_rows(run: RunDir, live: Any, rows: "NewRows") -> None:
+def log_rows(run: RunDir, live: Any, rows: NewRows) -> None:
     """Log every new row; the split is the prefix of its keys."""
     validated = False
     for row in rows.take():
@@ -102,37 +83,6 @@ def finish(run: RunDir, live: Any, status: str, exit_code: int) -> None:
     if status == "stopped":
         live.mark_preempting()
     live.finish(exit_code=exit_code)
-
-
-@contextmanager
-def at_most(seconds: float, run: RunDir) -> Iterator[None]:
-    """End this process if the block takes longer than ``seconds``: wandb's calls have no time limit that we can set."""
-
-    def give_up() -> None:
-        say(f"not everything was uploaded within {seconds:.0f} s. {how_to_sync(run)}")
-        os._exit(EXIT_INCOMPLETE)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-class NewRows:
-    """The rows of ``metrics.jsonl`` that W&B does not have. The trainer may append rows at the same time."""
-
-    def __init__(self, path: Path, logged: dict[str, int]) -> None:
-        self._rows = RowFollower(path)
-        self._logged = dict(logged)
-
-    def take(self) -> Iterator[Row]:
-        """Yield the rows that are new since the last call, and later than the last logged step of their split."""
-        for row in self._rows.take():
-            if row["step"] > self._logged.get(row["split"], -1):
-                self._logged[row["split"]] = row["step"]
-                yield row
 
 
 if __name__ == "__main__":

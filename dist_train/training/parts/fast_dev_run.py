@@ -35,13 +35,13 @@ def config_of_start(cfg: Config) -> Config:
         return cfg
     images = min(cfg.data.max_val_images or cfg.eval.batch_size * steps, cfg.eval.batch_size * steps)
     run = {"name": f"{cfg.run.name}.fast_dev_run", "resume": "auto"}
-    wandb = cfg.log.wandb.model_copy(update={"mode": "disabled"})
+    away = {name: getattr(cfg.log, name).model_copy(update={"mode": "disabled"}) for name in ("wandb", "mlflow")}
     return cfg.model_copy(
         update={
             "run": cfg.run.model_copy(update=run),
             "data": cfg.data.model_copy(update={"max_val_images": images}),
             "train": cfg.train.model_copy(update={"fast_dev_run": steps}),
-            "log": cfg.log.model_copy(update={"tensorboard": False, "report": False, "loggers": (), "wandb": wandb}),
+            "log": cfg.log.model_copy(update={"tensorboard": False, "report": False, "loggers": ()} | away),
         }
     )
 

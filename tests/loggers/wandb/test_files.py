@@ -9,7 +9,6 @@ import pytest
 from dist_train.loggers.wandb.files import (
     client_env,
     logged_steps,
-    only_uploader_of,
     planted_settings,
     raw_records,
     read_session,
@@ -79,15 +78,6 @@ def test_the_client_gets_nothing_empty_and_writes_into_the_run_folder(
     assert (Path(env["PYTHONPATH"].split(os.pathsep)[0]) / "dist_train").is_dir()
 
 
-def test_one_uploader_at_a_time(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    (tmp_path / "wandb").mkdir()
-    with only_uploader_of(run, wait_s=0.0) as first, only_uploader_of(run, wait_s=0.0) as second:
-        assert (first, second) == (True, False)
-    with only_uploader_of(run, wait_s=0.0) as again:
-        assert again
-
-
 def test_a_planted_settings_file_is_found(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert planted_settings(run) is None
@@ -108,12 +98,3 @@ def test_a_session_that_no_run_wrote_is_not_used(tmp_path: Path, wrong: dict[str
     assert read_session(RunDir(tmp_path))["id"] == "a1b2"
     write_json(session_path(RunDir(tmp_path)), wrong)
     assert read_session(RunDir(tmp_path)) == {}
-
-
-def test_the_lock_does_not_empty_the_file_behind_a_link(tmp_path: Path) -> None:
-    (tmp_path / "wandb").mkdir()
-    (tmp_path / "mine").write_text("precious")
-    (tmp_path / "wandb" / "lock").symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError, match="symbolic links"), only_uploader_of(RunDir(tmp_path), wait_s=0):
-        pass
-    assert (tmp_path / "mine").read_text() == "precious"

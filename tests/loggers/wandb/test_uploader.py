@@ -1,17 +1,14 @@
 """The uploader with the real client: every row once, whichever process is killed or stopped."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dist_train.loggers.wandb.logger import CLOSE_LIMITS_S
-from dist_train.loggers.wandb.uploader import NewRows
+from dist_train.loggers.upload.process import CLOSE_LIMITS_S
 from dist_train.run.folder import RunDir
 from dist_train.run.predictions import Predictions, pack_predictions
 from tests.support.wandb_helpers import (
@@ -118,33 +115,3 @@ def test_signals_to_every_process_do_not_stop_the_uploader(run: RunDir, server: 
     finish(trainer)
     assert server_rows(server) == expected(25)
     assert server.run.exit_codes == [75]
-
-
-class TestNewRows:
-    def lines(self, *steps: int) -> bytes:
-        return b"".join(json.dumps({"step": step, "split": "train"}).encode() + b"\n" for step in steps)
-
-    def test_half_a_line_waits_for_its_rest(self, tmp_path: Path) -> None:
-        path = tmp_path / "metrics.jsonl"
-        whole = self.lines(1, 2)
-        path.write_bytes(whole[:-5])
-        rows = NewRows(path, {})
-        assert [row["step"] for row in rows.take()] == [1]
-        path.write_bytes(whole)
-        assert [row["step"] for row in rows.take()] == [2]
-
-    def test_a_rewound_file_brings_only_what_is_new(self, tmp_path: Path) -> None:
-        path = tmp_path / "metrics.jsonl"
-        path.write_bytes(self.lines(1, 2, 3))
-        rows = NewRows(path, {"train": 1})
-        assert [row["step"] for row in rows.take()] == [2, 3]
-        path.write_bytes(self.lines(1))
-        assert list(rows.take()) == []
-        path.write_bytes(self.lines(1, 2, 3, 4))
-        assert [row["step"] for row in rows.take()] == [4]
-
-    def test_damage_and_absence_are_passed_over(self, tmp_path: Path) -> None:
-        path = tmp_path / "metrics.jsonl"
-        assert list(NewRows(path, {}).take()) == []
-        path.write_bytes(b"\0\0garbage\n[1]\n" + self.lines(7))
-        assert [row["step"] for row in NewRows(path, {}).take()] == [7]

@@ -1,0 +1,13 @@
+"""The one line that an upload prints where the user should know something."""
+
+import sys
+from contextlib import suppress
+
+from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import line_start
+
+
+def announce(service: str, message: str) -> None:
+    """Print one line on stderr."""
+    with suppress(OSError):  # a full or closed stderr ends no upload
+        print(f"{line_start(sys.stderr)}{service}: {printable(message)}", file=sys.stderr, flush=True)
