@@ -1,6 +1,7 @@
 """Write scalars (``<split>/<name>``), pictures and hyperparameters for TensorBoard."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from dist_train.config.files.printed import changes
@@ -46,6 +47,12 @@ class TensorBoardLogger(Logger):
     def image(self, name: str, step: int, image: Image) -> None:
         self._writer.add_image(name, image, step, dataformats="HWC")
         self._writer.flush()
+
+    def file(self, path: Path) -> None:
+        """Write where the page of ``log.report`` is: TensorBoard shows no HTML."""
+        if path.suffix == ".html":
+            self._writer.add_text("report", f"`{path.resolve()}`: open it in a browser")
+            self._writer.flush()
 
     def close(self, status: Status) -> None:
         self._writer.close()

@@ -63,6 +63,17 @@ def test_pictures_are_there(tmp_path: Path) -> None:
     assert (image.step, image.width, image.height) == (2, 4, 4)
 
 
+def test_the_place_of_the_report_is_there(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    logger = TensorBoardLogger()
+    logger.start(CONFIG, Facts(run, total_steps=10))
+    logger.file(run.best)
+    logger.file(run.report)
+    logger.close("done")
+    [text] = read(run).Tensors("report/text_summary")
+    assert text.tensor_proto.string_val == [f"`{run.report}`: open it in a browser".encode()]
+
+
 def test_the_settings_are_there_once_and_lead_to_the_scores(tmp_path: Path) -> None:
     """In the run's own folder; a resume writes them again, with the values of its config."""
     run = RunDir(tmp_path)

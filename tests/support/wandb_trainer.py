@@ -27,7 +27,10 @@ def config_of(run: Path, mode: str = "auto") -> Config:
             "data": {"root": "data"},
             "optim": {"lr": 0.1},
             "train": {"global_batch": 8},
-            "log": {"wandb": {"mode": mode, "project": "tests", "group": "experiment", "tags": ["a", "b"]}},
+            "log": {
+                "report": True,
+                "wandb": {"mode": mode, "project": "tests", "group": "experiment", "tags": ["a", "b"]},
+            },
         }
     )
 

@@ -52,7 +52,14 @@ class Remote:
 
     def _experiment_id(self, name: str) -> str:
         known = self._client.get_experiment_by_name(name)
-        return str(known.experiment_id if known else self._client.create_experiment(name))
+        if known is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException as error:
+                known = self._client.get_experiment_by_name(name)  # another run of a sweep has created it meanwhile
+                if known is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        return str(known.experiment_id)
 
     def _found(self, session: dict[str, Any]) -> Run | None:
         where = [self._experiment_id(session["experiment"])]

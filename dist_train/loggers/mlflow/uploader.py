@@ -106,7 +106,8 @@ class Sender:
             if self._session["run_id"] is not None:
                 say(f"the run {self._session['run_id']} is not on the server any more; all rows go to a new one")
             self._session["run_id"] = run_id
-            write_json(session_path(self._run), self._session)
+            newest = read_session(self._run) or self._session  # the trainer of the next attempt may have written it
+            write_json(session_path(self._run), newest | {"run_id": run_id})
         if self._pause_s == FIRST_PAUSE_S:
             say(f"logging to {self._session['uri']}, experiment {self._session['experiment']}, run {run_id}")
 

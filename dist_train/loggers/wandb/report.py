@@ -1,5 +1,6 @@
-"""Add to the W&B page of a finished run: per-class table, confusion matrix, a reference to the best weights."""
+"""Add to the W&B page of a finished run: per-class table, confusion matrix, report, a reference to the best weights."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,24 @@ def log_predictions(run: RunDir, live: Any) -> None:
 
 def log_look(run: RunDir, live: Any) -> None:
     """Log the picture of ``log.images``, if there is one: once."""
+    if run.look.exists():
+        _once(run, live, "look", lambda: live.log({"data/look": wandb.Image(str(run.look))}))
+
+
+def log_page(run: RunDir, live: Any) -> None:
+    """Log the page of ``log.report``, which W&B shows in a panel: once."""
+    config = read_json(session_path(run), default={}).get("config", {})
+    if config.get("log", {}).get("report") and run.report.exists():
+        _once(run, live, "report", lambda: live.log({"report": wandb.Html(str(run.report), inject=False)}))
+
+
+def _once(run: RunDir, live: Any, what: str, log: Callable[[], None]) -> None:
+    """Log something that no start of the run has logged to the same place."""
     session = read_json(session_path(run), default={})
-    done = f"{'offline' if live.offline else 'online'} look"
-    if not run.look.exists() or session.get("reported", {}).get(done):
-        return
-    live.log({"data/look": wandb.Image(str(run.look))})
-    write_json(session_path(run), session | {"reported": session.get("reported", {}) | {done: True}})
+    done = f"{'offline' if live.offline else 'online'} {what}"
+    if not session.get("reported", {}).get(done):
+        log()
+        write_json(session_path(run), session | {"reported": session.get("reported", {}) | {done: True}})
 
 
 def log_best_file(run: RunDir, live: Any) -> None:

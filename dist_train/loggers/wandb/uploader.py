@@ -15,7 +15,7 @@ from dist_train.errors import EXIT_UPLOADER_LOST
 from dist_train.loggers.upload.following import NewRows, at_most, follow
 from dist_train.loggers.wandb.connect import STEP, already_logged, connect
 from dist_train.loggers.wandb.files import how_to_sync, only_uploader_of, quiet_logging, say, session_path
-from dist_train.loggers.wandb.report import log_best_file, log_look, log_predictions
+from dist_train.loggers.wandb.report import log_best_file, log_look, log_page, log_predictions
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json
@@ -76,9 +76,10 @@ def log_best(run: RunDir, live: Any) -> None:
 
 
 def finish(run: RunDir, live: Any, status: str, exit_code: int) -> None:
-    """Add tables and weights if the run is done, and end the W&B run as preempted, failed or finished."""
+    """Add tables, page and weights if the run is done, and end the W&B run as preempted, failed or finished."""
     if status == "done":
         log_predictions(run, live)
+        log_page(run, live)
         log_best_file(run, live)
     if status == "stopped":
         live.mark_preempting()

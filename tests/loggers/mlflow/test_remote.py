@@ -70,6 +70,23 @@ def test_a_run_that_somebody_deleted_gets_a_successor(run: RunDir, uri: str) -> 
         assert second.run_id == only_run(uri).info.run_id != first.run_id
 
 
+def test_runs_of_a_sweep_that_begin_at_once_share_their_experiment(
+    run: RunDir, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run creates the experiment between our question and our request."""
+    from mlflow.tracking import MlflowClient
+
+    client_of(uri).create_experiment("dist_train")
+    real, asked = MlflowClient.get_experiment_by_name, []
+
+    def first_none(client: Any, name: str) -> Any:
+        asked.append(name)
+        return real(client, name) if asked[1:] else None
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", first_none)
+    assert Remote(session_of(run, uri), uri).run_id == only_run(uri).info.run_id
+
+
 def test_long_values_and_many_of_them(run: RunDir, uri: str, tmp_path: Path) -> None:
     session = session_of(run, uri)
     session["params"] = {f"p{index}": "x" * 9000 for index in range(101)}

@@ -20,12 +20,15 @@ def test_nothing_of_an_offline_run_is_copied_to_the_home_folder(run: RunDir) -> 
     run.best.write_bytes(b"weights")
     run.predictions.write_bytes(pack_predictions(Predictions(5, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]), [])))
     Image.new("RGB", (8, 8)).save(run.look)
+    run.report.write_text("<p>a page</p>")
     train(run, 0, 5, "done", 0, "offline")
     session = json.loads((run.path / "wandb" / "session.json").read_text())
     (segment,) = segments_of(run.path / "wandb", session["id"])
     references = [entry.ref for record in records(segment) for entry in record.artifact.manifest.contents]
     assert run.best.resolve().as_uri() in references
     assert sum("data/look" in str(record.history) for record in records(segment)) == 1
+    (page,) = (run.path / "wandb").rglob("report_*.html")
+    assert page.read_text() == "<p>a page</p>"
     assert not [path for path in Path(os.environ["HOME"]).rglob("*") if path.is_file()]
 
 
