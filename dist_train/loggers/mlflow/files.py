@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from dist_train.loggers.mlflow.wanted import VARIABLE
 from dist_train.loggers.upload.lock import alone_with
 from dist_train.loggers.upload.messages import announce
 from dist_train.run.folder import RunDir
 from dist_train.system.files import read_json
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 _KEY = re.compile(r"[0-9a-f]{16}")
 _RUN_ID = re.compile(r"[0-9a-zA-Z][\w-]{0,255}")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
-from dist_train.loggers.mlflow.files import client_env, how_to_sync, read_session, say, session_path
-from dist_train.loggers.mlflow.wanted import VARIABLE, wanted_uri, without_login
+from dist_train.loggers.mlflow.files import VARIABLE, client_env, how_to_sync, read_session, say, session_path
+from dist_train.loggers.mlflow.wanted import wanted_uri, without_login
 from dist_train.loggers.upload.process import Uploader
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import Row

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED
-from dist_train.loggers.mlflow.files import CLIENT_SETTINGS, only_uploader_of, read_session, session_path
-from dist_train.loggers.mlflow.wanted import VARIABLE, absolute, without_login
+from dist_train.loggers.mlflow.files import CLIENT_SETTINGS, VARIABLE, only_uploader_of, read_session, session_path
+from dist_train.loggers.mlflow.wanted import absolute, without_login
 from dist_train.run.folder import RunDir
 from dist_train.run.lock import held_by_another
 from dist_train.run.result import read_result

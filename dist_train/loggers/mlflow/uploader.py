@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.errors import EXIT_INCOMPLETE
-from dist_train.loggers.mlflow.files import how_to_sync, only_uploader_of, read_session, say, session_path
+from dist_train.loggers.mlflow.files import VARIABLE, how_to_sync, only_uploader_of, read_session, say, session_path
 from dist_train.loggers.mlflow.remote import Remote
-from dist_train.loggers.mlflow.wanted import VARIABLE
 from dist_train.loggers.upload.following import NewRows, at_most, follow
 from dist_train.run.folder import RunDir
 from dist_train.system.files import write_json

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from dist_train.config.schema import Config
 from dist_train.config.values import is_set
 from dist_train.errors import ConfigError
+from dist_train.loggers.mlflow.files import VARIABLE
 
-VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
