@@ -287,6 +287,9 @@ STRATEGIES = ChoiceTable(
         "none": Strategy(f"{_STRATEGIES}.single:Single"),
         "zero2": Strategy(f"{_STRATEGIES}.zero2:Zero2", ranks=True, shards=True),
     },
+    elsewhere=dict.fromkeys(
+        ("deepspeed", "fsdp2", "zero1", "zero3"), "stages 1 and 2 of ZeRO are zero2 here, and stage 3 is fsdp"
+    ),
 )
 """``auto`` means one of the others: ``distributed.group.choose_strategy`` looks how the process was started."""
 

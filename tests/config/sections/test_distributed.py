@@ -13,8 +13,12 @@ from tests.support.runs import changed
     ("override", "words"),
     [
         (
+            {"distributed__strategy": "horovod"},
+            "`distributed.strategy` ('horovod') must be one of auto, ddp, dp, fsdp, none, zero2",
+        ),
+        (
             {"distributed__strategy": "deepspeed"},
-            "`distributed.strategy` ('deepspeed') must be one of auto, ddp, dp, fsdp, none, zero2",
+            "deepspeed: stages 1 and 2 of ZeRO are zero2 here, and stage 3 is fsdp",
         ),
         ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
     ],
