@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from dist_train.config.schema import Config
 from dist_train.config.types import Size
 from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.augment.on_cpu import evaluation_transform, training_transform, without_draws
-from dist_train.data.augment.on_device import DeviceAugment, Normalise
+from dist_train.data.augment.on_device import AsTheyAre, DeviceAugment, Normalise
 from dist_train.data.augment.size_schedule import largest_size, training_sizes
 from dist_train.data.bad_images import BadImages
 from dist_train.data.cache import open_cache
@@ -23,6 +23,7 @@ from dist_train.data.decoding.picture import DTYPES
 from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
+from dist_train.data.loading.feature_set import FeatureSet, evaluation_features, training_features
 from dist_train.data.loading.room import Needs, check_room, needs
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.data.selection.sampling import sampling_of
@@ -44,6 +45,7 @@ class DataPipeline:
         validation: this rank's share of the validation set.
         bad_images: the images that could not be read so far.
         cache: the decoded images, with ``augment.device``.
+        features: of the training images, which take their place (``train.cached_features``).
     """
 
     cfg: Config
@@ -54,14 +56,32 @@ class DataPipeline:
     validation: DataLoader[Batch]
     bad_images: BadImages
     cache: Cache | None
+    features: FeatureSet | None = None
 
     def training_batches(self, plan: Plan, position: int) -> Iterator[Batch]:
         """Return this rank's micro-batches from optimizer step ``position`` to the end of the run."""
         cfg, device = self.cfg, self.group.device
-        dataset = training_images(cfg, self.index, self.network, self.bad_images, self.cache)
         sampling = sampling_of(cfg.data.sampling, self.index.train)
-        sampler = StreamSampler(dataset, plan, self.group.rank, cfg.run.seed, position, sampling)
+        sampler = StreamSampler(self.index.train, plan, self.group.rank, cfg.run.seed, position, sampling)
+        if self.features is not None:
+            return on_device(training_features(self.features, sampler, plan.micro_batch, device), device)
+        dataset = training_images(cfg, self.index, self.network, self.bad_images, self.cache)
         return on_device(training_loader(cfg.data, dataset, sampler, plan.micro_batch, device), device)
+
+    def training_in_order(self) -> DataLoader[Batch]:
+        """Return this rank's share of the training images, each once, in batches as those of an evaluation."""
+        dataset = training_images(self.cfg, self.index, self.network, self.bad_images, None)
+        batches = EvaluationBatches(len(dataset), self.cfg.eval.batch_size, self.group.rank, self.group.world_size)
+        return evaluation_loader(self.cfg.data, dataset, batches, self.group.device)
+
+    def of_features(self, train: Tensor, val: Tensor) -> "DataPipeline":
+        """Return the same data set with features, float32 [N, D], in place of images."""
+        cfg, group = self.cfg, self.group
+        normalise = AsTheyAre(cfg.data, self.network, group.device, cfg.model.channels_last)
+        batches = EvaluationBatches(len(val), cfg.eval.batch_size, group.rank, group.world_size)
+        validation = evaluation_features(FeatureSet(val, self.index.val), batches, group.device)
+        features = FeatureSet(train, self.index.train)
+        return replace(self, normalise=normalise, validation=validation, features=features)
 
     def loss_weights(self) -> Tensor | None:
         """Return the factor on the loss of each training image, float32 [N] on the device; None if all are 1."""

@@ -219,18 +219,19 @@ class OutputRows:
             self._all[indices_B.cpu()] = outputs_BK.cpu()
         self._waiting = []
 
-    def of_all_ranks(self, group: Dist) -> Tensor | None:
-        """Return the outputs of all ranks, float32 [N, K], on rank 0; None on others. Every rank must call it."""
+    def of_all_ranks(self, group: Dist, everywhere: bool = False) -> Tensor | None:
+        """Return the outputs of all ranks, float32 [N, K], on rank 0 or ``everywhere``; else None. Every rank must call it."""
         self._flush()
+        kept = group.is_main or everywhere
         every = self._all[:-1]
         if group.world_size > 1:
             rows = max(1, FLUSH_BYTES // (4 * every.shape[1]))
             for start in range(0, len(every), rows):
                 part = every[start : start + rows]
                 whole = group.sum(part.to(self._device, copy=True))
-                if group.is_main:
+                if kept:
                     part.copy_(whole)
-        return every if group.is_main else None
+        return every if kept else None
 
 
 def _scored(task: Task, rows: Tensor, labels: Tensor, outputs: Tensor | None) -> Scored:

@@ -32,6 +32,7 @@ from dist_train.model.freeze import describe
 from dist_train.model.network import mean_colour
 from dist_train.run.folder import RunDir
 from dist_train.system.terminal import log_to_console, report, wrapped
+from dist_train.training.cached.head_alone import with_head_alone
 from dist_train.training.parts.build_state import build_state
 from dist_train.training.parts.given import Given
 from dist_train.training.report.first_look import refuse_without_matplotlib
@@ -77,6 +78,8 @@ def check(cfg: Config, world_size: int) -> None:
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
+    if cfg.train.cached_features:
+        network = with_head_alone(network, cfg.model.name, alone.device)
     _, state, _ = build_state(cfg, plan, Single(alone), network, index, Given())
     colour = mean_colour(cfg.data, network)
     for size in training_sizes(cfg.augment, network.image_size).values():

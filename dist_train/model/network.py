@@ -1,9 +1,9 @@
 """What other packages need to know about a model: the module, its head, and the images that it expects."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from dist_train.config.types import UNPUBLISHED, Size
 from dist_train.errors import ConfigError
@@ -37,6 +37,17 @@ class Published:
     left_aside: str = ""
 
 
+class HeadAlone(nn.Module):
+    """The part of ``module`` at ``path``, for features [B, D]. Images [B, C, H, W] go through the whole module."""
+
+    def __init__(self, module: nn.Module, path: str) -> None:
+        super().__init__()
+        self.module, self._path = module, path
+
+    def forward(self, batch: Tensor) -> Any:
+        return self.module.get_submodule(self._path)(batch) if batch.ndim == 2 else self.module(batch)
+
+
 @dataclass(frozen=True)
 class Network:
     """A model and the images that it expects.
@@ -51,6 +62,7 @@ class Network:
         channels: C.
         published: the evaluation for which the weights were published.
         base: the names of the weights that never change and that no checkpoint holds (``model.lora``).
+        head_alone: the path of the head, where batches are features (``train.cached_features``); else None.
     """
 
     module: nn.Module
@@ -62,11 +74,16 @@ class Network:
     published: Published = Published()
     channels: int = 3
     base: frozenset[str] = frozenset()
+    head_alone: str | None = None
 
     @property
     def later(self) -> frozenset[str]:
         """Return the names of the parameters that begin to train after an epoch."""
         return frozenset[str]().union(*(stage.names for stage in self.stages))
+
+    def of_batches(self, module: nn.Module) -> nn.Module:
+        """Return what takes the batches of a run: ``module``, or the head of ``module``."""
+        return module if self.head_alone is None else HeadAlone(module, self.head_alone)
 
     def blank_shape(self, images: int, size: Size | None = None) -> tuple[int, int, int, int]:
         """Return the shape of a batch, [B, C, H, W]; of the size of training if ``size`` is None."""

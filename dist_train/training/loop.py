@@ -117,7 +117,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         gathered = state.strategy.gathered(state.evaluated_model)
         with gathered, state.shared_buffers(setup.group), merged(state.evaluated_model):
             found = evaluate(
-                state.evaluated_model,
+                setup.network.of_batches(state.evaluated_model),
                 setup.data.validation,
                 setup.index,
                 setup.group,

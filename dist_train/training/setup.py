@@ -36,6 +36,8 @@ from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
 from dist_train.system.start import idle_tasks
+from dist_train.training.cached.compute import timed, with_cached_features
+from dist_train.training.cached.head_alone import with_head_alone
 from dist_train.training.parts.build_state import build_state, train_more
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
@@ -105,6 +107,8 @@ def build_setup(
     # Only rank 0 reads initial weights: DDP broadcasts them to all ranks. A checkpoint replaces them, except LoRA's base.
     reads = group.is_main and (saved is None or cfg.model.lora is not None)
     network = build_network(cfg, index, group, load=reads, given=given.model)
+    if cfg.train.cached_features:
+        network = with_head_alone(network, cfg.model.name, group.device)
     batch = batch or MicroBatch(cfg, group.world_size)
     wrapped, state, plan = build_state(cfg, plan, strategy, network, index, given, batch)
     compared |= state.hashes()
@@ -117,7 +121,12 @@ def build_setup(
         state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
     data = open_data(cfg, group, index, network)
+    before = None
+    if cfg.train.cached_features:
+        data, before = with_cached_features(data, state.precision)
     batches = data.training_batches(plan, state.progress.step)
+    if before is not None:
+        batches = timed(batches, plan, before)
     forward = ForwardClock(group.device, group.world_size)
     clip = clipping(cfg.train.clip, strategy.clip, frozenset(map(network.module.get_parameter, network.head)))
     weights_N = data.loss_weights()

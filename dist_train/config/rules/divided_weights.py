@@ -35,6 +35,8 @@ def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
         yield "`train.precision` (fp16)", "it makes half-precision copies of whole weights", "use amp_fp16 or amp_bf16"
     if train.micro_batch == "auto":
         yield "`train.micro_batch` (auto)", "it tries steps of a rank that has all weights", "give a number"
+    if train.cached_features:
+        yield "`train.cached_features` (true)", "features are computed with whole weights", "set it to false"
     if loss.distill is not None:
         yield "`loss.distill`", "its teacher would be whole on every rank", "remove it, or use ddp"
     if loss.objective is not None:

@@ -80,6 +80,7 @@ BEFORE: dict[str, Any] = {
     "optim.lr_scale": {},
     "optim.layer_decay_min": 0.0,
     "schedule.options": {},
+    "train.cached_features": False,
     "schedule.warmup_lr": None,
     "schedule.cooldown_epochs": 0.0,
     "schedule.restarts": None,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
 from dist_train.config.ops.table import OPS
 from dist_train.config.rules.divided_weights import needs_whole_weights
+from dist_train.config.rules.needed_values import decoded_whole, trained_on_features
 from dist_train.config.types import UNPUBLISHED, height_and_width, in_pixels
-from dist_train.config.values import is_set, value_of
+from dist_train.config.values import is_set
 
 if TYPE_CHECKING:
     from dist_train.config.schema import Config
@@ -242,17 +243,10 @@ def _trial_of_a_run_that_goes_on(cfg: "Config") -> Iterator[str]:
         )
 
 
-def _decoded_whole(cfg: "Config") -> Iterator[str]:
-    needed = {"augment.crop": "random_resized", "augment.device": False, "data.channels": 3, "data.bits": 8}
-    for key, value in needed.items() if cfg.data.fast_decode else ():
-        if value_of(cfg.model_dump(), key) != value:
-            yield f"`data.fast_decode` (true) has no effect unless {key}={str(value).lower()}; remove one of the two"
-
-
 AT_EVERY_START: tuple[Rule, ...] = (
     _not_for_the_task,
     _kept_by_what_is_not_computed,
-    _decoded_whole,
+    decoded_whole,
     _options_of_another_loss,
     _smoothing_of_several_labels,
     _rising_rate,
@@ -272,6 +266,7 @@ AT_EVERY_START: tuple[Rule, ...] = (
     _operations_on_rgb_only,
     _trial_of_a_run_that_goes_on,
     needs_whole_weights,
+    trained_on_features,
 )
 
 WHEN_A_RUN_BEGINS: tuple[tuple[str, Rule], ...] = (

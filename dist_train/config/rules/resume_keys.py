@@ -120,6 +120,7 @@ CHANGE_THE_WEIGHTS = (
     "train.clip",
     "train.ema",
     "train.nonfinite",
+    "train.cached_features",  # features are computed in batches of another size
     "loss.class_balance",
     "distributed.gradient_dtype",
     "distributed.strategy",  # only whether weights are divided among ranks

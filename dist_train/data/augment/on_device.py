@@ -41,6 +41,13 @@ class Normalise:
         return images_BCHW.div(self._scale).add_(self._mean).div_(self._levels).permute(0, 2, 3, 1)
 
 
+class AsTheyAre(Normalise):
+    """Leaves features, float32 [B, D], as they are."""
+
+    def __call__(self, images_BHWC: Tensor) -> Tensor:
+        return images_BHWC
+
+
 FILLS = {"mean": "const", "colour": "rand", "noise": "pixel"}
 """timm's names for ``augment.erasing_fill``; a constant 0 is the mean of normalised images."""
 

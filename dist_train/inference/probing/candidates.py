@@ -56,7 +56,8 @@ def candidates(cfg: Config, models: str | None) -> list[Candidate]:
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
         raise ConfigError(f"--models names {', '.join(twice)} twice; name each model once")
-    return [Candidate(word, cfg.model_copy(update={"model": _model(cfg.model, word)})) for word in words]
+    rest = {"train": cfg.train.model_copy(update={"cached_features": False})}
+    return [Candidate(word, cfg.model_copy(update=rest | {"model": _model(cfg.model, word)})) for word in words]
 
 
 def _model(own: ModelConfig, word: str) -> ModelConfig:

@@ -107,7 +107,7 @@ def _objective(
             return build_objective(cfg.loss, given.objective, model).to(group.device)
         counts = None if index.task == "regression" else class_counts(index.outputs, index.train.labels)
         loss = build_loss(cfg.loss, index.classes, counts, group, model, given.loss)
-        trained = precision.to_train(model)
+        trained = network.of_batches(precision.to_train(model))
         if cfg.loss.distill is None:
             return Supervised(trained, loss, precision.autocast)
     images = statistics(cfg.data, network)
@@ -132,6 +132,10 @@ def refuse(cfg: Config, given: Given) -> None:
         )
     if given.objective is not None and cfg.loss.distill is not None:
         raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
+    if given.objective is not None and cfg.train.cached_features:
+        raise ConfigError(
+            "`train.cached_features` (true) trains on features, and an objective gets images; remove one of the two"
+        )
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
         other = "`loss.objective`" if own else "`model.compile`"
         raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")

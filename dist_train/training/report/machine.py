@@ -42,7 +42,8 @@ class Machine:
         self._network, self._device, self._ranks, self._recomputes = network, device, world_size, recomputes
         on_gpu = device.type == "cuda"
         self._asked = dict(OF_CARD) if on_gpu else {}
-        self._peak = peak_flops(torch.cuda.get_device_name(device)) if on_gpu else None
+        counts = on_gpu and network.head_alone is None  # else no pass through the model is counted, as there is none
+        self._peak = peak_flops(torch.cuda.get_device_name(device)) if counts else None
         self._last: dict[str, float] = {}
         self._due = 0.0
         self._counted: tuple[int, float] | None = None

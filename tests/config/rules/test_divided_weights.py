@@ -15,6 +15,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model__compile": True}, "`model.compile`"),
     ({"model__channels_last": True}, "`model.channels_last` (true)"),
     ({"train__precision": "fp16"}, "`train.precision` (fp16)"),
+    (
+        {"train__cached_features": True, "model__freeze": "backbone", "augment": {"crop": "squash", "hflip": 0}},
+        "`train.cached_features` (true)",
+    ),
     ({"train__micro_batch": "auto"}, "`train.micro_batch` (auto)"),
     ({"loss__distill": {"teacher": "resnet18.a1_in1k"}}, "`loss.distill`"),
     (

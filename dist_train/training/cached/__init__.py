@@ -1,0 +1,1 @@
+"""Features that are computed once, for a head that trains alone."""
