@@ -27,8 +27,9 @@ def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
         yield f"`optim.name` ({cfg.optim.name})", "it may need whole weights", f"use one of: {known}"
     if model.unfreeze:
         yield "`model.unfreeze`", "what trains is decided when the weights are divided", "remove it, or use ddp"
-    if model.compile:
-        yield "`model.compile`", "the two have not been tried together", "set it to false"
+    if model.compiler and not model.compiler.blocks:
+        why = "one graph of the whole model would hold whole weights"
+        yield "`model.compile`", why, "use {blocks: true}, which compiles each block"
     if model.channels_last:
         yield "`model.channels_last` (true)", "torch divides contiguous weights only", "set it to false"
     if train.precision == "fp16":

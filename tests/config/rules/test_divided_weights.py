@@ -43,6 +43,13 @@ def test_the_strategy_is_named(tree: dict[str, Any]) -> None:
         parse_config(changed(tree, distributed__strategy="zero2", model__channels_last=True))
 
 
-def test_clipping_by_norm_and_by_value_work(tree: dict[str, Any]) -> None:
-    for mode in ("norm", "value"):
-        parse_config(changed(tree, distributed__strategy="fsdp", train__clip={"mode": mode, "value": 1.0}))
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"train__clip": {"mode": "norm", "value": 1.0}},
+        {"train__clip": {"mode": "value", "value": 1.0}},
+        {"model__compile": {"blocks": True}},
+    ],
+)
+def test_what_needs_parts_only_is_not(tree: dict[str, Any], override: dict[str, Any]) -> None:
+    parse_config(changed(tree, distributed__strategy="fsdp", **override))

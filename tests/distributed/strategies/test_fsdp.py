@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"train__precision": "amp_bf16"},
     "fp16": {"train__precision": "amp_fp16", "train__clip": 1.0},
     "lora in bf16": {"model__lora": {"rank": 2, "base_dtype": "bf16"}, "train__precision": "amp_bf16"},
+    "compiled blocks": {"model__compile": {"blocks": True}, "train__ema": 0.9, "distributed__timeout_s": 900},
 }
 
 
@@ -50,6 +51,7 @@ def losses(run: Path) -> dict[tuple[int, str], float]:
     return {(row["step"], row["split"]): row["loss"] for row in rows(run)}
 
 
+@pytest.mark.timeout(900)  # torch's CPU backend is a C++ compiler
 @pytest.mark.parametrize(
     "variant", [name if name == "all" else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS]
 )
