@@ -47,7 +47,7 @@ def _long_work(timeout_s: int, seconds: float) -> dict[str, Any]:
 @pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_work_may_take_longer_than_the_timeout(world_size: int) -> None:
     expected = {"main": "done", "in step": list(range(world_size)), "heard": True}
-    assert run_ranks(world_size, _long_work, 1, 2.5) == [expected] * world_size
+    assert run_ranks(world_size, _long_work, 1, 1.6) == [expected] * world_size
 
 
 def _stuck(method: str) -> str:

@@ -18,6 +18,10 @@ import torch
 import torchvision
 import yaml
 
+from dist_train.config.sections.model import ModelConfig
+from dist_train.errors import ConfigError
+from dist_train.model.build import build_model
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -119,13 +123,13 @@ def test_fetch_then_train_without_network(hub: str, published: Path, tmp_path: P
     assert "fetched model.safetensors of the hub's repository timm/test_vit.r160_in1k as " in done.stdout
     assert str(tmp_path / "hf") in done.stdout
     assert re.search(r"signs of life: [1-9]", done.stdout), "other ranks hear that the download goes on"
-    again, _ = run(fetch, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert again.stdout.startswith("already there: ")
     expected = safetensors.torch.load_file(published / "model.safetensors")["norm.weight"].double().sum().item()
     out = build(tmp_path, HF_HUB_OFFLINE="1")
     assert float(out.split()[1]) == expected
-    resized = build(tmp_path, size=96, HF_ENDPOINT="http://127.0.0.1:9")
-    assert float(resized.split()[1]) == expected, "at another image size too"
+    resized = BUILD.format(source="timm", name="test_vit", size=96, key="norm.weight")
+    again, _ = run(fetch.replace("sys.exit(code)", "") + resized, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert again.stdout.startswith("already there: ")
+    assert float(again.stdout.split("sum ")[1].split()[0]) == expected, "at another image size too"
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,7 @@ def test_a_file_that_the_hub_has_not_is_an_error(hub: str, published: Path, tmp_
     assert out.startswith("refused `model.pretrained` (true): the weights of test_vit are not on this machine (404")
 
 
-def test_a_model_without_published_weights_says_so(tmp_path: Path) -> None:
-    out = build(tmp_path, name="vit_small_patch16_18x2_224")
-    assert "has no published weights of vit_small_patch16_18x2_224; set it to false" in out
+def test_a_model_without_published_weights_says_so() -> None:
+    name = "vit_small_patch16_18x2_224"
+    with pytest.raises(ConfigError, match=f"has no published weights of {name}; set it to false"):
+        build_model(ModelConfig(name=name, pretrained=True), 3, 160)

@@ -3,8 +3,6 @@
 import argparse
 import enum
 import os
-import subprocess
-import sys
 from collections import OrderedDict, defaultdict
 from datetime import datetime, timedelta
 from pathlib import Path, PureWindowsPath
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from dist_train.checkpoint.format import save_weights
 from dist_train.errors import ConfigError
 from dist_train.model.weights import load_weights
+from tests.support.ranks import run_ranks
 from tests.support.runs import rows, train
 
 WEIGHTS = {"body.weight": torch.arange(6.0).view(2, 3), "body.bias": torch.ones(2, dtype=torch.float16)}
@@ -129,10 +128,8 @@ def test_a_whole_model_is_refused_with_a_conversion_that_works(tmp_path: Path, k
 
 
 def converted(message: str, folder: Path) -> Path:
-    """Run the command that a message ends with."""
-    code = message.partition('python -c "')[2].removesuffix('"')
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    """Run the command that a message ends with, in a process of its own."""
+    run_ranks(1, exec, message.partition('python -c "')[2].removesuffix('"'), {})
     return folder / "w-plain.pth"
 
 
