@@ -5,10 +5,8 @@ import sys
 
 from dist_train.system.fast_imports import quick_imports
 from dist_train.system.streams import open_missing
-from dist_train.system.unread_dynamo import read_dynamo_when_used
 
 open_missing()
-read_dynamo_when_used()
 
 with quick_imports():
     from dist_train import cli

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from dist_train.config.schema import Config
-from dist_train.system.unread_dynamo import call_when_read
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -18,22 +17,10 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
     if cfg.run.deterministic and device.type == "cuda":
         # cuBLAS is deterministic only with a fixed workspace; without this variable torch refuses matrix products.
         os.environ.setdefault(WORKSPACE, ":4096:8")
-    use_deterministic(cfg.run.deterministic)
+    torch.use_deterministic_algorithms(cfg.run.deterministic, warn_only=False)
     # Filling new memory with NaN finds programs that read it; ours compute the same without, and a GPU does it at each step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not cfg.run.deterministic
-
-
-def use_deterministic(mode: bool, warn_only: bool = False) -> None:
-    """Do as ``torch.use_deterministic_algorithms``. Its import of the compiler waits until the process compiles something."""
-    torch.set_deterministic_debug_mode(("warn" if warn_only else "error") if mode else "default")
-    call_when_read(_tell_the_compiler)
-
-
-def _tell_the_compiler() -> None:
-    torch.use_deterministic_algorithms(
-        torch.are_deterministic_algorithms_enabled(), warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
-    )
 
 
 @contextmanager
@@ -48,7 +35,7 @@ def restored_algorithms() -> Iterator[None]:
         try:
             yield
         finally:
-            use_deterministic(deterministic, warn_only)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark
             torch.compiler.config.recompile_limit = graphs

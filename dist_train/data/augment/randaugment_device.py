@@ -164,12 +164,12 @@ def _groups(values: Tensor, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
 @contextmanager
 def sums_in_any_order() -> Iterator[None]:
     """Allow equalize to count pixels: sums of integers are equal in any order, but deterministic mode forbids them."""
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("default")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(before)
+        torch.use_deterministic_algorithms(before)
 
 
 class KeptConstants(TorchFunctionMode):

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from dist_train.model.cells import buffers_put_back
 from dist_train.model.freeze import train_mode
 from dist_train.model.input_channels import refuse_other_channels
 from dist_train.model.network import Network
-from dist_train.system.unread_dynamo import call_when_read
 
 if TYPE_CHECKING:
     from dist_train.config.schema import Config
@@ -71,23 +70,10 @@ def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Te
 def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iterable[Tensor] = ()) -> Iterator[None]:
     """Run a block of passes with few images: without compiler, without cuDNN tuning, and with all state restored."""
     flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
-    with torch.backends.cudnn.flags(**flags), _without_compiler(), left_as_found(module, device, changing):
+    # torch.compile would take a second batch size as a sign that the batch size varies, and compile for that.
+    eager = torch.compiler.set_stance("force_eager")
+    with torch.backends.cudnn.flags(**flags), eager, left_as_found(module, device, changing):
         yield
-
-
-@contextmanager
-def _without_compiler() -> Iterator[None]:
-    """Compile nothing: torch.compile would take a second batch size as a sign that it varies, and compile for that."""
-    with ExitStack() as stances:
-
-        def turn_off() -> None:
-            if inside:
-                stances.enter_context(torch.compiler.set_stance("force_eager"))
-
-        inside = True
-        call_when_read(turn_off)
-        yield
-        inside = False
 
 
 REPAIRS = {
