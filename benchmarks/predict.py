@@ -1,4 +1,4 @@
-"""`predict` beside timm's inference script: photographs of 500 x 375 to a CSV file, in processes of their own.
+"""`predict` compared with timm's inference script: photographs of 500 x 375 to a CSV file, in processes of their own.
 
     python -m benchmarks.predict [--images 10000] [--rounds 3] [--model mobilenetv3_small_050] [--workers 2] [--json FILE]
 
@@ -116,7 +116,7 @@ def _table(figures: dict[str, Any]) -> str:
         ]
         for name in (OURS, PEER)
     ]
-    rows.append(["timm's / ours", f"{ratio['seconds']:.2f}x", f"{ratio['cpu']:.2f}x", f"{ratio['mb']:.2f}x"])
+    rows.append(["ours is better by", f"{ratio['seconds']:.2f}x", f"{ratio['cpu']:.2f}x", f"{ratio['mb']:.2f}x"])
     return markdown([f"{images:,} photographs", "images/s", "CPU time per image", "memory of the first process"], rows)
 
 

@@ -66,7 +66,7 @@ COMMANDS = {
     "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
     "status": ("launch.status:main", "list the runs in a folder: state, step, best metric"),
     "wandb-sync": ("launch.wandb_sync:main", "upload offline runs to W&B"),
-    "mlflow-sync": ("dist_train.loggers.mlflow.sync:main", "send to MLflow what it lacks of runs that have ended"),
+    "mlflow-sync": ("dist_train.loggers.mlflow.sync:main", "upload to MLflow what it lacks of runs that have ended"),
 }
 """Name -> (``module:function`` from arguments to exit code, one line of help).
 

@@ -15,8 +15,8 @@ def parser() -> argparse.ArgumentParser:
         "predict",
         "Predict images with the weights of a run. Prints CSV with one line per image: path, prediction, and the "
         "probability of each class (or the numbers of a regression), in the order of IMAGES. Images that cannot be read "
-        "are listed on stderr and left out; the exit code is then 2. Under torchrun the ranks share the work; the results "
-        "have the same digits. Loader processes read the images: --set data.workers=N changes their number.",
+        "are listed on stderr and left out; the exit code is then 2. Under torchrun the ranks share the work; on CPUs the "
+        "results have the same digits. Loader processes read the images: --set data.workers=N changes their number.",
     )
     parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
         "--embeddings",
         metavar="FILE",
         type=Path,
-        help="write what the head of the model gets for each image, its pooled features: float32 [N, E] in the order of the "
-        "table if FILE ends in .npy; the column `embedding` if FILE is the .parquet file of --out",
+        help="write the input of the model's head for each image, its pooled features: float32 [N, E] in the order of the "
+        "table if FILE ends in .npy; the column `embedding` of the table if FILE is the .parquet file of --out",
     )
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
     add_overrides(parser)

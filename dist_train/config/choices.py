@@ -267,7 +267,7 @@ class Strategy(Choice):
     Attributes:
         ranks: it works in the processes that torchrun starts, even in a single one; the others work in one plain process.
         gpus: the smallest number of GPUs that one process must see.
-        shards: a rank holds a part of every weight only; one process holds all, and needs no such strategy.
+        shards: a rank holds only a part of every weight; in one process it has no effect.
     """
 
     ranks: bool = False

@@ -1,4 +1,4 @@
-"""The features of images: what a model gives to its head. Each rank computes its batches."""
+"""The features of images: the input of a model's head. Each rank computes its batches."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class FeaturePass:
         blank: an image as the model takes it, float32 [1, C, H, W] on the device.
 
     Raises:
-        ConfigError: the model gives nothing to its head.
+        ConfigError: the model does not call its head.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FeaturePass:
             self._module(images)
         if not taken:
             raise ConfigError(
-                f"its forward pass does not call its head ({', '.join(self._paths)}), so it shows no features"
+                f"its forward pass does not call its head ({', '.join(self._paths)}), so its features cannot be read"
             )
         return torch.cat(taken, dim=1)
 
@@ -69,7 +69,7 @@ def head_paths(network: Network) -> list[str]:
 
 @contextmanager
 def given_to(module: nn.Module, paths: list[str]) -> Iterator[list[Tensor]]:
-    """Collect what the parts at ``paths`` get in a forward pass, as features float32 [B, D] of each."""
+    """Collect the inputs of the modules at ``paths`` in a forward pass, each as features float32 [B, D]."""
     taken: list[Tensor] = []
 
     def take(layer: nn.Module, args: tuple[Any, ...]) -> None:

@@ -69,7 +69,7 @@ def _predict(run: OpenedRun, images: Sequence[Source], places: Places, batch_siz
 
 
 class StdoutEndedError(Exception):
-    """Raised on all ranks to leave files without their names. It is not an ``OSError``, which a file would take for its own."""
+    """Raised on all ranks to leave no file under its final name. Not an ``OSError``, which a file would take for its own."""
 
 
 def _log(group: Dist, places: Places) -> None:

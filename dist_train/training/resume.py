@@ -118,7 +118,7 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
     _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
     for key, line in changed_keys(known, compared).items():
         if key in OTHER_ROUNDING:
-            log.warning("%s; each step keeps its samples and its rate, and its sums are rounded in another way", line)
+            log.warning("%s; each step keeps its samples and learning rate; sums are rounded differently", line)
     _same_data(manifest, index, RunDir.of(cfg.run))
 
 

@@ -1,4 +1,4 @@
-"""Saves in which every rank writes its share: what ranks agree on in the training process. The writers need no agreement."""
+"""Saves in which every rank writes its share: what the training processes agree on before their writers start."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +36,7 @@ def save_shares(
     """Start to save a state of which each rank has some rows (``Piece``). Every rank must call it.
 
     Args:
-        limit_s: how long rank 0's writer waits for that of another rank that writes nothing, in seconds.
+        limit_s: how long rank 0's writer waits for another rank's writer that writes nothing, in seconds.
 
     Raises:
         SaveError: the previous write failed, on any rank.

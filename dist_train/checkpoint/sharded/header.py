@@ -34,9 +34,9 @@ def read_header(path: Path) -> bytes:
 
 
 def excerpt(header: bytes, part: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """Return the file that holds one part of a state only: ``"model"`` gives the weights of the model.
+    """Return the file that holds only one part of a state: ``"model"`` gives the weights of the model.
 
-    If the part has other values than tensors (``nn.Module.get_extra_state``), the metadata has their outline.
+    If the part has values that are not tensors (``nn.Module.get_extra_state``), the metadata has their outline.
 
     Args:
         header: of the file with the whole state.

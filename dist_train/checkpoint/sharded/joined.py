@@ -1,7 +1,7 @@
 """The files of all ranks as if they were one: where each tensor's bytes are. Without torch: the writer imports this module.
 
-The file of rank 0 has the outline of the state and the tensors that are not divided. Every file has its pieces of the others;
-the metadata ``pieces`` has, by name, the place of the piece's first row and the shape of the whole tensor.
+The file of rank 0 has the outline of the state and the tensors that are not divided. Every file has its pieces of the divided
+tensors; the metadata ``pieces`` has, by name, the place of the piece's first row and the shape of the whole tensor.
 """
 
 import json

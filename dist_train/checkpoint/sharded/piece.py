@@ -1,4 +1,4 @@
-"""A tensor of which each rank has some rows: as part of a state that is saved, and as read from the files of all ranks."""
+"""A tensor of which each rank has some rows: in a state that is saved (``Piece``), and in the files of all ranks (``Rows``)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Piece:
-    """The rows of a tensor that this rank has. In a state that goes to ``Checkpoints.save`` it stands for the tensor.
+    """The rows of a tensor that this rank has. A state for ``Checkpoints.save`` has it in place of the tensor.
 
     The pieces of all ranks, one after the other, are the whole tensor. Every rank has one, which may have no rows.
 
@@ -26,7 +26,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Rows:
-    """A tensor whose rows lie in the files of several ranks. They are read when they are asked for.
+    """A tensor whose rows lie in the files of several ranks. They are read on demand.
 
     Attributes:
         shape: of the whole tensor.

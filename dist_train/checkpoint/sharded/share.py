@@ -1,8 +1,8 @@
-"""What the ranks of a sharded save tell each other, by small files in the unfinished checkpoint. Without torch.
+"""Messages between the writers of a sharded save: small files in the unfinished checkpoint. Without torch.
 
-A writer process has no collectives. When a rank's file is on disk, its writer puts a record beside it, or one that says what
-went wrong. Rank 0's writer waits for the records of all others. The unfinished folder has a name of this save only, so that
-nothing is taken from the attempt of a start that was killed.
+A writer process has no collectives. When a rank's file is on disk, its writer puts a record beside it; after an error, the record
+has its text. Rank 0's writer waits for the records of all others. The unfinished folder has a name of this save only, so that
+no file of a killed start is taken.
 """
 
 import os
@@ -84,10 +84,10 @@ def hear(folder: Path, share: Share) -> list[dict[str, Any]]:
 
 
 def _missing(folder: Path, names: list[str]) -> list[str]:
-    """Return the files without a record. By a listing: a network file system remembers that a single name was missing.
+    """Return the files without a record. By a listing, since a network file system remembers that a single name was missing.
 
     Raises:
-        ShareError: a record tells an error.
+        ShareError: a record holds an error.
     """
     there = set(os.listdir(folder))
     for rank, name in enumerate(names, start=1):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def needs_whole_weights(cfg: "Config") -> Iterator[str]:
-    """Yield an error for each key that needs whole weights or gradients, where each rank has a part of them."""
+    """Yield an error for each key that needs whole weights or gradients, if the strategy divides them among ranks."""
     name = cfg.distributed.strategy
     if STRATEGIES.find(name).shards:
         for key, reason, fix in _reasons(cfg):
@@ -18,15 +18,15 @@ def needs_whole_weights(cfg: "Config") -> Iterator[str]:
 
 
 def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
-    """Yield a key with its value, why it needs whole weights, and the fix."""
+    """Yield each such key with its value, the reason, and the fix."""
     model, train, loss, ranks = cfg.model, cfg.train, cfg.loss, cfg.distributed
     if train.clip is not None and train.clip.mode == "agc":
-        yield "`train.clip.mode` (agc)", "it compares whole rows of weights and gradients", "use norm or value"
+        yield "`train.clip.mode` (agc)", "it compares norms of whole rows of weights and gradients", "use norm or value"
     if OPTIMIZERS.find(cfg.optim.name) is OPTIMIZERS.own:
         known = ", ".join(OPTIMIZERS.rows)
         yield f"`optim.name` ({cfg.optim.name})", "it may need whole weights", f"use one of: {known}"
     if model.unfreeze:
-        yield "`model.unfreeze`", "what trains is decided when the weights are divided", "remove it, or use ddp"
+        yield "`model.unfreeze`", "which weights train is fixed when they are divided", "remove it, or use ddp"
     if model.compiler and not model.compiler.blocks:
         why = "one graph of the whole model would hold whole weights"
         yield "`model.compile`", why, "use {blocks: true}, which compiles each block"
@@ -35,7 +35,7 @@ def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
     if train.precision == "fp16":
         yield "`train.precision` (fp16)", "it makes half-precision copies of whole weights", "use amp_fp16 or amp_bf16"
     if train.micro_batch == "auto":
-        yield "`train.micro_batch` (auto)", "it tries steps of a rank that has all weights", "give a number"
+        yield "`train.micro_batch` (auto)", "it is found by steps of one rank with whole weights", "give a number"
     if train.cached_features:
         yield "`train.cached_features` (true)", "features are computed with whole weights", "set it to false"
     if loss.distill is not None:
@@ -46,5 +46,5 @@ def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
     if ranks.gradient_dtype == "bf16":
         yield "`distributed.gradient_dtype` (bf16)", "only ddp exchanges such gradients", "use fp32"
     if ranks.unused_parameters == "allow":
-        why = "ranks would wait for parts of gradients that others do not have"
+        why = "ranks would wait for gradients that other ranks do not have"
         yield "`distributed.unused_parameters` (allow)", why, "freeze these parameters, and use error"

@@ -140,7 +140,7 @@ FIRST_WEIGHTS_ONLY = frozenset({"model.head.init"})
 key may go on with any value of it."""
 
 OTHER_ROUNDING = ("distributed.strategy",)
-"""Of these the ones that a resume may change: each step has the same samples and rate, and sums in another order."""
+"""Those of the keys above that a resume may change: each step has the same samples and rate; sums are rounded differently."""
 
 KEPT = ("eval.crop", "eval.crop_pct", "eval.interpolation", "eval.size")
 """Keys whose defaults differ from what older versions did. A resume whose config does not set one keeps the run's value."""

@@ -9,7 +9,7 @@ from dist_train.config.types import PositiveInt, Section
 class DistributedConfig(Section):
     strategy: Annotated[str, STRATEGIES] = "auto"
     """auto: DDP under torchrun, DataParallel for one process that sees several GPUs, else neither. fsdp: each rank holds a part of
-    every weight, gradient and moment, for models that outgrow a GPU. zero2: the same, but whole weights during a step."""
+    every weight, gradient and moment, for models that outgrow a GPU. zero2: as fsdp, but with whole weights during a step."""
     timeout_s: PositiveInt = 600
     """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""
     preflight: bool = False

@@ -71,7 +71,7 @@ class LogConfig(Section):
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
     mlflow: MlflowConfig = MlflowConfig()
-    """MLflow. On if its `uri` or `MLFLOW_TRACKING_URI` is given."""
+    """MLflow. On if `log.mlflow.uri` or `MLFLOW_TRACKING_URI` is given."""
     report: bool = False
     """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""
     images: bool = False

@@ -86,8 +86,8 @@ class TrainConfig(Section):
     """Only try the config: this many steps (true: 3), an evaluation, a checkpoint that is read back and continued from. Loggers
     are off, a run of this name stays as it is, and nothing is kept."""
     cached_features: bool = False
-    """With `model.freeze: backbone` and without augmentation: compute the features of each image once per start, and train the head
-    on them."""
+    """With `model.freeze: backbone` and no random augmentation: compute the features of each image once per start, and train the
+    head on them."""
     nonfinite: Literal["error", "skip"] = "error"
     """With a NaN or infinite gradient: stop the run, or skip the step (at most 25 in a row)."""
 

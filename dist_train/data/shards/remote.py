@@ -31,22 +31,22 @@ AGAIN = (408, 425, 429)
 """Statuses of HTTP below 500 after which another attempt may succeed (RFC 9110, 8470, 6585)."""
 
 OF_THE_REQUEST = (errno.EINVAL, errno.EPERM, errno.ENAMETOOLONG)
-"""What s3fs makes of answers that say that the request is wrong."""
+"""Error numbers that s3fs gives to answers that call the request wrong."""
 
 OF_PYTHON = (ValueError, TypeError, KeyError, AttributeError, NotImplementedError)
-"""What a wrong address or setting raises in a library. Their subclasses may be faults of an answer, such as one cut off."""
+"""Errors that a library raises for a wrong address or setting. Subclasses are not meant: a truncated answer may raise them."""
 
 OF_A_CONNECTION = {
     "HTTPClientError", "ConnectionError", "IncompleteReadError", "CredentialRetrievalError", "MetadataRetrievalError",
 }  # fmt: skip
-"""Classes of botocore that time may heal. Its others tell of a setting: there are no credentials, or there is no such profile."""
+"""Errors of botocore after which another attempt may succeed. Its other errors are of a setting, such as missing credentials."""
 
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; FSSPEC_S3_ANON=true reads a public bucket",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS; FSSPEC_GS_TOKEN=anon reads a public bucket",
     "hf": "HF_TOKEN",
 }
-"""Where the libraries look for them, by protocol."""
+"""Where the libraries look for credentials, by protocol."""
 
 Version = tuple[int, int]
 """Size in bytes, and a number of 60 bits that stands for the ETag: as a time in ns it is long ago."""
@@ -121,7 +121,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def _info(system: Any, path: str) -> dict[str, Any]:
-    """Return what the server says of a file now: huggingface_hub would answer from its memory."""
+    """Return what the server says of a file now; without a call of invalidate_cache huggingface_hub answers from its cache."""
     system.invalidate_cache(path)
     found: dict[str, Any] = system.info(path)
     return found
@@ -154,9 +154,9 @@ def _tried(path: str, call: Callable[[Any], Result]) -> Result:
 
 
 def _may_heal(error: Exception) -> bool:
-    """Return whether another attempt may succeed: the network or the server failed, not the request, nor a setting of this process.
+    """Return whether another attempt may succeed: if the network or the server failed, not if the request or a setting is wrong.
 
-    Of an error and its causes the first that tells decides.
+    The first of an error and its causes for which ``_tells`` knows an answer decides.
     """
     return next((heals for cause in _causes(error) if (heals := _tells(cause)) is not None), True)
 
@@ -168,7 +168,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _tells(error: BaseException) -> bool | None:
-    """Return whether time may heal an error; None if it does not tell."""
+    """Return whether another attempt may succeed after this error; None if the error does not show it."""
     if isinstance(error, DataError | FileNotFoundError | PermissionError) or type(error) in OF_PYTHON:
         return False
     if isinstance(error, OSError) and error.errno in OF_THE_REQUEST:
@@ -185,7 +185,7 @@ def _tells(error: BaseException) -> bool | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the status of HTTP that an error of botocore, gcsfs, aiohttp or huggingface_hub tells of; None if it tells of none."""
+    """Return the HTTP status in an error of botocore, gcsfs, aiohttp or huggingface_hub; None if it has none."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -214,7 +214,7 @@ def _refused(path: str, error: Exception) -> DataError:
 
 
 def _missing(path: str, error: Exception) -> str:
-    """Return what does not exist: a bucket, or something in it."""
+    """Return a text that says what does not exist: the bucket, or a file or folder in it."""
     bucket, _, inside = path.partition("://")[2].strip("/").partition("/")
     unknown = any(type(cause).__name__ == "NoSuchBucket" for cause in _causes(error))
     return f"there is no bucket {bucket}" if unknown or not inside else "file or folder not found"

@@ -1,6 +1,6 @@
 """One process per device; weights, gradients and moments are divided among the ranks: torch's FSDP2.
 
-``fully_shard`` (Zhao et al., 2023: PyTorch FSDP; its second form has one DTensor for each parameter) collects the weights of
+``fully_shard`` (Zhao et al., 2023: PyTorch FSDP; FSDP2 has one DTensor for each parameter) collects the weights of
 a block just before the block computes, and drops them afterwards.
 """
 
@@ -29,11 +29,11 @@ class Fsdp(Strategy):
 
     A checkpoint has a file of each rank with its shares.
 
-    The gradients of every micro-batch are summed over the ranks at once. To add them up before that would need the memory of
-    a whole gradient.
+    The gradients of every micro-batch are summed over the ranks at once. To accumulate them on each rank first would need memory
+    for the gradient of the whole model.
 
     Attributes:
-        drops: whether a rank drops the other ranks' weights after a forward pass, and collects them again for the backward pass.
+        drops: whether a rank drops the other ranks' weights after the forward pass, and collects them again for the backward pass.
     """
 
     drops = True
@@ -65,7 +65,7 @@ class Fsdp(Strategy):
         return init_device_mesh(self.group.device.type, (self.group.world_size,))
 
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
-        """Broadcast the buffers of rank 0. The modules inside of ``module`` that ``shard`` got do the rest."""
+        """Broadcast the buffers of rank 0. FSDP's hooks on the modules that ``shard`` has divided do the rest."""
         self.group.broadcast_buffers(module)
         return module
 
@@ -78,7 +78,7 @@ class Fsdp(Strategy):
         return [name for name, p in wrapped.named_parameters() if p.requires_grad and p.grad is None]
 
     def clip(self, grads: list[Tensor], limit: float) -> Tensor:
-        """As the strategies for whole gradients; the squares of the norms of all parts are summed over the ranks."""
+        """Clip as the strategies with whole gradients do; the squared norms of all parts are summed over the ranks."""
         mine = [local(grad) for grad in grads]
         norm = self.group.sum(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(mine))).square()).sqrt()
         if limit < math.inf:
@@ -87,7 +87,7 @@ class Fsdp(Strategy):
 
     @contextmanager
     def gathered(self, module: nn.Module) -> Iterator[None]:
-        """Hold all weights of ``module`` on every rank for the block, in which a forward pass is no collective."""
+        """Hold all weights of ``module`` on every rank for the block, so that forward passes in it need no collective."""
         parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
         for part in parts:
             part.set_reshard_after_forward(False, recurse=False)

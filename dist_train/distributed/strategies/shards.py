@@ -15,8 +15,8 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def is_shared(value: object) -> "TypeGuard[DTensor]":
-    """Return whether each rank holds a part of ``value`` only."""
-    return hasattr(value, "to_local")  # an import of DTensor takes 0.8 s
+    """Return whether each rank holds only a part of ``value``."""
+    return hasattr(value, "to_local")  # isinstance would need DTensor, whose import takes 0.8 s
 
 
 def mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:

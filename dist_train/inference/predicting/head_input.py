@@ -1,4 +1,4 @@
-"""Embeddings: what the head of a model gets, pooled, for each image."""
+"""Embeddings: the input of a model's head for each image, pooled."""
 
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 class HeadInput:
-    """Notes what enters the head while ``predictor`` works; for a pass over several views, that of the first.
+    """Records the input of the head while ``predictor`` works; of several views, that of the first.
 
-    The same as ``forward_head(..., pre_logits=True)`` of timm's models.
+    Embeddings are the same as ``forward_head(..., pre_logits=True)`` of timm's models.
 
     Attributes:
         width: E.
 
     Raises:
-        ConfigError: the model has no head, or does not call its layers.
+        ConfigError: the model has no head, or does not call the layers of its head.
     """
 
     def __init__(self, network: Network, predictor: "Predictor") -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Photos(ImageBatches):
     """Batches of images: pixels [B, H, W, C], and what ``errors_in`` reads.
 
-    An image that cannot be read is black, as in an evaluation, so that the others are predicted as if it were sound.
+    An image that cannot be read is black, as in an evaluation: the other images of its batch are predicted all the same.
     """
 
     def __init__(self, images: "Sequence[Source]", transform: "ImageTransform") -> None:

@@ -8,9 +8,11 @@ from dist_train.errors import ConfigError
 
 @dataclass(frozen=True)
 class Places:
-    """Attributes:
-    table: a .parquet file, or another one for CSV; None means CSV on stdout.
-    embeddings: a .npy file, or ``table``, a parquet file that then has a column of them; None for no embeddings.
+    """The files that the user has chosen.
+
+    Attributes:
+        table: a .parquet file, or a file of any other name for CSV; None means CSV on stdout.
+        embeddings: a .npy file; or the parquet file ``table``, which then has a column of them; None means no embeddings.
     """
 
     table: Path | None

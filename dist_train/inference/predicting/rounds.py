@@ -28,7 +28,7 @@ class Outcome:
     Attributes:
         outputs: float32 [B, K], of ``Predictor.outputs``.
         embeddings: float32 [B, E]; None if they are not asked for.
-        errors: why images cannot be read, by their place in the batch; what the arrays hold in these places means nothing.
+        errors: why images cannot be read, by their place in the batch; the arrays have no meaning in these places.
     """
 
     outputs: NDArray[np.float32]
@@ -37,7 +37,7 @@ class Outcome:
 
 
 class Rounds:
-    """Predicts files. In a round each rank predicts one batch, and gets those of all.
+    """Predicts files. In a round each rank predicts one batch, and gets the outcomes of all ranks.
 
     Args:
         cfg: how many loader processes a rank has (none for a single batch), and what they may take.
@@ -79,7 +79,7 @@ class Rounds:
 
 
 Attempt = Outcome | DistTrainError | None
-"""Of a batch: its outcome, or the error of the rank; None if the rank has no batch in this round."""
+"""The outcome of a batch, or the error of the rank; None if the rank has no batch in this round."""
 
 
 def _next(mine: Iterator[Outcome]) -> Attempt:

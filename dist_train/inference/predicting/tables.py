@@ -1,4 +1,4 @@
-"""The table that ``predict`` writes, row by row: CSV, or parquet if the name of the output ends so."""
+"""The table that ``predict`` writes, row by row: CSV, or parquet if the name of the file ends in .parquet."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def _arrow(out: Path) -> tuple[Any, Any]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value for a terminal, which would obey what a file's name may hold."""
+    """Return a value for a terminal, which would obey control characters in the name of a file."""
     return printable(csv_cell(value))
 
 
@@ -184,5 +184,5 @@ def _whole_file(out: Path) -> Iterator[BinaryIO]:
 
 
 def _writing(out: Path | None) -> AbstractContextManager[None]:
-    """Return what turns an ``OSError`` of a file into a ``ConfigError``. The one of stdout is for the command."""
+    """Return the context that turns an ``OSError`` of a file into a ``ConfigError``. The command handles that of stdout."""
     return nullcontext() if out is None else writing_output("--out", out)

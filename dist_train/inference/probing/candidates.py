@@ -1,4 +1,4 @@
-"""The models to compare, from the words of ``--models``. Without torch."""
+"""The models to compare, as ``--models`` names them. Without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Candidate:
 
     Attributes:
         name: what the user calls it.
-        cfg: the config of the run, with this model; it trains nothing.
+        cfg: the config of the run, with this model.
     """
 
     name: str
@@ -37,18 +37,18 @@ class Candidate:
 
     @property
     def overrides(self) -> str:
-        """Return what makes a config's model this one, for a command line."""
+        """Return the overrides of a command line that select this model."""
         return f"model.source={self.cfg.model.source} model.name={self.cfg.model.name}"
 
 
 def candidates(cfg: Config, models: str | None) -> list[Candidate]:
     """Return the models that ``--models`` names, in its order; the config's own model if it is None.
 
-    Each begins as a run of ``cfg`` would: `model.pretrained` is for all; `model.weights` and `model.options` for the config's own
-    model only. Heads are linear, and nothing is frozen or adapted: features do not depend on it.
+    Each begins as a run of ``cfg`` would: `model.pretrained` applies to all; `model.weights` and `model.options` apply to the
+    config's own model only. Heads are linear, and nothing is frozen or has adapters: features do not depend on these.
 
     Raises:
-        ConfigError: a name is empty, or is there twice.
+        ConfigError: a name is empty, or given twice.
     """
     words = [cfg.model.name] if models is None else [word.strip() for word in models.split(",")]
     if "" in words:

@@ -13,19 +13,19 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("probe"),
-        description="Compare models on your images before you train one: compute the features that each model has before its "
-        "head, once for each training and validation image, as an evaluation sees them; then score nearest neighbours and a "
-        "linear model on them. Works under torchrun too. It writes no run folder. Needs scikit-learn.",
+        description="Compare models on your images before you train one: compute what each model gives to its head (its features), "
+        "once for each training and validation image, as an evaluation sees it; then score nearest neighbours and a linear "
+        "model on the features. Works under torchrun too. It writes no run folder. Needs scikit-learn.",
     )
-    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file that describes data and metric")
+    parser.add_argument("--config", required=True, metavar="FILE", help="the YAML file with data, metric and model")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     parser.add_argument(
         "--models",
         metavar="MODELS",
-        help="names as in model.name, separated by commas; NAME=FILE takes the weights of a file, and timm: or torchvision: "
-        "before a name another library than model.source (the config's model)",
+        help="names as in model.name, separated by commas. NAME=FILE takes the weights from a file; timm:NAME and torchvision:NAME "
+        "take another library than model.source. Default: the config's model",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all digits")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE, with all digits")
     return parser
 
 

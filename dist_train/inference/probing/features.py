@@ -50,7 +50,7 @@ def features(cfg: Config, network: Network, index: DataIndex, group: Dist, split
 
 @contextmanager
 def faults_named(cfg: Config) -> Iterator[None]:
-    """Turn errors of the machine in the block into those that say what to do.
+    """Turn errors of the machine in the block into errors that say what to do.
 
     Raises:
         ConfigError: out of memory.

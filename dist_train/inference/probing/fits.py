@@ -1,4 +1,4 @@
-"""What is fitted to features: nearest neighbours, and a linear model. Each gives outputs from which a metric is computed."""
+"""Fit simple methods to features: nearest neighbours, and a linear model. Each gives outputs from which a metric is computed."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -90,7 +90,7 @@ def _mean_labels(problem: Problem, labels: Tensor, votes_MN: Tensor, places_MN: 
 def linear(problem: Problem, train: Features, values_MD: Tensor, grid: Sequence[float]) -> Outputs:
     """Yield the outputs of a logistic regression (of each label alone, if they are several) or a ridge regression.
 
-    Features get mean 0 and variance 1. Each fit starts from the one before it, which has the stronger penalty.
+    Features get mean 0 and variance 1. Each fit starts from the weights of the fit before it, whose penalty is stronger.
     """
     from sklearn.preprocessing import StandardScaler
 
@@ -128,7 +128,7 @@ def _logistic(x: NDArray[Any], y: NDArray[Any], new: NDArray[Any], grid: Sequenc
             logits[:, present[0]] = 0
         else:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # the best of the grid is chosen by what it scores
+                warnings.simplefilter("ignore", ConvergenceWarning)  # the score chooses the best of the grid
                 model.set_params(C=strength).fit(x, y)
             found = torch.from_numpy(model.decision_function(new)).float()
             found = found if found.ndim == 2 else torch.stack([torch.zeros_like(found), found], dim=1)

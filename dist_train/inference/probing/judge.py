@@ -18,7 +18,7 @@ from dist_train.evaluation.metrics import SampleScores, better_scores
 from dist_train.inference.probing.fits import NEIGHBOURS, STRENGTHS, Features, Method, Problem, linear, neighbours
 
 HELD_OUT = 5
-"""Every fifth training image of a class chooses k and C; of a smaller class one, and none of a class with one image."""
+"""Every fifth training image of a class chooses k and C; one image of a smaller class, and none of a class with a single image."""
 RESAMPLES = 100
 """Bootstrap samples of the validation images, for the standard error."""
 
@@ -84,7 +84,7 @@ def held_out(labels: NDArray[Any], seed: int) -> NDArray[np.bool_]:
 
 
 def scored(problem: Problem, outputs_NK: Tensor, labels: Tensor, metric: str) -> Scored:
-    """Return what the metrics are computed from."""
+    """Return the outputs and labels in the form from which metrics are computed."""
     split = Split(np.zeros(len(labels), np.bytes_), labels.numpy())
     scores = SampleScores(split, problem.task, problem.outputs, torch.device("cpu"), [metric, "loss"])
     scores.add(outputs_NK, labels, torch.arange(len(labels)))

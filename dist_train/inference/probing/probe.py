@@ -1,4 +1,4 @@
-"""The command ``python -m dist_train probe``: features of each model once, judged by simple methods, in a ranked table."""
+"""The command ``python -m dist_train probe``: compute the features of each model once, score simple methods on them, rank."""
 
 import importlib.util
 import logging
@@ -38,8 +38,8 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
     A model that cannot be built, or whose weights are not on this machine, is named and left out.
 
     Args:
-        config: the words that name the config on a command line.
-        json_file: written again after each model, so that nothing is lost if a later one ends the command.
+        config: the option that gives the config on a command line.
+        json_file: written again after each model, so that no figure is lost if a later model ends the command.
 
     Returns:
         The exit code: not 0 if a model was left out.
@@ -82,7 +82,7 @@ def _index(cfg: Config, group: Dist) -> DataIndex:
         for note in index.notes:
             log.warning("%s", note)
         if index.train.columns:
-            log.warning("weights and sampling of images take no part: each training image counts once")
+            log.warning("weights and sampling of images have no effect here: each training image counts once")
     return index.with_rules(rules)
 
 

@@ -17,7 +17,7 @@ from dist_train.system.terminal import digits
 
 @dataclass(frozen=True)
 class Speed:
-    """Images per second while features were computed, by all ranks; seconds for the features, and for what was fitted to them."""
+    """Images per second while features were computed, by all ranks; seconds for the features, and for the fits on them."""
 
     images_per_s: float
     features_s: float
@@ -45,7 +45,7 @@ class Found:
 
 
 def ranked(rows: Sequence[Found], metric: str) -> list[Found]:
-    """Return the models in the order of what the linear one scores, the best first."""
+    """Return the models by the score of the linear method, the best first."""
 
     def order(one: Found, other: Found) -> int:
         a, b = one.verdicts["linear"].score, other.verdicts["linear"].score
@@ -75,7 +75,7 @@ def table(rows: Sequence[Found], index: DataIndex, cfg: Config) -> Iterator[str]
         f"{metric} on {len(index.val):,} validation images, with its standard error (bootstrap); fitted to the features of "
         f"{len(index.train):,} training images"
     )
-    yield f"C and k are chosen on a fifth of the training images; a fit ends after {MOST_ITERATIONS} iterations"
+    yield f"C and k are chosen on a fifth of the training images; a fit takes at most {MOST_ITERATIONS} iterations"
     if any(row.weights == "random" for row in rows):
         yield "note: `model.pretrained` is false: models without a file have random weights"
 

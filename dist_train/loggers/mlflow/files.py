@@ -54,7 +54,7 @@ def only_uploader_of(run: RunDir, wait_s: float) -> AbstractContextManager[bool]
 
 
 def how_to_sync(run: RunDir, uri: str) -> str:
-    """Return the sentence that tells how to complete the upload. ``uri`` has no password."""
+    """Return the sentence that says how to complete the upload. ``uri`` has no password."""
     return f"`python -m dist_train mlflow-sync --uri {uri} {run.path}` uploads what is missing"
 
 

@@ -1,4 +1,4 @@
-"""One MLflow run on its server: found or created, what it has, what it gets."""
+"""One MLflow run on its server: find or create it, read which rows it has, send rows and files."""
 
 import math
 import re
@@ -18,7 +18,7 @@ KEY_TAG = "dist_train.key"
 MOST_METRICS = 1000
 MOST_TEXTS = 100
 LONGEST_PARAM = 500
-"""Characters that a parameter of every MLflow server may have; the newest take 6000."""
+"""Characters of a parameter that every MLflow server accepts; the newest accept 6000."""
 LONGEST_TAG = 5000
 _NOT_IN_A_NAME = re.compile(r"[^\w.\-/ ]")
 
@@ -88,7 +88,7 @@ class Remote:
             self._client.log_batch(self.run_id, metrics=some)
 
     def _new(self, metrics: list[Metric]) -> list[Metric]:
-        """Return the values of a row that the server lacks: a kill may have cut off the first row of a split, in a folder."""
+        """Return the values of a row that the server lacks: in a folder, a kill may have cut off the first row of a split."""
         split = metrics[-1].key.partition("/")[0]
         if split in self._checked:
             return metrics

@@ -1,4 +1,4 @@
-"""``dist-train mlflow-sync RUN...``: send what the MLflow server lacks of runs that have ended.
+"""``dist-train mlflow-sync RUN...``: upload what the MLflow server lacks of runs that have ended.
 
 It is safe to interrupt this command and to repeat it. Live runs are skipped, with a message.
 """
@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     """Return the exit code: 1 if the server lacks rows of a run."""
     parser = argparse.ArgumentParser(prog=program("mlflow-sync"), description=(__doc__ or "").split(": ", 1)[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
-    parser.add_argument("--uri", help=f"server, database or folder that the runs were logged to ({VARIABLE})")
+    parser.add_argument("--uri", help=f"server, database or folder to which the runs were logged (default: {VARIABLE})")
     args = parser.parse_args(argv)
     uri = args.uri or os.environ.get(VARIABLE)
     if not uri:
@@ -44,7 +44,7 @@ def _sync(run: RunDir, uri: str) -> str | None:
     if not session:
         return f"{session_path(run)} is damaged" if session_path(run).exists() else "this run was not logged to MLflow"
     if session["uri"] != without_login(uri):
-        return f"logged to {session['uri']}, not to {without_login(uri)}: give the former by --uri"
+        return f"logged to {session['uri']}, not to {without_login(uri)}: give --uri {session['uri']}"
     try:
         with only_uploader_of(run, wait_s=0.0) as alone:
             if not alone or held_by_another(run.lock):

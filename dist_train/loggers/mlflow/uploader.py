@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 60.0
 
 def main(argv: list[str]) -> int:
     """Return 0 if the server has every row, else 4."""
-    ignore_stop_signals()  # some clusters signal every process; the trainer tells us when to end
+    ignore_stop_signals()  # some clusters signal every process; the trainer says when to end
     os.nice(5)
     run = RunDir(Path(argv[0]))
     with only_uploader_of(run, wait_s=LOCK_S) as alone:  # the uploader of the last attempt may still run
@@ -71,7 +71,7 @@ class Sender:
         return self._remote
 
     def finish(self, status: str) -> None:
-        """Send the rest and set the status, however often that must be tried."""
+        """Send the rest and set the status; try again until that succeeds."""
         while True:
             try:
                 return self.send_all(status)
@@ -93,7 +93,7 @@ class Sender:
         remote.end(status)
 
     def _send_files(self, remote: Remote, paths: list[Path]) -> None:
-        """Upload those that exist. A store for files that does not work must not keep the rows back."""
+        """Upload the files that exist. An artifact store that does not work must not keep the rows back."""
         for path in filter(Path.exists, paths):
             try:
                 remote.add_file(str(path))

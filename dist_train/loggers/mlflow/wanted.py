@@ -41,7 +41,7 @@ def wanted_uri(cfg: Config) -> str | None:
 
 
 def _missing_package(uri: str) -> str | None:
-    """Return the package to install; the small one talks to a server and to a folder, but not to a database."""
+    """Return the package to install; mlflow-skinny is enough for a server or a folder, but not for a database."""
     database = urlsplit(uri).scheme.partition("+")[0] in DATABASES
     needed = {"mlflow": "mlflow"} | ({"sqlalchemy": "mlflow", "alembic": "mlflow"} if database else {})
     if all(importlib.util.find_spec(name) for name in needed):

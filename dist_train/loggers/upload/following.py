@@ -35,7 +35,7 @@ def follow(send: Callable[[], None], trainer_pid: int) -> dict[str, Any]:
 
 @contextmanager
 def at_most(seconds: float, say: Callable[[str], None], advice: str) -> Iterator[None]:
-    """End this process if the block takes longer than ``seconds``: a client may wait for a server without a limit."""
+    """End this process if the block takes longer than ``seconds``, since a client may wait for a server without a limit."""
 
     def give_up() -> None:
         say(f"not everything was uploaded within {seconds:.0f} s. {advice}")

@@ -1,4 +1,4 @@
-"""The one line that an upload prints where the user should know something."""
+"""Print a message of an uploader as one line."""
 
 import sys
 from contextlib import suppress

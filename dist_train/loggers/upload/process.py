@@ -38,7 +38,7 @@ class Uploader:
         Args:
             env: returns the environment of the process.
             say: prints a message.
-            advice: the sentence that tells how to complete the upload.
+            advice: the sentence that says how to complete the upload.
 
         Raises:
             OSError: no memory, or no more processes.

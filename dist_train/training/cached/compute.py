@@ -1,4 +1,4 @@
-"""Compute the features of both splits, when a run starts, and say what that saves."""
+"""Compute the features of both splits when a run starts, and log what that saves."""
 
 import itertools
 import logging
@@ -78,7 +78,7 @@ def timed(batches: Iterator[Batch], plan: Plan, before: float) -> Iterator[Batch
     if images:
         after = images / max(awake_s() - began, 1e-9)
         log.info(
-            "steps take %.0f images/s as features; computing features took %.0f images/s: %.1fx",
+            "steps on features: %.0f images/s; computing the features: %.0f images/s; ratio %.1f",
             after,
             before,
             after / before,

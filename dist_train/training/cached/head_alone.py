@@ -22,7 +22,8 @@ def with_head_alone(network: Network, name: str, device: torch.device) -> Networ
         name: of the model.
 
     Raises:
-        ConfigError: the model does more with the output of its head, or the features of an image change from pass to pass.
+        ConfigError: the model has several heads or a convolution as its head, changes the output of its head, or gives an image
+            other features in training.
     """
     path, module = _root(head_paths(network)), network.module
     if path is None or any(isinstance(part, nn.Conv2d) for part in module.get_submodule(path).modules()):
@@ -37,16 +38,16 @@ def with_head_alone(network: Network, name: str, device: torch.device) -> Networ
     train_mode(module)
     if not (_alike(trained, features) and _alike(again, features)):
         raise ConfigError(
-            f"{KEY}: the features of {name} are others in training than in an evaluation, as with dropout before its head "
+            f"{KEY}: the features of {name} differ between training and evaluation, as with dropout before its head "
             "(`model.options`); switch that off, or remove the key"
         )
     if not isinstance(outputs, Tensor) or not _alike(alone, outputs):
-        raise ConfigError(f"{KEY}: the output of {name} is not that of its head ({path}); remove the key")
+        raise ConfigError(f"{KEY}: the output of {name} is not the output of its head ({path}); remove the key")
     return replace(network, head_alone=path)
 
 
 def _root(paths: list[str]) -> str | None:
-    """Return the path of the part that holds all layers of the head; None if it is the whole model."""
+    """Return the path of the module that holds all layers of the head; None if it is the whole model."""
     return os.path.commonpath([path.replace(".", "/") for path in paths]).replace("/", ".") or None
 
 

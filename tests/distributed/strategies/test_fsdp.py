@@ -155,7 +155,7 @@ def test_a_run_goes_on_with_any_number_of_ranks_and_any_strategy(tree: dict[str,
         shutil.copytree(begun[before], folder(changed(tree, run__name=name)))
         run = train(tree, now or 2, run__name=name, distributed__strategy=strategy)
         assert losses(run) == pytest.approx(losses(begun[1]), rel=1e-5), name
-        warned = "each step keeps its samples and its rate" in capsys.readouterr().out
+        warned = "each step keeps its samples and learning rate" in capsys.readouterr().out
         assert warned == (0 in (before, now)), name
 
 

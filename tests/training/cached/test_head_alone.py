@@ -58,8 +58,8 @@ class Scaled(nn.Module):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({"name": "test_vit", "options": {"drop_rate": 0.5}}, "others in training than in an evaluation"),
-        ({"name": f"{__name__}:Scaled"}, r"the output of a is not that of its head \(head\)"),
+        ({"name": "test_vit", "options": {"drop_rate": 0.5}}, "differ between training and evaluation"),
+        ({"name": f"{__name__}:Scaled"}, r"the output of a is not the output of its head \(head\)"),
         ({"name": "squeezenet1_1", "source": "torchvision"}, "a convolution as its head"),
         ({"name": "deit_tiny_distilled_patch16_224"}, "several heads"),
     ],
