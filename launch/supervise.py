@@ -184,7 +184,7 @@ class Supervisor:
         job, patience = scontrol.show_job(self.place.job_id), float(scontrol.kill_wait_s())
         if job.preempted and not self.preempted:
             self.preempted = True
-            if self.place.node == 0:  # now: this process may be killed, and later SLURM says so no more
+            if self.place.node == 0:  # now: this process may be killed, and later SLURM does not show it any more
                 starts.record_preemption(self.run)
         if job.state == "RUNNING" and job.end_time:
             to_end = job.end_time - time.time()

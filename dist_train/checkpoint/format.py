@@ -49,7 +49,7 @@ def lay_out(state: Any, rank: int = 0) -> Layout:
     Copies no tensor. If tensors are divided (``Piece``), it is the file of one rank.
 
     Args:
-        rank: other ranks than 0 write their pieces only.
+        rank: ranks other than 0 write only their pieces.
 
     Raises:
         ConfigError: a value is of a kind that the file cannot hold.

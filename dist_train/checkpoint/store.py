@@ -36,7 +36,7 @@ class SaveError(DistTrainError):
 
 
 class Checkpoints:
-    """The checkpoints of one run. For rank 0; for the other ranks too, where each saves its share.
+    """The checkpoints of one run. For rank 0, and for the other ranks if each saves its share.
 
     ``save`` returns as soon as the state is copied; a separate process writes it to disk. There is at most one write at
     a time, and ``wait`` waits for it.
@@ -80,9 +80,9 @@ class Checkpoints:
             self._writer.reserve(size + size // 100 + MORE, device)
 
     def ticket(self, manifest: Manifest) -> str:
-        """Wait for the write before, and return a token for the shares of all ranks in the next one. For rank 0.
+        """Wait for the previous write, and return a token for the shares of all ranks in the next one. For rank 0.
 
-        It is empty if this checkpoint is there: then the other ranks have nothing to save.
+        It is empty if this checkpoint already exists: then the other ranks have nothing to save.
 
         Raises:
             SaveError: the previous write failed.

@@ -104,7 +104,7 @@ def _write_once(folder: Path, manifest: Manifest, content: Iterable[Piece]) -> N
 
 
 def write_share(job: Job, payload: Payload) -> None:
-    """Write the file of another rank than 0 into the unfinished checkpoint, and leave a record for rank 0's writer, also after an error.
+    """Write the file of a rank other than 0 into the unfinished checkpoint, and leave a record of it, or of an error, for rank 0.
 
     Raises:
         OSError: the disk fails.

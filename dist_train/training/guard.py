@@ -91,7 +91,7 @@ def refuse_what_is_not_finite(setup: "Setup") -> None:
 
 
 def _named(state: "TrainState") -> Iterator[tuple[str, Tensor]]:
-    """Yield the floats of this rank that steps update, apart from buffers, with what a person calls them."""
+    """Yield the floats of this rank that steps update, except buffers, with a name for messages."""
     weights: dict[Tensor, str] = {p: name for name, p in state.objective.named_parameters() if p.requires_grad}
     yield from ((f"the weight {name}", local(parameter.detach())) for parameter, name in weights.items())
     for number, tensor in enumerate(state.ema.averaged if state.ema is not None else ()):

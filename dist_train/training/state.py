@@ -191,7 +191,7 @@ class TrainState:
         return self.strategy.group.from_main(of_all)
 
     def nbytes(self) -> int:
-        """Return about the bytes that this rank saves. Waits for no device and no rank; complete after the first step."""
+        """Return the approximate number of bytes that this rank saves. Waits for no device and no rank; complete after the first step."""
         modules = [self.model] if self.ema is None else [self.model, self.ema.module]
         values = [value for module in modules for value in self._kept(module.state_dict()).values()]
         values += [value for kept in self.optimizer.state.values() for value in kept.values()]

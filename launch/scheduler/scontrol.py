@@ -33,7 +33,7 @@ class Job:
 
     state: str = UNKNOWN
     preempted: bool = False
-    """SLURM preempts the current start; it runs on for its grace time. After that SLURM says so no more."""
+    """SLURM preempts the current start; it runs on for its grace time. Later SLURM does not show it any more."""
     end_time: float | None = None
     """Unix time at which SLURM will end the job: its walltime, or the end of the grace time of a preemption."""
     restarts: int = 0

@@ -1,4 +1,4 @@
-"""What does not work with strategies that divide weights among ranks."""
+"""Keys that do not work with strategies that divide weights among ranks."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ def _reasons(cfg: "Config") -> Iterator[tuple[str, str, str]]:
     if loss.distill is not None:
         yield "`loss.distill`", "its teacher would be whole on every rank", "remove it, or use ddp"
     if loss.objective is not None:
-        why = "it may read weights past the model's forward pass"
+        why = "it may read weights outside the model's forward pass"
         yield f"`loss.objective` ({loss.objective})", why, "remove it, or use ddp"
     if ranks.gradient_dtype == "bf16":
         yield "`distributed.gradient_dtype` (bf16)", "only ddp exchanges such gradients", "use fp32"

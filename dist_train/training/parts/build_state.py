@@ -127,14 +127,14 @@ def refuse(cfg: Config, given: Given) -> None:
     own = given.objective is not None or cfg.loss.objective is not None
     if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy).shards:
         raise ConfigError(
-            f"an objective is given, and may read weights past the model's forward pass; `distributed.strategy` "
+            f"an objective is given, and may read weights outside the model's forward pass; `distributed.strategy` "
             f"({cfg.distributed.strategy}) divides them: use ddp"
         )
     if given.objective is not None and cfg.loss.distill is not None:
         raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
     if given.objective is not None and cfg.train.cached_features:
         raise ConfigError(
-            "`train.cached_features` (true) trains on features, and an objective gets images; remove one of the two"
+            "`train.cached_features` (true) trains on features, but an objective gets images; remove one of the two"
         )
     if cfg.train.precision == "fp16" and (own or cfg.model.compile):
         other = "`loss.objective`" if own else "`model.compile`"

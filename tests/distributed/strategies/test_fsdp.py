@@ -160,7 +160,7 @@ def test_a_run_goes_on_with_any_number_of_ranks_and_any_strategy(tree: dict[str,
 
 
 def test_an_objective_given_in_code_is_refused(tree: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="may read weights past the model's forward pass"):
+    with pytest.raises(ConfigError, match="may read weights outside the model's forward pass"):
         refuse(parse_config(changed(tree, distributed__strategy="fsdp")), Given(objective=Projection))
 
 
