@@ -61,5 +61,5 @@ def test_it_says_once_how_much_faster_steps_are(head_only: dict[str, Any], caplo
     with caplog.at_level(logging.INFO, "dist_train"):
         assert len(list(timed(iter(batches), plan, before=100))) == 30
         assert list(timed(iter([]), plan, before=100)) == []
-    (line,) = [line for line in caplog.messages if line.startswith("steps take")]
-    assert "computing features took 100 images/s" in line
+    (line,) = [line for line in caplog.messages if line.startswith("steps on features")]
+    assert "computing the features: 100 images/s" in line
