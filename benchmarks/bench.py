@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.measure import Row, circumstances, table
 
-PARTS = ("pipeline", "loop", "startup", "ddp", "memory", "checkpoint_stall")
+PARTS = ("pipeline", "loop", "startup", "evaluate", "ddp", "memory", "checkpoint_stall")
 RESULTS = Path(__file__).with_name("results")
 LONGEST_S = 900
 

@@ -8,24 +8,16 @@ The CPU time of all processes of a side is given too: it is comparable on a mach
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dist_train
+from benchmarks.commands import cost_of, linked, trained
 from benchmarks.measure import circumstances, interleaved, markdown, medians, ratio_of
-from benchmarks.pipeline import write_photographs
-from dist_train.config import parse_config
 
 BATCH = 64
-DIFFERENT = 256
-"""Photographs that differ; the others are links to them."""
-
 OURS, PEER = "dist_train predict", "timm's parts"
 
 
@@ -43,7 +35,7 @@ def main() -> None:
 
         def side(name: str) -> Callable[[], float]:
             def measured() -> float:
-                facts[name].append(_measured(commands[name]))
+                facts[name].append(cost_of(commands[name]))
                 print(name, facts[name][-1], file=sys.stderr, flush=True)
                 return facts[name][-1]["seconds"]
 
@@ -58,42 +50,13 @@ def main() -> None:
 
 def _commands(folder: Path, args: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command of each side, after making photographs and a run with weights."""
-    write_photographs(folder / "few", DIFFERENT, 375, 500, quality=95)
-    many = folder / "many"
-    files = sorted((folder / "few").rglob("*.jpg"))
-    for number in range(args.images):
-        link = many / f"{number % 10}" / f"{number:06d}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.link(files[number % len(files)], link)
-    data = {"root": str(folder / "few"), "workers": 2, "train_fraction": 0.05}
-    cfg = parse_config(
-        {
-            "run": {"name": "weights", "output_dir": str(folder / "runs")},
-            "model": {"name": args.model, "pretrained": False},
-            "data": data,
-            "augment": {"crop": "random_resized"},
-            "optim": {"lr": 0.01},
-            "train": {"epochs": 1, "global_batch": 8},
-        }
-    )
-    run = dist_train.train(cfg).folder
+    run = trained(folder, args.model)
+    many = linked(folder / "few", folder / "many", args.images, tuple("0123456789"))
     python, out = sys.executable, str(folder / "out.csv")
     ours = ["-m", "dist_train", "predict", str(run), str(many), "--out", out, "--batch-size", str(BATCH)]
     peer = [str(Path(__file__).with_name("predict_peer.py")), "--root", str(many), "--model", args.model, "--out", out]
     peer += ["--checkpoint", str(run / "best.safetensors"), "--batch", str(BATCH), "--workers", str(args.workers)]
     return {OURS: [python, *ours, "--set", f"data.workers={args.workers}"], PEER: [python, *peer]}
-
-
-def _measured(command: list[str]) -> dict[str, float]:
-    """Run a command. Return wall and CPU seconds of all its processes, and the largest memory of its first one."""
-    before = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    seconds = time.perf_counter() - before
-    return {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "mb": used.ru_maxrss / 1000}
 
 
 def _figures(facts: dict[str, list[dict[str, float]]], images: int) -> dict[str, Any]:
