@@ -41,10 +41,11 @@ class BadImages:
         self._within_share(split, int(self._met[split].sum()), error)
 
     def _within_share(self, split: SplitName, count: int, example: object) -> None:
-        length, share = len(self._splits[split]), self._cfg.max_bad_share
-        if count > share * length:
+        images, share = self._splits[split], self._cfg.max_bad_share
+        if count > share * len(images):
+            name = "train" if images is self._index.train else split  # an evaluation may be of the training images
             raise DataError(
-                f"{count} of {length} {split} images cannot be read, more than `data.max_bad_share` ({share}) allows; "
+                f"{count} of {len(images)} {name} images cannot be read, more than `data.max_bad_share` ({share}) allows; "
                 f"the last: {example}"
             )
 

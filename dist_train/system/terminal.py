@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError
@@ -90,6 +91,9 @@ def piped(command: Callable[[], int]) -> int:
 
     Returns:
         The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; without a traceback if nobody catches it.
     """
     try:
         code = command()
@@ -98,12 +102,23 @@ def piped(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         _drop_the_rest()
         return EXIT_DONE
+    except KeyboardInterrupt:
+        sys.excepthook = _without_traceback
+        raise  # Python ends as a process that the signal kills, so that a shell ends its loop too
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT):
             raise  # not by a write to stdout, which has no name
         _drop_the_rest()
         print(f"error: stdout cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print that the user has ended the command, and any other error as Python does."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    elif is_first_rank():
+        print(f"{line_start(sys.stderr)}interrupted", file=sys.stderr)
 
 
 def _drop_the_rest() -> None:

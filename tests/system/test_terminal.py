@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_a_reader_may_leave_early() -> None:
     done = _python(code, writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_ends_a_command_with_one_word() -> None:
+    code = "import os, signal; from dist_train.system.terminal import piped; "
+    done = _python(code + "piped(lambda: [os.kill(os.getpid(), signal.SIGINT)] and 0)")
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"interrupted\n")
+    caught = "try: piped(lambda: [os.kill(os.getpid(), signal.SIGINT)] and 0)\nexcept KeyboardInterrupt: 1 / 0"
+    assert (
+        b"ZeroDivisionError"
+        in _python(f"import os, signal\nfrom dist_train.system.terminal import piped\n{caught}").stderr
+    )
 
 
 def test_a_command_that_is_read_to_the_end_keeps_its_exit_code() -> None:

@@ -21,7 +21,13 @@ class Places:
     def __post_init__(self) -> None:
         """Raise ``ConfigError`` if the embeddings have no file that can hold them."""
         path = self.embeddings
-        if path is not None and not (is_parquet(path) if self.in_table else path.suffix.lower() == ".npy"):
+        if path is None or (self.in_table and is_parquet(path)):
+            return
+        if self.in_table:
+            raise ConfigError(
+                f"--embeddings ({path}) is the file of --out, and only a .parquet file holds both; change one"
+            )
+        if path.suffix.lower() != ".npy":
             raise ConfigError(f"--embeddings ({path}) must end in .npy, or be the .parquet file of --out; change it")
 
     @property

@@ -48,16 +48,20 @@ def candidates(cfg: Config, models: str | None) -> list[Candidate]:
     config's own model only. Heads are linear, and nothing is frozen or has adapters: features do not depend on these.
 
     Raises:
-        ConfigError: a name is empty, or given twice.
+        ConfigError: a name is empty, or a model is given twice.
     """
     words = [cfg.model.name] if models is None else [word.strip() for word in models.split(",")]
     if "" in words:
         raise ConfigError(f"--models ({models}) has an empty name; write names as in `model.name`, separated by commas")
-    twice = sorted({word for word in words if words.count(word) > 1})
+    sections = [_model(cfg.model, word) for word in words]
+    twice = [word for place, word in enumerate(words) if sections[place] in sections[:place]]
     if twice:
         raise ConfigError(f"--models names {', '.join(twice)} twice; name each model once")
     rest = {"train": cfg.train.model_copy(update={"cached_features": False})}
-    return [Candidate(word, cfg.model_copy(update=rest | {"model": _model(cfg.model, word)})) for word in words]
+    return [
+        Candidate(word, cfg.model_copy(update=rest | {"model": section}))
+        for word, section in zip(words, sections, strict=True)
+    ]
 
 
 def _model(own: ModelConfig, word: str) -> ModelConfig:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,13 +12,16 @@ from dist_train.errors import ConfigError
 from dist_train.loggers.mlflow.files import VARIABLE
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SCHEMES = ("", "file", "http", "https", "databricks", "databricks-uc", "uc", *DATABASES)
+"""Of the addresses that MLflow's client knows without a plugin."""
 
 
 def wanted_uri(cfg: Config) -> str | None:
     """Return the address of the MLflow server, database or folder; None if MLflow is off.
 
     Raises:
-        ConfigError: keys of ``log.mlflow`` are set, but no address is given, or a package that it needs is missing.
+        ConfigError: keys of ``log.mlflow`` are set, but no address is given, MLflow does not know this kind of
+            address, or a package that it needs is missing.
     """
     settings = cfg.log.mlflow
     uri = settings.uri or os.environ.get(VARIABLE)
@@ -30,14 +34,30 @@ def wanted_uri(cfg: Config) -> str | None:
                 "(http://host:5000, sqlite:///FILE or a folder), or remove `log.mlflow`"
             )
         return None
+    where = "`log.mlflow.uri`" if settings.uri else VARIABLE
+    if not _is_known(uri):
+        raise ConfigError(
+            f"{where} ({without_login(uri)}) has a form that MLflow does not know: give http://host:5000, sqlite:///FILE or a folder"
+        )
     absent = _missing_package(uri)
     if absent:
-        where = "`log.mlflow.uri`" if settings.uri else VARIABLE
         raise ConfigError(
             f"{where} ({without_login(uri)}) needs the package {absent}: pip install {absent}, or set "
             "log.mlflow.mode=disabled"
         )
     return absolute(uri)
+
+
+def _is_known(uri: str) -> bool:
+    """Return whether MLflow, or one of its plugins, has a store for addresses of this form."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # http://[host
+        return False
+    scheme = parts.scheme.partition("+")[0]
+    if scheme in ("http", "https"):
+        return bool(parts.netloc)
+    return scheme in SCHEMES or any(each.name == scheme for each in entry_points(group="mlflow.tracking_store"))
 
 
 def _missing_package(uri: str) -> str | None:
@@ -62,5 +82,8 @@ def without_login(uri: str) -> str:
     >>> without_login("https://me:secret@mlflow.example.org/x")
     'https://mlflow.example.org/x'
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return uri.rpartition("@")[2]
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri

@@ -45,6 +45,8 @@ def test_random_weights_are_named(tree: dict[str, Any]) -> None:
         ("a,,b", "empty name"),
         ("", "empty name"),
         ("a,b,a", "names a twice"),
+        ("a,timm:a", "names timm:a twice"),
+        ("a=w.pth,b,timm:a=w.pth", "names timm:a=w.pth twice"),
         ("=w.pth", "has no name"),
         ("timm:", "has no name"),
     ],

@@ -71,6 +71,10 @@ def test_images_that_cannot_be_read_are_skipped_or_refused(tree: dict[str, Any],
     strict = parse_config(tree)
     with pytest.raises(DataError, match=r"broken\.jpg"):
         features(strict, network, index, alone, broken)
+    few = parse_config(changed(tree, data__bad_images="skip", data__max_bad_share=0.01))
+    for name, its in {"train": replace(index, train=broken), "val": replace(index, val=broken)}.items():
+        with pytest.raises(DataError, match=rf"1 of {len(broken)} {name} images cannot be read"):
+            features(few, network, its, alone, broken)
 
 
 def test_out_of_memory_names_the_key(tree: dict[str, Any]) -> None:

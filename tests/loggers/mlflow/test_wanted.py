@@ -1,5 +1,6 @@
 """Whether and where a run is logged."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,25 @@ def test_a_missing_package_is_named(
         wanted_uri(config_of(run))
 
 
+@pytest.mark.parametrize("uri", ["htp://host:5000", "localhost:5000", "http:/host", "https:///x", "s3://bucket/runs"])
+def test_an_address_that_mlflow_does_not_know_is_refused(run: RunDir, uri: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`log.mlflow.uri` \({uri}\) has a form that MLflow does not know"):
+        wanted_uri(config_of(run, uri=uri))
+
+
+def test_a_broken_address_of_the_variable_is_refused_without_its_login(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:word@[host")
+    with pytest.raises(ConfigError, match=r"^MLFLOW_TRACKING_URI \(\[host\) has a form that MLflow does not know"):
+        wanted_uri(config_of(run))
+
+
+def test_a_plugin_may_know_more(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wanted, "entry_points", lambda group: [EntryPoint("file-plugin", "a:B", group)])
+    assert wanted_uri(config_of(run, uri="file-plugin:///x")) == "file-plugin:///x"
+
+
 def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("tracked") == str(tmp_path / "tracked")
@@ -59,3 +79,4 @@ def test_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert without_login("postgresql://me:word@host/db") == "postgresql://host/db"
     assert without_login("/folder/with@sign") == "/folder/with@sign"
     assert without_login("sqlite:///a.db") == "sqlite:///a.db"
+    assert without_login("http://me:word@[host") == "[host"
