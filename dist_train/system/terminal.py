@@ -3,17 +3,19 @@
 import argparse
 import errno
 import io
+import json
 import logging
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind
 from dist_train.system.foreign_text import printable
 
 COLUMNS = 100
@@ -128,13 +130,30 @@ def _drop_the_rest() -> None:
 def report(error: DistTrainError) -> int:
     """Print an error on stderr. An error of all ranks is printed once, by rank 0.
 
+    torchrun may end rank 0 before it prints, since another rank has failed: it gets the message of each rank.
+
     Returns:
         The exit code for bad config or data.
     """
+    with suppress(OSError):
+        tell_torchrun("config", str(error))
     if is_first_rank() or error.of_one_rank:
         for line in str(error).splitlines():
             print(f"{line_start(sys.stderr)}error: {printable(line)}", file=sys.stderr, flush=True)
     return EXIT_USER
+
+
+def tell_torchrun(kind: ErrorKind, message: str) -> None:
+    """Write the message for torchrun's own report, if torchrun started this rank. Without it the report ends in a link.
+
+    torchrun reports the earliest failure as the root cause, to the second. A rank that only lost its connection writes
+    a later time, so that it is not reported as the cause.
+    """
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        second = int(time.time()) + (kind == "comm")
+        failure = {"message": message, "extraInfo": {"timestamp": str(second)}}
+        Path(path).write_text(json.dumps({"message": failure}))
 
 
 def line_start(stream: TextIO) -> str:

@@ -1,10 +1,8 @@
 """Report a failed start: one sentence if the user can fix it, else a traceback; ``result.json`` records the cause."""
 
-import json
 import logging
 import os
 import re
-import time
 import traceback
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from dist_train.errors import (
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, Status, progress_of, read_result, write_refusal, write_result
 from dist_train.system.start import whole_number
-from dist_train.system.terminal import report
+from dist_train.system.terminal import report, tell_torchrun
 from dist_train.training.early_stop import note_early_stop
 from dist_train.training.parts.micro_batch import MicroBatch
 
@@ -132,19 +130,6 @@ def _lost_rank(error: Exception) -> str:
 
 def _rank() -> int:
     return whole_number("RANK", 0)
-
-
-def tell_torchrun(kind: ErrorKind, message: str) -> None:
-    """Write the message for torchrun's own report, if torchrun started this rank. Without it the report ends in a link.
-
-    torchrun reports the earliest failure as the root cause, to the second. A rank that only lost its connection writes
-    a later time, so that it is not reported as the cause.
-    """
-    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
-    if path:
-        second = int(time.time()) + (kind == "comm")
-        failure = {"message": message, "extraInfo": {"timestamp": str(second)}}
-        Path(path).write_text(json.dumps({"message": failure}))
 
 
 def write_failure(

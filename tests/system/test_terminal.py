@@ -1,6 +1,7 @@
 """What commands print, where it goes, and which exit code they have."""
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -48,6 +49,20 @@ def test_a_reader_may_leave_early() -> None:
     done = _python(code, writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_torchrun_gets_the_error_of_a_rank_that_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends rank 0 when another rank has failed, so that rank 0 may print nothing either."""
+    told = tmp_path / "error.json"
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(told))
+    assert report(ConfigError("`optim.lr` is wrong")) == 2
+    assert capsys.readouterr().err == ""
+    assert json.loads(told.read_text())["message"]["message"] == "`optim.lr` is wrong"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "gone" / "error.json"))
+    assert report(ConfigError("a full disk is not another error")) == 2
 
 
 def test_ctrl_c_ends_a_command_with_one_word() -> None:

@@ -19,7 +19,8 @@ from dist_train.drill.faults import CommandStart, Traces, wait_for_end, wait_unt
 from dist_train.errors import EXIT_STOPPED
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, load_result, read_result, write_result
-from dist_train.training.failure import explained, leave, left_by_others, tell_torchrun, write_failure
+from dist_train.system.terminal import tell_torchrun
+from dist_train.training.failure import explained, leave, left_by_others, write_failure
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, folder

@@ -1,5 +1,6 @@
 """How well features separate the validation images: by the metric of the config, with its standard error."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,10 +97,14 @@ def _value(metric: str, found: Scored) -> float:
 
 
 def standard_error(value: Callable[[Scored], float], found: Scored, seed: int) -> float:
-    """Return the standard deviation of a metric over bootstrap samples of the images (Efron, 1979)."""
+    """Return the standard deviation of a metric over bootstrap samples of the images (Efron, 1979).
+
+    Samples for which the metric does not exist, such as `auroc` of one class, do not count; NaN if fewer than two are left.
+    """
     random, length = np.random.default_rng(seed), len(found.labels)
-    drawn = [value(_of(found, random.integers(length, size=length))) for _ in range(RESAMPLES)]
-    return float(np.std(drawn))
+    drawn = np.array([value(_of(found, random.integers(length, size=length))) for _ in range(RESAMPLES)])
+    exist = drawn[~np.isnan(drawn)]
+    return float(np.std(exist)) if len(exist) > 1 else math.nan
 
 
 def _of(found: Scored, places: NDArray[np.int64]) -> Scored:

@@ -1,5 +1,7 @@
 """Settings come from training images only, and the error is that of the metric."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -45,3 +47,16 @@ def test_the_standard_error_of_a_share_is_the_binomial_one() -> None:
     found = scored(Problem("classification", 2), outputs, labels, "top1")
     error = standard_error(lambda some: 100 * float((some.ranks < 1).mean()), found, seed=0)
     assert error == pytest.approx(100 * (0.25 * 0.75 / 400) ** 0.5, rel=0.25)
+
+
+def test_samples_without_the_metric_do_not_count() -> None:
+    """With one image of the second class, many a bootstrap sample has none."""
+    labels = torch.tensor([0] * 7 + [1])
+    found = scored(
+        Problem("classification", 2), torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), labels, "auroc"
+    )
+    error = standard_error(
+        lambda some: float(some.labels.float().mean()) if some.labels.any() else math.nan, found, seed=0
+    )
+    assert 0.02 < error < 0.2
+    assert math.isnan(standard_error(lambda some: math.nan, found, seed=0))
