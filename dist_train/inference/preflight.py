@@ -27,6 +27,7 @@ from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
 from dist_train.inference.pixel_report import describe_pixels
+from dist_train.loggers.mlflow.wanted import wanted_uri
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.model.network import mean_colour
@@ -73,6 +74,7 @@ def check(cfg: Config, world_size: int) -> None:
         for position in {0, len(split) // 2, len(split) - 1}:
             index.images.open(split.name(position)).pixels()
     own_loggers(cfg.log)
+    wanted_uri(cfg)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)
     if cfg.augment.device:

@@ -36,6 +36,7 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
     ("override", "world_size", "error", "words"),
     [
         ({"data__root": "/nowhere"}, 1, DataError, r"`data\.root` \(/nowhere\) is not a directory"),
+        ({"log__mlflow": {"uri": "htp://x"}}, 1, ConfigError, r"`log\.mlflow\.uri` \(htp://x\) has a form"),
         ({"model__name": "test_vitt"}, 1, ConfigError, r"`model\.name` \(test_vitt\)"),
         ({"model__weights": "/nowhere.pth"}, 1, ConfigError, r"/nowhere\.pth does not exist"),
         ({}, 5, ConfigError, r"`train\.global_batch` \(12\) must be a multiple of the world size \(5\); use 10 or 15"),
