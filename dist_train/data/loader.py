@@ -64,10 +64,13 @@ def evaluation_loader(
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **options)
 
 
-def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch]:
-    """Copy batches to the device, but for draws; from pinned memory, so that the copy does not hold up the host.
+def on_device(loader: DataLoader[Batch], device: torch.device, on_host: int = DRAWS) -> Iterator[Batch]:
+    """Copy batches to the device; from pinned memory, so that the copy does not hold up the host.
 
     A batch travels to a GPU while the steps before it are computed there.
+
+    Args:
+        on_host: the place in a batch of the tensor that stays on the host.
 
     Raises:
         DataError: as the loader process raised it, without that process's traceback; or no batch came in time.
@@ -90,7 +93,7 @@ def on_device(loader: DataLoader[Batch], device: torch.device) -> Iterator[Batch
         except StopNow as stopped:
             end_loaders()
             raise WaitedForData(str(stopped), received) from None
-        yield _copied(batch, device) if device.type != "cuda" else _copied_beside(batch, device)
+        yield (_copied_beside if device.type == "cuda" else _copied)(batch, device, on_host)
 
 
 def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any]:
@@ -146,17 +149,17 @@ def _source(
     }
 
 
-def _copied(batch: Batch, device: torch.device) -> Batch:
+def _copied(batch: Batch, device: torch.device, on_host: int) -> Batch:
     return tuple(
-        tensor if place == DRAWS else tensor.to(device, non_blocking=True) for place, tensor in enumerate(batch)
+        tensor if place == on_host else tensor.to(device, non_blocking=True) for place, tensor in enumerate(batch)
     )
 
 
-def _copied_beside(batch: Batch, gpu: torch.device) -> Batch:
+def _copied_beside(batch: Batch, gpu: torch.device, on_host: int) -> Batch:
     """Copied on a stream of its own, which waits for nothing; what is computed from here on waits for the copy."""
     copying, computing = _copy_stream(gpu), torch.cuda.current_stream(gpu)
     with torch.cuda.stream(copying):
-        batch = _copied(batch, gpu)
+        batch = _copied(batch, gpu, on_host)
     computing.wait_stream(copying)
     for tensor in batch:
         if tensor.is_cuda:

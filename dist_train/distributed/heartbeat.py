@@ -76,7 +76,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # the handler of a signal may raise here, when the thread runs already
+            self._over.set()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dist_train.inference.predictor import ImageTransform, Source
 
 
+ERRORS = 1
+"""The place in a batch of what ``errors_in`` reads."""
+
+
 class Photos(ImageBatches):
     """Batches of images: pixels [B, H, W, C], and what ``errors_in`` reads.
 
@@ -50,5 +54,5 @@ class Photos(ImageBatches):
 
 
 def errors_in(errors: Tensor) -> dict[int, str]:
-    """Return why images of a batch cannot be read, by their place in it."""
-    return {int(place): reason for place, reason in json.loads(errors.cpu().numpy().tobytes()).items()}
+    """Return why images of a batch cannot be read, by their place in it, from the batch's tensor ``ERRORS``."""
+    return {int(place): reason for place, reason in json.loads(errors.numpy().tobytes()).items()}

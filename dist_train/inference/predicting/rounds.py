@@ -14,7 +14,7 @@ from dist_train.data.sampler import EvaluationBatches
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.errors import DistTrainError
-from dist_train.inference.predicting.photos import Photos, errors_in
+from dist_train.inference.predicting.photos import ERRORS, Photos, errors_in
 
 if TYPE_CHECKING:
     from dist_train.inference.predicting.head_input import HeadInput
@@ -70,7 +70,7 @@ class Rounds:
         workers = min(loader_processes(self._cfg), max(0, len(batches) - 1))
         cfg = self._cfg.model_copy(update={"workers": workers, "persistent_workers": False})
         loader = evaluation_loader(cfg, Photos(images, self._predictor.transform), batches, device)
-        for pixels, errors in on_device(loader, device):
+        for pixels, errors in on_device(loader, device, on_host=ERRORS):
             yield self._outcome(pixels, errors)
 
     def _outcome(self, pixels: Tensor, errors: Tensor) -> Outcome:

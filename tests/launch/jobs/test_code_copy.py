@@ -51,7 +51,7 @@ def test_of_an_installed_package_the_users_modules_come_from_the_current_folder(
     project.mkdir()
     (project / "my_model.py").touch()
     code = (
-        "import sys\nfrom launch import options\nfrom launch.jobs.code_copy import plan_snapshot, take_snapshot\n"
+        "import sys\nfrom launch.jobs import options\nfrom launch.jobs.code_copy import plan_snapshot, take_snapshot\n"
         "from launch.jobs.job import make_job\n"
         f"job = make_job(options.parse(['--config={make_config()}']), [(None, [])], None)\n"
         "snapshot = plan_snapshot(job)\ntake_snapshot(snapshot, job)\nprint(snapshot.code)"
