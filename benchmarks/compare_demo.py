@@ -1,6 +1,6 @@
 """Compare six real runs: head only and all layers at three learning rates, on the data of ``make demo``.
 
-``python -m benchmarks.compare_demo`` trains them with two ranks (about 8 minutes on 2 CPU cores; it skips finished runs)
+``python -m benchmarks.compare_demo`` trains them with two ranks (about 4 minutes on 2 CPU cores; it skips finished runs)
 and writes runs/compare-demo/compare.html and docs/compare.png.
 """
 
