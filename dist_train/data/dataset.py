@@ -1,6 +1,7 @@
 """Batches of uint8 images, read by ``SampleKey``."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ class View:
     dtype: type[np.uint8 | np.uint16] = np.uint8
 
 
-class ImageBatches(Dataset[Batch]):
+class ImageBatches(Dataset[Batch], ABC):
     """Images that loader processes read, whole batches at a time: ``__getitems__(keys)``.
 
     Attributes:
@@ -62,20 +63,20 @@ class ImageBatches(Dataset[Batch]):
         self.reading = np.zeros(1, dtype=np.int64)
 
     @property
+    @abstractmethod
     def image_bytes(self) -> int:
         """Return the bytes of the largest image in a batch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def name(self, index: int) -> str:
         """Return the name of an image, for messages."""
-        raise NotImplementedError
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
+    @abstractmethod
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch:
         """Return the images of the keys as a batch, pixels first."""
-        raise NotImplementedError
 
 
 class ImageDataset(ImageBatches):

@@ -16,7 +16,7 @@ INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 PYTHON = os.path.join(sysconfig.get_path("stdlib"), "")
 
 Stamp = tuple[int, int] | None
-"""Time of the last change in ns and size in bytes of a file; None if there is no such file."""
+"""Time of the last change in ns and size in bytes of a file; None if the file does not exist."""
 
 
 class CodeWatch:

@@ -200,7 +200,7 @@ def _size_of(name: str, found: os.stat_result | None) -> int | None:
 
 @contextmanager
 def _looking_below(root: str) -> Iterator[Callable[[str], os.stat_result | None]]:
-    """Yield a function from a path to what ``os.stat`` knows of the file; to None if there is no such file.
+    """Yield a function from a path to what ``os.stat`` knows of the file; to None if the file does not exist.
 
     The path is relative to ``root``, which is open meanwhile: the system does not look for it again and again.
 

@@ -217,7 +217,7 @@ def _missing(path: str, error: Exception) -> str:
     """Return a text that says what does not exist: the bucket, or a file or folder in it."""
     bucket, _, inside = path.partition("://")[2].strip("/").partition("/")
     unknown = any(type(cause).__name__ == "NoSuchBucket" for cause in _causes(error))
-    return f"there is no bucket {bucket}" if unknown or not inside else "file or folder not found"
+    return f"the bucket {bucket} does not exist" if unknown or not inside else "file or folder not found"
 
 
 def _text(error: Exception) -> str:

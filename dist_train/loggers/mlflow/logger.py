@@ -28,7 +28,7 @@ class MlflowLogger(Logger):
         """Start the uploader.
 
         Raises:
-            ConfigError: MLflow is wanted, but there is no address, or a package is missing.
+            ConfigError: a key asks for MLflow, but its address or a package is missing.
         """
         run, uri = facts.run, wanted_uri(config)
         if uri is None:

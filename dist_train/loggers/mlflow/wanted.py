@@ -30,7 +30,7 @@ def wanted_uri(cfg: Config) -> str | None:
     if not uri:
         if any(is_set(cfg, f"log.mlflow.{key}") for key in ("experiment", "name", "tags")):
             raise ConfigError(
-                f"`log.mlflow` has no `uri`, and {VARIABLE} is not set, so there is no server to log to: give one of them "
+                f"`log.mlflow` has no `uri`, and {VARIABLE} is not set: give the address of a server in one of them "
                 "(http://host:5000, sqlite:///FILE or a folder), or remove `log.mlflow`"
             )
         return None

@@ -52,7 +52,7 @@ def _cgroups(controller: str) -> Iterator[Path]:
 
 
 def _number(path: Path, otherwise: float = math.inf) -> float:
-    """Return the number in a file; ``otherwise`` for "max", or if there is no such file."""
+    """Return the number in a file; ``otherwise`` for "max", or if the file does not exist."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Rank 0's writer takes the files of this save only, with a limit; the error of another rank is told by rank."""
+"""Rank 0's writer takes only the files of this save, and waits no longer than its limit; an error names its rank."""
 
 import errno
 import json

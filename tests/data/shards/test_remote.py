@@ -222,8 +222,8 @@ def test_s3_tells_at_once_that_credentials_or_a_bucket_are_missing(
     )
     assert "(nobody) could not be found; check the credentials" in told(root, AWS_PROFILE="nobody")
     assert "Invalid endpoint: nonsense; correct the address" in told(root, AWS_ENDPOINT_URL="nonsense")
-    assert told("s3://nowhere/set") == "cannot read s3://nowhere/set: there is no bucket nowhere"
-    assert told("s3://nowhere") == "cannot read s3://nowhere: there is no bucket nowhere"
+    assert told("s3://nowhere/set") == "cannot read s3://nowhere/set: the bucket nowhere does not exist"
+    assert told("s3://nowhere") == "cannot read s3://nowhere: the bucket nowhere does not exist"
     assert "file or folder not found" in told("s3://photos/other")
     server.stop()
     monkeypatch.setenv("INITIAL_NO_AUTH_ACTION_COUNT", "9")  # moto: so many requests pass, then it asks for rights
