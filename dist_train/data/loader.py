@@ -3,10 +3,12 @@
 import atexit
 import itertools
 import multiprocessing
+import signal
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from multiprocessing.process import BaseProcess
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
@@ -21,12 +23,7 @@ from dist_train.data.workers import loader_processes
 from dist_train.distributed.stop import StopNow
 from dist_train.errors import DataError
 from dist_train.system.processes import die_with_parent
-from dist_train.system.signals import (
-    children_heard_later,
-    deaf_to_children,
-    ignore_stop_signals,
-    say_nothing_of_dead_children,
-)
+from dist_train.system.signals import ignore_stop_signals, no_error_for_dead_children
 
 
 class WaitedForData(StopNow):
@@ -41,16 +38,17 @@ class WaitedForData(StopNow):
         self.received = received
 
 
-SLICES, SLICE_S = 5, 5.0
+SLICES, SLICE_S, STAYING_SLICE_S = 5, 1.0, 10.0
 """A wait of ``data.timeout_s`` is cut into at least so many parts, of at most so many seconds. A process that was suspended
-meanwhile misses one of them only; after each, torch looks whether its processes are alive."""
+meanwhile misses one of them only; after each, torch looks whether its processes are alive. In one part, torch also waits until
+processes that have stayed from the last evaluation answer."""
 
 
 def training_loader(
     cfg: DataConfig, images: ImageBatches, sampler: Iterable[Any], micro_batch: int, device: torch.device
 ) -> DataLoader[Batch]:
     """Return a loader of micro-batches in the order of ``sampler``."""
-    dataset, options = _source(cfg, images, micro_batch, device, min(SLICE_S, cfg.timeout_s / SLICES))
+    dataset, options = _source(cfg, images, micro_batch, device, SLICE_S)
     return DataLoader(dataset, batch_size=micro_batch, sampler=sampler, **options)
 
 
@@ -59,8 +57,8 @@ def evaluation_loader(
 ) -> DataLoader[Batch]:
     """Return a loader of the given batches. Its processes may stay from one evaluation to the next."""
     persistent = cfg.persistent_workers and loader_processes(cfg) > 0
-    # In one part, torch also waits for processes that have stayed.
-    dataset, options = _source(cfg, images, batches.batch_size, device, cfg.timeout_s / SLICES)
+    slice_s = STAYING_SLICE_S if persistent else SLICE_S
+    dataset, options = _source(cfg, images, batches.batch_size, device, slice_s)
     return DataLoader(dataset, batch_sampler=batches, persistent_workers=persistent, **options)
 
 
@@ -101,9 +99,10 @@ def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any
     try:
         if sent is not None:
             sent.begin(loader.persistent_workers)
-        with children_heard_later():
+        others = multiprocessing.active_children()
+        with no_error_for_dead_children():
             batches = iter(loader)
-            _iterators.add(batches)
+        _processes.setdefault(batches, [one for one in multiprocessing.active_children() if one not in others])
     except OSError as error:
         raise no_room_for_processes(loader.num_workers, error) from error
     # Register again, to run before the exit handler of multiprocessing.
@@ -117,6 +116,8 @@ def _next(batches: Iterator[Any], slice_s: float, sent: SentImages | None) -> Ba
         try:
             batch = next(batches)
         except RuntimeError as error:
+            if str(error).startswith("DataLoader worker"):
+                raise RuntimeError(f"{error} ({_ends(batches)})") from None
             # After this error torch's iterator goes on waiting where it was, if it is asked again.
             if not str(error).startswith("DataLoader timed out"):
                 raise
@@ -142,7 +143,7 @@ def _source(
     return SentImages(images, workers, cfg.prefetch, batch_size, cfg.timeout_s), options | {
         "num_workers": workers,
         "prefetch_factor": cfg.prefetch,
-        "timeout": slice_s,
+        "timeout": min(slice_s, cfg.timeout_s / SLICES),
         "worker_init_fn": _start_worker,
         # Forked processes share the paths and cost no import; from Python 3.14 on that must be said.
         "multiprocessing_context": "fork",
@@ -178,7 +179,16 @@ def _already_a_batch(batch: Any) -> Any:
     return batch
 
 
-_iterators: WeakSet[Any] = WeakSet()
+_processes: WeakKeyDictionary[Any, list[BaseProcess]] = WeakKeyDictionary()
+"""Of each iterator over batches."""
+
+
+def _ends(batches: Iterator[Any]) -> str:
+    """Return how the loader processes that are dead have ended."""
+    ended = ((process.pid, process.exitcode) for process in _processes[batches] if process.exitcode is not None)
+    return ", ".join(
+        f"pid {pid}: {signal.Signals(-code).name if code < 0 else f'exit code {code}'}" for pid, code in ended
+    )
 
 
 def end_loaders() -> None:
@@ -187,11 +197,10 @@ def end_loaders() -> None:
     torch does so when nothing refers to an iterator any more. After an error, its traceback does, and in a notebook for
     as long as nobody looks at another error. And torch waits 5 s for each process that waits itself.
     """
-    with deaf_to_children():
-        _kill_loader_processes()
-        for iterator in list(_iterators):
-            if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
-                iterator._shutdown_workers()
+    _kill_loader_processes()
+    for iterator in list(_processes):
+        if hasattr(iterator, "_shutdown_workers"):  # not without loader processes
+            iterator._shutdown_workers()
     atexit.unregister(end_loader_processes)
 
 
@@ -200,7 +209,6 @@ def end_loader_processes() -> None:
 
     They ignore SIGTERM, which is what multiprocessing would send them before it waits for them, for ever.
     """
-    say_nothing_of_dead_children()
     _kill_loader_processes()
 
 

@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
@@ -89,50 +88,16 @@ def hear_stop_signals() -> None:
 
 
 @contextmanager
-def deaf_to_children() -> Iterator[None]:
-    """Ignore the end of child processes in the block.
+def no_error_for_dead_children() -> Iterator[None]:
+    """Let no handler of torch hear that child processes end, from this block on.
 
-    torch's SIGCHLD handler raises, in whatever code is running, while a killed loader process is on its list.
+    The first ``DataLoader`` with processes sets one, which raises in whatever code is running while a dead loader process is on
+    its list (``torch.utils.data._utils.signal_handling``). A handler of the program stays.
     """
     before = signal.getsignal(signal.SIGCHLD)
-    if in_main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
     finally:
         if in_main_thread():
-            signal.signal(signal.SIGCHLD, before)
-
-
-@contextmanager
-def children_heard_later() -> Iterator[None]:
-    """Run the handler of SIGCHLD after the block, once, if child processes end in the block.
-
-    torch's handler raises in whatever code is running; a data loader whose start it interrupts leaves processes behind.
-    """
-    handler, inside = signal.getsignal(signal.SIGCHLD), True
-    arrived: list[int] = []
-    if not callable(handler) or not in_main_thread():
-        yield
-        return
-
-    def later(number: int, frame: FrameType | None) -> None:
-        if inside:
-            arrived.append(number)
-        else:  # torch's handler, set for the first time in the block, calls the one that was there
-            handler(number, frame)
-
-    signal.signal(signal.SIGCHLD, later)
-    try:
-        yield
-    finally:
-        inside = False
-        if signal.getsignal(signal.SIGCHLD) is later:
-            signal.signal(signal.SIGCHLD, handler)
-    if arrived:
-        handler(signal.SIGCHLD, None)
-
-
-def say_nothing_of_dead_children() -> None:
-    """Ignore the death of loader processes at exit: torch's SIGCHLD handler would raise an error in the running code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            torchs = getattr(before, "__module__", "").startswith("torch.")
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if before is None or torchs else before)

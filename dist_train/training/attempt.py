@@ -25,7 +25,6 @@ from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.machine.clock import ticking
 from dist_train.system.processes import leave_at_once
-from dist_train.system.signals import deaf_to_children
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.early_stop import early_stops_recorded
@@ -252,7 +251,6 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
         end_loaders()
         setup.checkpoints.close()
     except Exception:
-        parts.enter_context(deaf_to_children())  # a loader process may be what failed
         recorder.abandon()
         with suppress(DistTrainError):  # a second error must not hide the first
             setup.state.hooks.end("failed")

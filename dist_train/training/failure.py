@@ -209,8 +209,7 @@ def _memory(error: Exception, cfg: Config, batch: MicroBatch | None) -> Exceptio
 
 
 def _loader(error: Exception, cfg: Config) -> Exception | None:
-    """torch raises this at any line of the training process: a signal handler notices that the loader died."""
-    died = re.match(r"DataLoader worker .*(is killed by signal|exited unexpectedly)", str(error))
+    died = re.match(r"DataLoader worker .* exited unexpectedly", str(error))
     if not died and not _while_sending(error):
         return None
     return _of_this_rank(

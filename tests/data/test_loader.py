@@ -3,11 +3,11 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -155,28 +155,26 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 
-def _killed_while_another_loader_starts(tree: dict[str, Any]) -> tuple[str, int]:
+def _killed_where_nothing_is_awaited(tree: dict[str, Any]) -> tuple[int, str, int]:
+    """What another loader reads meanwhile, what the loader of the dead process says, and how many processes are left."""
     cfg, index, bad = parts(tree, data__workers=1)
     first = on_device(validation(cfg, index, bad), CPU)
     next(first)
     (running,) = multiprocessing.active_children()
-    start = ForkProcess.start
-
-    def start_and_kill(process: ForkProcess) -> None:
-        start(process)
-        os.kill(running.pid or 0, signal.SIGKILL)
-        time.sleep(0.2)  # SIGCHLD arrives
-
-    ForkProcess.start = start_and_kill  # type: ignore[method-assign]
+    os.kill(running.pid or 0, signal.SIGKILL)
+    time.sleep(0.2)  # SIGCHLD arrives
+    read = len(list(on_device(validation(cfg, index, bad), CPU)))
     try:
-        next(on_device(validation(cfg, index, bad), CPU))
+        list(first)
     except RuntimeError as error:
         end_loaders()
-        return str(error), len(multiprocessing.active_children())
-    return "nothing was raised", -1
+        return read, str(error), len(multiprocessing.active_children())
+    return read, "nothing was raised", -1
 
 
-def test_a_loader_process_that_dies_while_another_loader_starts_leaves_no_process(tree: dict[str, Any]) -> None:
-    ((message, left),) = run_ranks(1, _killed_while_another_loader_starts, tree)
-    assert "is killed by signal: Killed" in message
+def test_a_dead_loader_process_is_an_error_where_its_batch_is_awaited(tree: dict[str, Any]) -> None:
+    ((read, message, left),) = run_ranks(1, _killed_where_nothing_is_awaited, tree)
+    cfg, index, bad = parts(tree, data__workers=1)
+    assert read == len(validation(cfg, index, bad)) > 3, "the dead one had batches left to read"
+    assert re.fullmatch(r"DataLoader worker \(pid\(s\) (\d+)\) exited unexpectedly \(pid \1: SIGKILL\)", message)
     assert left == 0

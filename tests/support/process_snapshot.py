@@ -23,8 +23,7 @@ def snapshot() -> dict[str, Any]:
     """Return settings, handlers, generators, and what runs or is open."""
     log, matmul, cudnn = logging.getLogger("dist_train"), torch.backends.cuda.matmul, torch.backends.cudnn
     return {
-        # torch's data loader sets a handler for SIGCHLD once, as any loader with processes does.
-        "handlers": {n: signal.getsignal(n) for n in signal.valid_signals() - {signal.SIGCHLD}},
+        "handlers": {n: signal.getsignal(n) for n in signal.valid_signals()},
         "environment": dict(os.environ),
         "folder": os.getcwd(),
         "path": list(sys.path),

@@ -5,19 +5,19 @@ import signal
 import subprocess
 import threading
 import time
+from typing import Any
 
 import pytest
+import torch
 
 from dist_train.system.signals import (
     STOP_SIGNALS,
-    children_heard_later,
-    deaf_to_children,
     end_at_interrupt,
     hear_stop_signals,
     heard_signals,
     ignore_stop_signals,
+    no_error_for_dead_children,
     restored_handlers,
-    say_nothing_of_dead_children,
     wakeup_pipe,
 )
 from tests.support.ranks import RankFailure, run_ranks
@@ -65,81 +65,39 @@ def test_ignored_signals_do_nothing() -> None:
     assert run_ranks(1, _ignoring) == [True]
 
 
-def _child_dies_after_the_end() -> str:
-    def complain(*_: object) -> None:
-        raise RuntimeError("a loader process was killed")
-
-    signal.signal(signal.SIGCHLD, complain)
-    say_nothing_of_dead_children()
-    child = os.fork()
-    if child == 0:
-        os._exit(1)
-    os.waitpid(child, 0)
-    return "nothing was said"
+def _raising(*_: object) -> None:
+    raise RuntimeError("a child has ended")
 
 
-def test_a_child_that_dies_at_exit_raises_nothing() -> None:
-    assert run_ranks(1, _child_dies_after_the_end) == ["nothing was said"]
-
-
-def _children_that_end() -> list[str]:
-    def raising(*_: object) -> None:
-        raise RuntimeError("a child has ended")
-
-    signal.signal(signal.SIGCHLD, raising)
-    found = []
-    with deaf_to_children():
-        subprocess.run(["true"], check=True)
-        found.append("deaf")
+def _said_of_a_dead_child(before: Any, in_the_block: Any) -> bool:
+    """Whether a handler hears the end of a child after the block."""
+    signal.signal(signal.SIGCHLD, before)
+    with no_error_for_dead_children():
+        signal.signal(signal.SIGCHLD, in_the_block)
     try:
         subprocess.run(["true"], check=True)
-    except RuntimeError as error:
-        found.append(str(error))
-    return found
+    except RuntimeError:
+        return True
+    return False
 
 
-def test_the_end_of_a_child_raises_nothing_in_the_block() -> None:
-    assert run_ranks(1, _children_that_end) == [["deaf", "a child has ended"]]
+def test_a_handler_that_is_set_in_the_block_does_not_stay() -> None:
+    assert run_ranks(1, _said_of_a_dead_child, signal.SIG_DFL, _raising) == [False]
 
 
-def _children_heard_later(first_handler: bool) -> list[str]:
-    """What is raised if a child ends in the block, and after it; the handler is there before, or is set in the block."""
-    said: list[str] = []
-
-    def raising(*_: object) -> None:
-        said.append("handler")
-        raise RuntimeError("a child has ended")
-
-    if not first_handler:
-        signal.signal(signal.SIGCHLD, raising)
-    try:
-        with children_heard_later():
-            subprocess.run(["true"], check=True)
-            said.append("in the block")
-    except RuntimeError as error:
-        said.append(str(error))
-    assert signal.getsignal(signal.SIGCHLD) == (signal.SIG_DFL if first_handler else raising)
-    return said
+def test_the_programs_own_handler_stays() -> None:
+    assert run_ranks(1, _said_of_a_dead_child, _raising, signal.SIG_IGN) == [True]
 
 
-def test_a_child_that_ends_in_the_block_is_heard_after_it() -> None:
-    assert run_ranks(1, _children_heard_later, False) == [["in the block", "handler", "a child has ended"]]
-    assert run_ranks(1, _children_heard_later, True) == [["in the block"]]
+def _with_torchs_handler() -> bool:
+    torch.utils.data._utils.signal_handling._set_SIGCHLD_handler()  # as a loader of the program's own
+    return _said_of_a_dead_child(signal.getsignal(signal.SIGCHLD), signal.SIG_DFL) or callable(
+        signal.getsignal(signal.SIGCHLD)
+    )
 
 
-def _handler_set_in_the_block() -> list[str]:
-    """torch sets its handler at the first loader, and keeps the program's own one to call it."""
-    said: list[str] = []
-    signal.signal(signal.SIGCHLD, lambda *_: said.append("the program's own"))
-    with children_heard_later():
-        before = signal.getsignal(signal.SIGCHLD)
-        signal.signal(signal.SIGCHLD, lambda *args: [said.append("torch's"), before(*args)])
-    subprocess.run(["true"], check=True)
-    return said
-
-
-def test_a_handler_that_is_set_in_the_block_stays_and_calls_the_one_before() -> None:
-    assert run_ranks(1, _handler_set_in_the_block) == [["torch's", "the program's own"]]
+def test_a_handler_of_torch_from_before_does_not_stay() -> None:
+    assert run_ranks(1, _with_torchs_handler) == [False]
 
 
 def _heard(ignored: list[signal.Signals]) -> list[str]:
