@@ -24,6 +24,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME
 from dist_train.run.saved_config import Which, branched
 from dist_train.system.fast_imports import quick_imports
+from dist_train.system.machine.memory import expand_gpu_segments
 from dist_train.system.processes import die_with_parent, leave_at_once
 from dist_train.system.program import program
 from dist_train.system.signals import end_at_interrupt, ignore_stop_signals
@@ -243,6 +244,7 @@ def _train(cfg: Config) -> int:
         die_with_parent(signal.SIGUSR2)
     go_on_without()
     end_at_interrupt()
+    expand_gpu_segments(cfg.model.cuda_graphs)
     with early_stops_recorded(RunDir.of(cfg.run)), quick_imports():
         importlib.import_module("dist_train.training.attempt")
     try:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dist_train.config.choices import STRATEGIES
 from dist_train.distributed.collectives import all_gather, as_bytes, broadcast_together
 from dist_train.distributed.heartbeat import Heartbeat, Word, sign_of_life, word_of
-from dist_train.distributed.meeting import meeting_place, not_met
+from dist_train.distributed.meeting import backend_of, meeting_place, not_met
 from dist_train.errors import CommError, ConfigError, DistTrainError
 from dist_train.system.machine.memory import keep_freed_memory
 from dist_train.system.machine.network import check_network
@@ -210,13 +210,7 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
         check_network(nccl=device.type == "cuda")
     try:
         if ours:
-            dist.init_process_group(
-                backend="nccl" if device.type == "cuda" else "gloo",
-                # Later than the control group, whose timeout raises an error; NCCL's timeout aborts the process.
-                timeout=timeout + datetime.timedelta(seconds=60 if device.type == "cuda" else 0),
-                device_id=device if device.type == "cuda" else None,
-                **meeting_place(timeout),
-            )
+            dist.init_process_group(**backend_of(device, timeout), **meeting_place(timeout))
         control = dist.new_group(backend="gloo", timeout=timeout)
         assert isinstance(control, dist.ProcessGroup)
     except (RuntimeError, ValueError, CommError) as error:
@@ -272,6 +266,12 @@ def hosts_of(group: Dist) -> list[str]:
 def gpu_names() -> list[str]:
     """Return the names of the GPUs that this process sees."""
     return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def gpu_addresses(count: int) -> list[str]:
+    """Return the PCI addresses of the first ``count`` GPUs that this process sees, as sysfs writes them: ``0000:1b:00.0``."""
+    found: list[Any] = [torch.cuda.get_device_properties(number) for number in range(count)]
+    return [f"{gpu.pci_domain_id:04x}:{gpu.pci_bus_id:02x}:{gpu.pci_device_id:02x}.0" for gpu in found]
 
 
 @contextmanager

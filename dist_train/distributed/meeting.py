@@ -1,4 +1,4 @@
-"""Where the ranks find each other: the store of the process group."""
+"""Where the ranks find each other, and how they exchange tensors: the store and the backend of the process group."""
 
 import datetime
 import itertools
@@ -7,6 +7,7 @@ import time
 from functools import lru_cache
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from dist_train.errors import CommError
@@ -19,6 +20,21 @@ PATIENCE_S = 120.0
 LOOK_EVERY_S = 0.1
 
 _meetings = itertools.count()
+
+
+def backend_of(device: torch.device, timeout: datetime.timedelta) -> dict[str, Any]:
+    """Return the arguments of ``init_process_group`` for ranks that compute on ``device``: NCCL for GPUs, else gloo.
+
+    NCCL's kernels get a stream of high priority: they start as soon as gradients are there, beside the kernels of the backward
+    pass, instead of after those that are queued already.
+    """
+    if device.type != "cuda":
+        return {"backend": "gloo", "timeout": timeout}
+    # Later than the control group, whose timeout raises an error; NCCL's timeout aborts the process.
+    later = timeout + datetime.timedelta(seconds=60)
+    options = dist.ProcessGroupNCCL.Options(is_high_priority_stream=True)
+    options._timeout = later  # torch warns where it differs
+    return {"backend": "nccl", "timeout": later, "device_id": device, "pg_options": options}
 
 
 def meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from dist_train.data.decode_rules import decide_rules, describe_rules, record_ru
 from dist_train.data.index import DataIndex
 from dist_train.data.pipeline import DataPipeline, open_data
 from dist_train.data.stored.reuse import read_index
-from dist_train.distributed.group import Dist
+from dist_train.distributed.group import Dist, gpu_addresses
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.algorithms import set_algorithms
@@ -35,6 +35,8 @@ from dist_train.model.network import Network
 from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
+from dist_train.system.machine.cores import ranks_per_node
+from dist_train.system.machine.numa import bind_rank
 from dist_train.system.start import idle_tasks
 from dist_train.training.cached.compute import timed, with_cached_features
 from dist_train.training.cached.head_alone import with_head_alone
@@ -95,6 +97,7 @@ def build_setup(
     strategy = build_strategy(group)
     strategy.refuse(cfg)
     strategy.gradient_dtype = cfg.distributed.gradient_dtype
+    _stay_near_gpu(cfg, group)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)
     index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
@@ -135,6 +138,14 @@ def build_setup(
         _begin_folder(run, index, saved)
         _say(cfg, plan, index, network, group)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, batch, compared)
+
+
+def _stay_near_gpu(cfg: Config, group: Dist) -> None:
+    """Bind this rank to the cores near its GPU, before it has memory that counts and loader processes."""
+    if cfg.distributed.numa_binding and group.device.type == "cuda":
+        near = bind_rank(gpu_addresses(ranks_per_node()), group.local_rank)
+        if near is not None and group.is_main:
+            log.info("each rank stays on the cores near its GPU (distributed.numa_binding); rank 0: %s", near)
 
 
 def build_strategy(group: Dist) -> Strategy:

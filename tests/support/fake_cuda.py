@@ -190,7 +190,8 @@ def pretend_gpu() -> FakeGpu:
             "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
             "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
             "cudart": lambda: SimpleNamespace(cudaHostRegister=gpu.register, cudaHostUnregister=gpu.unregister),
-            "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU", "synchronize": lambda *_: gpu.note("synchronize"),
+            "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU",
+            "get_device_properties": lambda number=0: SimpleNamespace(pci_domain_id=0, pci_bus_id=number, pci_device_id=0), "synchronize": lambda *_: gpu.note("synchronize"),
         },
         torch.cuda.random: {"current_device": lambda: 0},
         torch.accelerator: {

@@ -211,6 +211,8 @@ def _joined(port: int) -> tuple[Any, ...]:
 
     def init(backend: str, **options: Any) -> None:
         assert (backend, options["device_id"]) == ("nccl", GPU)
+        chosen = options.pop("pg_options")
+        assert (chosen.is_high_priority_stream, chosen._timeout) == (True, options["timeout"])
         real(backend="cpu:gloo,cuda:fake", **options)
 
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
@@ -230,6 +232,30 @@ def _joined(port: int) -> tuple[Any, ...]:
 def test_a_rank_joins_with_its_gpu_and_a_group_for_the_host() -> None:
     [found] = run_ranks(1, _joined, free_port())
     assert found == (GPU, "ddp", "gloo", GPU, ["object"])
+
+
+def _near(tree: dict[str, Any], path: Path) -> list[int]:
+    """The cores of the second of two ranks, after it was set up on a machine with two NUMA nodes."""
+    from dist_train.config import parse_config
+    from dist_train.distributed.group import Dist
+    from dist_train.system.machine import numa
+    from dist_train.training.setup import _stay_near_gpu
+    from tests.system.machine.test_numa import halves, machine
+
+    numa.SYS = machine(path, halves(), [0, 1])
+    os.environ["LOCAL_WORLD_SIZE"] = "2"
+    with pretend_gpu():
+        rank, before = Dist(1, 1, 2, GPU, "ddp"), os.sched_getaffinity(0)
+        _stay_near_gpu(parse_config(changed(tree, distributed__numa_binding=False)), rank)
+        assert os.sched_getaffinity(0) == before
+        _stay_near_gpu(parse_config(tree), rank)
+    return sorted(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) % 2 == 1, reason="needs two equal halves of cores")
+def test_a_rank_stays_near_its_gpu(tree: dict[str, Any], tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    assert run_ranks(1, _near, tree, tmp_path) == [cores[len(cores) // 2 :]]
 
 
 FAULTS: dict[str, Callable[[Tensor], Any]] = {

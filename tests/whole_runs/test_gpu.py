@@ -152,7 +152,13 @@ def _as_torchrun(tree: dict[str, Any], rank: int, world_size: int, port: int) ->
         backends.append(backend)
         real(backend=backend, **options)
 
+    def left(*groups: Any) -> None:
+        nccl = dist.group.WORLD._get_backend(torch.device("cuda"))  # type: ignore[union-attr]
+        assert nccl.options.is_high_priority_stream  # type: ignore[attr-defined]
+        leave(*groups)
+
     backends: list[str] = []
+    leave, dist.destroy_process_group = dist.destroy_process_group, left
     real, dist.init_process_group = dist.init_process_group, init
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in place.items()}, MASTER_ADDR="127.0.0.1")
@@ -180,7 +186,7 @@ def _sharing_one_gpu(tree: dict[str, Any]) -> int:
 
     from dist_train.distributed import group as distributed
 
-    def init(backend: str, device_id: torch.device | None, **options: Any) -> None:
+    def init(backend: str, device_id: torch.device | None, pg_options: Any, **options: Any) -> None:
         real(backend="gloo", **options)
 
     def first_gpu(_local_rank: int) -> torch.device:

@@ -206,6 +206,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
     "hooks",  # they see a run; what they remember is in its checkpoints
     "distributed.timeout_s",
     "distributed.preflight",
+    "distributed.numa_binding",
     "distributed.unused_parameters",  # as train.micro_batch; may be allowed to get a run through
 )
 

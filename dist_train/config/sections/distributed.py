@@ -14,6 +14,9 @@ class DistributedConfig(Section):
     """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""
     preflight: bool = False
     """Measure every rank for about three seconds before the training, and name nodes that are slow or compute wrongly."""
+    numa_binding: bool = True
+    """On machines with several NUMA nodes keep a rank and its loader processes on the cores near its GPU, if every core is near
+    one, and neither SLURM nor `taskset` nor `torchrun --numa-binding` has bound the process."""
     gradient_dtype: Literal["fp32", "bf16"] = "fp32"
     """The format in which ranks exchange gradients. bf16: half the bytes, and 8 bits of each number. Needs DDP."""
     unused_parameters: Literal["error", "allow"] = "error"

@@ -47,6 +47,11 @@ class CompileConfig(Section):
     blocks: bool = False
     """Compile each of the blocks that the model repeats (`nn.Sequential`, `nn.ModuleList`) instead of the whole model."""
 
+    @property
+    def cuda_graphs(self) -> bool:
+        """torch records CUDA graphs in these modes."""
+        return self.mode in ("reduce-overhead", "max-autotune")
+
 
 class HeadConfig(Section):
     name: Annotated[str, HEADS] = "linear"
@@ -112,6 +117,10 @@ class ModelConfig(Section):
     def compiler(self) -> CompileConfig | None:
         """The options of ``compile``; None if it is off."""
         return CompileConfig() if self.compile is True else self.compile or None
+
+    @property
+    def cuda_graphs(self) -> bool:
+        return self.compiler is not None and self.compiler.cuda_graphs
 
     @model_validator(mode="after")
     def _something_to_unfreeze(self) -> "ModelConfig":

@@ -6,6 +6,7 @@ from pathlib import Path
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.inference.rates.search import FEWEST, HIGHEST, LOWEST, STEPS
+from dist_train.system.machine.memory import expand_gpu_segments
 from dist_train.system.program import program
 from dist_train.system.terminal import positive
 
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
 
     def find() -> int:
         cfg = load_config(args.config, args.overrides)
+        expand_gpu_segments(cfg.model.cuda_graphs)
         from dist_train.inference.rates.find_rate import find_rate  # imports torch, which --help does not need
 
         return find_rate(cfg, args.steps, args.picture)

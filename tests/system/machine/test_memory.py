@@ -2,11 +2,21 @@
 
 import ctypes
 import gc
+import json
+import os
 import platform
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dist_train.system.machine.memory import keep_freed_memory, restored_malloc, uncollected
+from dist_train.system.machine.memory import (
+    GPU_ALLOCATOR,
+    expand_gpu_segments,
+    keep_freed_memory,
+    restored_malloc,
+    uncollected,
+)
 from tests.support.ranks import run_ranks
 
 BLOCK = 80 * 2**20
@@ -56,6 +66,37 @@ def _around() -> list[int]:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_large_blocks_are_kept_in_the_block_and_mapped_after_it() -> None:
     assert run_ranks(1, _around) == [[1, 0, 1]]
+
+
+@pytest.mark.parametrize("chosen", GPU_ALLOCATOR)
+def test_memory_on_a_gpu_grows_where_nobody_chose_otherwise(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in GPU_ALLOCATOR:
+        monkeypatch.setenv(name, "")  # so that the end of the test removes it
+        monkeypatch.delenv(name)
+    expand_gpu_segments(cuda_graphs=True)
+    assert not any(name in os.environ for name in GPU_ALLOCATOR)
+    monkeypatch.setenv(chosen, "max_split_size_mb:64")
+    expand_gpu_segments(cuda_graphs=False)
+    assert {name: os.environ[name] for name in GPU_ALLOCATOR if name in os.environ} == {chosen: "max_split_size_mb:64"}
+
+
+def _settings_of_training(file: Path) -> tuple[int, str]:
+    """What torch has read when the command has imported it."""
+    from dist_train import cli
+
+    for name in GPU_ALLOCATOR:
+        os.environ.pop(name, None)
+    code = cli.main(["--config", str(file), "train.max_steps=1"])
+    import torch
+
+    return code, str(torch._C._accelerator_getAllocatorSettings())
+
+
+def test_the_command_that_trains_lets_it_grow(tree: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps(tree))
+    [(code, settings)] = run_ranks(1, _settings_of_training, file)
+    assert (code, settings) == (0, "expandable_segments:True")
 
 
 def test_the_collector_pauses_also_if_the_block_fails() -> None:
