@@ -122,26 +122,29 @@ def half_divided(of: Sizes, ranks: int) -> float:
     return of.parameters * (WEIGHT + (WEIGHT + GRADIENT + MOMENTS) / ranks) + of.block * GRADIENT
 
 
-def without_images(shape: dict[str, Any], of: Sizes, ranks: int = RANKS) -> dict[str, float]:
-    """Return the bytes that a rank needs besides activations, by the way to train."""
+def without_images(shape: dict[str, Any], of: Sizes, ranks: int = RANKS) -> dict[str, tuple[float, float]]:
+    """Return, by the way to train, the bytes that a rank needs besides activations: on its GPU, and in host memory."""
     whole, state = of.parameters, WEIGHT + GRADIENT + MOMENTS
+    part = whole * state / ranks
     return {
-        "DDP": whole * state + of.fixed,
-        "ZeRO-2": half_divided(of, ranks) + of.fixed,
-        "FSDP": divided(of, ranks) + of.fixed,
-        "DDP with LoRA": whole * WEIGHT + lora(shape) * state + of.fixed,
+        "DDP": (whole * state + of.fixed, 0),
+        "ZeRO-2": (half_divided(of, ranks) + of.fixed, 0),
+        "FSDP": (divided(of, ranks) + of.fixed, 0),
+        "FSDP, `cpu_offload`": (divided(of, ranks) - part + of.fixed, part),
+        "DDP with LoRA": (whole * WEIGHT + lora(shape) * state + of.fixed, 0),
     }
 
 
 def table() -> list[str]:
-    """Return the rows of docs/large_models.md: GB, and the images of a micro-batch that fit besides."""
+    """Return the rows of docs/large_models.md: GB on a GPU and in its host, and the images of a micro-batch that fit besides."""
     rows = []
     for name, shape in SHAPES.items():
         of = sizes(shape)
-        for way, needed in without_images(shape, of).items():
+        for way, (needed, on_host) in without_images(shape, of).items():
             free = max(GPU - needed, 0)
             fit = [int(free // each) for each in (of.per_image, of.per_image_recomputed)]
-            rows.append(f"| {name}, {of.parameters / 1e9:.2f} B | {way} | {needed / 1e9:.1f} | {fit[0]} | {fit[1]} |")
+            size, host = f"{of.parameters / 1e9:.2f} B", f"{on_host * RANKS / 1e9:.1f}" if on_host else ""
+            rows.append(f"| {name}, {size} | {way} | {needed / 1e9:.1f} | {host} | {fit[0]} | {fit[1]} |")
     return rows
 
 

@@ -5,16 +5,18 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from dist_train.config.types import ShortSection
+
 
 def every_key(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Yield every dotted key, in the order of the schema.
 
-    An optional section (``train.early_stopping``) and a table whose names the user chooses (``loss.class_weights``) count as
-    one key, so that the keys are the same for every config.
+    An optional section (``train.early_stopping``), one that may be written as one value (``distributed.strategy``) and a table
+    whose names the user chooses (``loss.class_weights``) count as one key, so that the keys are the same for every config.
     """
     for name, field in section.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and not issubclass(kind, ShortSection):
             yield from every_key(kind, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

@@ -198,7 +198,7 @@ def joined(cfg: "DistributedConfig") -> Iterator[Dist]:
     if ours:
         check_start()
     world_size = whole_number("WORLD_SIZE", 1) if ours else dist.get_world_size()
-    strategy = choose_strategy(cfg.strategy, world_size, torch.cuda.device_count())
+    strategy = choose_strategy(cfg.strategy.name, world_size, torch.cuda.device_count())
     among_ranks = STRATEGIES.find(strategy).ranks
     local_rank = whole_number("LOCAL_RANK", 0) if among_ranks else 0
     device = _device(local_rank)

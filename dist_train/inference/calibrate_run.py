@@ -47,7 +47,7 @@ def calibrate_run(path: Path, which: Which, overrides: Sequence[str], trust: boo
     cfg = run_config(path, overrides)
     if cfg.data.task == "regression":
         raise ConfigError(f"{path} is a regression: it has no probabilities to calibrate")
-    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+    with joined(cfg.distributed.automatic()) as group:
         log_to_console(group.rank)
         with group.together():
             run = open_run(path, which, group.device, overrides=overrides, trust=trust)

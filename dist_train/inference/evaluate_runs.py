@@ -70,7 +70,7 @@ def evaluate_runs(
             check_output(option, path)  # fail now, not after the evaluation
     print_any_name()
     # The strategy of the training does not matter here: one process is enough, and several share the work.
-    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+    with joined(cfg.distributed.automatic()) as group:
         log_to_console(group.rank)
         found: list[tuple[Path, Judged]] = []
         left_out: list[tuple[Path, ConfigError | DataError]] = []

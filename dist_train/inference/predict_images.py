@@ -37,7 +37,7 @@ def predict_images(
         ConfigError, DataError: the run has no weights, there are no images, or a file cannot be written.
     """
     cfg = run_config(path, overrides)
-    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+    with joined(cfg.distributed.automatic()) as group:
         _log(group, places)
         found = group.from_main(lambda: list(images_of(images, suffixes_of(cfg.data))))
         run = open_run(path, which, group.device, overrides=overrides, trust=trust)

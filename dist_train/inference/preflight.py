@@ -61,7 +61,7 @@ def check(cfg: Config, world_size: int) -> None:
     """
     alone = Dist.alone()
     if world_size == 1:
-        choose_strategy(cfg.distributed.strategy, world_size, torch.cuda.device_count())
+        choose_strategy(cfg.distributed.strategy.name, world_size, torch.cuda.device_count())
     index = scan(cfg.data, strict=False)
     print(wrapped(describe_data(index)))
     run = RunDir.of(cfg.run)

@@ -12,7 +12,7 @@ from dist_train.config.sections.train import ClipConfig
 
 Parameters = list[nn.Parameter]
 Clip = Callable[[Parameters], Tensor]
-"""Clips the gradients of parameters. Returns their total norm before, float32 [] on the device, without waiting for it."""
+"""Clips the gradients of parameters. Returns their total norm before, float32 [] on their device, without waiting for it."""
 
 NormClip = Callable[[list[Tensor], float], Tensor]
 """Scales gradients so that their total norm is at most a limit, and returns the norm before: ``Strategy.clip``."""

@@ -26,7 +26,7 @@ class Precision:
     Attributes:
         scales: whether the loss is scaled (fp16).
         skips: whether steps whose gradient norm is not finite are skipped.
-        finite: where they are: whether the last step was finite, bool [] on the device.
+        finite: where they are: whether the last step was finite, bool [] on the device of the gradients.
     """
 
     def __init__(self, cfg: TrainConfig, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class Precision:
             clip: the result of ``clipping``.
 
         Returns:
-            The total gradient norm before clipping, float32 [] on the device.
+            The total gradient norm before clipping, float32 [] on the device of the gradients.
         """
         if self.scales:
             self.scaler.unscale_(optimizer)
@@ -87,7 +87,7 @@ class Precision:
 
 
 def _step_if(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Update the weights if ``finite``, bool [] on the device, is true.
+    """Update the weights if ``finite``, bool [] on the device of the gradients, is true.
 
     On a GPU the kernels of torch's fused optimizers read the flag; for any other optimizer the host waits for it. The loss
     scaler does the same at a scale of 1, but it also multiplies and checks each gradient, which takes more than 1 % of a

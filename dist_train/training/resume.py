@@ -9,8 +9,9 @@ from dist_train.checkpoint.manifest import Manifest
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.load import parse_config
 from dist_train.config.plan import Plan
+from dist_train.config.rules.migrations import BEFORE
 from dist_train.config.rules.refusals import refused_at_the_beginning
-from dist_train.config.rules.resume_keys import OTHER_ROUNDING, changed_keys, kept_values
+from dist_train.config.rules.resume_keys import OTHER_ROUNDING, changed_keys, kept_values, migrated_values
 from dist_train.config.schema import Config
 from dist_train.config.values import every_key, set_value, value_of
 from dist_train.data.changed_files import changes_since
@@ -74,7 +75,7 @@ def find_checkpoint(
             _may_begin(cfg, index, RunDir.of(cfg.run))
             refuse_changing(cfg.schedule, cfg.optim.lr, plan)
             return None, plan
-        _may_go_on(cfg, index, compared, *found)
+        _may_go_on(cfg, index, compared, plan.world_size, *found)
         plan = _continued(cfg, plan, found[1])
         refuse_changing(cfg.schedule, cfg.optim.lr, plan)
         return found[0], plan
@@ -106,7 +107,9 @@ def _may_begin(cfg: Config, index: DataIndex, run: RunDir) -> None:
         log.warning("%s", overlap)
 
 
-def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Path, manifest: Manifest) -> None:
+def _may_go_on(
+    cfg: Config, index: DataIndex, compared: dict[str, Any], ranks: int, path: Path, manifest: Manifest
+) -> None:
     if cfg.run.resume == "never":
         raise ConfigError(
             f"`run.resume` (never): {path} exists; choose another `run.name`, remove the run folder, or use "
@@ -116,10 +119,23 @@ def _may_go_on(cfg: Config, index: DataIndex, compared: dict[str, Any], path: Pa
         log.warning("%s; the run started before this rule existed, so it continues", refused)
     known = {key: value for key, value in manifest.config.items() if not key.startswith((FROZEN, BASE))}
     _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
-    for key, line in changed_keys(known, compared).items():
-        if key in OTHER_ROUNDING:
-            log.warning("%s; each step keeps its samples and learning rate; sums are rounded differently", line)
+    for key in changed_keys(known, compared).keys() & set(OTHER_ROUNDING):
+        was, is_now = _running(migrated_values(known)[key], manifest.world_size), _running(compared[key], ranks)
+        if was != is_now:
+            log.warning(
+                "`%s` was %s and is now %s; each step keeps its samples and learning rate; sums are rounded differently",
+                *(key, was, is_now),
+            )
     _same_data(manifest, index, RunDir.of(cfg.run))
+
+
+def _running(strategy: Any, ranks: int) -> str:
+    """Return what runs on so many ranks with a recorded ``distributed.strategy``, which is auto for all that divide nothing."""
+    if ranks == 1:
+        return "one process"
+    if isinstance(strategy, dict):
+        return f"{strategy['name']} with {', '.join(strategy.keys() - {'name'})}"
+    return "ddp" if strategy == BEFORE["distributed.strategy"] else str(strategy)
 
 
 def _continued(cfg: Config, plan: Plan, manifest: Manifest) -> Plan:

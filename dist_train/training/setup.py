@@ -97,6 +97,7 @@ def build_setup(
     strategy = build_strategy(group)
     strategy.refuse(cfg)
     strategy.gradient_dtype = cfg.distributed.gradient_dtype
+    strategy.cpu_offload = cfg.distributed.strategy.cpu_offload
     _stay_near_gpu(cfg, group)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)

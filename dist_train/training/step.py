@@ -102,13 +102,14 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
         parts.append({name: value.detach() for name, value in found.items()})
     extras = _added(parts)
     loss = extras.pop("loss")
-    grad_norm = state.precision.step(state.optimizer, stepper.clip)
+    norm = state.precision.step(state.optimizer, stepper.clip)
     state.optimizer.zero_grad()
     finite = state.precision.finite
     if finite is not None:
         state.buffers.put_back_unless(finite)
     if state.ema is not None:
         state.ema.update(step + 1, finite)
+    grad_norm = norm.to(loss.device, non_blocking=True)  # of gradients that may be in host memory
     state.sums.add(loss, grad_norm, extras)
     state.progress.step = step + 1
     return {"loss": loss, "grad_norm": grad_norm, **extras}

@@ -69,6 +69,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 """Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints;
 weights that are divided among the ranks, each of which saves its part.
 """
+TURNS: dict[str, tuple[Any, ...]] = {"fsdp": ("fsdp", "zero2", {"name": "fsdp", "cpu_offload": True})}
+"""By recipe, the values of ``distributed.strategy`` that its runs have by turns."""
 ODD = (
     "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
     "ExtraState", "Lazy", "NoAffine",
@@ -193,6 +195,9 @@ class Fuzz:
         return self.tally.report() | {"starts": dict(self.starts.launchers)}
 
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
+        if turns := TURNS.get(self.recipe):
+            strategy = turns[number % len(turns)]
+            return f"{self.recipe} {number % len(turns)}", RECIPES[self.recipe] | {"distributed__strategy": strategy}
         if self.recipe:
             return self.recipe, RECIPES[self.recipe]
         if self.every and self.rng.random() < 0.5:

@@ -1,12 +1,14 @@
 """Warnings about a valid config: keys without effect, and lengths that do not fit together."""
 
 from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any
 
 from dist_train.config.choices import FORMATS, METRICS, STRATEGIES, TABLES
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.types import height_and_width, is_remote
-from dist_train.config.values import is_set, value_of
+from dist_train.config.values import is_set
 
 NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
     "data.val_seed": (
@@ -67,9 +69,8 @@ def advise(cfg: Config, plan: Plan, outputs: int, device: str) -> list[str]:
 
 
 def _without_effect(cfg: Config) -> Iterator[str]:
-    values = cfg.model_dump()
     for table in TABLES:
-        name = value_of(values, table.key)
+        name = _name(cfg, table.key)
         lines = ((key, table.unread(key, name)) for key in table.read_keys())
         yield from (line for key, line in lines if line and is_set(cfg, key))
     for key, (has_effect, condition) in NEEDS.items():
@@ -77,10 +78,16 @@ def _without_effect(cfg: Config) -> Iterator[str]:
             yield f"`{key}` has no effect unless {condition}"
 
 
+def _name(cfg: Config, key: str) -> str:
+    """Return the name that a table's key holds, with options or alone."""
+    value: Any = reduce(getattr, key.split("."), cfg)
+    return str(getattr(value, "name", value))
+
+
 def _alone(cfg: Config, plan: Plan) -> Iterator[str]:
-    if plan.world_size == 1 and STRATEGIES.find(cfg.distributed.strategy).shards:
+    if plan.world_size == 1 and STRATEGIES.find(cfg.distributed.strategy.name).shards:
         yield (
-            f"`distributed.strategy` ({cfg.distributed.strategy}) has no effect in one process, which holds all weights; start "
+            f"`distributed.strategy` ({cfg.distributed.strategy.name}) has no effect in one process, which holds all weights; start "
             "several with torchrun"
         )
 

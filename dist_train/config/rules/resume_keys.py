@@ -214,7 +214,7 @@ DO_NOT_CHANGE_THE_WEIGHTS = (
 def arithmetic(cfg: Config) -> dict[str, Any]:
     """Return the keys that change the weights, with their values: the part of the config that a checkpoint records."""
     values = cfg.model_dump(mode="json")
-    if not STRATEGIES.find(cfg.distributed.strategy).shards:  # the others compute the same
+    if not STRATEGIES.find(cfg.distributed.strategy.name).shards:  # the others compute the same
         values["distributed"]["strategy"] = BEFORE["distributed.strategy"]
     return {key: value_of(values, key) for key in CHANGE_THE_WEIGHTS}
 

@@ -9,19 +9,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor, Shard
 
 from dist_train.checkpoint.sharded.piece import Piece, Rows
 from dist_train.distributed.collectives import broadcast_together
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.strategies.shards import local, mapped
 from dist_train.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 
 class Fsdp(Strategy):
@@ -32,12 +35,22 @@ class Fsdp(Strategy):
     The gradients of every micro-batch are summed over the ranks at once. To accumulate them on each rank first would need memory
     for the gradient of the whole model.
 
+    With ``cpu_offload`` the shares rest in host memory (ZeRO-Offload: Ren et al., 2021), and the optimizer works there. Tensors that
+    travel between ranks are on the GPU all the same, so that NCCL is enough.
+
     Attributes:
         drops: whether a rank drops the other ranks' weights after the forward pass, and collects them again for the backward pass.
     """
 
     drops = True
     shares_saves = True
+
+    def refuse(self, cfg: "Config") -> None:
+        if self.drops and cfg.loss.l1:
+            raise ConfigError(
+                f"`loss.l1` ({cfg.loss.l1:g}) reads all weights after the forward pass, when {self.group.strategy} has dropped "
+                "those of other ranks; use zero2 or ddp, or `optim.weight_decay`"
+            )
 
     def shard(self, module: nn.Module, blocks: Sequence[nn.Module]) -> None:
         """Give all ranks the weights of rank 0, and leave each rank its share of them.
@@ -51,9 +64,14 @@ class Fsdp(Strategy):
             broadcast_together([parameter.detach()])
         try:
             for part in (*blocks, module):
-                fully_shard(part, mesh=self._mesh, reshard_after_forward=self.drops)
+                fully_shard(
+                    part, mesh=self._mesh, reshard_after_forward=self.drops, offload_policy=self._offload_policy()
+                )
         except (AssertionError, NotImplementedError, RuntimeError, ValueError) as error:
             raise self._not_divisible(str(error)) from error
+
+    def _offload_policy(self) -> OffloadPolicy:
+        return CPUOffloadPolicy(pin_memory=self.group.device.type == "cuda") if self.cpu_offload else OffloadPolicy()
 
     def _not_divisible(self, why: str) -> ConfigError:
         return ConfigError(
@@ -80,7 +98,8 @@ class Fsdp(Strategy):
     def clip(self, grads: list[Tensor], limit: float) -> Tensor:
         """Clip as the strategies with whole gradients do; the squared norms of all parts are summed over the ranks."""
         mine = [local(grad) for grad in grads]
-        norm = self.group.sum(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(mine))).square()).sqrt()
+        square = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(mine))).square()
+        norm = self.group.sum(square.to(self.group.device)).to(square.device).sqrt()
         if limit < math.inf:
             torch._foreach_mul_(mine, (limit / (norm + 1e-6)).clamp(max=1.0))
         return norm
@@ -110,7 +129,7 @@ class Fsdp(Strategy):
     def _whole(self, tensor: Tensor) -> Tensor:
         if not isinstance(tensor, DTensor):
             return tensor
-        whole = tensor.full_tensor().detach()
+        whole = cast(DTensor, tensor.to(self.group.device)).full_tensor().detach()
         return whole.cpu() if self.group.is_main else tensor
 
     def saved(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
@@ -156,11 +175,11 @@ def _share_of(value: Any, like: Any) -> Any:
     divisible = isinstance(like, DTensor) and isinstance(value, Tensor | Rows) and not isinstance(value, DTensor)
     if not divisible or value.shape != like.shape:
         return value.whole() if isinstance(value, Rows) else value
-    mesh = like.device_mesh
-    if isinstance(value, Rows):
-        mine = value.between(*_rows(like)).to(like.device)
-        return DTensor.from_local(mine, mesh, like.placements, shape=like.shape, stride=like.stride())
-    return distribute_tensor(value.to(like.device), mesh, like.placements, src_data_rank=None)
+    begin, end = _rows(like)
+    mine = value.between(begin, end) if isinstance(value, Rows) else value[begin:end]
+    share = torch.empty_like(like, dtype=mine.dtype, requires_grad=False)
+    local(share).copy_(mine)
+    return share
 
 
 def _rows(tensor: DTensor) -> tuple[int, int]:

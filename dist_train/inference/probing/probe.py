@@ -52,7 +52,7 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
     if json_file:
         check_output("--json", json_file)
     look_at_root(cfg.data)
-    with joined(cfg.distributed.model_copy(update={"strategy": "auto"})) as group:
+    with joined(cfg.distributed.automatic()) as group:
         log_to_console(group.rank)
         index = _index(cfg, group)
         rows: list[Found] = []

@@ -125,10 +125,10 @@ def own_code(cfg: Config, given: Given) -> bool:
 def refuse(cfg: Config, given: Given) -> None:
     """Raise ConfigError for options that do not work together, whatever the strategy."""
     own = given.objective is not None or cfg.loss.objective is not None
-    if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy).shards:
+    if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy.name).shards:
         raise ConfigError(
             f"an objective is given, and may read weights outside the model's forward pass; `distributed.strategy` "
-            f"({cfg.distributed.strategy}) divides them: use ddp"
+            f"({cfg.distributed.strategy.name}) divides them: use ddp"
         )
     if given.objective is not None and cfg.loss.distill is not None:
         raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")

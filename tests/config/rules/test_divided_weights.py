@@ -11,7 +11,6 @@ from tests.support.runs import changed
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"train__clip": {"mode": "agc", "value": 0.1}}, "`train.clip.mode` (agc)"),
     ({"optim__name": "lamb"}, "`optim.name` (lamb)"),
-    ({"model__freeze": "backbone", "model__unfreeze": {1: "all"}}, "`model.unfreeze`"),
     ({"model__compile": True}, "`model.compile`"),
     ({"model__channels_last": True}, "`model.channels_last` (true)"),
     ({"train__precision": "fp16"}, "`train.precision` (fp16)"),
@@ -20,7 +19,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "`train.cached_features` (true)",
     ),
     ({"train__micro_batch": "auto"}, "`train.micro_batch` (auto)"),
-    ({"loss__distill": {"teacher": "resnet18.a1_in1k"}}, "`loss.distill`"),
     (
         {"loss__objective": "tests.support.objectives:Projection"},
         "`loss.objective` (tests.support.objectives:Projection)",
@@ -49,7 +47,19 @@ def test_the_strategy_is_named(tree: dict[str, Any]) -> None:
         {"train__clip": {"mode": "norm", "value": 1.0}},
         {"train__clip": {"mode": "value", "value": 1.0}},
         {"model__compile": {"blocks": True}},
+        {"model__freeze": "backbone", "model__unfreeze": {1: "all"}},
+        {"loss__distill": {"teacher": "resnet18.a1_in1k"}},
+        {"train__precision": "amp_fp16"},
     ],
 )
 def test_what_needs_parts_only_is_not(tree: dict[str, Any], override: dict[str, Any]) -> None:
     parse_config(changed(tree, distributed__strategy="fsdp", **override))
+
+
+def test_a_loss_scale_needs_gradients_on_its_device(tree: dict[str, Any]) -> None:
+    tree = changed(tree, distributed__strategy={"name": "zero2", "cpu_offload": True})
+    parse_config(changed(tree, train__precision="amp_bf16"))
+    with pytest.raises(
+        ConfigError, match=r"`train.precision` \(amp_fp16\) does not work with .* \(zero2\): .*; use amp_bf16"
+    ):
+        parse_config(changed(tree, train__precision="amp_fp16"))

@@ -14,12 +14,18 @@ from tests.support.runs import changed
     [
         (
             {"distributed__strategy": "horovod"},
-            "`distributed.strategy` ('horovod') must be one of auto, ddp, dp, fsdp, none, zero2",
+            "`distributed.strategy.name` ('horovod') must be one of auto, ddp, dp, fsdp, none, zero2",
         ),
         (
             {"distributed__strategy": "deepspeed"},
             "deepspeed: stages 1 and 2 of ZeRO are zero2 here, and stage 3 is fsdp",
         ),
+        (
+            {"distributed__strategy": {"name": "ddp", "cpu_offload": True}},
+            "cpu_offload (true) needs parts of weights, which ddp does not make: use fsdp or zero2",
+        ),
+        ({"distributed__strategy": {"cpu_offload": True}}, "which auto does not make"),
+        ({"distributed__strategy": {"name": "fsdp", "offload": True}}, "`distributed.strategy.offload` is not a key"),
         ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
     ],
 )
@@ -27,3 +33,15 @@ def test_what_is_refused(tree: dict[str, Any], override: dict[str, Any], words: 
     with pytest.raises(ConfigError) as error:
         parse_config(changed(tree, **override))
     assert words in str(error.value)
+
+
+def test_a_strategy_is_a_name_or_a_section(tree: dict[str, Any]) -> None:
+    for given, dumped in (
+        ("fsdp", "fsdp"),
+        ({"name": "fsdp", "cpu_offload": False}, "fsdp"),
+        ({"name": "fsdp", "cpu_offload": True}, {"name": "fsdp", "cpu_offload": True}),
+    ):
+        cfg = parse_config(changed(tree, distributed__strategy=given))
+        assert cfg.distributed.strategy.name == "fsdp"
+        assert cfg.model_dump(mode="json")["distributed"]["strategy"] == dumped
+    assert cfg.distributed.automatic().strategy.name == "auto"

@@ -12,8 +12,10 @@ from torch import nn
 
 from dist_train.config import parse_config
 from dist_train.config.sections.distributed import DistributedConfig
-from dist_train.distributed.group import joined
+from dist_train.distributed.group import Dist, joined
+from dist_train.distributed.strategies.fsdp import Fsdp
 from dist_train.distributed.strategies.shards import local
+from dist_train.distributed.strategies.zero2 import Zero2
 from dist_train.errors import ConfigError
 from dist_train.training.parts.build_state import refuse
 from dist_train.training.parts.given import Given
@@ -21,7 +23,7 @@ from dist_train.training.report.flops import training_flops
 from dist_train.training.setup import build_strategy
 from tests.support.objectives import Projection
 from tests.support.ranks import run_ranks
-from tests.support.runs import changed, folder, resumes_exactly, rows, train
+from tests.support.runs import changed, folder, resumes_exactly, rows, state_digest, train
 
 OPTIM = {"name": "adamw", "lr": 0.005, "weight_decay": 0.05}
 FSDP = {"distributed__strategy": "fsdp", "optim": OPTIM}
@@ -39,6 +41,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {"optim": {"name": "sgd", "lr": 0.02}, "train__clip": {"mode": "value", "value": 0.01}},
     "convolutions": {"model__name": "test_resnet", "model__sync_bn": True, "train__ema": 0.9},
     "frozen": {"model__freeze": ["all_but_last:2"]},
+    "unfrozen": {
+        "model__freeze": "backbone",
+        "model__unfreeze": {1: "blocks.1", 2: "all"},
+        "optim": OPTIM | {"layer_decay": 0.8},
+        "train__epochs": 3,
+        "train__ema": 0.9,
+    },
+    "unfrozen with sgd": {
+        "model__freeze": "backbone",
+        "model__unfreeze": {1: "all"},
+        "optim": {"name": "sgd", "lr": 0.02},
+        "train__epochs": 2,
+        "distributed__strategy": "zero2",
+    },
     "lora": {"model__lora": {"rank": 2}, "train__ema": 0.9},
     "bf16": {"train__precision": "amp_bf16"},
     "fp16": {"train__precision": "amp_fp16", "train__clip": 1.0},
@@ -70,11 +86,36 @@ def test_losses_are_those_of_ddp_and_a_resumed_run_is_exact(tree: dict[str, Any]
         assert {key: value.shape for key, value in found.items()} == {k: value.shape for k, value in expected.items()}
 
 
-def _parts() -> dict[str, Any]:
+@pytest.mark.slow
+def test_parts_in_host_memory_give_the_same_bits(tree: dict[str, Any], capsys: Any) -> None:
+    """The run with ``cpu_offload`` is stopped, and goes on without it."""
+    tree = changed(changed(tree, **FSDP, train__epochs=1, checkpoint={"every_steps": 1, "keep": 10}), **VARIANTS["all"])
+    offloaded = changed(tree, distributed__strategy={"name": "fsdp", "cpu_offload": True})
+    parts = resumes_exactly(changed(offloaded, run__name="parts"), 2, kept=3)
+    assert state_digest(parts) == state_digest(train(tree, 2, run__name="whole"))
+    capsys.readouterr()
+    resumes_exactly(changed(offloaded, run__name="changed"), 2, kept=3, distributed__strategy="fsdp")
+    assert "`distributed.strategy` was fsdp with cpu_offload and is now fsdp; " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_teacher_is_whole_on_every_rank(tree: dict[str, Any]) -> None:
+    tree = changed(tree, train__epochs=1, checkpoint={"every_steps": 1, "keep": 10})
+    teacher = train(tree, run__name="teacher")
+    tree = changed(tree, **FSDP, loss={"distill": {"teacher": str(teacher)}}, train__ema=0.9, train__micro_batch=3)
+    parts = resumes_exactly(changed(tree, run__name="parts"), 2, kept=3)
+    whole = train(tree, 2, run__name="whole", distributed__strategy="ddp")
+    for row, expected in zip(rows(parts, "train"), rows(whole, "train"), strict=True):
+        for column in ("loss", "label_loss", "teacher_loss"):
+            assert row[column] == pytest.approx(expected[column], rel=1e-5), column
+
+
+def _parts(cpu_offload: bool) -> dict[str, Any]:
     """What two ranks that differ at first have of a model, and what they do with it."""
     with joined(DistributedConfig(strategy="fsdp", timeout_s=30)) as group:
         torch.manual_seed(group.rank)
         strategy = build_strategy(group)
+        strategy.cpu_offload = cpu_offload
         model = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3), nn.ReLU()) for _ in range(2)), nn.Linear(3, 1))
         strategy.shard(model, list(model)[:2])
         held = sum(local(parameter).numel() for parameter in model.parameters())
@@ -116,8 +157,9 @@ def _counted(model: nn.Module) -> str:
         return str(error)
 
 
-def test_parts_of_a_model() -> None:
-    first, second = run_ranks(2, _parts)
+@pytest.mark.parametrize("cpu_offload", [False, True])
+def test_parts_of_a_model(cpu_offload: bool) -> None:
+    first, second = run_ranks(2, _parts, cpu_offload)
     assert first["held"] + second["held"] == 3 * 3 * 2 + 3 * 2 + 3 + 1
     assert abs(first["held"] - second["held"]) < 16
     assert first["shapes"] == [[3, 3], [3], [3, 3], [3], [1, 3], [1]]
@@ -155,8 +197,17 @@ def test_a_run_goes_on_with_any_number_of_ranks_and_any_strategy(tree: dict[str,
         shutil.copytree(begun[before], folder(changed(tree, run__name=name)))
         run = train(tree, now or 2, run__name=name, distributed__strategy=strategy)
         assert losses(run) == pytest.approx(losses(begun[1]), rel=1e-5), name
-        warned = "each step keeps its samples and learning rate" in capsys.readouterr().out
-        assert warned == (0 in (before, now)), name
+        said = capsys.readouterr().out
+        assert ("each step keeps its samples and learning rate" in said) == (0 in (before, now)), name
+        if now == 0:
+            assert "`distributed.strategy` was fsdp and is now ddp; each step" in said
+
+
+def test_a_penalty_on_whole_weights_is_refused_where_they_are_dropped(tree: dict[str, Any]) -> None:
+    tree = changed(tree, loss={"l1": 0.1})
+    with pytest.raises(ConfigError, match=r"`loss.l1` \(0.1\) reads all weights .*; use zero2 or ddp"):
+        Fsdp(Dist.alone(strategy="fsdp")).refuse(parse_config(changed(tree, distributed__strategy="fsdp")))
+    Zero2(Dist.alone(strategy="zero2")).refuse(parse_config(changed(tree, distributed__strategy="zero2")))
 
 
 def test_an_objective_given_in_code_is_refused(tree: dict[str, Any]) -> None:
