@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,17 @@ ROWS: dict[str, str] = {
 }
 
 
-def hostile_copies(good: Path, folder: Path) -> list[Path]:
-    """Make copies of a good run, each with one fault, and return their folders."""
+def hostile_copies(good: Path, folder: Path, every: int = 1, kinds: Collection[str] = ()) -> list[Path]:
+    """Make copies of a good run, each with one fault, and return their folders.
+
+    Args:
+        every: of so many faults one is made,
+        kinds: and those of these names.
+    """
     made = []
     for number, (name, damage) in enumerate(faults(good)):
+        if number % every and name not in kinds:
+            continue
         path = folder / f"{number:03d} {name}"
         shutil.copytree(good, path, ignore=shutil.ignore_patterns("checkpoints", "*.safetensors"))
         damage(path)
@@ -93,7 +100,7 @@ def faults(good: Path) -> Iterator[tuple[str, Callable[[Path], Any]]]:
         yield f"config.yaml {name}", _content("config.yaml", text.encode())
     tree = yaml.safe_load((good / "config.yaml").read_text())
     for place, wrong in wrong_values(tree):
-        yield f"config.yaml {place}", _content("config.yaml", yaml.safe_dump(wrong).encode())
+        yield f"config.yaml {place}", _dumped("config.yaml", wrong)
     for name, text in ROWS.items():
         yield f"metrics.jsonl {name}", _content("metrics.jsonl", text.encode())
     for name, content in predictions():
@@ -160,6 +167,10 @@ def _npz(**arrays: Any) -> bytes:
 
 def _content(file: str, content: bytes) -> Callable[[Path], Any]:
     return lambda path: (path / file).write_bytes(content)
+
+
+def _dumped(file: str, tree: Any) -> Callable[[Path], Any]:
+    return lambda path: (path / file).write_text(yaml.safe_dump(tree))
 
 
 def _kinds_of_file(file: str) -> Iterator[tuple[str, Callable[[Path], Any]]]:

@@ -50,13 +50,18 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path
     return tree, run
 
 
-@pytest.fixture(scope="module")
-def runs(good: tuple[dict[str, Any], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with some 400 hostile runs between two good ones."""
+KINDS = ("config.yaml bomb", "config.yaml deep", "metrics.jsonl large", "result.json list", "config.yaml pipe")
+
+
+@pytest.fixture(scope="module", params=[6, pytest.param(1, marks=pytest.mark.slow)])
+def runs(
+    good: tuple[dict[str, Any], Path], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """A folder with hostile runs between two good ones: some 70, and all 400."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("aa good", "zz good"):
         shutil.copytree(good[1], folder / name, ignore=shutil.ignore_patterns("checkpoints", "*.safetensors"))
-    hostile_copies(good[1], folder)
+    hostile_copies(good[1], folder, request.param, KINDS)
     return folder
 
 
@@ -84,8 +89,8 @@ def test_compare_names_what_it_leaves_out_and_shows_the_others(runs: Path, tmp_p
     shown = [line.split("  ")[0] for line in done.stdout.splitlines()]
     assert {"aa good", "zz good"} <= set(shown)
     left_out = [line for line in done.stderr.splitlines() if line.startswith("left out: ")]
-    assert len(left_out) > 30
-    for kind in ("config.yaml bomb", "config.yaml deep", "metrics.jsonl large", "result.json list", "config.yaml pipe"):
+    assert len(left_out) > 8
+    for kind in KINDS:
         assert any(kind in line for line in left_out), kind
     with open(tmp_path / "table.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
         cells = [cell for row in csv.reader(file) for cell in row]
@@ -103,12 +108,11 @@ def _draws_names_as_text(node: str, page: Path) -> None:
     done = subprocess.run([node, script, page], capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stderr) == (0, "")
     drawn = json.loads(done.stdout)
-    assert drawn["rows"] > 100
+    assert drawn["rows"] > 20
     assert any("<img src=x" in text for text in drawn["texts"])
     assert not set(drawn["tags"]) & {"img", "script", "iframe"}
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_pictures_of_hostile_names(runs: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
@@ -124,7 +128,7 @@ def test_status_shows_a_line_for_each(runs: Path, tmp_path: Path) -> None:
     lines = [line for line in done.stdout.splitlines() if " good" in line]
     assert len(lines) == 2
     assert all("done" in line for line in lines)
-    assert len(done.stdout.splitlines()) > 300
+    assert len(done.stdout.splitlines()) >= len(list(runs.iterdir()))
 
 
 @pytest.mark.slow
@@ -215,20 +219,22 @@ def test_a_start_goes_on_or_says_why_not(
         shutil.rmtree(path)
 
 
-def test_names_of_classes_do_not_reach_the_terminal(good: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+def test_names_of_classes_do_not_reach_the_terminal(
+    good: tuple[dict[str, Any], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(good[1], run)
-    names = [f"a{ESCAPE}", FORMULA, "c"]
-    write_json(run / "classes.json", names)
+    write_json(run / "classes.json", [f"a{ESCAPE}", FORMULA, "c"])
     image = next(Path(good[0]["data"]["root"], "val").rglob("*.*"))
-    code = (
-        "import sys; from dist_train import predict; sys.stdout.isatty = lambda: True;"
-        f"sys.exit(predict.main([{str(run)!r}, {str(image)!r}]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
-    assert f"'{FORMULA}" in done.stdout
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with restored_log():
+        assert predict.main([str(run), str(image)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert f"'{FORMULA}" in printed
 
 
 @pytest.mark.slow
