@@ -65,9 +65,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "log__profile": (3, 4),
     },
     "fsdp": VIT | {"distributed__strategy": "fsdp"},
+    "cached": {
+        "model": {"name": "test_vit", "pretrained": False, "freeze": "backbone"},
+        "augment": {"crop": "squash", "hflip": 0},
+        "train__cached_features": True,
+    },
 }
 """Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints;
-weights that are divided among the ranks, each of which saves its part.
+weights that are divided among the ranks, each of which saves its part; a head on features that are computed once.
 """
 TURNS: dict[str, tuple[Any, ...]] = {"fsdp": ("fsdp", "zero2", {"name": "fsdp", "cpu_offload": True})}
 """By recipe, the values of ``distributed.strategy`` that its runs have by turns."""
