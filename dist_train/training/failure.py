@@ -125,7 +125,11 @@ def for_program(error: Exception) -> Exception:
 def _lost_rank(error: Exception) -> str:
     if isinstance(error, CommError):
         return str(error)
-    return f"rank {_rank()} lost the connection to another rank: {str(error).splitlines()[0]}"
+    return (
+        f"rank {_rank()} lost the connection to another rank, which has ended or cannot be reached: the output of that rank "
+        "says why, unless it was killed (out of memory, a node that failed); the same command continues from the last "
+        f"checkpoint. torch says: {_first_line(str(error))}"
+    )
 
 
 def _rank() -> int:
