@@ -11,18 +11,13 @@ from dist_train.config.schema import Config
 from dist_train.loggers.base import Facts, Logger
 from dist_train.loggers.mlflow.files import VARIABLE, client_env, how_to_sync, read_session, say, session_path
 from dist_train.loggers.mlflow.wanted import wanted_uri, without_login
-from dist_train.loggers.upload.process import Uploader
+from dist_train.loggers.upload.process import Uploader, WithUploader
 from dist_train.run.folder import RunDir
-from dist_train.run.metrics_file import Row
-from dist_train.run.result import Status
 from dist_train.system.files import json_text, write_json
 
 
-class MlflowLogger(Logger):
+class MlflowLogger(WithUploader, Logger):
     """Keep one uploader process alive for the run. Do nothing if MLflow is off."""
-
-    def __init__(self) -> None:
-        self._uploader: Uploader | None = None
 
     def start(self, config: Config, facts: Facts) -> None:
         """Start the uploader.
@@ -41,16 +36,6 @@ class MlflowLogger(Logger):
             self._uploader = Uploader(module, run, lambda: client_env(uri), say, how_to_sync(run, session["uri"]))
         except OSError as error:  # a full disk, or no more processes
             say(f"cannot start ({error}); training continues without MLflow")
-
-    def row(self, row: Row) -> None:
-        """Restart the uploader if it died. It reads the row from ``metrics.jsonl``."""
-        if self._uploader is not None:
-            self._uploader.restart_if_dead()
-
-    def close(self, status: Status) -> None:
-        """Let the uploader upload the rest and set the status of the MLflow run."""
-        if self._uploader is not None:
-            self._uploader.close(status)
 
 
 def _say_if_logged_before(cfg: Config, run: RunDir) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from dist_train.errors import EXIT_DONE, EXIT_INCOMPLETE, exit_code_of
 from dist_train.run.folder import RunDir
+from dist_train.run.metrics_file import Row
 from dist_train.run.result import Status
 
 CLOSE_LIMITS_S: dict[Status, float] = {"done": 30.0, "failed": 15.0, "stopped": 10.0}
@@ -100,6 +101,23 @@ class Uploader:
                 trouble = f"the uploader cannot be started again ({error})"
         self._say(f"{trouble}; training continues without this upload. {self._advice}")
         return None
+
+
+class WithUploader:
+    """What loggers have in common whose rows an ``Uploader`` sends; ``start`` makes it, or leaves None."""
+
+    def __init__(self) -> None:
+        self._uploader: Uploader | None = None
+
+    def row(self, row: Row) -> None:
+        """Restart the uploader if it died. It reads the row from ``metrics.jsonl``."""
+        if self._uploader is not None:
+            self._uploader.restart_if_dead()
+
+    def close(self, status: Status) -> None:
+        """Let the uploader send the rest and set the status of the run on the server."""
+        if self._uploader is not None:
+            self._uploader.close(status)
 
 
 def _send(process: "subprocess.Popen[bytes]", message: dict[str, Any]) -> None:

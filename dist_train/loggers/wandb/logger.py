@@ -12,19 +12,14 @@ from typing import Any
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.loggers.base import Facts, Logger
-from dist_train.loggers.upload.process import Uploader
+from dist_train.loggers.upload.process import Uploader, WithUploader
 from dist_train.loggers.wandb.files import client_env, how_to_sync, read_session, say, session_path
 from dist_train.loggers.wandb.wanted import wanted_mode
-from dist_train.run.metrics_file import Row
-from dist_train.run.result import Status
 from dist_train.system.files import write_json
 
 
-class WandbLogger(Logger):
+class WandbLogger(WithUploader, Logger):
     """Keep one uploader process alive for the run. Do nothing if W&B is disabled or not installed."""
-
-    def __init__(self) -> None:
-        self._uploader: Uploader | None = None
 
     def start(self, config: Config, facts: Facts) -> None:
         """Start the uploader.
@@ -49,16 +44,6 @@ class WandbLogger(Logger):
             self._uploader = Uploader(module, run, lambda: client_env(run), say, how_to_sync(run))
         except OSError as error:  # a full disk, or no more processes
             say(f"cannot start ({error}); training continues without W&B")
-
-    def row(self, row: Row) -> None:
-        """Restart the uploader if it died. It reads the row from ``metrics.jsonl``."""
-        if self._uploader is not None:
-            self._uploader.restart_if_dead()
-
-    def close(self, status: Status) -> None:
-        """Let the uploader upload the rest and mark the W&B run as preempted, failed or finished."""
-        if self._uploader is not None:
-            self._uploader.close(status)
 
 
 def _session(cfg: Config, facts: Facts, mode: str) -> dict[str, Any]:
