@@ -24,6 +24,11 @@ class Shard:
     size: int
     changed_ns: int
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Return size and time, as ``files.version_of`` does."""
+        return self.size, self.changed_ns
+
 
 @dataclass(frozen=True)
 class Places:
@@ -59,14 +64,8 @@ class Places:
             KeyError: there is no image of that name.
         """
         wanted = os.fsencode(name)
-        place = int(np.searchsorted(self.names, np.bytes_(wanted)))
-        if place == len(self.names) or self.names[place] != wanted:
+        place = int(self.names.searchsorted(wanted))
+        if place == len(self.names) or self.names.item(place) != wanted:
             raise KeyError(name)
-        member = Member(
-            name,
-            int(self.offsets[place]),
-            int(self.lengths[place]),
-            int(self.sizes[place]),
-            bool(self.deflated[place]),
-        )
-        return int(self.shards[place]), member
+        offset, length, size = self.offsets.item(place), self.lengths.item(place), self.sizes.item(place)
+        return self.shards.item(place), Member(name, offset, length, size, bool(self.deflated.item(place)))

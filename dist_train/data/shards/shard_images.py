@@ -3,12 +3,13 @@
 import os
 import zlib
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from dist_train.data.decoding.decode import left_out, picture_in, stored_values
 from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import BadImage, Picture
 from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
-from dist_train.data.shards.files import read_at
+from dist_train.data.shards.files import read_at, read_once
 from dist_train.data.shards.members import Member
 from dist_train.data.shards.places import Places, Shard
 from dist_train.errors import DataError
@@ -17,8 +18,6 @@ from dist_train.errors import DataError
 @dataclass(frozen=True, eq=False)
 class ShardImages:
     """Names are those that the images have in a folder, such as ``train/class/image.jpg``.
-
-    An archive is opened for each image, as a file of a folder is: so a change is noticed at once, and no process keeps files open.
 
     Attributes:
         copies: paths of copies on the node's own disk, which may be there or not; none without ``data.stage``.
@@ -60,7 +59,7 @@ class ShardImages:
 
     def _content(self, number: int, member: Member, most: int | None = None) -> bytes:
         length = member.length if most is None or member.deflated else min(most, member.length)
-        packed = self._copied(number, member, length) or self._read(self.shards[number], member, length)
+        packed = self._copied(number, member, length) or self._read(number, member, length)
         if not member.deflated:
             return packed
         try:
@@ -77,20 +76,16 @@ class ShardImages:
         """Return the bytes from the copy of an archive; none if it is not there, or not as the archive was."""
         if not self.copies:
             return b""
-        try:
-            with open(self.copies[number], "rb", buffering=0) as file:
-                status = os.fstat(file.fileno())
-                found = os.pread(file.fileno(), length, member.offset)
+        try:  # it does not stay open: when it is removed to have room for another one, it must leave the room
+            found, version = read_once(self.copies[number], member.offset, length)
         except OSError:
             return b""
-        shard = self.shards[number]
-        same = (status.st_size, status.st_mtime_ns) == (shard.size, shard.changed_ns)
-        return found if same and len(found) == length else b""
+        return found if version == self.shards[number].version and len(found) == length else b""
 
-    def _read(self, shard: Shard, member: Member, length: int) -> bytes:
-        path = os.path.join(self.root, shard.path)
+    def _read(self, number: int, member: Member, length: int) -> bytes:
+        path = self._paths[number]
         found, version = read_at(path, member.offset, length)
-        if version != (shard.size, shard.changed_ns):
+        if version != self.shards[number].version:
             raise DataError(
                 f"the archive {path} has changed since this start of the run read its table of files; restore it, or start "
                 "the run again, which compares all images with those that it began with"
@@ -100,4 +95,8 @@ class ShardImages:
         return found
 
     def _described(self, number: int, name: str) -> str:
-        return f"{name} in {os.path.join(self.root, self.shards[number].path)}"
+        return f"{name} in {self._paths[number]}"
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        return [os.path.join(self.root, shard.path) for shard in self.shards]

@@ -1,12 +1,16 @@
 """Archives as files: versions, parts, what is no file; ``data.root`` as one archive."""
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from dist_train.data.formats.walk import look_at_root
 from dist_train.data.index import scan
+from dist_train.data.shards import files
 from dist_train.data.shards.files import opened, read_at, version_of
 from dist_train.errors import DataError
 from tests.support.archives import image_bytes, tar_of, zip_of
@@ -70,3 +74,49 @@ def test_a_remote_folder_of_single_images_is_refused(form: str) -> None:
         DataError, match=r"only archives are read from other machines: pack the images, and set .* tar, zip or hf"
     ):
         look_at_root(data_config("s3://bucket/photos", format=form))  # type: ignore[arg-type]
+
+
+def descriptors_of(path: Path) -> int:
+    """Return how many descriptors of this process are open for files below ``path``."""
+    links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    return sum(os.readlink(link).startswith(str(path)) for link in links if os.path.islink(link))
+
+
+def test_an_archive_is_opened_once_and_what_replaces_it_is_read(tmp_path: Path) -> None:
+    path, other = tmp_path / "a.tar", tmp_path / "b.tar"
+    for file, content in ((path, b"0123456789"), (other, b"abcdefghij")):
+        file.write_bytes(content)
+        os.utime(file, ns=(7, 7))
+    assert [read_at(str(path), place, 1)[0] for place in range(9)] == [b"%d" % place for place in range(9)]
+    assert descriptors_of(tmp_path) == 1
+    other.replace(path)  # with the size and the time of the first one
+    assert [read_at(str(path), 2, 3) for _ in range(2)] == [(b"cde", (10, 7))] * 2
+    assert descriptors_of(tmp_path) == 1
+    path.write_bytes(b"shorter")
+    assert read_at(str(path), 0, 3)[1] == version_of(str(path)) != (10, 7)
+    path.unlink()
+    with pytest.raises(DataError, match=r"cannot read the archive .*a.tar: No such file"):
+        read_at(str(path), 2, 3)
+    assert descriptors_of(tmp_path) == 0
+
+
+def test_threads_read_more_archives_than_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that is closed while a thread reads is given to the next archive: the thread would get its bytes."""
+    monkeypatch.setattr(files, "_kept_open", lru_cache(maxsize=2)(files._Archive))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(9):
+            (tmp_path / f"{number}.tar").write_bytes(b"%d" % number * 1000)
+        with ThreadPoolExecutor(4) as threads:
+            found = threads.map(lambda number: read_at(f"{tmp_path}/{number % 9}.tar", number % 7, 9)[0], range(3000))
+            assert all(content == b"%d" % (number % 9) * 9 for number, content in enumerate(found))
+        assert descriptors_of(tmp_path) <= 2
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_a_quarter_of_the_files_that_a_process_may_open_are_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, most in ((256, 64), (1 << 20, 1024), (files.resource.RLIM_INFINITY, 1024)):
+        monkeypatch.setattr(files.resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        assert files._most_open() == most
