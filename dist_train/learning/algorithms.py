@@ -29,7 +29,7 @@ def restored_algorithms() -> Iterator[None]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
-    graphs = torch.compiler.config.recompile_limit
+    graphs, cuts = torch.compiler.config.recompile_limit, torch._dynamo.config.optimize_ddp
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with _restored_tf32():
         try:
@@ -38,7 +38,7 @@ def restored_algorithms() -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark
-            torch.compiler.config.recompile_limit = graphs
+            torch.compiler.config.recompile_limit, torch._dynamo.config.optimize_ddp = graphs, cuts
             if workspace is None:
                 os.environ.pop(WORKSPACE, None)
 

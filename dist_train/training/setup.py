@@ -98,6 +98,7 @@ def build_setup(
     strategy.refuse(cfg)
     strategy.gradient_dtype = cfg.distributed.gradient_dtype
     strategy.cpu_offload = cfg.distributed.strategy.cpu_offload
+    strategy.one_graph = cfg.model.compiler is not None and not cfg.model.compiler.blocks
     _stay_near_gpu(cfg, group)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)

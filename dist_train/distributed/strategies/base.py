@@ -25,11 +25,13 @@ class Strategy(ABC):
         devices: the devices on which this process computes.
         gradient_dtype: ``distributed.gradient_dtype``, for strategies that exchange gradients.
         cpu_offload: ``distributed.strategy.cpu_offload``, for strategies that divide weights.
+        one_graph: the model is compiled as a whole.
         shares_saves: each rank saves the rows that it has (``saved``).
     """
 
     gradient_dtype = "fp32"
     cpu_offload = False
+    one_graph = False
     shares_saves = False
 
     def __init__(self, group: Dist) -> None:

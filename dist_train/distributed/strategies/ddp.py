@@ -1,6 +1,7 @@
 """One process per device, each with its own part of the batch: torch's DistributedDataParallel."""
 
 import inspect
+import math
 import re
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -19,6 +20,20 @@ _NO_BUFFER_SYNC: dict[str, Any] = {
 }
 
 _WITHOUT_GRADIENT = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
+
+FEWEST_MB, PARTS = 25, 4
+"""torch's own size of a bucket; how many buckets a compiled model has at most, besides the first, small one."""
+
+
+def _bucket_mb(module: nn.Module) -> int:
+    """Return the size of DDP's buckets in MiB for a module that is compiled as a whole.
+
+    torch cuts its graph wherever a bucket is full, so that gradients are exchanged during the backward pass
+    (torch/_dynamo/backends/distributed.py). Buckets of 25 MiB make 13 graphs of a ViT-B; these make 5. The last bucket alone is
+    exchanged after the backward pass: a quarter of the gradients.
+    """
+    gradients = sum(p.numel() * p.element_size() for p in module.parameters() if p.requires_grad)
+    return max(FEWEST_MB, math.ceil(gradients / PARTS / 2**20))
 
 
 class Ddp(Strategy):
@@ -41,6 +56,7 @@ class Ddp(Strategy):
         wrapped = DistributedDataParallel(
             module,
             device_ids=[device.index] if device.type == "cuda" else None,
+            bucket_cap_mb=_bucket_mb(module) if self.one_graph else None,
             gradient_as_bucket_view=True,
             find_unused_parameters=not all_used,
             **_NO_BUFFER_SYNC,

@@ -36,6 +36,8 @@ def compile_model(model: nn.Module, cfg: CompileConfig) -> None:
         )
     # All parts share the code that calls them, and torch counts graphs by code. Beyond its limit it compiles no more.
     torch.compiler.config.recompile_limit += GRAPHS_PER_PART * len(parts)
+    if cfg.blocks:
+        torch._dynamo.config.optimize_ddp = False  # it would cut each block in two, to exchange gradients within one
     for part in parts:
         part.compile(mode=cfg.mode, dynamic=False)
 

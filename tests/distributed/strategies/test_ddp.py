@@ -3,13 +3,17 @@
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.config.sections.model import CompileConfig
 from dist_train.distributed.group import joined
-from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.distributed.strategies.ddp import Ddp, _bucket_mb
+from dist_train.training.parts.compiled import compile_model
 from dist_train.training.parts.trial import left_as_found
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, rows, state_digest, train
@@ -165,3 +169,65 @@ def test_a_resumed_run_with_gradients_in_bf16_is_exact(tree: dict[str, Any]) -> 
     assert state_digest(other) != state_digest(straight)
     losses = [[row["loss"] for row in rows(run, "train")] for run in (other, straight)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+class Deep(nn.Module):
+    """Two blocks of ``layers`` layers of 4 MiB each."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(skip_init(nn.Linear, 1024, 1024, bias=False) for _ in range(layers))) for _ in range(2)
+        )
+
+    def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        for block in self.blocks:
+            images = block(images)
+        return {"loss": images.square().mean()}
+
+
+def _graphs(layers: int, one_graph: bool, blocks: bool) -> tuple[int, list[float]]:
+    """How many graphs torch makes of the model of a rank, and sums of its gradients."""
+    graphs, compile_part = [], nn.Module.compile
+
+    def counted(part: nn.Module, **options: Any) -> None:
+        def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+            graphs.append(graph)
+            return graph.forward
+
+        compile_part(part, backend=backend, dynamic=options["dynamic"])
+
+    nn.Module.compile = counted  # type: ignore[method-assign]  # without torch's code generator, which takes minutes
+    with joined(DistributedConfig(timeout_s=60)) as group:
+        module = Deep(layers)
+        for weights in module.parameters():
+            weights.data.fill_(1e-3)
+        compile_model(module, CompileConfig(blocks=blocks))
+        strategy = Ddp(group)
+        strategy.one_graph = one_graph
+        wrapped = strategy.wrap(module, all_used=True)
+        torch.manual_seed(group.rank)
+        wrapped(torch.randn(2, 1024), torch.zeros(2))["loss"].backward()
+        return len(graphs), [p.grad.abs().sum().item() for p in module.parameters() if p.grad is not None]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_cut_into_few_graphs() -> None:
+    """256 MiB of gradients, of which a bucket holds a quarter, in place of 25 MiB; on two ranks the sums are the same."""
+    [(few, sums), _], [(many, others), _] = (run_ranks(2, _graphs, 32, one, False) for one in (True, False))
+    assert (few, many) == (5, 10)
+    assert np.isfinite(sums).all()
+    assert sums == others
+
+
+def test_a_compiled_block_is_not_cut() -> None:
+    """Two blocks of three layers; torch would cut each after its first bucket of 1 MiB."""
+    assert [graphs for graphs, _ in run_ranks(2, _graphs, 3, False, True)] == [2, 2]
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(1, 25), (32, 64)])
+def test_a_bucket_of_a_compiled_model_holds_a_quarter_of_its_gradients(layers: int, expected: int) -> None:
+    model = Deep(layers)
+    assert _bucket_mb(model) == expected
+    model.blocks[0].requires_grad_(False)
+    assert _bucket_mb(model) == max(25, expected // 2)
