@@ -19,11 +19,11 @@ from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
 from dist_train.data.augment.ops.timm_policies import posterize
 from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import open_cache
 from dist_train.data.dataset import SmallImages
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import on_device, training_loader
 from dist_train.data.pipeline import training_images
+from dist_train.data.pixels.cache import open_cache
 from dist_train.data.sampler import StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.model.network import Network

@@ -17,14 +17,14 @@ from dist_train.data.augment.on_cpu import evaluation_transform, training_transf
 from dist_train.data.augment.on_device import AsTheyAre, DeviceAugment, Normalise
 from dist_train.data.augment.size_schedule import largest_size, training_sizes
 from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import open_cache
 from dist_train.data.dataset import Batch, ImageDataset, SmallImages, View
 from dist_train.data.decoding.picture import DTYPES
-from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
 from dist_train.data.loading.feature_set import FeatureSet, evaluation_features, training_features
 from dist_train.data.loading.room import Needs, check_room, needs
+from dist_train.data.pixels.cache import open_cache
+from dist_train.data.pixels.images import Cache
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.data.selection.sampling import sampling_of
 from dist_train.data.shards.stage import staged

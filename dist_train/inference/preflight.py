@@ -15,13 +15,13 @@ from dist_train.config.types import in_pixels
 from dist_train.data.augment.ops.forms import Place
 from dist_train.data.augment.ops.verify import check_ops
 from dist_train.data.augment.size_schedule import training_sizes
-from dist_train.data.cache import check_cache
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.doctor.findings import brief
 from dist_train.data.index import scan
 from dist_train.data.loading.room import check_room
 from dist_train.data.loading.room import describe as describe_room
 from dist_train.data.pipeline import loader_needs
+from dist_train.data.pixels.cache import check_cache
 from dist_train.data.report.description import describe as describe_data
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single

@@ -107,7 +107,7 @@ class RunDir:
 
     @property
     def pixel_cache(self) -> Path:
-        """The SHA-256 of the decoded images that the run trains on; the cache lies outside of the run folder."""
+        """The digest of the decoded images that the run trains on; the cache lies outside of the run folder."""
         return self.path / "pixel_cache.json"
 
     @property

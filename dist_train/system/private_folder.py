@@ -56,16 +56,29 @@ def refuse_shared(folder: str | Path, key: str) -> None:
 
 
 class OwnFile:
-    """A file that is open for reading until nothing refers to it. Nobody but this user (or root) can have written it."""
+    """A file that is open until nothing refers to it. Nobody but this user (or root) can have written it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
 
     @property
+    def descriptor(self) -> int:
+        """Return the descriptor, for locks."""
+        return self._descriptor
+
+    @property
     def size(self) -> int:
         """Return the bytes of the file now."""
         return os.fstat(self._descriptor).st_size
+
+    def for_writing(self) -> "OwnFile":
+        """Open the same file for reading and writing, also if it has another name meanwhile, or none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        return OwnFile(os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDWR | os.O_CLOEXEC))
 
     def read(self, position: int, target: memoryview) -> None:
         """Fill ``target`` with the bytes from ``position`` on.
@@ -81,6 +94,17 @@ class OwnFile:
             count = os.preadv(self._descriptor, [left], position)
             if not count:
                 raise EOFError
+            left, position = left[count:], position + count
+
+    def write(self, position: int, source: memoryview) -> None:
+        """Write all bytes of ``source`` at ``position`` of a file that is open for writing.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        left = source.cast("B")
+        while left:
+            count = os.pwrite(self._descriptor, left, position)
             left, position = left[count:], position + count
 
 
@@ -101,6 +125,25 @@ def open_own(path: Path, key: str) -> OwnFile | None:
     file, found = OwnFile(descriptor), os.fstat(descriptor)
     _refuse_foreign(path, found, key)
     return file if stat.S_ISREG(found.st_mode) and not found.st_mode & OTHERS_WRITE else None
+
+
+def create_own(path: Path, key: str) -> OwnFile:
+    """Open a file for reading and writing that nobody but this user (or root) can have written.
+
+    Create it if it is missing; replace one that is no regular file, or open to changes by others.
+
+    Raises:
+        ConfigError: another user owns it.
+        OSError: it cannot be created.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = OwnFile(os.open(path, flags, 0o600))
+    found = os.fstat(file.descriptor)
+    _refuse_foreign(path, found, key)
+    if not stat.S_ISREG(found.st_mode) or found.st_mode & OTHERS_WRITE:
+        path.unlink()
+        file = OwnFile(os.open(path, flags | os.O_EXCL, 0o600))
+    return file
 
 
 def _refuse_foreign(path: Path, found: os.stat_result, key: str) -> None:

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 from dist_train.config import Config, parse_config
 from dist_train.config.planning import make_plan
 from dist_train.data.bad_images import BadImages
-from dist_train.data.decoding.pixel_file import Cache
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.loader import end_loaders, evaluation_loader, on_device, training_loader
 from dist_train.data.pipeline import training_images, validation_images
+from dist_train.data.pixels.images import Cache
 from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError

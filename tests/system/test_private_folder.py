@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import ConfigError
-from dist_train.system.private_folder import open_own, private_folder, refuse_shared, temporary_folder
+from dist_train.system.private_folder import create_own, open_own, private_folder, refuse_shared, temporary_folder
 
 OTHER = 54321
 """A user who is not us."""
@@ -115,6 +115,36 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "file", OTHER, OTHER)
     with pytest.raises(ConfigError, match=r"`data.cache`: .*belongs to another user"):
         open_own(tmp_path / "file", "data.cache")
+    with pytest.raises(ConfigError, match=r"`data.cache`: .*belongs to another user"):
+        create_own(tmp_path / "file", "data.cache")
+
+
+def test_a_file_for_writing_is_created_kept_or_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    create_own(path, "data.cache").write(2, memoryview(b"abc"))
+    assert (path.read_bytes(), mode(path)) == (b"\0\0abc", 0o600)
+    assert create_own(path, "data.cache").size == 5
+    path.chmod(0o620)
+    assert create_own(path, "data.cache").size == 0
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    assert create_own(path, "data.cache").size == 0
+    assert (path.is_file(), mode(path)) == (True, 0o600)
+
+
+def test_a_file_is_opened_for_writing_whatever_its_name_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch(mode=0o600)
+    file = open_own(path, "data.cache")
+    assert file is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.write(0, memoryview(b"1"))
+    path.rename(tmp_path / "other")
+    file.for_writing().write(0, memoryview(b"1"))
+    assert (tmp_path / "other").read_bytes() == b"1"
+    (tmp_path / "other").unlink()
+    file.for_writing().write(0, memoryview(b"2"))
+    assert file.size == 1
 
 
 def test_each_user_has_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """The cache of decoded images: built once per node, complete or absent, verified, exact."""
 
+import errno
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
 import time
 from collections import namedtuple
 from pathlib import Path
@@ -16,14 +19,21 @@ from PIL import Image, ImageColor
 
 from dist_train.config import parse_config
 from dist_train.data.bad_images import BadImages
-from dist_train.data.cache import cache_path, check_cache, open_cache
-from dist_train.data.decoding.pixel_file import Cache
+from dist_train.data.decoding.picture import RGB
 from dist_train.data.index import scan
-from dist_train.distributed.group import Dist
+from dist_train.data.pixels import pixel_file
+from dist_train.data.pixels.build import decode_pieces
+from dist_train.data.pixels.cache import cache_path, check_cache, open_cache
+from dist_train.data.pixels.images import Cache
+from dist_train.data.pixels.originals import Originals
+from dist_train.data.pixels.part_file import PartFile
+from dist_train.data.pixels.pixel_file import digest_of, end_of_file
+from dist_train.distributed.group import Dist, joined
 from dist_train.errors import ConfigError, DataError
 from dist_train.inference.preflight import check
 from dist_train.system.files import read_json
 from tests.data.test_loader import equal, first_batches
+from tests.support.ranks import collect, run_ranks, start_ranks
 from tests.support.runs import changed, rows, state_digest, train
 
 ALONE = Dist.alone()
@@ -84,16 +94,45 @@ def test_without_one_good_image_there_is_none(small: dict[str, Any]) -> None:
         opened(small)
 
 
-@pytest.mark.parametrize("damage", ["pixel", "cut", "empty", "text"])
+@pytest.mark.parametrize("damage", ["digests", "cut", "empty", "text"])
 def test_a_damaged_one_is_built_anew(small: dict[str, Any], damage: str, caplog: pytest.LogCaptureFixture) -> None:
-    whole = opened(small).digest()
+    whole = opened(small).file
     content = bytearray(file_of(small).read_bytes())
-    if damage == "pixel":
-        content[1000] ^= 1
+    if damage == "digests":
+        content[whole.layout.digests_at] ^= 1
     file_of(small).write_bytes({"cut": content[:-3], "empty": b"", "text": b"none"}.get(damage, bytes(content)))
     with caplog.at_level(logging.WARNING):
-        assert opened(small).digest() == whole
-    assert ("is damaged and will be built again" in caplog.text) == (damage == "pixel")
+        assert opened(small).file.digest == whole.digest
+    assert "is damaged and will be built again" in caplog.text
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_pixels_are_replaced_before_they_are_trained_on(
+    small: dict[str, Any], workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = changed(small, data__workers=workers)
+    right = train(small, run__name="right")
+    content = bytearray(file_of(small).read_bytes())
+    damaged = bytearray(content)
+    damaged[400] ^= 1  # of an image that is not compared at the start
+    damaged[24 * 360] ^= 1  # of the validation set
+    file_of(small).write_bytes(bytes(damaged))
+    capfd.readouterr()
+    assert state_digest(train(small, run__name="again")) == state_digest(right)
+    assert file_of(small).read_bytes() == bytes(content)
+
+
+def test_one_of_an_older_version_is_built_again(small: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Before format 2 the file had one digest of all pixels, and the run folder kept it."""
+    whole = opened(small).file
+    pixels = file_of(small).read_bytes()[: whole.layout.digests_at]
+    digest = hashlib.sha256(pixels).hexdigest()
+    index = scan(parse_config(small).data)
+    told = {"format": 1, "fingerprint": index.fingerprint, "shape": whole.layout.shape, "sha256": digest, "bad": {}}
+    text = json.dumps(told).encode()
+    file_of(small).write_bytes(pixels + text + len(text).to_bytes(8))
+    assert opened(small).file.digest == whole.digest
+    assert "was written by an older version, which kept one digest of the whole file, and will be built" in caplog.text
 
 
 def test_it_is_built_anew_when_images_are_others_of_the_same_size(
@@ -107,16 +146,15 @@ def test_it_is_built_anew_when_images_are_others_of_the_same_size(
 
 
 def test_poisoned_pixels_are_never_trained_on(small: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody put other pixels there, with the digest that fits them and the 16 compared images untouched."""
+    """Somebody put other pixels there, with the digests that fit them and the 16 compared images untouched."""
     right = train(small, run__name="right")
-    path = file_of(small)
-    content = bytearray(path.read_bytes())
-    content[12 * 10 * 3 + 5] ^= 255
-    pixels = 26 * 12 * 10 * 3
-    length = int.from_bytes(content[-8:])
-    told = json.loads(content[-8 - length : -8]) | {"sha256": hashlib.sha256(content[:pixels]).hexdigest()}
-    text = json.dumps(told).encode()
-    poisoned = bytes(content[:pixels]) + text + len(text).to_bytes(8)
+    path, file = file_of(small), opened(small).file
+    pixels = bytearray(path.read_bytes()[: file.layout.digests_at])
+    pixels[12 * 10 * 3 + 5] ^= 255
+    digests = file.digests.copy()
+    digests[1] = np.frombuffer(digest_of(np.frombuffer(pixels, np.uint8)[360:720]), np.uint8)
+    fingerprint = scan(parse_config(small).data).fingerprint
+    poisoned = bytes(pixels) + digests.tobytes() + end_of_file(file.layout, fingerprint, digests)
     path.write_bytes(poisoned)
     path.chmod(0o666)
     assert state_digest(train(small, run__name="open")) == state_digest(right)
@@ -137,14 +175,14 @@ def test_a_cache_that_was_replaced_since_the_run_began_is_built_again(
     def start() -> Cache:
         return open_cache(cfg.data, index, ALONE, BadImages(cfg.data, index).note, record)
 
-    whole = start().digest()
-    assert read_json(record) == {"sha256": whole}
+    whole = start().file.digest
+    assert read_json(record) == {"blake3": whole}
     start()
     assert caplog.text == ""
-    for damage in ('{"sha256": "another"}', "[]", "nothing"):
+    for damage in ('{"blake3": "another"}', '{"sha256": "of an older version"}', "[]", "nothing"):
         record.write_text(damage)
-        assert start().digest() == whole
-        assert read_json(record) == {"sha256": whole}
+        assert start().file.digest == whole
+        assert read_json(record) == {"blake3": whole}
     assert caplog.text.count("has other pixels than when this run began and will be built again") == 1
     assert caplog.text.count("the images decode to other pixels than when this run began") == 1
 
@@ -196,7 +234,7 @@ def test_bad_images_end_the_run_or_are_replaced(small: dict[str, Any]) -> None:
         opened(small)
     skip = changed(small, data__bad_images="skip", data__max_bad_share=0.2)
     cache = opened(skip)
-    assert cache.bad.keys() == {0, 20}
+    assert cache.file.bad() == [0, 20]
     with pytest.raises(DataError, match="cannot identify"):
         cache.reader("val")(0)
     from_files, from_cache = (first_batches(skip, 2, cache=given) for given in (None, cache))
@@ -232,13 +270,115 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_config(small: dict[s
 def test_old_parts_of_killed_runs_are_removed(small: dict[str, Any]) -> None:
     path = file_of(small)
     path.parent.mkdir()
-    old, young = (path.with_name(f".{path.name}.{number}.tmp") for number in (1, 2))
-    for part in (old, young):
+    older, old, young = (path.with_name(f".{path.name}.{end}") for end in ("1.tmp", "2.part", "3.part"))
+    for part in (older, old, young):
         part.write_text("part")
-    os.utime(old, (time.time() - 7200,) * 2)
+    for part in (older, old):
+        os.utime(part, (time.time() - 7200,) * 2)
     opened(small)
-    assert not old.exists()
-    assert young.exists()
+    assert {part.name for part in path.parent.iterdir()} == {path.name, young.name}
+
+
+def built_in_part(small: dict[str, Any], images: int) -> None:
+    """Build the cache in a process that is killed after so many images."""
+
+    def work() -> None:
+        cfg = parse_config(small).data
+        index = scan(cfg)
+        originals = Originals(index)
+        first, layout = originals.first()
+        part = PartFile(file_of(small), layout, index.fingerprint)
+        for count in decode_pieces(part, originals, BadImages(cfg, index).note, first):
+            if count == images:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_a_killed_build_goes_on_where_it_was(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
+    built_in_part(small, images=10)  # two pieces, and a part of the third
+    decoded: list[int] = []
+    decode = Originals.pixels
+
+    def noted(self: Originals, place: int) -> RGB:
+        decoded.append(place)
+        return decode(self, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Originals, "pixels", noted)
+        cache = opened(small)
+    assert sorted(set(decoded) - {0}) == list(range(8, 26))
+    assert [path.name for path in file_of(small).parent.iterdir()] == [file_of(small).name]
+    file_of(small).unlink()
+    assert opened(small).file.digest == cache.file.digest
+
+
+def test_a_killed_build_does_not_go_on_with_images_that_were_replaced(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
+    path = Path(small["data"]["root"], "train", "a", "00.png")
+    Image.new("RGB", (10, 12), "red").save(path, "BMP")
+    built_in_part(small, images=26)
+    Image.new("RGB", (10, 12), "lime").save(path, "BMP")
+    assert opened(small).pixels(0)[0, 0].tolist() == list(ImageColor.getrgb("lime"))
+    assert "has other images than the data set and will be built again" in caplog.text
+
+
+def test_all_ranks_and_their_processes_build_one_file(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = opened(small).file.digest
+    file_of(small).unlink()
+    found = run_ranks(2, built_by_a_rank, changed(small, data__workers=2))
+    assert [digest for digest, _, _ in found] == [whole] * 2
+    pieces = [piece for _, mine, _ in found for piece in mine]
+    assert len({process for _, mine, _ in found for _, process in mine}) > 1
+    assert sorted(piece for piece, _ in pieces) == list(range(26))  # each once
+    assert [bad for _, _, bad in found] == [[], []]
+    assert [path.name for path in file_of(small).parent.iterdir()] == [file_of(small).name]
+
+
+def built_by_a_rank(tree: dict[str, Any]) -> tuple[str, list[tuple[int, int]], list[int]]:
+    """The digest of the cache, and which pieces this rank's processes have decoded, each with the process."""
+    pixel_file.PIECE_BYTES = 1
+    cfg = parse_config(tree)
+    reader, writer = os.pipe()
+    finish = PartFile.finish_piece
+
+    def noted(self: PartFile, piece: int, digests: list[bytes]) -> None:
+        time.sleep(0.05)
+        os.write(writer, json.dumps([piece, os.getpid()]).encode() + b"\n")
+        finish(self, piece, digests)
+
+    PartFile.finish_piece = noted  # type: ignore[method-assign]
+    with joined(cfg.distributed) as group:
+        cache = opened(tree, group)
+    os.close(writer)
+    with open(reader) as lines:
+        mine = [(piece, process) for piece, process in map(json.loads, lines)]
+    return cache.file.digest, mine, cache.file.bad()
+
+
+def test_two_runs_at_once_build_one_file(small: dict[str, Any]) -> None:
+    runs = [start_ranks(1, built_by_a_rank, changed(small, data__workers=1)) for _ in range(2)]
+    found = [collect(ranks)[0] for ranks in runs]
+    assert found[0][0] == found[1][0] == opened(small).file.digest
+    assert sorted(piece for _, mine, _ in found for piece, _ in mine) == list(range(26))
+
+
+def test_a_full_disk_ends_the_build_and_leaves_nothing(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for workers in (0, 2):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", full)
+            with pytest.raises(ConfigError, match=r"`data.cache`: cannot write .*: No space left on device; choose"):
+                opened(changed(small, data__workers=workers))
+        assert list(file_of(small).parent.iterdir()) == []
 
 
 def test_batches_are_the_same_with_loader_processes_and_from_any_step(small: dict[str, Any]) -> None:

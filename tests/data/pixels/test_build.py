@@ -1,0 +1,80 @@
+"""Building: the order of work, and what is counted on the way. ``test_cache.py`` has whole builds."""
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dist_train.config import parse_config
+from dist_train.data.bad_images import BadImages
+from dist_train.data.index import scan
+from dist_train.data.pixels import pixel_file
+from dist_train.data.pixels.build import build, decode_pieces
+from dist_train.data.pixels.originals import Originals
+from dist_train.data.pixels.part_file import PartFile
+from dist_train.data.pixels.pixel_file import opened
+from tests.data.pixels.test_cache import small  # noqa: F401 - a fixture
+
+
+def parts(tree: dict[str, Any], path: Path) -> tuple[PartFile, Originals, Any, str]:
+    cfg = parse_config(tree).data
+    index = scan(cfg)
+    originals = Originals(index)
+    first, layout = originals.first()
+    return PartFile(path, layout, index.fingerprint), originals, BadImages(cfg, index).note, first
+
+
+def test_counts_grow_to_the_number_of_images(
+    small: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
+    part, originals, note, first = parts(small, tmp_path / "pixels")
+    counts = list(decode_pieces(part, originals, note, first))
+    assert counts == sorted(counts)
+    assert counts[-1] == len(originals) == 26
+    assert list(decode_pieces(part, originals, note, first)) == [26]  # all is done already
+
+
+def test_pieces_of_a_process_that_dies_are_taken_over(
+    small: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
+    part, originals, note, first = parts(small, tmp_path / "pixels")
+    context = multiprocessing.get_context("fork")
+    claimed, end = context.Event(), context.Event()
+
+    def hold() -> None:
+        part.claim(3)
+        claimed.set()
+        end.wait(60)
+
+    holder = context.Process(target=hold)
+    holder.start()
+    assert claimed.wait(60)
+    for count in decode_pieces(part, originals, note, first):
+        if count == 22:  # all others
+            assert not part.is_done(3)
+            end.set()
+    holder.join()
+    assert part.is_done(3)
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_the_rank_reports_what_all_have_done(
+    small: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    processes: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    part, originals, note, first = parts(small, tmp_path / "pixels")
+    advanced: list[int] = []
+    monkeypatch.setattr("dist_train.data.pixels.build.advance", advanced.append)
+    build(part, originals, processes, note, first)
+    assert sum(advanced) == 26
+    part.finish()
+    assert opened(tmp_path / "pixels", originals.index.fingerprint).bad() == []
