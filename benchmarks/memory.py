@@ -64,13 +64,16 @@ def measure(quick: bool) -> list[Row]:
         small_folder(folder / "images", images=64)
         for world in (1, 2):
             sides = {
+                "forked": peak_mb(lambda world=world: our_command(folder, 2, steps, world, True)),  # type: ignore[misc]
                 "ours": peak_mb(lambda world=world: our_command(folder, 2, steps, world)),  # type: ignore[misc]
                 "timm": peak_mb(lambda world=world: peer_command(folder, 2, steps, world)),  # type: ignore[misc]
             }
             middle = medians(interleaved(sides, 1 if quick else 2))
-            ours, peer = middle["ours"], middle["timm"]
-            what = f"peak memory of all processes, {world} rank{'s' * (world > 1)} with 2 workers each"
-            rows.append(Row(what, "MB", ours, peer, "timm's script", ours / peer, "<= 1x", ours <= peer))
+            peer = middle["timm"]
+            where = f"{world} rank{'s' * (world > 1)} with 2 workers each"
+            for side, by in (("ours", "torchrun"), ("forked", "`dist-train launch`")):
+                ours, what = middle[side], f"peak memory of all processes, {where}, {by}"
+                rows.append(Row(what, "MB", ours, peer, "timm's script", ours / peer, "<= 1x", ours <= peer))
     return rows
 
 

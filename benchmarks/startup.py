@@ -1,4 +1,4 @@
-"""Measure how long a user waits: for ``--help`` and errors, and from ``torchrun`` to the first optimizer step.
+"""Measure how long a user waits: for ``--help`` and errors, and from the command to the first optimizer step.
 
 python -m benchmarks.startup
 """
@@ -18,12 +18,14 @@ from benchmarks.measure import Row, interleaved, medians, run_part
 
 PYTHON = sys.executable
 CONFIG = "configs/demo.yaml"
+SHARE, FORKED_S = 0.75, 4.5
 MODEL, SIZE, BATCH, WORLD = "vit_tiny_patch16_224", 96, 8, 2
 
 ANSWERS = (
     ("--help", [PYTHON, "-m", "dist_train", "--help"], 0, 0.3),
     ("--print-config", [PYTHON, "-m", "dist_train", "--config", CONFIG, "--print-config"], 0, 0.3),
     ("an error in the config", [PYTHON, "-m", "dist_train", "--config", CONFIG, "optim.lrr=3"], 2, 0.3),
+    ("launch, an error", [PYTHON, "-m", "dist_train", "launch", "--nproc-per-node=2", "--config", CONFIG, "optim.lrr=3"], 2, 0.3),
     ("slurm.py --dry-run --no-check", [PYTHON, "launch/slurm.py", "--config", CONFIG, "--dry-run", "--no-check"], 0, 1.0),
 )  # fmt: skip
 
@@ -42,8 +44,12 @@ def answer_s(command: list[str], code: int) -> Callable[[], float]:
     return seconds
 
 
-def our_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD) -> list[str]:
-    """Return the command of a run like the peer's: same model, data, world size, optimizer, clipping, EMA; logs each step."""
+def our_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD, forked: bool = False) -> list[str]:
+    """Return the command of a run like the peer's: same model, data, world size, optimizer, clipping, EMA; logs each step.
+
+    Args:
+        forked: by ``dist-train launch`` in place of torchrun.
+    """
     tree = {
         "run": {"name": f"start-{time.monotonic_ns()}", "output_dir": str(folder / "runs")},
         "model": {"name": MODEL, "pretrained": False},
@@ -56,7 +62,8 @@ def our_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WOR
     }
     path = folder / "start.yaml"
     path.write_text(yaml.safe_dump(tree))
-    return [*torchrun(world), "-m", "dist_train", "--config", str(path)]
+    launch = [PYTHON, "-m", "dist_train", "launch", f"--nproc-per-node={world}"]
+    return [*(launch if forked else [*torchrun(world), "-m", "dist_train"]), "--config", str(path)]
 
 
 def peer_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WORLD) -> list[str]:
@@ -77,7 +84,7 @@ def torchrun(world: int) -> list[str]:
 
 
 def first_step_s(command: Callable[[], list[str]]) -> Callable[[], float]:
-    """Return the seconds from the start of torchrun until it prints the first step."""
+    """Return the seconds from the start of a command until it prints the first step."""
 
     def seconds() -> float:
         began = time.perf_counter()
@@ -107,12 +114,16 @@ def measure(quick: bool) -> list[Row]:
         small_folder(folder / "images", images=64)
         starts = {
             "ours": first_step_s(lambda: our_command(folder)),
+            "forked": first_step_s(lambda: our_command(folder, forked=True)),
             "timm": first_step_s(lambda: peer_command(folder)),
         }
         middle = medians(interleaved(starts, 1 if quick else 5))
-    ours, peer = middle["ours"], middle["timm"]
-    what = f"torchrun to the first optimizer step, {WORLD} ranks"
-    return [*rows, Row(what, "s", ours, peer, "timm's script", ours / peer, "<= 1x", ours <= peer)]
+    peer, name = middle["timm"], "timm's script"
+    for side, what in (("ours", "torchrun"), ("forked", "`dist-train launch`")):
+        ours, words = middle[side], f"{what} to the first optimizer step, {WORLD} ranks"
+        rows.append(Row(words, "s", ours, peer, name, ours / peer, f"<= {SHARE:g}x", ours <= SHARE * peer))
+    ours = middle["forked"]
+    return [*rows, Row("the same in seconds", "s", ours, None, "", None, f"<= {FORKED_S:g} s", ours <= FORKED_S)]
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ import argparse
 import difflib
 import importlib
 import json
-import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -19,19 +17,13 @@ from dist_train.config.examples import example, listing
 from dist_train.config.files import recipes
 from dist_train.config.files.printed import EXTENTS, printed, printing
 from dist_train.config.schema import json_schema
-from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError, DistTrainError
-from dist_train.run.folder import RunDir
-from dist_train.run.result import START_NAME
+from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
+from dist_train.imports import prepare
 from dist_train.run.saved_config import Which, branched
-from dist_train.system.fast_imports import quick_imports
-from dist_train.system.machine.memory import expand_gpu_segments
-from dist_train.system.processes import die_with_parent, leave_at_once
+from dist_train.system.processes import leave_at_once
 from dist_train.system.program import program
-from dist_train.system.signals import end_at_interrupt, ignore_stop_signals
-from dist_train.system.start import check_start
-from dist_train.system.streams import go_on_without
+from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.terminal import piped, positive, report
-from dist_train.training.early_stop import early_stops_recorded
 
 COMMANDS = {
     "train": ("dist_train.cli:train", "train or resume a run; the default command"),
@@ -63,6 +55,7 @@ COMMANDS = {
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX, or for timm and transformers"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
+    "launch": ("launch.forked:main", "run a command on several ranks of this machine, sooner than torchrun"),
     "compare": ("launch.compare:main", "compare runs: the settings that differ, and the results"),
     "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
     "status": ("launch.status:main", "list the runs in a folder: state, step, best metric"),
@@ -72,6 +65,9 @@ COMMANDS = {
 """Name -> (``module:function`` from arguments to exit code, one line of help).
 
 The module is imported only when its command is called, so the trainer does not depend on the launcher's commands."""
+
+ON_RANKS = ("train", "branch", "evaluate", "predict", "calibrate", "lr_find", "probe")
+"""The commands that several ranks share."""
 
 EPILOG = """\
 commands ({program} NAME --help):
@@ -99,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     name, rest = argv[0], list(argv[1:])
     if name not in COMMANDS:
         return report(ConfigError(_unknown(name)))
-    if name in ("train", "branch"):
+    if name in ("train", "branch", "launch"):
         return _run(COMMANDS[name][0], rest)
     return piped(lambda: _run(COMMANDS[name][0], rest))
 
@@ -110,6 +106,26 @@ def train(argv: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    cfg = _config_of_training(argv)
+    return cfg if isinstance(cfg, int) else _train(cfg)
+
+
+def config_for_ranks(argv: Sequence[str]) -> Config | int | None:
+    """Return the config of a training that ranks are to start; None for another command; or the exit code without any rank.
+
+    Raises:
+        ConfigError: the command is for one process.
+    """
+    name = "train" if not argv or argv[0].startswith("-") or "=" in argv[0] else argv[0]
+    if name not in ON_RANKS:
+        raise ConfigError(f"`{name}` is not a command for several ranks; use one of: {', '.join(ON_RANKS)}")
+    if name == "branch":
+        return _config_of_branch(argv[1:])
+    return _config_of_training(argv[argv[:1] == ["train"] :]) if name == "train" else None
+
+
+def _config_of_training(argv: Sequence[str]) -> Config | int:
+    """Return the config to train, or the exit code of another answer."""
     parser = train_parser()
     args = parser.parse_intermixed_args(printing(argv))
     if args.world_size is not None and not args.check:
@@ -134,7 +150,7 @@ def train(argv: Sequence[str]) -> int:
         return _run("dist_train.check:check_config", cfg, args.world_size or 1)
     if args.summary:
         return piped(lambda: _run("dist_train.inference.describe_model:print_model", cfg))
-    return _train(cfg)
+    return cfg
 
 
 def train_parser() -> argparse.ArgumentParser:
@@ -170,6 +186,11 @@ def train_parser() -> argparse.ArgumentParser:
 
 def branch(argv: Sequence[str]) -> int:
     """Train a new run from the weights of another one. Return the exit code."""
+    cfg = _config_of_branch(argv)
+    return cfg if isinstance(cfg, int) else _train(cfg)
+
+
+def _config_of_branch(argv: Sequence[str]) -> Config | int:
     args = branch_parser().parse_intermixed_args(printing(argv))
     try:
         cfg = branched(args.run, args.name, args.weights, args.overrides, args.trust)
@@ -179,7 +200,7 @@ def branch(argv: Sequence[str]) -> int:
         return _print(printed(cfg, args.print_config))
     if args.check:
         return _run("dist_train.check:check_config", cfg, 1)
-    return _train(cfg)
+    return cfg
 
 
 def branch_parser() -> argparse.ArgumentParser:
@@ -228,25 +249,8 @@ def _run(spec: str, *arguments: Any) -> int:
 
 
 def _train(cfg: Config) -> int:
-    try:
-        check_start()
-    except ConfigError as error:
-        return report(error)
-    if "TORCHELASTIC_RUN_ID" not in os.environ and START_NAME not in os.environ:
-        from dist_train.data.formats.walk import look_at_root  # numpy and Pillow: --help does not need them
-
-        try:  # torchrun and supervisors read from files why a rank failed; dist_train.training writes them
-            look_at_root(cfg.data)
-        except DistTrainError as error:
-            return report(error)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        # If torchrun is killed, its ranks survive. Its death is a stop signal for them: they save and exit.
-        die_with_parent(signal.SIGUSR2)
-    go_on_without()
-    end_at_interrupt()
-    expand_gpu_segments(cfg.model.cuda_graphs)
-    with early_stops_recorded(RunDir.of(cfg.run)), quick_imports():
-        importlib.import_module("dist_train.training.attempt")
+    if refused := prepare(cfg):
+        return refused
     try:
         code = _run("dist_train.training.attempt:main", cfg)
         if code not in (EXIT_DONE, EXIT_STOPPED):

@@ -34,7 +34,7 @@ def changes(cfg: Config) -> dict[str, Any]:
 
 def printing(argv: Sequence[str]) -> list[str]:
     """Return a command line in which ``--print-config`` has its extent: argparse would take an override for it."""
-    following = [*argv[1:], ""]
+    following = [*argv, ""][1:]
     return [
         "--print-config=changes" if word == "--print-config" and after not in EXTENTS else word
         for word, after in zip(argv, following, strict=True)

@@ -45,6 +45,7 @@ def test_an_override_behind_the_option_is_an_override(
     tree: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert printing(["--print-config", "all", "a=1"]) == ["--print-config", "all", "a=1"]
+    assert printing([]) == []
     assert printing(["a=1", "--print-config"]) == ["a=1", "--print-config=changes"]
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
     for words in (["--print-config", "optim.lr=0.5"], ["optim.lr=0.5", "--print-config", "all"]):

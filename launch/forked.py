@@ -1,0 +1,100 @@
+"""``dist-train launch``: start the ranks of one machine by fork, after one import of torch for all of them.
+
+Under torchrun each rank imports torch, timm and this package itself, and torchrun imports torch before it starts them.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO, cast
+
+from dist_train.config import Config
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ConfigError, DistTrainError
+from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
+from dist_train.system.program import program
+from dist_train.system.terminal import positive, report, whole
+from launch.node.ranks import Ranks, Signals, Start
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command line of the trainer on several ranks. Return 75 if it was stopped, else the code of the first failure."""
+    own, line = parser().parse_known_args(argv)
+    trainer = importlib.import_module("dist_train.cli")  # by name: the launcher's modules import nothing of the trainer
+    try:
+        _refuse_ranks()
+        cfg = trainer.config_for_ranks(line)
+    except ConfigError as error:
+        return report(error)
+    if isinstance(cfg, int):
+        return cfg
+    _prepare(own.nproc_per_node)
+    if code := trainer.prepare(cfg):
+        return int(code)
+    signals = Signals()
+    for restart in range(own.max_restarts + 1):
+        ranks = Ranks(Start(own.nproc_per_node, restart, own.max_restarts), signals)
+        try:
+            if ranks.fork():
+                return int(trainer.main(line))
+        except DistTrainError as error:
+            return report(error)
+        failure = ranks.watch()
+        if failure is None or failure.hopeless or signals.names:
+            break
+        left = own.max_restarts - restart
+        _say(f"{failure}; starting all ranks again, {left} restart(s) left" if left else f"{failure}; no restart left")
+    return _code(failure.code if failure else EXIT_DONE, signals, cfg)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options; what it does not know is for the trainer."""
+    made = argparse.ArgumentParser(
+        prog=program("launch"),
+        usage=f"{program('launch')} --nproc-per-node N [--max-restarts N]\n"
+        "           [COMMAND] --config FILE [key.path=value ...]",
+        description="Run a command on several ranks of this machine, as `torchrun --nproc-per-node=N -m dist_train ...` does: "
+        "the same weights, sooner, with less memory. torch is imported once, and the ranks are forked. COMMAND is train "
+        "(the default), or another one that works on several ranks.",
+        epilog="Exit codes: 0 done, 2 bad config or data, 75 stopped (run the command again), 1 any other error. "
+        "Several machines: torchrun on each, or `slurm`.",
+        allow_abbrev=False,
+    )
+    number = {"required": True, "type": positive, "metavar": "N"}
+    made.add_argument("--nproc-per-node", "--nproc_per_node", **number, help="ranks: one for each GPU")  # type: ignore[arg-type]
+    made.add_argument(
+        "--max-restarts", "--max_restarts", type=whole, default=0, metavar="N",
+        help="how often all ranks start again when one has died (0)",
+    )  # fmt: skip
+    return made
+
+
+def _refuse_ranks() -> None:
+    if "RANK" in os.environ:
+        raise ConfigError(
+            f"RANK={os.environ['RANK']} is set: `launch` starts the ranks itself, without torchrun; if no torchrun runs, "
+            "`unset RANK WORLD_SIZE LOCAL_RANK`"
+        )
+
+
+def _prepare(ranks: int) -> None:
+    """Set what must be there before torch is imported, as torchrun sets it for a rank."""
+    if ranks > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # ranks share them
+
+
+def _code(code: int, signals: Signals, cfg: Config | None) -> int:
+    """Return the exit code of the command; a rank that has stopped ends with 0, as under torchrun."""
+    stopped = bool(signals.names) or (cfg is not None and read_result(RunDir.of(cfg.run)).get("status") == "stopped")
+    if stopped and (code <= EXIT_DONE or code == EXIT_STOPPED):
+        return EXIT_STOPPED
+    return EXIT_FAILED if code < 0 else code
+
+
+def _say(text: str) -> None:
+    print(text, file=cast(TextIO, sys.stderr), flush=True)
