@@ -7,8 +7,10 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat, zip_longest
 from pathlib import Path
 
+from dist_train.data.formats.base import UNASKED
 from dist_train.data.index import DataIndex
 from dist_train.data.label_sets import LabelSets
 from dist_train.data.split import Split
@@ -59,6 +61,19 @@ def listed_counts(path: Path) -> dict[str, Counts]:
         return {}
 
 
+def is_listed(path: Path, index: DataIndex) -> bool:
+    """Return whether a listing names the images of ``index``, with their sizes and targets, in their order.
+
+    True for a listing that cannot be read: it says nothing.
+    """
+    try:
+        with open_regular(path) as file, gzip.open(file) as unpacked:
+            lines = (line.rstrip(b"\n") for line in unpacked)
+            return all(then == now.lstrip(b"\n") for then, now in zip_longest(lines, _listing(index)))
+    except UNREADABLE:
+        return True
+
+
 def _counted(lines: Iterable[str], classes: list[str]) -> dict[str, Counts]:
     counts: dict[str, Counts] = {}
     known = set(classes)
@@ -91,10 +106,11 @@ def changes_since(path: Path, index: DataIndex) -> str:
         return "its files, sizes or labels have changed"
     now = _entries(index)
     kept = then.keys() & now.keys()
+    asked = index.has_sizes
     kinds = {
         "added": _names(now.keys() - then.keys()),
         "removed": _names(then.keys() - now.keys()),
-        "of another size": _names({key for key in kept if then[key][0] != now[key][0]}),
+        "of another size": _names({key for key in kept if asked and then[key][0] != now[key][0]}),
         "relabelled": [
             f"{name}: {then[split, name][1]} -> {now[split, name][1]}"
             for split, name in sorted(key for key in kept if then[key][1] != now[key][1])
@@ -110,7 +126,8 @@ def _entries(index: DataIndex) -> dict[Key, tuple[str, str]]:
     found: dict[Key, tuple[str, str]] = {}
     for split, images in (("train", index.train), ("val", index.val)):
         targets = _shown(images, index.classes)
-        for place, (size, target) in enumerate(zip(images.sizes.tolist(), targets, strict=True)):
+        sizes = images.sizes.tolist() if images.has_sizes else repeat(UNASKED, len(images))
+        for place, (size, target) in enumerate(zip(sizes, targets, strict=True)):
             found[split, images.name(place)] = (str(size), target)
     return found
 

@@ -18,8 +18,8 @@ class Split:
 
     ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
     references. ``labels`` are int64 [N], float32 [N, K] for regression, or sparse for multilabel; ``labels[places]`` is an array
-    for all. ``sizes`` are int64 [N], in bytes. ``columns`` are numbers for each image, float64 [N], by what they are for:
-    ``weight``, ``sampling``.
+    for all. ``sizes`` are int64 [N], in bytes, or [0] where nobody has asked for them. ``columns`` are numbers for each image,
+    float64 [N], by what they are for: ``weight``, ``sampling``.
     """
 
     paths: NDArray[np.bytes_]
@@ -29,6 +29,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def has_sizes(self) -> bool:
+        return len(self.sizes) == len(self.paths)
+
+    def part(self, places: NDArray[np.int64]) -> "Split":
+        """Return the images at ``places``, without ``columns``."""
+        return Split(self.paths[places], self.labels[places], self.sizes[places] if self.has_sizes else self.sizes)
 
     def name(self, index: int) -> str:
         """Return the name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""

@@ -38,7 +38,7 @@ from dist_train.training.parts.build_state import build_state
 from dist_train.training.parts.given import Given
 from dist_train.training.report.first_look import refuse_without_matplotlib
 from dist_train.training.report.run_page import refuse_without_packages
-from dist_train.training.resume import as_it_began, find_checkpoint
+from dist_train.training.resume import as_it_began, find_checkpoint, holds_sizes
 from dist_train.training.setup import build_network
 
 
@@ -62,9 +62,9 @@ def check(cfg: Config, world_size: int) -> None:
     alone = Dist.alone()
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy.name, world_size, torch.cuda.device_count())
-    index = scan(cfg.data, strict=False)
-    print(wrapped(describe_data(index)))
     run = RunDir.of(cfg.run)
+    index = scan(cfg.data, strict=False, sized=holds_sizes(cfg, run))
+    print(wrapped(describe_data(index)))
     cfg = as_it_began(cfg, run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     begun = make_plan(cfg, len(index.train), world_size)

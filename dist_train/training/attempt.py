@@ -13,6 +13,7 @@ from dist_train.checkpoint.store import Checkpoints
 from dist_train.config.schema import Config
 from dist_train.config.types import seconds_of
 from dist_train.data.loader import end_loaders
+from dist_train.data.stored.record import recording
 from dist_train.distributed.group import Dist, gpu_names, hosts_of, joined
 from dist_train.distributed.stop import Limit, StopNow, StopRequest
 from dist_train.distributed.watchdog import Watchdog, Why
@@ -242,6 +243,8 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     if group.is_main:
         import_ahead(setup.cfg.data.task)
+        if not finished(setup):
+            parts.enter_context(recording(setup.run.scan, setup.run.listing, setup.index, group.rank))
     on_writers(group, setup.state.strategy.shares_saves, setup.checkpoints.wait)  # until the writer is ready
     try:
         setup.state.hooks.start(_start(setup))

@@ -14,8 +14,8 @@ from dist_train.config.rules.refusals import refused_at_the_beginning
 from dist_train.config.rules.resume_keys import OTHER_ROUNDING, changed_keys, kept_values, migrated_values
 from dist_train.config.schema import Config
 from dist_train.config.values import every_key, set_value, value_of
-from dist_train.data.changed_files import changes_since
-from dist_train.data.index import DataIndex
+from dist_train.data.changed_files import changes_since, is_listed
+from dist_train.data.index import NAMES_ONLY, DataIndex, with_sizes
 from dist_train.data.report.overlap import check_overlap
 from dist_train.errors import ConfigError, DataError
 from dist_train.learning.own_parts import BASE, FROZEN
@@ -35,6 +35,19 @@ def as_it_began(cfg: Config, run: RunDir) -> Config:
         then = read_json(path, default={}).get("config")
         return with_kept(cfg, then) if isinstance(then, dict) else cfg
     return cfg
+
+
+def holds_sizes(cfg: Config, run: RunDir) -> bool:
+    """Return whether the fingerprint of a run's data has the sizes of the files, however many there are. For rank 0.
+
+    That of an older version has them. So does that of a run with a cache of decoded images, which must know its files.
+    """
+    if cfg.augment.device:
+        return True
+    for path in sorted(run.checkpoints.glob("step_*/manifest.json"))[-1:]:
+        known = read_json(path, default={}).get("data_fingerprint")
+        return isinstance(known, str) and not known.endswith(NAMES_ONLY)
+    return False
 
 
 def with_kept(cfg: Config, then: dict[str, Any]) -> Config:
@@ -189,7 +202,17 @@ def _same_arithmetic(then: dict[str, Any], now: dict[str, Any], path: Path, run:
 
 
 def _same_data(manifest: Manifest, index: DataIndex, run: RunDir) -> None:
-    if manifest.data_fingerprint != index.fingerprint:
+    if manifest.data_fingerprint == index.fingerprint and not index.has_sizes:
+        if not run.listing.exists():
+            log.warning(
+                "the sizes of the files were not recorded before the run ended: only names and labels are compared"
+            )
+            return
+        index = with_sizes(index)
+        same = is_listed(run.listing, index)
+    else:
+        same = manifest.data_fingerprint == index.fingerprint
+    if not same:
         raise DataError(
             f"`data.root` ({index.root}) has changed since the run started: {changes_since(run.listing, index)} "
             f"(fingerprint {index.fingerprint[:12]}, in the checkpoint {manifest.data_fingerprint[:12]}); "

@@ -46,7 +46,7 @@ from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.trial import try_model
 from dist_train.training.report.first_look import refuse_without_matplotlib
 from dist_train.training.report.run_page import refuse_without_packages
-from dist_train.training.resume import as_it_began, find_checkpoint, refuse_other_frozen_weights
+from dist_train.training.resume import as_it_began, find_checkpoint, holds_sizes, refuse_other_frozen_weights
 from dist_train.training.state import TrainState
 from dist_train.training.step import Stepper
 
@@ -102,7 +102,8 @@ def build_setup(
     _stay_near_gpu(cfg, group)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)
-    index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan)
+    sized = group.from_main(partial(holds_sizes, cfg, run))
+    index = read_index(cfg.data, group, given.data, strict=False, kept=run.scan, sized=sized)
     compared = arithmetic(cfg) | given.names()
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep, run.metrics, cfg.checkpoint.memory)
     begun = make_plan(cfg, len(index.train), group.world_size)
@@ -206,5 +207,7 @@ def _begin_folder(run: RunDir, index: DataIndex, saved: Path | None) -> None:
         run.bad_images.unlink(missing_ok=True)  # from a start that saved nothing: these images may be readable now
         record_rules(run, index.images.rules)
     publish(run.path, None if saved is None else saved.name)
-    if saved is None or not run.listing.exists():
+    if saved is None:
+        run.listing.unlink(missing_ok=True)
+    if index.has_sizes and not run.listing.exists():  # else ``recording`` writes it
         save_listing(run.listing, index)

@@ -81,7 +81,7 @@ def brief(index: DataIndex) -> list[str]:
 
 def _sample(split: Split) -> Split:
     places = np.arange(min(SAMPLE, len(split))) * len(split) // max(1, min(SAMPLE, len(split)))
-    return replace(split, paths=split.paths[places], labels=split.labels[places], sizes=split.sizes[places])
+    return split.part(places)
 
 
 def _exact(sound: Sequence[Signature]) -> Iterator[tuple[Signature, Signature]]:

@@ -76,8 +76,11 @@ Target = int | tuple[float, ...]
 """Index of the class; or the indices of the labels that the image has, ascending (multilabel); or one number for each output
 (regression)."""
 
+UNASKED = -1
+"""The size of a file that nobody has asked for yet."""
+
 Entry = tuple[str, int, Target]
-"""Name of the image, its size in bytes, its target."""
+"""Name of the image, its size in bytes (``UNASKED`` for files, until ``index.scan`` asks), its target."""
 
 Held = Literal["val", "test"]
 """The splits that a run can be evaluated on."""

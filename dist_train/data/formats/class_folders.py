@@ -5,12 +5,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES, Findings
 from dist_train.data.formats.class_names import few, same_names
-from dist_train.data.formats.walk import Surroundings, file_sizes, files_of, left_aside, names_below
+from dist_train.data.formats.walk import Surroundings, files_of, left_aside, names_below
+from dist_train.data.stored.file_facts import file_size
 from dist_train.data.stored.slow_disks import answers
 from dist_train.system.progress import advance
 
@@ -22,20 +22,24 @@ NOT_BY_HAND = ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lo
 """Folders of network drives and archives, in lower case; their images are copies or thumbnails."""
 
 
+CALLS = 20
+"""Calls of the system, each as long as a look at a file, that it takes to list a folder of a thousand files."""
+
+
 @dataclass(frozen=True)
 class ClassFolder:
     """A class folder.
 
     Attributes:
         names: of its images: paths relative to the root.
-        sizes: of their files, in bytes.
         around: what else it holds.
+        real: its path without links.
     """
 
     path: Path
     names: list[str]
-    sizes: list[int]
     around: Surroundings
+    real: str
 
     @property
     def name(self) -> str:
@@ -48,21 +52,24 @@ class ClassFolder:
 
 
 def class_folders(paths: Sequence[Path], root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[ClassFolder]:
-    """Read class folders: first all names, then all sizes, so that slow answers are waited for side by side."""
+    """Read the names in class folders, where answers are slow in several at a time.
 
-    def listed(path: Path) -> tuple[list[str], Surroundings]:
+    Raises:
+        DataError: see ``names_below``; or an image is no file.
+    """
+
+    def listed(path: Path) -> ClassFolder:
         around = Surroundings(suffixes)
-        return list(names_below(path, root, around)), around
+        names = list(names_below(path, root, around))
+        for name in around.others:
+            file_size(str(root), name)
+        return ClassFolder(path, names, around, os.path.realpath(path))
 
-    found: list[tuple[list[str], Surroundings]] = []
-    for block in answers(listed, paths):
+    found: list[ClassFolder] = []
+    for block in answers(listed, paths, CALLS):
         found += block
-        advance(0)  # a sign of life: no file is read yet
-    sizes = iter(file_sizes(str(root), [*chain.from_iterable(names for names, _ in found)]))
-    return [
-        ClassFolder(path, names, [*islice(sizes, len(names))], around)
-        for path, (names, around) in zip(paths, found, strict=True)
-    ]
+        advance(sum(len(folder.names) for folder in block))
+    return found
 
 
 def split_names(names: Sequence[str]) -> list[str]:
@@ -145,7 +152,7 @@ def check_contents(split: Path, folders: Sequence[ClassFolder], findings: Findin
 
 def _refuse_links(folders: Sequence[ClassFolder], findings: Findings) -> None:
     """Refuse links that bring the images of one class into another."""
-    places = [(os.path.realpath(folder.path), str(folder.path), folder) for folder in folders]
+    places = [(folder.real, str(folder.path), folder) for folder in folders]
     places += [(target, place, folder) for folder in folders for place, target in folder.around.links]
     owners: dict[str, ClassFolder] = {}
     for target, _, folder in places:

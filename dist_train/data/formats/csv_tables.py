@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dist_train.config.sections.data import CsvConfig, DataConfig
-from dist_train.data.formats.base import Entry, Findings, Listing, Only, Target
+from dist_train.data.formats.base import UNASKED, Entry, Findings, Listing, Only, Target
 from dist_train.data.formats.class_names import MISSING, Labels, composed, few, natural, same_names, shortened
 from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.table_columns import Columns, column_names, columns_of
@@ -248,7 +248,7 @@ def _entries(
     entries: list[Entry] = []
     for place, (earlier, row) in enumerate(zip(firsts, rows, strict=True)):
         if earlier == place:
-            entry = (*next(found), target_of(row))
+            entry = (next(found), UNASKED, target_of(row))
         else:
             entry = _again(rows[earlier], entries[earlier], row, target_of, repeats)
         entries.append(entry)

@@ -5,7 +5,7 @@ from itertools import repeat
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Findings, Listing, Only, suffixes_of
+from dist_train.data.formats.base import UNASKED, Entry, Findings, Listing, Only, suffixes_of
 from dist_train.data.formats.class_folders import (
     ClassFolder,
     check_classes,
@@ -120,7 +120,7 @@ def _entries(folders: Sequence[ClassFolder], labels: Labels) -> list[Entry]:
     for folder in folders:
         label = labels.find(folder.name)
         assert label is not None
-        entries += zip(folder.names, folder.sizes, repeat(label))
+        entries += zip(folder.names, repeat(UNASKED), repeat(label))
     return entries
 
 

@@ -2,23 +2,70 @@
 
 import os
 import unicodedata
+from array import array
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES
+from dist_train.data.formats.class_folders import CALLS
 from dist_train.data.formats.table_file import Row
-from dist_train.data.formats.walk import file_size, sizes_of
+from dist_train.data.stored.file_facts import file_size, known_of
+from dist_train.data.stored.slow_disks import answers
+from dist_train.data.stored.survey import note_folders
 from dist_train.errors import DataError
+from dist_train.system.progress import advance
+
+MOST_OTHERS, SPARE = 4, 1000
+"""Files of a folder that are listed for each image that a table names there, and beyond: of a folder with more, each image is
+asked for."""
 
 
-def find_images(root: Path, rows: Sequence[Row]) -> Iterator[tuple[str, int]]:
-    """Yield ``find_image`` of each row."""
-    sizes = sizes_of(str(root), [row.path for row in rows])
-    return (find_image(root, row) if size is None else (row.path, size) for row, size in zip(rows, sizes, strict=True))
+def find_images(root: Path, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield ``find_image`` of each row: a list of the names in each folder says of most images that they are there."""
+    names = [row.path for row in rows]
+    note_folders(str(root), names)
+    there = _listed(str(root), names)
+    left = [name for name, listed in zip(names, there, strict=True) if not listed]
+    known = known_of(str(root), left)
+    for row, listed in zip(rows, there, strict=True):
+        yield row.path if listed or next(known) is not None else find_image(root, row)
 
 
-def find_image(root: Path, row: Row) -> tuple[str, int]:
-    """Return the name of a row's image, relative to ``root``, and its size in bytes.
+def _listed(root: str, names: Sequence[str]) -> bytearray:
+    """Return for each name 1 if the list of its folder has a plain file of that name, else 0."""
+    found = bytearray(len(names))
+    places: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+    for place, name in enumerate(names):
+        places[name[: name.rfind("/") + 1]].append(place)
+
+    def plain(folder: str) -> set[str]:
+        return _plain_files(os.path.join(root, folder), MOST_OTHERS * len(places[folder]) + SPARE)
+
+    left = iter(places)
+    for block in answers(plain, [*places], CALLS):
+        for files, folder in zip(
+            block, left, strict=False
+        ):  # the other way round it would lose a folder for each block
+            for place in places[folder]:
+                found[place] = names[place][len(folder) :] in files
+            advance(len(places[folder]))
+    return found
+
+
+def _plain_files(folder: str, most: int) -> set[str]:
+    """Return the names of the plain files in a folder; none if it cannot be read, or holds more than ``most`` names."""
+    try:
+        with os.scandir(folder) as entries:
+            found = {entry.name for entry in islice(entries, most) if entry.is_file(follow_symlinks=False)}
+            return found if next(entries, None) is None else set()
+    except (OSError, ValueError):  # ValueError: it holds a zero byte
+        return set()
+
+
+def find_image(root: Path, row: Row) -> str:
+    """Return the name of a row's image, relative to ``root``.
 
     The file may have its name in another Unicode form than the table: the name is then the file's.
 
@@ -26,12 +73,14 @@ def find_image(root: Path, row: Row) -> tuple[str, int]:
         DataError: there is no such file; the message says how to mend the path.
     """
     try:
-        return row.path, file_size(str(root), row.path)
+        file_size(str(root), row.path)
+        return row.path
     except DataError as error:
         for form in ("NFC", "NFD"):
             name = unicodedata.normalize(form, row.path)
             if _is_file(root, name):
-                return name, file_size(str(root), name)
+                file_size(str(root), name)
+                return name
         raise DataError(f"{row.where}: {error}; paths are relative to {root}{_hint(root, row.path)}") from None
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.base import UNASKED, Entry, Findings, Listing, Only
 from dist_train.data.formats.class_folders import class_folders, note_left_aside
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.formats.images import FileImages
-from dist_train.data.formats.walk import existing_root, images_below, subfolders_of
+from dist_train.data.formats.walk import existing_root, subfolders_of
 from dist_train.data.stored.survey import note
 from dist_train.errors import ConfigError, DataError
 
@@ -38,16 +38,13 @@ def _training(root: Path, classes: list[str], findings: Findings) -> list[Entry]
     if unread:
         findings.notes.append(f"folders of {root / 'train'} that wnids.txt does not name are left aside: {few(unread)}")
     note_left_aside(root / "train", folders, findings)
-    return [
-        (name, size, label)
-        for label, folder in enumerate(folders)
-        for name, size in zip(folder.names, folder.sizes, strict=True)
-    ]
+    return [(name, UNASKED, label) for label, folder in enumerate(folders) for name in folder.names]
 
 
 def _validation(root: Path, annotations: Path, classes: list[str], findings: Findings) -> list[Entry]:
     labels = {wnid: label for label, wnid in enumerate(classes)}
-    images = {Path(path).name: (path, size) for path, size in images_below(root / "val" / "images", root)}
+    (folder,) = class_folders([root / "val" / "images"], root)
+    images = {Path(path).name: path for path in folder.names}
     found: list[Entry] = []
     lines: dict[str, int] = {}
     for number, line in enumerate(_text(annotations).split("\n"), start=1):
@@ -61,7 +58,7 @@ def _validation(root: Path, annotations: Path, classes: list[str], findings: Fin
             raise DataError(f"{where} names {name}, which val/images does not have")
         if lines.setdefault(name, number) != number:
             findings.refuse(where, f"{name} was named before; remove one of the lines")
-        found.append((*images[name], labels[wnid]))
+        found.append((images[name], UNASKED, labels[wnid]))
     unnamed = sorted(images.keys() - lines.keys())
     if unnamed:
         findings.notes.append(

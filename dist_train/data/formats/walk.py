@@ -2,10 +2,8 @@
 
 import errno
 import os
-import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -15,16 +13,8 @@ from dist_train.config.choices import FORMATS
 from dist_train.config.sections.data import DataConfig
 from dist_train.config.types import is_remote
 from dist_train.data.formats.base import IMAGE_SUFFIXES
-from dist_train.data.stored.slow_disks import answers
-from dist_train.data.stored.survey import note, note_folders, note_images
+from dist_train.data.stored.survey import note
 from dist_train.errors import DataError
-from dist_train.system.progress import advance
-
-LONGEST_PATH = 400
-"""Characters of a path that stand in a message."""
-
-FILE_TYPE = stat.S_IFMT(0xFFFF)
-"""Bits of a file's mode: quicker than a call of ``S_ISREG`` for each of a million files."""
 
 OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 """Files that Windows puts into folders of images."""
@@ -39,12 +29,14 @@ class Surroundings:
         left_aside: files without a suffix of an image, by suffix.
         folders: the folders that hold images, relative to the folder that was walked ("." for itself).
         links: the folders that are links: (path, where it leads).
+        others: images that are no plain files, such as links: paths relative to the root.
     """
 
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES
     left_aside: Counter[str] = field(default_factory=Counter)
     folders: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def look_at_root(cfg: DataConfig) -> None:
@@ -88,12 +80,6 @@ def _fix(cfg: DataConfig) -> str:
     return "it must hold the images"
 
 
-def images_below(folder: Path, root: Path) -> list[tuple[str, int]]:
-    """Return every image below ``folder`` as (path relative to ``root``, size in bytes), sorted by folder and name."""
-    names = list(names_below(folder, root))
-    return list(zip(names, file_sizes(str(root), names), strict=True))
-
-
 def names_below(folder: Path, root: Path, around: Surroundings | None = None) -> Iterator[str]:
     """Yield the path of every image below ``folder``, relative to ``root``, sorted by folder and name.
 
@@ -107,21 +93,97 @@ def names_below(folder: Path, root: Path, around: Surroundings | None = None) ->
     """
     if not folder.is_dir():
         raise DataError(f"`data.root`: there is no folder {folder}")
-    around = around or Surroundings()
-    note(folder)
-    for directory, subfolders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in subfolders:
-            note(os.path.join(directory, name))
+    around, left = around or Surroundings(), [str(folder)]
+    while left:
+        directory = left.pop()
+        found = _content(directory)
+        left += [os.path.join(directory, name) for name in sorted(found.folders, reverse=True)]
+        for name in sorted(found.links):
             _note_link(os.path.join(directory, name), around)
+        images = _images_among(found.files + found.others, around)
         below = os.path.relpath(directory, root)
-        visible = sorted([name for name in names if name[:1] != "."])
-        images = [name for name in visible if name.lower().endswith(around.suffixes)]
-        if len(images) < len(visible):
-            around.left_aside += left_aside(visible, around.suffixes)
         if images:
             around.folders.append(os.path.relpath(directory, folder))
+        if found.others:
+            others = set(found.others)
+            around.others += [os.path.normpath(f"{below}/{name}") for name in images if name in others]
         yield from images if below == "." else [f"{below}/{name}" for name in images]
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The visible names in a folder.
+
+    Attributes:
+        files: plain files.
+        others: what is no plain file and no folder, such as a link to a file, or a link that leads nowhere.
+        folders: folders, and links to folders.
+        links: those of the folders that are links.
+    """
+
+    files: list[str]
+    others: list[str]
+    folders: list[str]
+    links: list[str]
+
+
+def _content(folder: str) -> _Content:
+    """Look into a folder. The system says with each name what it is: only links are asked for one by one."""
+    note(folder)
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        _refuse(error)
+    odd = [entry for entry in entries if not entry.is_file(follow_symlinks=False)]
+    names = [entry.name for entry in entries]
+    if not odd:
+        return _Content(names, [], [], [])
+    not_plain = {entry.name for entry in odd}
+    folders: list[os.DirEntry[str]] = []
+    others: list[os.DirEntry[str]] = []
+    for entry in odd:
+        if entry.name[:1] != ".":
+            (folders if _is_folder(entry) else others).append(entry)
+    return _Content(
+        [name for name in names if name not in not_plain],
+        [entry.name for entry in others],
+        [entry.name for entry in folders],
+        [entry.name for entry in folders if entry.is_symlink()],
+    )
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _images_among(names: list[str], around: Surroundings) -> list[str]:
+    """Return the visible images among the names in a folder, sorted, and note what is left aside."""
+    names.sort()
+    text = "\0".join(["", *names, ""])
+    if "\0." not in text and _count_of_images(text.lower(), around.suffixes, len(names)) == len(names):
+        return names
+    visible = [name for name in names if name[:1] != "."]
+    images = [name for name in visible if name.lower().endswith(around.suffixes)]
+    if len(images) < len(visible):
+        around.left_aside += left_aside(visible, around.suffixes)
+    return images
+
+
+def _count_of_images(text: str, suffixes: tuple[str, ...], most: int) -> int:
+    """Return how many names end in one of the suffixes: quicker than to look at each of a million names.
+
+    Args:
+        text: the names in lower case, a zero byte after each.
+        most: the number of names.
+    """
+    count = 0
+    for suffix in suffixes:
+        if count < most:
+            count += text.count(f"{suffix}\0")
+    return count
 
 
 def left_aside(names: list[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> Counter[str]:
@@ -157,94 +219,7 @@ def _refuse(error: OSError) -> NoReturn:
 
 def _note_link(folder: str, around: Surroundings) -> None:
     """Note a link to a folder; refuse one to a folder around it, whose images would be found again and again."""
-    if not os.path.islink(folder):
-        return
     for parent in Path(os.path.abspath(folder)).parents:
         if os.path.samefile(folder, parent):
             raise DataError(f"{folder} is a link to {parent}, in which it lies itself; remove the link")
     around.links.append((folder, os.path.realpath(folder)))
-
-
-def file_sizes(root: str, names: Sequence[str]) -> list[int]:
-    """Return the number of bytes in the file of each image.
-
-    Raises:
-        DataError: as ``file_size``.
-    """
-    found = sizes_of(root, names)
-    return [file_size(root, name) if size is None else size for name, size in zip(names, found, strict=True)]
-
-
-def sizes_of(root: str, names: Sequence[str]) -> Iterator[int | None]:
-    """Yield the number of bytes in the file of each image; None where ``file_size`` raises."""
-    note_folders(root, names)
-    place = 0
-    with _looking_below(root) as look:
-        for block in answers(look, names):
-            asked = names[place : place + len(block)]
-            advance(len(block))
-            place += len(block)
-            if None in block:
-                yield from (_size_of(name, found) for name, found in zip(asked, block, strict=True))
-            else:
-                note_images(zip(asked, [found.st_mtime_ns for found in block if found], strict=True))
-                yield from [found.st_size for found in block if found]
-
-
-def _size_of(name: str, found: os.stat_result | None) -> int | None:
-    if found is None:
-        return None
-    note_images([(name, found.st_mtime_ns)])
-    return found.st_size
-
-
-@contextmanager
-def _looking_below(root: str) -> Iterator[Callable[[str], os.stat_result | None]]:
-    """Yield a function from a path to what ``os.stat`` knows of the file; to None if the file does not exist.
-
-    The path is relative to ``root``, which is open meanwhile: the system does not look for it again and again.
-
-    Raises:
-        DataError: ``root`` cannot be opened.
-    """
-    try:
-        opened = os.open(root, os.O_RDONLY)
-    except OSError as error:
-        _refuse(error)
-
-    def look(name: str) -> os.stat_result | None:
-        try:
-            found = os.stat(name, dir_fd=opened)
-        except (OSError, ValueError):  # ValueError: it holds a zero byte
-            return None
-        return found if found.st_mode & FILE_TYPE == stat.S_IFREG else None
-
-    try:
-        yield look
-    finally:
-        os.close(opened)
-
-
-def file_size(root: str, name: str) -> int:
-    """Return the number of bytes in the file of an image.
-
-    Raises:
-        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
-    """
-    path = os.path.join(root, name)
-    note_folders(root, [name])
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError) as error:  # ValueError: it holds a zero byte
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        broken = "; it is a broken link" if os.path.islink(path) else ""
-        raise DataError(f"cannot read the image {_shown(path)}: {reason}{broken}") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"cannot read the image {_shown(path)}: it is not a file")
-    note_images([(name, found.st_mtime_ns)])
-    advance()
-    return found.st_size
-
-
-def _shown(path: str) -> str:
-    return path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."

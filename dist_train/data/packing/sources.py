@@ -6,7 +6,8 @@ from typing import Protocol
 
 from dist_train.data.formats.base import ARRAYS, IMAGE_SUFFIXES
 from dist_train.data.formats.images import FileImages
-from dist_train.data.formats.walk import Surroundings, file_size, names_below
+from dist_train.data.formats.walk import Surroundings, names_below
+from dist_train.data.stored.file_facts import file_size
 
 
 class Source(Protocol):

@@ -126,7 +126,4 @@ def _part(index: "DataIndex", count: int) -> "DataIndex":
     import numpy as np
 
     places = np.arange(count) * len(index.train) // count
-    train = index.train
-    return replace(
-        index, val=replace(train, paths=train.paths[places], labels=train.labels[places], sizes=train.sizes[places])
-    )
+    return replace(index, val=index.train.part(places))

@@ -12,6 +12,7 @@ import numpy as np
 
 from dist_train.config.schema import Config
 from dist_train.data.decoding.picture import BadImage
+from dist_train.data.formats.base import UNASKED
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex
 from dist_train.data.shards.shard_images import ShardImages
@@ -100,48 +101,67 @@ def _sample(count: int) -> list[int]:
     return sorted(np.random.default_rng(0).choice(count, MOST_IMAGES, replace=False).tolist())
 
 
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return UNASKED
+
+
 class _Search:
     """One comparison of the splits of an index, until ``deadline`` (seconds of time.monotonic)."""
 
     def __init__(self, index: DataIndex, deadline: float) -> None:
         assert isinstance(index.images, FileImages | ShardImages)
         self._images, self._train, self._val, self._deadline = index.images, index.train, index.val, deadline
-        self.compared = 1.0
+        self.compared, self._looked_at = 1.0, 0
 
     def pairs(self, places: list[int]) -> list[tuple[str, str]]:
         val, train = self._val, self._train
-        sizes = val.sizes[places]
-        candidates = np.flatnonzero(np.isin(train.sizes, sizes))
+        candidates = np.arange(len(train))
+        if train.has_sizes and val.has_sizes:
+            sizes = val.sizes[places]
+            candidates = np.flatnonzero(np.isin(train.sizes, sizes))
+            places = [place for place, known in zip(places, np.isin(sizes, train.sizes), strict=True) if known]
         candidates = np.random.default_rng(0).permutation(candidates)  # a fair part of them, if the time ends
-        twins = self._heads(
-            val, [place for place, known in zip(places, np.isin(sizes, train.sizes), strict=True) if known]
-        )
-        read = 0
+        twins: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
+        for place, size, head in self._read(val, places):
+            twins[size, head].append(place)
+        wanted = frozenset(size for size, _ in twins)
         found: dict[int, int] = {}
-        for place, head in self._read(train, candidates.tolist()):
-            read += 1
-            for twin in twins.get((int(train.sizes[place]), head), ()):
+        for place, size, head in self._read(train, candidates.tolist(), wanted):
+            for twin in twins.get((size, head), ()):
                 if twin not in found and self._equal(val.name(twin), train.name(place)):
                     found[twin] = place
-        self.compared = read / max(1, len(candidates))
+        self.compared = self._looked_at / len(candidates) if len(candidates) else 1.0
         return [(val.name(twin), train.name(place)) for twin, place in sorted(found.items())]
 
-    def _heads(self, split: Split, places: Sequence[int]) -> dict[tuple[int, bytes], list[int]]:
-        heads: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
-        for place, head in self._read(split, places):
-            heads[int(split.sizes[place]), head].append(place)
-        return heads
+    def _read(
+        self, split: Split, places: Sequence[int], wanted: frozenset[int] | None = None
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """Yield place, size and the digest of the first bytes of each image, until the deadline; count in ``_looked_at`` how many.
 
-    def _read(self, split: Split, places: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        """Yield the digest of the first bytes of each image, until the deadline."""
+        Args:
+            wanted: images of other sizes are left out; None takes all.
+        """
+        self._looked_at = 0
 
-        def digests(chunk: Sequence[int]) -> list[tuple[int, bytes]]:
+        def facts(chunk: Sequence[int]) -> list[tuple[int, int, bytes] | None]:
             in_time = (place for place in chunk if time.monotonic() <= self._deadline)
-            return [(place, self._digest(split.name(place), HEAD)) for place in in_time]
+            return [self._facts(split, place, wanted) for place in in_time]
 
         with ThreadPoolExecutor(THREADS) as pool:
-            for found in pool.map(digests, [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]):
-                yield from found
+            for found in pool.map(facts, [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]):
+                self._looked_at += len(found)
+                yield from (each for each in found if each is not None)
+
+    def _facts(self, split: Split, place: int, wanted: frozenset[int] | None) -> tuple[int, int, bytes] | None:
+        """Return place, size and the digest of the first bytes of an image; None for one of another size than wanted."""
+        name = split.name(place)
+        size = int(split.sizes[place]) if split.has_sizes else _size_of(os.path.join(self._images.root, name))
+        if wanted is not None and size not in wanted:
+            return None
+        return place, size, self._digest(name, HEAD)
 
     def _digest(self, name: str, length: int | None = None) -> bytes:
         """Return the digest of the first bytes of a file, or of all; an empty one for a file that cannot be read."""

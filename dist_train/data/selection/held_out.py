@@ -27,15 +27,15 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
     Raises:
         DataError: ``data.fold`` asks for more folds than there are images or groups.
     """
-    once = {entry[0]: entry for entry in entries}
     if cfg.fold is None:
-        given = _share(cfg, once.values())
+        given = _share(cfg, entries)
     else:
         wanted, folds = cfg.fold_of
+        once = {entry[0]: entry for entry in entries}
         number_of = folds_of(once.values(), groups, folds, cfg.val_seed)
         given = {name for name, number in number_of.items() if number == wanted}
     train = [entry for entry in entries if entry[0] not in given]
-    return train, [entry for name, entry in once.items() if name in given]
+    return train, [*{entry[0]: entry for entry in entries if entry[0] in given}.values()]
 
 
 def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
@@ -49,7 +49,8 @@ def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
     for name, _, target in entries:
         names[target if isinstance(target, int) else 0].append(name)
     given: set[str] = set()
-    for group in names.values():
+    for repeated in names.values():
+        group = [*dict.fromkeys(repeated)]
         most = min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)
         drawn = fold_in_each(cfg.val_seed, "val", group)
         given.update(group[place] for place in np.argsort(drawn, kind="stable")[:most].tolist())

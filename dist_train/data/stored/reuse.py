@@ -14,7 +14,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.config.types import is_remote
 from dist_train.data.formats.dataset_objects import given_data_sets
 from dist_train.data.formats.images import FileImages, GivenImages
-from dist_train.data.index import DataIndex, scan
+from dist_train.data.index import ASKED_AT_ONCE, NAMES_ONLY, DataIndex, scan
 from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.split import SplitName
 from dist_train.data.stored import shared_scan
@@ -42,10 +42,12 @@ def read_index(
     given: tuple[Any, Any] | None = None,
     strict: bool = True,
     kept: Path | None = None,
+    sized: bool = True,
 ) -> DataIndex:
     """Scan on rank 0, for every rank.
 
     Args:
+        sized: see ``scan``; for a scan that is kept.
         given: training and validation set given in code, in place of ``data.format``; every rank has them.
         strict: see ``scan``.
         kept: the file of a run folder in which the scan is kept, so that the next start need not scan.
@@ -54,7 +56,11 @@ def read_index(
         ConfigError, DataError: see ``scan``.
     """
     if given is None:
-        return _kept_for_all(cfg, group, kept, strict) if kept else group.from_main(lambda: scan(cfg, strict=strict))
+        return (
+            _kept_for_all(cfg, group, kept, strict, sized)
+            if kept
+            else group.from_main(lambda: scan(cfg, strict=strict))
+        )
     images = GivenImages("the data given", cfg.root, *given)
     # The sets do not travel.
     found = group.from_main(
@@ -63,12 +69,12 @@ def read_index(
     return replace(found, images=images)
 
 
-def _kept_for_all(cfg: DataConfig, group: Dist, kept: Path, strict: bool) -> DataIndex:
+def _kept_for_all(cfg: DataConfig, group: Dist, kept: Path, strict: bool, sized: bool) -> DataIndex:
     """Send the index of rank 0 to all, or, if it is large, its fingerprint: then they read the file."""
     of_main: list[DataIndex] = []
 
     def work() -> DataIndex | str:
-        index = kept_or_scanned(cfg, kept, strict)
+        index = kept_or_scanned(cfg, kept, strict, sized)
         of_main.append(index)
         large = group.world_size > 1 and kept.is_file() and kept.stat().st_size >= shared_scan.LARGE
         return index.fingerprint if large else index
@@ -88,30 +94,37 @@ def _kept_for_all(cfg: DataConfig, group: Dist, kept: Path, strict: bool) -> Dat
     return index
 
 
-def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True) -> DataIndex:
+def kept_or_scanned(cfg: DataConfig, path: Path, strict: bool = True, sized: bool = True) -> DataIndex:
     """Return the index of a data set from the scan at ``path`` if nothing has changed since; else scan, and keep that.
 
-    Whether something has changed is asked of all folders and tables, and of at most ``SAMPLE`` files.
+    Whether something has changed is asked of all folders and tables, and of at most ``SAMPLE`` files, if their sizes and times are
+    known.
 
     Args:
-        strict: see ``scan``.
+        strict, sized: see ``scan``.
     """
     source = _source(cfg, strict)
     kept = read_scan(path)
     if kept is None and path.exists():
         log.warning("the scan kept in %s is damaged, or of another version: scanning again", path)
-    if kept is not None and kept.source == source:
+    if kept is not None and kept.source == source and _suits(kept.index, sized):
         changed = _first_changed(kept)
         if not changed:
             log.info("data: %s has not changed since it was scanned", cfg.root)
             return kept.index
         log.info("data: %s has changed since %s was scanned: scanning again", changed, cfg.root)
     with surveyed() as survey:
-        index = scan(cfg, strict=strict)
+        index = scan(cfg, strict=strict, sized=sized)
     # An object of a data set must be opened anyway. A run has its folder from its lock on.
     if isinstance(index.images, FileImages | ShardImages) and path.parent.is_dir():
         _keep(path, StoredScan.of(source, index, survey))
     return index
+
+
+def _suits(index: DataIndex, sized: bool) -> bool:
+    """Return whether the fingerprint of a kept scan is that of ``scan(sized=sized)``: with sizes, or without."""
+    few = len(index.train) + len(index.val) <= ASKED_AT_ONCE
+    return few or index.fingerprint.endswith(NAMES_ONLY) != sized
 
 
 def _source(cfg: DataConfig, strict: bool) -> str:
@@ -128,7 +141,7 @@ def _first_changed(kept: StoredScan) -> str:
 def _sample(kept: StoredScan) -> Iterator[tuple[str, Stamp]]:
     """Yield the paths and stamps of some images, the same each time."""
     images, index = kept.index.images, kept.index
-    if not isinstance(images, FileImages):  # archives are among the places
+    if not isinstance(images, FileImages) or not index.has_sizes:  # archives are among the places
         return
     total, first = len(index.train) + len(index.val), len(index.train)
     places = np.arange(total)

@@ -7,8 +7,8 @@
     its length        8 bytes
     SHA-256           32 bytes, of all before
 
-Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64) and ``label`` (int64 [N], or float32 [N, K]), and
-``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. Multilabel has ``label.starts`` and ``label.numbers`` in place of
+Columns of a split are ``name`` (bytes), ``size`` and ``changed_ns`` (int64, empty where nobody has asked) and ``label`` (int64 [N],
+or float32 [N, K]), and ``column.PURPOSE`` (float64 [N]) for each of ``Split.columns``. Multilabel has ``label.starts`` and ``label.numbers`` in place of
 ``label`` (``LabelSets``). Images in archives have the columns ``places.NAME`` of ``Places``, and the description has their archives.
 """
 
@@ -34,7 +34,7 @@ from dist_train.data.split import Split, SplitName
 from dist_train.data.stored.survey import Stamp, Survey
 from dist_train.system.files import atomic_write
 
-FORMAT = 2
+FORMAT = 3
 ALIGNMENT = 64
 LENGTH_BYTES, DIGEST_BYTES = 8, 32
 SPLITS: tuple[SplitName, ...] = ("train", "val")
@@ -52,24 +52,26 @@ class StoredScan:
         source: what was scanned: a digest of the keys of the config that decide it.
         index: images are files or members of archives, decoded by the usual rules.
         places: folders and tables that were read, by path, with their stamps.
-        changed_ns: when each file was last changed, in ns since 1970: int64 [N] of each split; 0 for a member of an archive,
-            which is one of ``places``.
+        changed_ns: when each file was last changed, in ns since 1970: int64 [N] of each split, or [0] where nobody has asked for
+            sizes; 0 for a member of an archive, which is one of ``places``.
+        began_ns: when the scan began, in ns since 1970.
     """
 
     source: str
     index: DataIndex
     places: dict[str, Stamp]
     changed_ns: dict[SplitName, NDArray[np.int64]]
+    began_ns: int = 0
 
     @classmethod
     def of(cls, source: str, index: DataIndex, survey: Survey) -> "StoredScan":
         """Return what to keep of a scan."""
-        splits = {name: index.split(name) for name in SPLITS}
+        splits = {name: index.split(name).paths.tolist() if index.has_sizes else [] for name in SPLITS}
         times = {
-            name: [survey.changed_ns.get(path, 0) for path in map(os.fsdecode, split.paths.tolist())]
-            for name, split in splits.items()
+            name: np.array([survey.changed_ns.get(path, 0) for path in map(os.fsdecode, paths)], np.int64)
+            for name, paths in splits.items()
         }
-        return cls(source, index, survey.places, {name: np.array(of, np.int64) for name, of in times.items()})
+        return cls(source, index, survey.places, times, survey.began_ns)
 
 
 def write_scan(path: Path, scan: StoredScan) -> None:
@@ -175,6 +177,7 @@ def _description(scan: StoredScan) -> dict[str, Any]:
         "notes": index.notes,
         "refused": index.refused,
         "places": scan.places,
+        "began_ns": scan.began_ns,
     }
 
 
@@ -198,7 +201,8 @@ def _scan_of(found: Mapping[str, Any], content: NDArray[np.uint8], mapped: bool)
         tuple(found["refused"]),
     )
     places = {place: (stamp[0], stamp[1]) for place, stamp in found["places"].items()}
-    return StoredScan(found["source"], index, places, {name: columns[f"{name}.changed_ns"] for name in SPLITS})
+    times = {name: columns[f"{name}.changed_ns"] for name in SPLITS}
+    return StoredScan(found["source"], index, places, times, int(found["began_ns"]))
 
 
 def _split_of(name: str, columns: Mapping[str, NDArray[Any]], outputs: int) -> Split:

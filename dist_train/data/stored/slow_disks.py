@@ -20,14 +20,17 @@ BLOCK, LARGEST_BLOCK = 8, 64
 """Questions of a block where answers are slow, so that signs of life are given often; and where they are quick."""
 
 SLOW_S = 50e-6
-"""Waiting time per question from which on threads pay: twenty times what the system needs for a file that it remembers."""
+"""Waiting time per call from which on threads pay: twenty times what the system needs for a file that it remembers."""
 
 SPELL = 16_384
 """Questions to threads before one thread tries again."""
 
 
-def answers(ask: Callable[[Question], Answer], questions: Sequence[Question]) -> Iterator[list[Answer]]:
+def answers(ask: Callable[[Question], Answer], questions: Sequence[Question], calls: int = 1) -> Iterator[list[Answer]]:
     """Yield ``ask(question)`` of all questions, in their order, in blocks; ``ask`` may be called in other threads.
+
+    Args:
+        calls: about how many calls of the system a question takes: a busy machine interrupts a long one more often.
 
     Raises:
         Exception: what ``ask`` raises, when the blocks before have been yielded.
@@ -38,7 +41,7 @@ def answers(ask: Callable[[Question], Answer], questions: Sequence[Question]) ->
         block, waited_s = (_typical_wait if suspected else _mean_wait)(ask, asked)
         place += len(block)
         yield block
-        if waited_s <= SLOW_S:
+        if waited_s <= SLOW_S * calls:
             suspected, size = False, min(2 * size, LARGEST_BLOCK)
         elif not suspected:
             suspected, size = True, BLOCK

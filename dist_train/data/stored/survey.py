@@ -36,10 +36,12 @@ class Survey:
     Attributes:
         places: folders that were listed and tables that were read, by path: their stamps just before that.
         changed_ns: when each image's file was last changed, in ns since 1970, by the name of the image.
+        began_ns: when the survey began, in ns since 1970.
     """
 
     places: dict[str, Stamp] = field(default_factory=dict)
     changed_ns: dict[str, int] = field(default_factory=dict)
+    began_ns: int = field(default_factory=time.time_ns)
     _folders: set[str] = field(default_factory=set)
 
     def note(self, path: str) -> None:

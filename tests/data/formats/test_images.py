@@ -11,8 +11,8 @@ from PIL import Image
 
 from dist_train.data.decoding.picture import BadImage
 from dist_train.data.formats.images import DatasetImages, FileImages, digest_of_pixels
-from dist_train.data.formats.walk import file_size
 from dist_train.data.index import DataIndex, scan
+from dist_train.data.stored.file_facts import file_size
 from dist_train.errors import ConfigError, DataError
 from tests.support.data_roots import data_config, make_fashion_mnist, picture
 

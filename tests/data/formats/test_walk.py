@@ -1,22 +1,13 @@
 """Which files below a folder are images, and what else is noted."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from dist_train.data.formats.walk import (
-    Surroundings,
-    file_sizes,
-    files_of,
-    left_aside,
-    names_below,
-    sizes_of,
-    subfolders_of,
-)
-from dist_train.data.stored import slow_disks
-from dist_train.data.stored.survey import surveyed
-from dist_train.errors import DataError
+from dist_train.data.formats.base import IMAGE_SUFFIXES
+from dist_train.data.formats.walk import Surroundings, _images_among, files_of, left_aside, names_below, subfolders_of
 from tests.support.data_roots import picture
 
 
@@ -49,24 +40,46 @@ def test_visible_files_and_folders(tmp_path: Path) -> None:
     assert left_aside(["a.txt", "b.PNG", "Thumbs.db", "c"]) == Counter({".txt": 1, "": 1})
 
 
-def test_a_root_that_has_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read the folder .*/gone: No such file or directory"):
-        file_sizes(str(tmp_path / "gone"), ["1.png"])
+def test_what_is_no_plain_file_is_noted(tmp_path: Path) -> None:
+    """Images among them are found, as ever; who asks for no sizes looks at these alone."""
+    folder = tmp_path / "root"
+    for name in ("root/a.png", "elsewhere/b.png"):
+        picture(tmp_path / name)
+    (folder / "folder.jpg").mkdir()
+    picture(folder / "folder.jpg" / "c.png")
+    (folder / "d.png").symlink_to("../elsewhere/b.png")
+    (folder / "e.png").symlink_to("nowhere")
+    (folder / "notes").symlink_to("nowhere")
+    os.mkfifo(folder / "f.png")
+    (folder / ".hidden.png").symlink_to("a.png")
+    around = Surroundings()
+    assert list(names_below(folder, folder, around)) == ["a.png", "d.png", "e.png", "f.png", "folder.jpg/c.png"]
+    assert around.others == ["d.png", "e.png", "f.png"]
+    assert around.left_aside == Counter({"": 1})
 
 
-@pytest.mark.parametrize("slow_s", [slow_disks.SLOW_S, -1])
-def test_sizes_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float) -> None:
-    """One thread and many return the same sizes and times; a missing file has none."""
-    monkeypatch.setattr(slow_disks, "SLOW_S", slow_s)
-    names = [f"folder/{number}" for number in range(300)]
-    (tmp_path / "folder").mkdir()
-    for number, name in enumerate(names):
-        (tmp_path / name).write_bytes(bytes(number))
-    (tmp_path / "link").symlink_to("nowhere")
-    absolute = str(tmp_path / "folder" / "7")
-    with surveyed() as survey:
-        assert [*sizes_of(str(tmp_path), names)] == [*range(300)]
-        assert [*sizes_of(str(tmp_path), ["folder", "a\0b", absolute, "absent"])] == [None, None, 7, None]
-    assert survey.changed_ns == {name: (tmp_path / name).stat().st_mtime_ns for name in [*names, absolute]}
-    with pytest.raises(DataError, match="/link: No such file or directory; it is a broken link"):
-        file_sizes(str(tmp_path), [*names, "link", "absent"])
+NAMES = [
+    "a.jpg",
+    "b.JPEG",
+    "c.Jpg",
+    "d.tiff",
+    "e.tif",
+    "f.png.txt",
+    "g",
+    "jpg",
+    "h.jpgx",
+    "Σ.PNG",
+    "ΑΣ.png",
+    "K.jpg",
+    "i..gif",
+]
+
+
+@pytest.mark.parametrize(
+    "names", [NAMES, NAMES[:5], [*NAMES, ".a.jpg"], [".jpg"], ["a.jpg\n", "b\n.jpg"], ["a.jpg", "..png"], []]
+)
+def test_names_are_sorted_out_together_as_one_by_one(names: list[str]) -> None:
+    visible = sorted(name for name in names if name[:1] != ".")
+    around = Surroundings()
+    assert _images_among(list(names), around) == [name for name in visible if name.lower().endswith(IMAGE_SUFFIXES)]
+    assert around.left_aside == left_aside(visible)
