@@ -202,7 +202,7 @@ class Fuzz:
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
         if turns := TURNS.get(self.recipe):
             strategy = turns[number % len(turns)]
-            return f"{self.recipe} {number % len(turns)}", RECIPES[self.recipe] | {"distributed__strategy": strategy}
+            return f"{self.recipe}-{number % len(turns)}", RECIPES[self.recipe] | {"distributed__strategy": strategy}
         if self.recipe:
             return self.recipe, RECIPES[self.recipe]
         if self.every and self.rng.random() < 0.5:
