@@ -5,6 +5,7 @@
 rank, ``state.0-of-2.safetensors``, instead.
 """
 
+import errno
 import secrets
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,7 @@ class Checkpoints:
         except WriterDied as error:
             raise SaveError(f"{error} before {manifest.name}") from None
         except OSError as error:
-            raise SaveError(
-                f"out of memory for a copy of the state ({error.strerror or error}); set checkpoint.memory=low"
-            ) from None
+            raise SaveError(_no_copy(error)) from None
         self._in_flight = f"{manifest.name} (the file of rank {share.rank})" if share and share.rank else manifest.name
 
     @property
@@ -184,6 +183,12 @@ class Checkpoints:
     def newest(self, only_look: bool = False) -> tuple[Path, Manifest] | None:
         """Return the newest valid checkpoint; None if there is none. See ``stored.newest``."""
         return newest(self._folder, only_look)
+
+
+def _no_copy(error: OSError) -> str:
+    if error.errno == errno.EFBIG:
+        return "`ulimit -f`, the limit for the size of a file, is too low for a copy of the state: raise it"
+    return f"out of memory for a copy of the state ({error.strerror or error}); set checkpoint.memory=low"
 
 
 def _extra(path: Path, content: bytes | str, layout: Layout, share: Share | None) -> ExtraFile:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -169,6 +170,22 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
         assert sorted(path.name for path in (disk / "checkpoints").iterdir()) == ["step_00000001"]
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def _save_with_small_files(folder: Path) -> str:
+    checkpoints = Checkpoints(folder, keep=2)
+    checkpoints.start()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    try:
+        checkpoints.save({"a": torch.zeros(10**6)}, manifest_of(1))
+    except SaveError as error:
+        return str(error)
+    return "saved"
+
+
+def test_a_limit_for_the_size_of_files_is_named(tmp_path: Path) -> None:
+    (message,) = run_ranks(1, _save_with_small_files, tmp_path / "checkpoints")
+    assert message == "`ulimit -f`, the limit for the size of a file, is too low for a copy of the state: raise it"
 
 
 def test_a_killed_writer_is_told(tmp_path: Path) -> None:
