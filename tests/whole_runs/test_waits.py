@@ -34,6 +34,7 @@ PLACES: dict[str, dict[str, Any]] = {
     "a collective": {"loss__objective": f"{HERE}:Objective", "loss__objective_options": {"at": 6}},
     "a scan": {"data__format": f"{HERE}:scanned"},
     "a cache": {"data__format": f"{HERE}:cached", "augment__device": True},
+    "a cache, in processes": {"data__format": f"{HERE}:cached", "augment__device": True, "data__workers": 1},
     "a download": {"model__name": "resnet18", "model__pretrained": True},
     "import": {},
 }

@@ -14,10 +14,14 @@ from dist_train.data.pixels.part_file import PartFile
 from dist_train.data.pixels.pixel_file import BAD, Layout
 from dist_train.data.split import SplitName
 from dist_train.errors import DataError, DistTrainError
+from dist_train.system.machine.clock import awake_s
 from dist_train.system.progress import advance, shown
 
 LOOK_EVERY_S = 0.1
 """Where other processes have all pieces that are left: so often one looks whether they are done, or their process is gone."""
+
+PATIENCE_S = 60.0
+"""After so long one decodes a piece that another process has, to the same bytes: it may be stopped, or its lock outlives it."""
 
 NoteBad = Callable[[SplitName, int, BadImage], None]
 """Counts an image that cannot be decoded, and raises ``DataError`` if it is one too many."""
@@ -54,10 +58,12 @@ def build(part: PartFile, originals: Originals, processes: int, note_bad: NoteBa
 
 def decode_pieces(part: PartFile, originals: Originals, note_bad: NoteBad, first: str) -> Generator[int]:
     """Decode pieces that nobody else has, until all are done. Yield after each image how many are done, by all processes."""
-    left, done = list(range(part.layout.pieces)), 0
+    left, worked = list(range(part.layout.pieces)), awake_s()
     while left:
         piece = _next(part, left)
         done = len(originals) - part.layout.images_in(left)
+        if piece is None and left and awake_s() - worked > PATIENCE_S:
+            piece = left[0]
         if piece is None:
             yield done
             time.sleep(LOOK_EVERY_S if left else 0)
@@ -68,6 +74,7 @@ def decode_pieces(part: PartFile, originals: Originals, note_bad: NoteBad, first
             yield done + len(digests)
         part.finish_piece(piece, digests)
         part.release(piece)
+        worked = awake_s()
 
 
 def _next(part: PartFile, left: list[int]) -> int | None:

@@ -25,7 +25,8 @@ from dist_train.system.private_folder import OwnFile, open_own
 FORMAT = 2
 LENGTH_BYTES = 8
 DIGEST_BYTES = 16
-PIECE_BYTES = 16 * 2**20
+PIECE_BYTES, PIECE_IMAGES = 16 * 2**20, 256
+"""Of a piece, at most: what a killed process loses of its work."""
 KEY = "data.cache"
 
 BAD = b"\xff" * DIGEST_BYTES
@@ -41,7 +42,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in the file. A piece is some images in a row, about ``PIECE_BYTES``.
+    """Where things are in the file. A piece is some images in a row.
 
     Attributes:
         shape: N, H, W, 3.
@@ -64,7 +65,7 @@ class Layout:
 
     @property
     def _images_per_piece(self) -> int:
-        return max(1, PIECE_BYTES // self.image_bytes)
+        return max(1, min(PIECE_IMAGES, PIECE_BYTES // self.image_bytes))
 
     @property
     def pieces(self) -> int:

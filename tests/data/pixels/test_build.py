@@ -64,6 +64,20 @@ def test_pieces_of_a_process_that_dies_are_taken_over(
     assert part.is_done(3)
 
 
+def test_a_process_that_holds_a_piece_and_does_nothing_is_not_waited_for(
+    small: dict[str, Any],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is stopped, or its lock has stayed on a file server."""
+    monkeypatch.setattr("dist_train.data.pixels.build.PATIENCE_S", 0.3)
+    monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
+    part, originals, note, first = parts(small, tmp_path / "pixels")
+    monkeypatch.setattr(PartFile, "claim", lambda self, piece: piece != 3)
+    assert list(decode_pieces(part, originals, note, first))[-1] == 26
+    assert part.is_done(3)
+
+
 @pytest.mark.parametrize("processes", [0, 2])
 def test_the_rank_reports_what_all_have_done(
     small: dict[str, Any],  # noqa: F811

@@ -94,7 +94,9 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error_not_a_signal(tmp_path: 
         file.pixels(1)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1000, 200, 200, 3), (3, 3000, 3000, 3), (139, 200, 200, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 3), (1000, 8, 8, 3), (1000, 200, 200, 3), (3, 3000, 3000, 3), (139, 200, 200, 3)]
+)
 def test_pieces_cover_every_image_once(shape: tuple[int, int, int, int]) -> None:
     layout = Layout(shape)
     assert [place for piece in range(layout.pieces) for place in layout.places(piece)] == list(range(shape[0]))
