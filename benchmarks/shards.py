@@ -4,9 +4,9 @@
     PYTHONPATH=PEERS python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
 
 Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
-other work; all sides in turns, the files in the page cache as the kernel reads them from a disk (the pages of files that were just
-written are smaller, the more so the smaller the blocks in which a program writes: 10 us an image). Then by two loader processes as in training, all processes counted, the
-images cut at random and resized to 224. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
+other work; all sides in turns. The files are in the page cache as the kernel reads them from a disk: pages of files that were just
+written are smaller, the more so the smaller the blocks in which a program writes them. Then by two loader processes as in training,
+four epochs a turn, all processes counted, the images cut at random and resized to 224. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
 order of the archive, shuffled in a buffer of 1,000; Pillow): the bytes alone, and to the same crop. ``pack``: from parquet files of the
 same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100 classes, beside
 torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
@@ -141,7 +141,7 @@ def by_processes(folder: Path, count: int, rounds: int) -> list[Row]:
         data = {"root": str(folder / place), "format": kind, "val_fraction": 0.01, "workers": 2, "pin_memory": False}
         streams[form] = batches_of(config(folder, data, crop="random_resized"), 224)
         per_cpu_second_of_all(streams[form], count // 4)  # to warm up
-    sides = {form: lambda stream=stream: per_cpu_second_of_all(stream, count) for form, stream in streams.items()}  # type: ignore[misc]
+    sides = {form: lambda stream=stream: per_cpu_second_of_all(stream, 4 * count) for form, stream in streams.items()}  # type: ignore[misc]
     figures = measure.interleaved(sides, rounds)
     return against_folder("photographs resized to 224 by two loader processes", figures)
 

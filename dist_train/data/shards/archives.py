@@ -3,8 +3,8 @@
 import os
 import re
 import zlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,11 @@ SPLITS = {TRAIN: TRAIN, "training": TRAIN} | dict.fromkeys(VALIDATION_NAMES, "va
 WORD = re.compile(r"[^\W\d_]+")
 CLASS_SUFFIX = ".cls"
 MOST_LABEL_BYTES = 4096
+LONGEST_NAME = 4096
+"""Characters, as many as a path of Linux has. The index of a data set has room for its longest name at each image."""
+
+Image = tuple[list[str], Member]
+"""The parts of an image's name, and the image."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +108,12 @@ def _paths(cfg: DataConfig, endings: Sequence[str]) -> tuple[str, list[str]]:
         return folder or ("/" if cfg.root.startswith("/") else "."), [name]
     if is_remote(cfg.root):
         return cfg.root.rstrip("/"), [
-            path for path in files_below(cfg.root) if path.endswith(tuple(endings)) and "/." not in f"/{path}"
+            path for path in files_below(cfg.root) if path.lower().endswith(tuple(endings)) and "/." not in f"/{path}"
         ]
     root = existing_root(cfg)
     folders = [("", root), *((f"{name}/", root / name) for name in subfolders_of(root))]
     paths = (f"{below}{name}" for below, folder in folders for name in files_of(folder))
-    return str(root), [path for path in paths if path.endswith(tuple(endings))]
+    return str(root), [path for path in paths if path.lower().endswith(tuple(endings))]
 
 
 def _read_one(cfg: DataConfig, path: str, split: str, reader: MemberReader, found: Contents) -> None:
@@ -144,26 +149,59 @@ def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, 
 
 def _sorted_out(
     cfg: DataConfig, path: str, reader: MemberReader, found: Contents
-) -> tuple[list[tuple[list[str], Member]], dict[str, str]]:
+) -> tuple[list[Image], dict[str, str]]:
     """Return the images of an archive with the parts of their names, and the labels of ``.cls`` files by key."""
-    images: list[tuple[list[str], Member]] = []
+    images: list[Image] = []
     labels: dict[str, str] = {}
     for member in reader(path, found.aside):
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         if not parts or "\0" in member.name or ".." in parts:
             found.aside.kinds["names with .. or without a name"] += 1
+        elif len(member.name) > LONGEST_NAME:
+            found.aside.kinds[f"names of more than {LONGEST_NAME:,} characters"] += 1
         elif any(part.startswith(".") or part.upper() == "__MACOSX" for part in parts):
             continue  # hidden, as in a folder
-        elif parts[-1].endswith(CLASS_SUFFIX):
-            labels[_key(member.name)] = _text(path, member)
+        elif parts[-1].lower().endswith(CLASS_SUFFIX):
+            _add_label(path, member, labels)
         elif parts[-1].lower().endswith(suffixes_of(cfg)):
             images.append((parts, member))
         else:
             found.suffixes[os.path.splitext(parts[-1])[1].lower() or "no suffix"] += 1
-    return images, labels
+    return (_one_of_each(path, images, labels, found.aside) if labels else images), labels
 
 
-def _without_wrapper(images: list[tuple[list[str], Member]]) -> Iterator[tuple[list[str], Member]]:
+def _add_label(path: str, member: Member, labels: dict[str, str]) -> None:
+    key = _key(member.name)
+    if key in labels:
+        raise DataError(
+            f"{path}: two {CLASS_SUFFIX} files have the key {key!r}, which ends at the first dot of a file's name; rename or remove one"
+        )
+    labels[key] = _text(path, member)
+
+
+def _one_of_each(path: str, images: list[Image], labels: Mapping[str, str], aside: Aside) -> list[Image]:
+    """Return the image of each WebDataset sample: ``KEY.png``, where ``KEY.seg.png`` is another part of the sample."""
+    samples: defaultdict[str, list[Image]] = defaultdict(list)
+    for image in images:
+        samples[_key(image[1].name)].append(image)
+    kept: list[Image] = []
+    for key, several in samples.items():
+        plain = [image for image in several if len(several) == 1 or image[0][-1].count(".") == 1]
+        if len(plain) != 1:
+            raise DataError(
+                f"{path}: the sample {key!r} has {len(several)} images: {few([member.name for _, member in several])}; write one of "
+                "them as KEY.jpg"
+            )
+        kept += plain
+    further = {
+        "further images of a sample": len(images) - len(kept),
+        "labels without an image": len(labels.keys() - samples),
+    }
+    aside.kinds.update({kind: number for kind, number in further.items() if number})
+    return kept
+
+
+def _without_wrapper(images: list[Image]) -> Iterator[Image]:
     """Leave out a folder around everything, such as ``flowers/`` in ``flowers/train/daisy/1.jpg``."""
     depth = 0
     while images and (first := images[0][0][depth]).lower() not in SPLITS:
@@ -184,9 +222,11 @@ def _text(path: str, member: Member) -> str:
     if member.deflated:
         content = _inflated(content)
     try:
-        return content.decode().strip()
+        if text := content.decode().strip():
+            return text
     except UnicodeDecodeError:
-        raise DataError(f"{path}: {member.name!r} must hold a class as text") from None
+        pass
+    raise DataError(f"{path}: {member.name!r} must hold a class as text")
 
 
 def _inflated(packed: bytes) -> bytes:

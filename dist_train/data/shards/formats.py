@@ -56,8 +56,8 @@ def _splits(cfg: DataConfig, found: Contents) -> tuple[list[Found], list[Found] 
     val = found.images.get("val")
     if not train:
         raise DataError(
-            f"the archives of `data.root` ({cfg.root}) have no training images; name them train*, put <class>/ into train/, or set "
-            "`data.val_fraction` for archives with <class>/ alone"
+            f"the archives of `data.root` ({cfg.root}) have no training images{_besides(found)}; name them train*, put <class>/ into "
+            "train/, or set `data.val_fraction` for archives with <class>/ alone"
         )
     if val is None and not cfg.draws_validation:
         raise DataError(
@@ -65,6 +65,11 @@ def _splits(cfg: DataConfig, found: Contents) -> tuple[list[Found], list[Found] 
             "training images"
         )
     return train, val
+
+
+def _besides(found: Contents) -> str:
+    """Return what the archives have and no image is read of, for an error message."""
+    return "".join(f" ({told})" for told in told_aside(found))
 
 
 def _named(images: Sequence[Found]) -> list[str]:
@@ -129,7 +134,9 @@ def _one_split(cfg: DataConfig, only: Only, found: Contents, findings: Findings)
     drawn = own is None and only.split == "val" and cfg.draws_validation
     images = own or (found.images.get(TRAIN) if drawn else None) or found.images.get("")
     if not images:
-        raise DataError(f"the archives of `data.root` ({cfg.root}) have no {only.split} images; name one {only.split}*")
+        raise DataError(
+            f"the archives of `data.root` ({cfg.root}) have no {only.split} images{_besides(found)}; name one {only.split}*"
+        )
     entries = _entries(images, only.classes, findings)
     opener = _images(found, images)
     return Listing(opener, list(only.classes), entries if drawn else [], None if drawn else entries, findings=findings)

@@ -11,8 +11,8 @@ from dist_train.errors import DataError
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
-END_BYTES = 1 << 16
-"""More than the zeros that tar writes at an end (10,240 bytes)."""
+END_BYTES = 1 << 20
+"""More than the zeros that tar writes at an end: 10,240 bytes, or what its option -b says."""
 
 
 def tar_members(path: str, aside: Aside) -> Iterator[Member]:
@@ -39,11 +39,17 @@ def tar_members(path: str, aside: Aside) -> Iterator[Member]:
 def _check_end(file: BinaryIO, offset: int) -> None:
     """Raise ``ReadError`` if there is something else than zeros behind the last member, or nothing: tarfile would not say so."""
     file.seek(offset)
-    rest = file.read(END_BYTES)
+    rest = file.read(END_BYTES + 1)
     if len(rest) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError("it has no end, so that its last files may be missing")
+    if rest[: tarfile.BLOCKSIZE].strip(b"\0"):
+        raise tarfile.ReadError("a header in it is damaged, so that the files behind it would not be read")
     if rest.strip(b"\0"):
-        raise tarfile.ReadError("another archive follows its end, and would not be read")
+        raise tarfile.ReadError(
+            "another archive follows its end, and would not be read; or a part in the middle is missing"
+        )
+    if len(rest) > END_BYTES:
+        raise tarfile.ReadError("more than 1 MB of zeros follow its end, as where a file was not downloaded whole")
 
 
 def _open_tar(path: str, file: BinaryIO) -> tarfile.TarFile:

@@ -52,6 +52,31 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
     assert any("left aside: 1 names with .. or without a name, 1 files .txt" in note for note in index.notes)
 
 
+def test_what_no_path_may_be_so_long_as_is_left_aside(tmp_path: Path) -> None:
+    files = {f"{split}/{name}/1.png": PNG for split in ("train", "val") for name in "ab"}
+    tar_of(tmp_path / "all.tar", files | {f"train/a/{'x' * 5000}.png": PNG})
+    index = scan(data_config(tmp_path, format="tar"))
+    assert index.train.paths.itemsize < 20
+    assert any("left aside: 1 names of more than 4,096 characters" in note for note in index.notes)
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_archives_with_names_in_capital_letters(tmp_path: Path, kind: str) -> None:
+    write = tar_of if kind == "tar" else zip_of
+    for split in ("train", "VAL"):
+        write(tmp_path / f"{split}.{kind.upper()}", {f"{name}/1.PNG": PNG for name in "ab"})  # type: ignore[operator]
+    assert names(scan(data_config(tmp_path, format=kind)).val) == ["val/a/1.PNG", "val/b/1.PNG"]
+
+
+def test_an_error_says_what_no_image_is_read_of(tmp_path: Path) -> None:
+    zip_of(tmp_path / "train.zip", {"a/1.png": PNG, "a/notes.txt": b""}, zipfile.ZIP_LZMA)
+    with pytest.raises(
+        DataError,
+        match=r"no training images \(members of archives that are left aside: 2 files that are encrypted, or packed",
+    ):
+        scan(data_config(tmp_path, format="zip", val_fraction=0.5))
+
+
 def test_a_folder_around_everything_is_left_out(tmp_path: Path) -> None:
     tar_of(
         tmp_path / "all.tar", {f"flowers/v2/{split}/{name}/1.png": PNG for split in ("train", "val") for name in "ab"}
@@ -74,11 +99,36 @@ def test_an_image_without_a_class_is_named(tmp_path: Path) -> None:
         scan(data_config(tmp_path, format="tar", val_fraction=0.5))
 
 
-@pytest.mark.parametrize("label", [b"\xff\xfe", None])
+@pytest.mark.parametrize("label", [b"\xff\xfe", b"\n", None])
 def test_a_label_that_is_missing_or_no_text(tmp_path: Path, label: bytes | None) -> None:
     files = {"1.png": PNG, "1.cls": b"3", "2.png": PNG} | ({"2.cls": label} if label else {})
     tar_of(tmp_path / "train.tar", files)
     with pytest.raises(DataError, match=r"'2.png' has no class|'2.cls' must hold a class as text"):
+        scan(data_config(tmp_path, format="tar", val_fraction=0.5))
+
+
+def test_other_images_of_a_webdataset_sample_are_left_aside(tmp_path: Path) -> None:
+    files = {f"{key}.{part}": PNG for key in "xyz" for part in ("png", "seg.png")} | {"u.v2.png": PNG}
+    labels = {f"{key}.CLS": str(label % 2).encode() for label, key in enumerate("uxyzw")}
+    tar_of(tmp_path / "train.tar", files | labels)
+    index = scan(data_config(tmp_path, format="tar", val_fraction=0.5))
+    found = [*names(index.train), *names(index.val)]
+    assert sorted(found) == [f"train/train/{name}.png" for name in ("u.v2", "x", "y", "z")]
+    assert any("left aside: 3 further images of a sample, 1 labels without an image" in note for note in index.notes)
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ({"x.jpg": PNG}, r"train.tar: the sample 'x' has 2 images: .*; write one of them as KEY.jpg"),
+        ({"x.2.cls": b"1"}, r"train.tar: two .cls files have the key 'x', which ends at the first dot"),
+    ],
+)
+def test_a_webdataset_sample_has_one_image_and_one_label(
+    tmp_path: Path, further: dict[str, bytes], message: str
+) -> None:
+    tar_of(tmp_path / "train.tar", {"x.png": PNG, "x.cls": b"0"} | further)
+    with pytest.raises(DataError, match=message):
         scan(data_config(tmp_path, format="tar", val_fraction=0.5))
 
 

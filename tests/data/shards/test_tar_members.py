@@ -72,3 +72,25 @@ def test_archives_that_were_joined_are_refused(tmp_path: Path) -> None:
     path.write_bytes(2 * path.read_bytes())
     with pytest.raises(DataError, match="another archive follows its end, and would not be read"):
         list(tar_members(str(path), Aside()))
+
+
+def test_a_damaged_header_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", {f"a/{number}.png": b"one" for number in range(3)})
+    content = bytearray(path.read_bytes())
+    content[1024 + 100] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="a header in it is damaged, so that the files behind it would not be read"):
+        list(tar_members(str(path), Aside()))
+
+
+@pytest.mark.parametrize("hole", [10, 3000])
+def test_a_part_that_was_not_downloaded_is_named(tmp_path: Path, hole: int) -> None:
+    """A program that fetches several parts at once makes the file of its whole size first, with zeros."""
+    path = tar_of(tmp_path / "a.tar", {f"a/{number}.png": bytes([number % 256]) * 1000 for number in range(1500)})
+    content = bytearray(path.read_bytes())
+    content[3072 : 3072 + 512 * hole] = bytes(512 * hole)
+    path.write_bytes(content if hole == 10 else content[: 3072 + 512 * hole])
+    with pytest.raises(
+        DataError, match=r"another archive follows its end|zeros follow its end, as where a file was not"
+    ):
+        list(tar_members(str(path), Aside()))
