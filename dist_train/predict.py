@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         "--out",
         metavar="FILE",
         type=Path,
-        help="write to FILE instead of stdout: CSV, or parquet if it ends in .parquet",
+        help="write to FILE instead of stdout, .csv or .parquet; a name without suffix is CSV",
     )
     parser.add_argument(
         "--embeddings",

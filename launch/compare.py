@@ -16,7 +16,9 @@ from pathlib import Path
 if not __package__:  # run as a file, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from dist_train.errors import ConfigError
 from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import PICTURES, check_suffix
 from launch.installation import command
 from launch.runs.groups import Group, grouped
 from launch.runs.reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
@@ -49,6 +51,11 @@ def main(argv: list[str]) -> int:
         help="column to sort by, such as optim.lr; --sort=-KEY is descending; default: best first",
     )
     args = parser.parse_args(argv)
+    try:
+        if args.png:
+            check_suffix("--png", args.png, PICTURES)
+    except ConfigError as error:
+        parser.error(str(error))
     if args.png and importlib.util.find_spec("matplotlib") is None:
         parser.error("--png needs matplotlib: pip install matplotlib")
     runs, left_out = read_runs(args.runs)

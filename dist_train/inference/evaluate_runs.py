@@ -24,11 +24,18 @@ from dist_train.inference.score import score
 from dist_train.run.saved_config import Which, run_config
 from dist_train.system.files import write_json
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import check_output, digits, log_to_console, print_any_name, report
+from dist_train.system.terminal import (
+    PICTURES,
+    check_output,
+    check_suffix,
+    digits,
+    log_to_console,
+    print_any_name,
+    report,
+)
 
 log = logging.getLogger(__name__)
 
-PICTURES = (".png", ".svg", ".pdf")
 
 Judged = tuple[Evaluation, DataIndex]
 """The evaluation of a run, and the data set that it was evaluated on."""
@@ -136,8 +143,7 @@ def _can_draw(picture: Path, task: Task) -> None:
         raise ConfigError(f"--picture draws a confusion matrix, which a {task} task does not have; remove --picture")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--picture needs matplotlib: pip install matplotlib")
-    if picture.suffix not in PICTURES:
-        raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
+    check_suffix("--picture", picture, PICTURES)
 
 
 def _evaluation(

@@ -21,6 +21,9 @@ from dist_train.system.foreign_text import printable
 COLUMNS = 100
 """Largest width of a log line."""
 
+PICTURES = (".png", ".svg", ".pdf")
+"""Formats of pictures that matplotlib draws, by the suffix of the file."""
+
 CLOCK = "12:34:56 "
 """What the log puts in front of a row."""
 
@@ -80,6 +83,21 @@ def check_output(option: str, path: Path) -> None:
         fault = errno.EISDIR if path.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
         if fault:
             raise OSError(fault, os.strerror(fault))
+
+
+def check_suffix(option: str, path: Path, suffixes: Sequence[str], hint: str = "") -> None:
+    """Check that the name of an output file ends, in upper or lower case, in one of the formats that are written.
+
+    Args:
+        suffixes: with their dots, in lower case.
+        hint: ends the message.
+
+    Raises:
+        ConfigError: it ends in something else.
+    """
+    if path.suffix.lower() not in suffixes:
+        known = f"one of {', '.join(suffixes)}" if len(suffixes) > 2 else " or ".join(suffixes)
+        raise ConfigError(f"{option} ({path}) must end in {known}{hint}")
 
 
 def print_any_name() -> None:

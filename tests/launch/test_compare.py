@@ -98,6 +98,12 @@ def test_a_reader_that_leaves_early_costs_no_file(tmp_path: Path) -> None:
     assert page.exists()
 
 
+def test_a_picture_of_an_unknown_format_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        compare.main([str(tmp_path), "--png", "p.foo"])
+    assert "--png (p.foo) must end in one of .png, .svg, .pdf" in capsys.readouterr().err
+
+
 def test_png_without_matplotlib_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

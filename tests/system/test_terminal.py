@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import EXIT_USER, ConfigError, DataError, TooBigError
-from dist_train.system.terminal import check_output, log_to_console, positive, report, wrapped, writing_output
+from dist_train.system.terminal import (
+    PICTURES,
+    check_output,
+    check_suffix,
+    log_to_console,
+    positive,
+    report,
+    wrapped,
+    writing_output,
+)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "x"])
@@ -39,6 +48,17 @@ def test_an_output_that_cannot_be_written_is_a_mistake_in_the_command(tmp_path: 
 
 def _python(code: str, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run([sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, timeout=60)
+
+
+def test_the_suffix_of_an_output_says_what_is_written() -> None:
+    check_suffix("--picture", Path("a.PNG"), PICTURES)
+    for suffixes, known in (
+        ((".png",), ".png"),
+        ((".html", ".htm"), ".html or .htm"),
+        (PICTURES, "one of .png, .svg, .pdf"),
+    ):
+        with pytest.raises(ConfigError, match=rf"^--out \(a.gif\) must end in {known} here$"):
+            check_suffix("--out", Path("a.gif"), suffixes, " here")
 
 
 def test_a_reader_may_leave_early() -> None:

@@ -9,10 +9,10 @@ from dist_train.data.decode_rules import decide_rules
 from dist_train.data.doctor.findings import Finding, describe, examine, write
 from dist_train.data.formats.walk import look_at_root
 from dist_train.data.index import DataIndex, scan
-from dist_train.errors import EXIT_DONE, ConfigError
+from dist_train.errors import EXIT_DONE
 from dist_train.run.folder import RunDir
 from dist_train.system.files import atomic_write
-from dist_train.system.terminal import check_output, log_to_console, wrapped, writing_output
+from dist_train.system.terminal import check_output, check_suffix, log_to_console, wrapped, writing_output
 
 Judge = Callable[[DataIndex], list[Finding]]
 
@@ -28,8 +28,7 @@ def doctor(cfg: Config, out: Path | None, judge: Judge = lambda _: []) -> int:
     """
     log_to_console(0)
     path = out or Path(cfg.run.output_dir) / f"{cfg.run.name}-findings.csv"
-    if path.suffix != ".csv":
-        raise ConfigError(f"--out ({path}) must end in .csv with --doctor")
+    check_suffix("--out", path, (".csv",), " with --doctor")
     check_output("--out", path)
     look_at_root(cfg.data)
     index = scan(cfg.data, strict=False)

@@ -22,7 +22,7 @@ from dist_train.errors import EXIT_DONE, ConfigError
 from dist_train.model.network import statistics
 from dist_train.run.folder import RunDir
 from dist_train.system.files import atomic_write
-from dist_train.system.terminal import check_output, log_to_console, wrapped, writing_output
+from dist_train.system.terminal import check_output, check_suffix, log_to_console, wrapped, writing_output
 from dist_train.training.step import micro_keys
 
 NOT_CACHED = (
@@ -95,6 +95,5 @@ def _can_draw(path: Path) -> None:
     """Raise ConfigError if matplotlib is missing or the file cannot be written."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("look needs matplotlib: pip install matplotlib, or the extra `plots`")
-    if path.suffix != ".png":
-        raise ConfigError(f"--out ({path}) must end in .png")
+    check_suffix("--out", path, (".png",))
     check_output("--out", path)

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.errors import ConfigError
+from dist_train.system.terminal import check_suffix
+
+TABLES = (".csv", ".parquet")
+"""Formats of the table, by the suffix of the file."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,8 @@ class Places:
     """The files that the user has chosen.
 
     Attributes:
-        table: a .parquet file, or a file of any other name for CSV; None means CSV on stdout.
+        table: a .parquet or a .csv file; CSV too if its name has no suffix, or is that of a pipe or a device. None means CSV
+            on stdout.
         embeddings: a .npy file; or the parquet file ``table``, which then has a column of them; None means no embeddings.
     """
 
@@ -19,7 +24,9 @@ class Places:
     embeddings: Path | None
 
     def __post_init__(self) -> None:
-        """Raise ``ConfigError`` if the embeddings have no file that can hold them."""
+        """Raise ``ConfigError`` if the name of a file says another format than what is written."""
+        if self.table is not None and self.table.suffix and (self.table.is_file() or not self.table.exists()):
+            check_suffix("--out", self.table, TABLES)
         path = self.embeddings
         if path is None or (self.in_table and is_parquet(path)):
             return

@@ -8,11 +8,10 @@ from pathlib import Path
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.inference.rates.search import Curve
-from dist_train.system.terminal import check_output, digits
+from dist_train.system.terminal import PICTURES, check_output, check_suffix, digits
 
 ROWS = 25
 """Rows of the table, about: the steps between two rows are as many as that takes."""
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def table(curve: Curve, chosen: float | None) -> Iterator[str]:
@@ -43,8 +42,7 @@ def can_draw(picture: Path) -> None:
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("--picture needs matplotlib: pip install matplotlib")
-    if picture.suffix not in PICTURES:
-        raise ConfigError(f"--picture ({picture}) must end in one of {', '.join(PICTURES)}")
+    check_suffix("--picture", picture, PICTURES)
     check_output("--picture", picture)
 
 

@@ -17,7 +17,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.named_code import refuse_code_of_the_run
 from dist_train.run.saved_config import run_config
 from dist_train.system.files import atomic_write
-from dist_train.system.terminal import check_output, log_to_console, writing_output
+from dist_train.system.terminal import check_output, check_suffix, log_to_console, writing_output
 from dist_train.training.report.run_page import missing_packages
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,7 @@ def _can_draw(file: Path, cam: bool) -> None:
         raise ConfigError("--cam needs captum: pip install captum, or the extra `cam`")
     if absent := missing_packages():
         raise ConfigError(f"report needs {', '.join(absent)}: pip install {' '.join(absent)}, or the extra `report`")
-    if file.suffix not in (".html", ".htm"):
-        raise ConfigError(f"--out ({file}) must end in .html")
+    check_suffix("--out", file, (".html", ".htm"))
     check_output("--out", file)
 
 
