@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,32 @@ def test_ddp_over_nccl(tree: dict[str, Any]) -> None:
     tree = changed(tree, **HARD, run__name="nccl", distributed__strategy="ddp")
     assert run_ranks(1, _as_torchrun, tree, 0, 1, free_port()) == [(0, ["nccl"])]
     assert rows(folder(tree), "val")[-1]["loss"] == pytest.approx(rows(alone, "val")[-1]["loss"], rel=1e-3)
+
+
+def _divided_among_one(tree: dict[str, Any], port: int) -> tuple[int, list[str]]:
+    """A single rank that divides its weights all the same, by FSDP over NCCL."""
+    from dist_train.distributed import group as distributed
+
+    distributed.choose_strategy = lambda wanted, *_: wanted
+    return _as_torchrun(tree, 0, 1, port)
+
+
+@pytest.mark.parametrize("name", ["fsdp", "zero2"])
+@pytest.mark.parametrize("cpu_offload", [False, True])
+def test_divided_weights_on_a_gpu(tree: dict[str, Any], name: str, cpu_offload: bool) -> None:
+    """Of the same run, and resumed; ``train.nonfinite: skip`` decides on the device where the gradients are."""
+    tree = changed(tree, **HARD, train__nonfinite="skip", train__epochs=2, checkpoint={"every_steps": 1, "keep": 10})
+    alone = train(tree, run__name="alone")
+    strategy = {"name": name, "cpu_offload": cpu_offload}
+    tree = changed(tree, run__name="divided", distributed__strategy=strategy)
+    assert run_ranks(1, _divided_among_one, tree, free_port()) == [(0, ["nccl"])]
+    run = folder(tree)
+    assert rows(run, "val")[-1]["loss"] == pytest.approx(rows(alone, "val")[-1]["loss"], rel=1e-3)
+    expected = state_digest(run)
+    for checkpoint in sorted((run / "checkpoints").iterdir())[3:]:
+        shutil.rmtree(checkpoint)
+    assert run_ranks(1, _divided_among_one, tree, free_port()) == [(0, ["nccl"])]
+    assert state_digest(run) == expected
 
 
 @pytest.mark.skipif(torch.cuda.device_count() > 1, reason="needs a machine with one GPU")
