@@ -21,7 +21,9 @@ class StrategyConfig(ShortSection):
     def _something_to_offload(self) -> "StrategyConfig":
         if self.cpu_offload and not STRATEGIES.find(self.name).shards:
             able = " or ".join(STRATEGIES.names(lambda row: row.shards))
-            raise ValueError(f"cpu_offload (true) needs parts of weights, which {self.name} does not make: use {able}")
+            raise ValueError(
+                f"cpu_offload (true) needs parts of weights, which {self.name} does not make: use {able}, as in {{name: fsdp, cpu_offload: true}}"
+            )
         return self
 
 
