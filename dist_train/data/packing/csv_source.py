@@ -14,6 +14,7 @@ from dist_train.data.formats.class_names import ClassFolders
 from dist_train.data.formats.csv_tables import csv_tables
 from dist_train.data.formats.images import FileImages
 from dist_train.data.shards.archives import TRAIN, split_of
+from dist_train.data.stored.file_facts import file_sizes
 from dist_train.errors import ConfigError, DataError
 
 READS = ("data.csv.", "data.test=", "data.classes=")
@@ -65,9 +66,9 @@ class CsvSource:
         return self._files.content(self._path_of[name])
 
     def _named(self, split: str, entries: Sequence[Entry], classes: Sequence[str]) -> Iterator[tuple[str, int]]:
-        once = {path: (size, label) for path, size, label in entries}
+        once = {path: label for path, _, label in entries}
         self.left_aside += len(entries) - len(once)
-        for path, (size, label) in once.items():
+        for (path, label), size in zip(once.items(), file_sizes(self._files.root, [*once]), strict=True):
             assert isinstance(label, int)
             last = with_suffix(path, partial(self._files.content, path, HEAD))
             name = self._classes.name(split, classes[label], last)
