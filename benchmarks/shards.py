@@ -1,20 +1,17 @@
 """Read the same images from a folder, tar, zip and Arrow files: images per second, and the first scan.
 
-    pip install --target PEERS --no-deps webdataset braceexpand
+    pip install --target PEERS --no-deps webdataset braceexpand datasets dill multiprocess xxhash litdata lightning-utilities tifffile obstore
     PYTHONPATH=PEERS python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
 
 Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
 other work; all sides in turns. The files are in the page cache as the kernel reads them from a disk: pages of files that were just
 written are smaller, the more so the smaller the blocks in which a program writes them. Then by two loader processes as in training,
-four epochs a turn, all processes counted, the images cut at random and resized to 224. Beside timm's reader of tar archives (any order, Pillow) and webdataset (the
-order of the archive, shuffled in a buffer of 1,000; Pillow): the bytes alone, and to the same crop. ``pack``: from parquet files of the
-same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100 classes, beside
-torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
+four epochs a turn, all processes counted, the images cut at random and resized to 224. Beside other programs: benchmarks/shards_peers.
+``pack``: from parquet files of the same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100
+classes, beside torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
 """
 
 import argparse
-import io
-import itertools
 import multiprocessing
 import os
 import resource
@@ -30,19 +27,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from benchmarks import measure
 from benchmarks.measure import Row
 from benchmarks.pipeline import write_photographs
 from benchmarks.pipeline_peers import batches_of, config
+from benchmarks.shards_peers import CROP, beside_peers, rate
 from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.packing.pack import MB, pack
-
-BOX = (60, 90, 224, 224)
-"""Top, left, height and width of the part that is decoded."""
 
 IDLE_S = 1.0
 """Loader processes that have worked less than a twentieth of it have prepared all that they may."""
@@ -73,7 +67,7 @@ def main() -> None:
         rows = [
             *by_processes(Path(folder) / "photos", args.images, args.rounds),
             *reading(Path(folder) / "photos", args.rounds),
-            *beside_peers(Path(folder) / "photos", args.rounds),
+            *beside_peers(Path(folder) / "photos", args.rounds, indices_of(Path(folder) / "photos", "tar", "Arrow")),
             packing(Path(folder) / "photos"),
             *(scanning(Path(folder) / "many", args.scanned) if args.scanned else ()),
         ]
@@ -88,6 +82,11 @@ def data_of(root: Path, form: str) -> DataConfig:
         "optim": {"lr": 0.1}, "train": {"global_batch": 2},
     }  # fmt: skip
     return parse_config(tree).data
+
+
+def indices_of(folder: Path, *forms: str) -> dict[str, DataIndex]:
+    """Return the photographs in some of ``FORMS``."""
+    return {form: scan(data_of(folder / FORMS[form][1], FORMS[form][0])) for form in forms}
 
 
 def write_forms(folder: Path, count: int) -> None:
@@ -129,9 +128,9 @@ def table_of(folder: Path) -> Any:
 def reading(folder: Path, rounds: int) -> list[Row]:
     """Return images per second of CPU time from archives against the folder. The process stays on one core."""
     measure.pinned()
-    indices = {form: scan(data_of(folder / place, kind)) for form, (kind, place) in FORMS.items()}
+    indices = indices_of(folder, *FORMS)
     sides: dict[str, Callable[[], float]] = {form: lambda index=index: rate(index) for form, index in indices.items()}  # type: ignore[misc]
-    return against_folder("photographs to a crop of 224", measure.interleaved(sides, rounds))
+    return against_folder(CROP, measure.interleaved(sides, rounds))
 
 
 def by_processes(folder: Path, count: int, rounds: int) -> list[Row]:
@@ -176,73 +175,6 @@ def against_folder(what: str, figures: Mapping[str, list[float]]) -> list[Row]:
         Row(f"{what}, {form}", "images/s", found[form], found["folder"], "folder", ratio, ">= 0.95x", ratio >= 0.95)
         for form, ratio in ratios.items()
     ]
-
-
-def rate(index: DataIndex) -> float:
-    """Return images per second of CPU time."""
-    opened = index.opener("train")
-    began = time.process_time()
-    for number in in_any_order(len(index.train)):
-        opened(number).pixels(BOX)
-    return len(index.train) / (time.process_time() - began)
-
-
-def beside_peers(folder: Path, rounds: int) -> list[Row]:
-    """Return images per second from the tar archives that ``reading`` has written, beside other programs."""
-    import webdataset
-    from timm.data.readers.reader_image_in_tar import ReaderImageInTar
-
-    index = scan(data_of(folder / "tar", "tar"))
-    reader = ReaderImageInTar(str(folder / "tar"), cache_tarinfo=False)
-    count = len(index.train)
-    archives = sorted(map(str, (folder / "tar").glob("*.tar")))
-
-    def ours() -> Iterator[bytes]:
-        images: Any = index.images
-        return (images.content(index.train.name(number)) for number in in_any_order(count))
-
-    def timm() -> Iterator[bytes]:
-        return (reader[number][0].read() for number in in_any_order(count))
-
-    def streamed() -> Iterator[bytes]:
-        samples = webdataset.WebDataset(archives, shardshuffle=False).shuffle(1000)
-        return (sample["jpg"] for sample in itertools.islice(samples, count))
-
-    peers = {"timm's ReaderImageInTar": timm, "webdataset, a stream": streamed}
-    rows = []
-    for what, work, mine in (
-        ("bytes of photographs, tar", len, lambda: per_second(ours(), len)),
-        ("photographs to a crop of 224, tar", cropped, lambda: rate(index)),
-    ):
-        sides = {"ours": mine} | {name: lambda of=of, work=work: per_second(of(), work) for name, of in peers.items()}
-        figures = measure.interleaved(sides, rounds)
-        found = measure.medians(figures)
-        rows += [
-            Row(what, "images/s", found["ours"], found[name], name, measure.ratio_of(figures, "ours", name))
-            for name in peers
-        ]
-    return rows
-
-
-def in_any_order(count: int) -> list[int]:
-    order: list[int] = np.random.default_rng(0).permutation(count).tolist()
-    return order
-
-
-def per_second(contents: Iterator[bytes], work: Callable[[bytes], Any]) -> float:
-    """Return images per second of CPU time."""
-    began, count = time.process_time(), 0
-    for content in contents:
-        work(content)
-        count += 1
-    return count / (time.process_time() - began)
-
-
-def cropped(content: bytes) -> Any:
-    """Decode an image as other loaders do, by Pillow and as a whole, and return the part."""
-    top, left, height, width = BOX
-    image = Image.open(io.BytesIO(content)).convert("RGB")
-    return np.asarray(image.crop((left, top, left + width, top + height)))
 
 
 def packing(folder: Path) -> Row:

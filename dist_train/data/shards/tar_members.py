@@ -11,6 +11,8 @@ from dist_train.errors import DataError
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
+NO_FILES = "links, devices and sparse files (tar --dereference --hard-dereference writes links as files)"
+
 END_BYTES = 1 << 20
 """More than the zeros that tar writes at an end: 10,240 bytes, or what its option -b says."""
 
@@ -25,7 +27,7 @@ def tar_members(path: str, aside: Aside) -> Iterator[Member]:
                 if found.isdir():
                     continue
                 if not found.isreg() or found.issparse():
-                    aside.kinds["links, devices and sparse files"] += 1
+                    aside.kinds[NO_FILES] += 1
                     continue
                 member = Member(found.name, found.offset_data, found.size, found.size)
                 if not is_inside(member, total):
