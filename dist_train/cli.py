@@ -107,7 +107,7 @@ def train(argv: Sequence[str]) -> int:
         The exit code.
     """
     cfg = _config_of_training(argv)
-    return cfg if isinstance(cfg, int) else _train(cfg)
+    return cfg if isinstance(cfg, int) else run_training(cfg)
 
 
 def config_for_ranks(argv: Sequence[str]) -> Config | int | None:
@@ -187,7 +187,7 @@ def train_parser() -> argparse.ArgumentParser:
 def branch(argv: Sequence[str]) -> int:
     """Train a new run from the weights of another one. Return the exit code."""
     cfg = _config_of_branch(argv)
-    return cfg if isinstance(cfg, int) else _train(cfg)
+    return cfg if isinstance(cfg, int) else run_training(cfg)
 
 
 def _config_of_branch(argv: Sequence[str]) -> Config | int:
@@ -248,7 +248,8 @@ def _run(spec: str, *arguments: Any) -> int:
     return int(getattr(importlib.import_module(module), function)(*arguments))
 
 
-def _train(cfg: Config) -> int:
+def run_training(cfg: Config) -> int:
+    """Train: the process of the command, or a rank of it. Return the exit code."""
     if refused := prepare(cfg):
         return refused
     try:

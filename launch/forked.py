@@ -37,10 +37,11 @@ def main(argv: Sequence[str]) -> int:
     for restart in range(own.max_restarts + 1):
         ranks = Ranks(Start(own.nproc_per_node, restart, own.max_restarts), signals)
         try:
-            if ranks.fork():
-                return int(trainer.main(line))
+            is_rank = ranks.fork()
         except DistTrainError as error:
             return report(error)
+        if is_rank:
+            return int(trainer.main(line) if cfg is None else trainer.run_training(cfg))
         failure = ranks.watch()
         if failure is None or failure.hopeless or signals.names:
             break

@@ -1,4 +1,4 @@
-"""The supervisor, one per node: start a torchrun agent, pass stop signals to its workers, requeue the job if needed.
+"""The supervisor, one per node: start an agent, pass stop signals to its workers, requeue the job if needed.
 
 SLURM may signal every process of a job or only this one, and may do so several times. Most of these signals kill torchrun's
 agent or make it leave its workers. So the agent ignores them, and only the supervisor signals the workers; it repeats the
@@ -197,8 +197,8 @@ class Supervisor:
         """Kill workers of an earlier start that SLURM did not end: two trainers must not write into one run folder."""
         if not self.place.slurm:
             return
-        job, current = f"{self.place.job_id}.", self.place.start
-        left = processes.with_variable("TORCHELASTIC_RUN_ID", lambda run: run.startswith(job) and run != current)
+        job, current = f"{self.place.job_id}.", f"{self.place.start} at "
+        left = processes.with_variable(AGENT, lambda name: name.startswith(job) and not name.startswith(current))
         if left:
             self.say(f"killing {len(left)} process(es) of an earlier start")
             processes.send(left, signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""The torchrun agent of one start on this node, and its workers: start, signal and end them.
+"""The agent of one start on this node, and its workers: start, signal and end them.
+
+Of a job on one node the agent is ``dist-train launch``, which forks the workers after one import of torch. On several nodes,
+and in a container, it is torchrun's.
 
 Agent and workers are children and grandchildren of the supervisor. In a container they need not be: pyxis starts them
 from SLURM's own daemon, apptainer behind processes of its own. There they are found by a variable in their environment,
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from dist_train.system import processes
 from dist_train.system.signals import STOP_SIGNALS
+from dist_train.system.start import OF_TORCHRUN
 from launch.node import rendezvous
 
 if TYPE_CHECKING:
@@ -50,8 +54,11 @@ class Agent:
         return found
 
     def ask_to_stop(self) -> None:
-        """Send the stop signal to all workers. A worker that is still importing misses it: repeat this."""
-        processes.send(self.workers(), _TO_WORKERS)
+        """Send the stop signal to all workers; if there are none, to the agent, which may import for them (torchrun ignores it).
+
+        One that has just begun to import misses it: repeat this.
+        """
+        processes.send(self.workers() or [self.process.pid], _TO_WORKERS)
 
     def kill(self) -> None:
         """Kill the agent and all processes below it."""
@@ -110,7 +117,10 @@ class ContainedAgent(Agent):
 
 
 def agent_command(task: "Task", place: rendezvous.Place) -> list[str]:
-    """Return the torchrun command for one node."""
+    """Return the command of the agent of one node."""
+    if place.nodes == 1 and task.options.container is None:
+        counts = [f"--nproc-per-node={task.procs}", f"--max-restarts={task.options.max_restarts}"]
+        return [sys.executable, "-m", "dist_train", "launch", *counts, "--config", task.config, *task.overrides]
     return [
         *(sys.executable, "-m", "torch.distributed.run"),
         *rendezvous.agent_arguments(place),
@@ -123,5 +133,5 @@ def agent_command(task: "Task", place: rendezvous.Place) -> list[str]:
 
 def start_agent(command: list[str], env: dict[str, str], name: str, contained: bool = False) -> Agent:
     """Start an agent. Variables of an agent that has started this process do not reach it."""
-    clean = {key: value for key, value in env.items() if key != _OF_WORKERS}
+    clean = {key: value for key, value in env.items() if key not in (_OF_WORKERS, *OF_TORCHRUN)}
     return (ContainedAgent if contained else Agent)(command, clean, name)

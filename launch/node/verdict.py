@@ -158,6 +158,6 @@ def _crashed(facts: Facts) -> Verdict:
 
 def _death(facts: Facts) -> str:
     if facts.agent_code < 0:
-        return f"signal {-facts.agent_code} killed the torchrun agent"
+        return f"signal {-facts.agent_code} killed the agent of the workers"
     after = f" after {facts.signals[0]}" if facts.signals else ""
     return f"workers died without an error message{after}: they were killed, or a node was lost"

@@ -1,4 +1,4 @@
-"""``--cluster local``: supervisors on this machine, with real torchrun agents and a stand-in trainer."""
+"""``--cluster local``: supervisors on this machine, with real agents and a stand-in trainer."""
 
 import signal
 import sys

@@ -1,8 +1,9 @@
-"""Supervisors with real torchrun agents and a stand-in trainer, on this machine."""
+"""Supervisors with real agents and a stand-in trainer, on this machine."""
 
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def test_workers_save_when_their_agent_dies_and_start_again_from_the_snapshot(
     first, second = starts_of(tmp_path)
     assert first["verdict"] == "requeue"
     assert second["stopped_at"] == first["reached"], "the workers were not given time to save"
+
+
+def test_a_stop_signal_in_the_imports_of_the_agent_is_recorded(
+    start: Callable[..., Any], make_config: Callable[..., Path], tmp_path: Path, standin_code: Path
+) -> None:
+    begun = tmp_path / "begun"
+    (standin_code / "dist_train" / "training" / "attempt.py").write_text(
+        f"open({str(begun)!r}, 'w')\nimport time; time.sleep(60)"
+    )
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    process = start(make_config())
+    wait_for(begun)
+    process.terminate()
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 75, output
+    assert result_of(tmp_path)["message"].endswith("before the first step")
 
 
 def test_a_bug_is_tried_again_once_after_progress(
@@ -131,3 +148,10 @@ def test_a_start_after_the_end_leaves_before_torchrun(
     assert ("error: the reason" in done.stderr) == bool(code)
     last = starts_of(tmp_path)[-1]
     assert (last["restart"], last["verdict"], last["repeated"]) == (2, verdict, True)
+
+
+def wait_for(file: Path) -> None:
+    give_up_at = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.05)

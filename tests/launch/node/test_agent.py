@@ -4,11 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from dist_train.system import processes
-from launch.node.agent import Agent, start_agent
+from launch.jobs.job import Task
+from launch.jobs.job_options import JobOptions
+from launch.node.agent import Agent, agent_command, start_agent
+from launch.node.rendezvous import Place
 
 TREE = """
 import os, subprocess, sys, time
@@ -34,6 +38,32 @@ def test_its_workers_are_found_and_all_is_killed(program: str, contained: bool) 
         agent.process.wait()
     wait_until(lambda: not any(processes.alive(pid) for pid in left))
     assert agent.workers() == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "container", "module"),
+    [
+        (1, None, "dist_train launch --nproc-per-node=3"),
+        (2, None, "torch.distributed.run"),
+        (1, "a.sif", "torch.distributed.run"),
+    ],
+)
+def test_workers_are_forked_on_one_node(nodes: int, container: str | None, module: str) -> None:
+    task = Task("run.yaml", ["a=1"], JobOptions(procs_per_node=3, max_restarts=5, container=container))
+    place = Place("7", 0, node=0, nodes=nodes, host="10.0.0.1", own="10.0.0.1", port=20000)
+    command = " ".join(agent_command(task, place))
+    assert f"-m {module}" in command
+    assert "--max-restarts=5" in command
+    assert command.endswith("--config run.yaml a=1")
+
+
+def test_an_agent_without_workers_is_asked_to_stop(tmp_path: Path) -> None:
+    """It imports, and they would be forked from it."""
+    program = f"import signal, sys, time; signal.signal(12, lambda *_: sys.exit(7)); open({str(tmp_path / 'ready')!r}, 'w'); time.sleep(60)"
+    agent = start_agent([sys.executable, "-c", program], {"RANK": "1", **os.environ}, f"a test of {os.getpid()}")
+    wait_until((tmp_path / "ready").exists)
+    agent.ask_to_stop()
+    assert agent.process.wait(20) == 7
 
 
 def everything(agent: Agent) -> list[int]:
