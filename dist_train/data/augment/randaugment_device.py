@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.overrides import TorchFunctionMode
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
@@ -70,6 +71,8 @@ class DeviceOperations:
             return self._framed(images, self._frame)
         if self._crop == "random":
             return self._randomly_cut(images, boxes)
+        if images.device.type != "cpu" and self._interpolation != InterpolationMode.NEAREST:
+            return resized_in_floats(images, boxes, self._size, self._interpolation)
         size = list(self._size)
         parts = [
             F.resized_crop(image, *box, size, interpolation=self._interpolation, antialias=True)
@@ -149,6 +152,29 @@ class DeviceOperations:
             fill=list(map(float, self._randaugment.fill)),
             center=None if right or down else [0, 0],
         )
+
+
+def resized_in_floats(images: Tensor, boxes: list[list[int]], size: Size, mode: InterpolationMode) -> Tensor:
+    """Return uint8 [B, 3, H, W]: what ``F.resized_crop`` makes of each image where torch cannot resize uint8, as on GPUs.
+
+    torchvision makes floats of each part, resizes, rounds and makes bytes: five operations for each sample. Here the batch is
+    converted at once, and a sample is one operation.
+    """
+    floats = images.to(torch.float32)
+    parts = [
+        interpolate(
+            floats[number : number + 1, :, top : top + height, left : left + width],
+            size=size,
+            mode=mode.value,
+            align_corners=False,
+            antialias=True,
+        )
+        for number, (top, left, height, width) in enumerate(boxes)
+    ]
+    found = torch.cat(parts)
+    if mode == InterpolationMode.BICUBIC:
+        found.clamp_(0, 255)
+    return found.round_().to(torch.uint8)
 
 
 def _replace(images: Tensor, rows: Tensor, by: Tensor) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import InterpolationMode, v2
 
 from dist_train.data.augment.draws import CODES, Drawer, Draws
 from dist_train.data.augment.frame import with_margin
 from dist_train.data.augment.on_cpu import training_transform
 from dist_train.data.augment.packed_draws import packed
-from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants
+from dist_train.data.augment.randaugment_device import DeviceOperations, KeptConstants, resized_in_floats
 from dist_train.data.decoding.picture import Decoded
 from tests.data.augment.test_on_cpu import PHOTO, augment
 
@@ -83,6 +84,53 @@ def test_without_operations_only_crop_and_flip_remain() -> None:
     images = photographs(8)
     found = augmented(augment(hflip=1.0), images.clone(), 24)
     assert torch.equal(found, images.flip(2))
+
+
+@pytest.mark.parametrize("mode", [InterpolationMode.BILINEAR, InterpolationMode.BICUBIC])
+def test_a_batch_in_floats_is_what_torchvision_makes_of_each_image_on_a_gpu(
+    mode: InterpolationMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where torch cannot resize uint8, torchvision resizes floats; on this CPU, if it is made to believe so."""
+    monkeypatch.setattr(v2.functional._geometry, "_do_native_uint8_resize_on_cpu", lambda _: False)
+    images = photographs(8).permute(0, 3, 1, 2)
+    boxes = [
+        [0, 0, 24, 24],
+        [3, 1, 20, 20],
+        [0, 5, 7, 13],
+        [10, 10, 1, 1],
+        [1, 2, 21, 9],
+        [4, 0, 20, 24],
+        [0, 0, 24, 3],
+        [2, 2, 5, 5],
+    ]
+    for size in ((20, 20), (40, 33)):
+        found = resized_in_floats(images, boxes, size, mode)
+        expected = [
+            v2.functional.resized_crop(image, *box, list(size), mode) for image, box in zip(images, boxes, strict=True)
+        ]
+        assert torch.equal(found, torch.stack(expected))
+
+
+class Operations(TorchDispatchMode):
+    """Counts what torch does but for views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_random_crop_is_one_operation_for_each_sample() -> None:
+    """Counted on a device that, as a GPU, cannot resize uint8."""
+    cfg = augment(crop="random_resized", interpolation="bicubic", hflip=0.0)
+    draws, rows = packed(Draws((number % 9, 0, 9, 9), False, ()) for number in range(64))
+    images = torch.empty((64, 24, 24, 3), dtype=torch.uint8, device="meta")
+    with Operations() as counted:
+        DeviceOperations(cfg, (40, 40))(images, draws, rows.to("meta"))
+    assert counted.count <= 64 + 8
 
 
 def test_nothing_is_asked_of_the_device() -> None:
