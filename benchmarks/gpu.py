@@ -32,6 +32,7 @@ from benchmarks.gpu_sides import (
     about,
     flops_per_image,
     free,
+    graphed,
     matmul_flops,
     naive,
     our_tree,
@@ -59,6 +60,7 @@ SIDES: tuple[tuple[str, Callable[..., Any], str, bool], ...] = (
     ("ours", ours, "fp32", True),
     ("timm", timms, "amp_fp16", False),
     ("timm", timms, "fp32", True),
+    ("ours, CUDA graphs", graphed, "amp_bf16", True),
 )
 PART_S = 90
 """Seconds planned for a compiled side."""

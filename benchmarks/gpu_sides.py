@@ -46,7 +46,7 @@ class Job:
         return time.perf_counter()
 
 
-def our_tree(job: Job, folder: Path, precision: str, compiled: bool, **augment: Any) -> dict[str, Any]:
+def our_tree(job: Job, folder: Path, precision: str, compiled: bool | dict[str, str], **augment: Any) -> dict[str, Any]:
     config = tree(folder, {"name": job.model, "compile": compiled}, job.size, job.batch, True)
     config["train"] |= {"precision": precision, "tf32": True}
     config["data"]["workers"] = job.workers if augment else 0
@@ -87,11 +87,16 @@ def synthetic(job: Job) -> Batch:
     return images, torch.randint(0, job.classes, (job.batch,), device=job.device), torch.arange(job.batch)
 
 
-def ours(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
+def ours(job: Job, folder: Path, precision: str, compiled: bool | dict[str, str]) -> Callable[[int], float]:
     """Return the seconds per step of the real ``fit``, on one batch that is on the device."""
     side = Ours(our_tree(job, folder, precision, compiled), job.group, job.clock)
     side.batch = synthetic(job)
     return side.seconds
+
+
+def graphed(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:
+    """Ours, whose passes torch records as CUDA graphs."""
+    return ours(job, folder, precision, {"mode": "reduce-overhead"})
 
 
 def timms(job: Job, folder: Path, precision: str, compiled: bool) -> Callable[[int], float]:

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
@@ -97,6 +98,8 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
                 found = {name: value / len(keys) for name, value in found.items()}
             # A gradient of NaN shows all ranks, without a further collective, that something here is not finite.
             state.precision.backward(found["loss"], state.buffers.soundness(found["loss"].detach(), last))
+            if micro == 0 and not last and stepper.cfg.model.cuda_graphs:
+                _copy_gradients(state.optimizer)
             if last and (unused := strategy.unused(stepper.wrapped)):
                 raise unused_in_a_step(unused, strategy.group.rank)
         parts.append({name: value.detach() for name, value in found.items()})
@@ -113,6 +116,14 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
     state.sums.add(loss, grad_norm, extras)
     state.progress.step = step + 1
     return {"loss": loss, "grad_norm": grad_norm, **extras}
+
+
+def _copy_gradients(optimizer: Optimizer) -> None:
+    """Copy the gradients out of the memory of CUDA graphs, which the next micro-batch uses (pytorch/pytorch#169545)."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
 
 
 def _added(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from dist_train.config import parse_config
 from dist_train.config.planning import make_plan
 from dist_train.distributed.group import Dist, joined
 from dist_train.distributed.strategies.ddp import Ddp
+from dist_train.learning.algorithms import restored_algorithms
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
 from dist_train.training.guard import refuse_what_is_not_finite
@@ -164,3 +165,25 @@ def test_so_does_one_with(tree: dict[str, Any], options: dict[str, Any]) -> None
     scale = {"state.precision.scale", "state.precision._growth_tracker"}
     for found in run_ranks(2, around_a_skipped_step, tree, "activation", 1):
         assert set(found) - scale == {"state.sums"}
+
+
+def test_gradients_leave_the_memory_of_cuda_graphs_before_the_next_micro_batch(
+    tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler is left out: what counts is where gradients lie after each pass, and that they are the same."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    weights, places = [], []
+    for compiled in (False, {"mode": "reduce-overhead"}):
+        cfg = parse_config(changed(tree, train__micro_batch=4, model__compile=compiled))
+        with restored_algorithms():
+            setup = build_setup(cfg, Dist.alone())
+            head = setup.state.model.get_parameter("head.weight")
+            seen: list[int] = []
+            head.register_post_accumulate_grad_hook(lambda p, seen=seen: seen.append(p.grad.data_ptr()))
+            train_step(setup.stepper, setup.state)
+        weights.append(head.detach().clone())
+        places.append(seen)
+    assert torch.equal(*weights)
+    (first, second, third), (graph, own, still) = places
+    assert first == second == third
+    assert graph != own == still

@@ -89,6 +89,19 @@ def test_a_compiled_model_learns_what_an_eager_one_does(tree: dict[str, Any]) ->
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
+def test_cuda_graphs_learn_what_an_eager_model_does(tree: dict[str, Any], precision: str) -> None:
+    """With accumulation, whose gradients lie in memory that the next pass uses, EMA, evaluations and a loss scaler."""
+    losses = []
+    for compiled in (False, {"mode": "reduce-overhead"}):
+        run = changed(tree, **{**HARD, "augment": {}}, run__name=f"graphs-{bool(compiled)}", train__precision=precision)
+        run = changed(run, model__drop_path=0.0, model__head={}, model__compile=compiled, log__every_steps=1)
+        assert collect(start_ranks(1, _main, changed(run, distributed__timeout_s=600)), timeout_s=500) == [0]
+        losses.append([row["loss"] for split in ("train", "val") for row in rows(folder(run), split)])
+    assert losses[0] == pytest.approx(losses[1], rel=5e-2)
+
+
 def _main(tree: dict[str, Any]) -> int:
     from dist_train.training.attempt import main
 

@@ -92,7 +92,7 @@ def test_a_batch_in_floats_is_what_torchvision_makes_of_each_image_on_a_gpu(
 ) -> None:
     """Where torch cannot resize uint8, torchvision resizes floats; on this CPU, if it is made to believe so."""
     monkeypatch.setattr(v2.functional._geometry, "_do_native_uint8_resize_on_cpu", lambda _: False)
-    images = photographs(8).permute(0, 3, 1, 2)
+    images = photographs(24).permute(0, 3, 1, 2)
     boxes = [
         [0, 0, 24, 24],
         [3, 1, 20, 20],
@@ -103,6 +103,7 @@ def test_a_batch_in_floats_is_what_torchvision_makes_of_each_image_on_a_gpu(
         [0, 0, 24, 3],
         [2, 2, 5, 5],
     ]
+    boxes = boxes * 3
     for size in ((20, 20), (40, 33)):
         found = resized_in_floats(images, boxes, size, mode)
         expected = [
@@ -130,7 +131,7 @@ def test_a_random_crop_is_one_operation_for_each_sample() -> None:
     images = torch.empty((64, 24, 24, 3), dtype=torch.uint8, device="meta")
     with Operations() as counted:
         DeviceOperations(cfg, (40, 40))(images, draws, rows.to("meta"))
-    assert counted.count <= 64 + 8
+    assert counted.count <= 64 + 24
 
 
 def test_nothing_is_asked_of_the_device() -> None:
