@@ -133,7 +133,8 @@ def _may_go_on(
     known = {key: value for key, value in manifest.config.items() if not key.startswith((FROZEN, BASE))}
     _same_arithmetic(known, compared, path, RunDir.of(cfg.run))
     for key in changed_keys(known, compared).keys() & set(OTHER_ROUNDING):
-        was, is_now = _running(migrated_values(known)[key], manifest.world_size), _running(compared[key], ranks)
+        was = strategy_that_ran(migrated_values(known)[key], manifest.world_size)
+        is_now = strategy_that_ran(compared[key], ranks)
         if was != is_now:
             log.warning(
                 "`%s` was %s and is now %s; each step keeps its samples and learning rate; sums are rounded differently",
@@ -142,7 +143,7 @@ def _may_go_on(
     _same_data(manifest, index, RunDir.of(cfg.run))
 
 
-def _running(strategy: Any, ranks: int) -> str:
+def strategy_that_ran(strategy: Any, ranks: int) -> str:
     """Return what runs on so many ranks with a recorded ``distributed.strategy``, which is auto for all that divide nothing."""
     if ranks == 1:
         return "one process"

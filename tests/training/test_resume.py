@@ -10,7 +10,7 @@ import pytest
 from dist_train.config import parse_config
 from dist_train.config.rules.resume_keys import arithmetic, changed_keys
 from dist_train.inference.preflight import check
-from dist_train.training.resume import with_kept
+from dist_train.training.resume import strategy_that_ran, with_kept
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, published, rows, state_digest, train
 
@@ -128,3 +128,17 @@ def test_a_resume_keeps_the_evaluation_of_the_run_that_an_older_version_began(tr
     today = parse_config(changed(tree, eval__size=[32, 48]))
     assert with_kept(parse_config(tree), arithmetic(today)) == today
     assert with_kept(today, arithmetic(today)) is today
+
+
+@pytest.mark.parametrize(
+    ("recorded", "ranks", "words"),
+    [
+        ("auto", 2, "ddp"),
+        ("auto", 1, "one process"),
+        ("fsdp", 1, "one process"),
+        ("zero2", 4, "zero2"),
+        ({"name": "fsdp", "cpu_offload": True}, 4, "fsdp with cpu_offload"),
+    ],
+)
+def test_a_changed_strategy_is_called_what_ran(recorded: Any, ranks: int, words: str) -> None:
+    assert strategy_that_ran(recorded, ranks) == words
