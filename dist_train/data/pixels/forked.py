@@ -3,7 +3,6 @@
 import multiprocessing
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 
@@ -29,11 +28,10 @@ def in_processes(work: Callable[[], Generator[int]], processes: int) -> Generato
         yield from work()
         return
     running: dict[Connection, ForkProcess] = {}
-    started: list[ForkProcess] = []
+    made: list[ForkProcess] = []
     try:
         for _ in range(processes):
-            running |= _started(work, processes)
-            started = list(running.values())
+            running |= _started(work, processes, made)
         while running:
             for connection in wait(list(running)):
                 assert isinstance(connection, Connection)
@@ -41,15 +39,19 @@ def in_processes(work: Callable[[], Generator[int]], processes: int) -> Generato
                 if isinstance(count, int):
                     yield count
     finally:
-        for process in started:
-            process.kill()
-            process.join()
+        for process in made:
+            if process.pid is not None:
+                process.kill()
+                process.join()
 
 
-def _started(work: Callable[[], Generator[int]], processes: int) -> dict[Connection, ForkProcess]:
+def _started(
+    work: Callable[[], Generator[int]], processes: int, made: list[ForkProcess]
+) -> dict[Connection, ForkProcess]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run, args=(work, sender), daemon=True)
+    made.append(process)  # before its start, which a stop signal may interrupt
     try:
         process.start()
     except OSError as error:
@@ -63,21 +65,20 @@ def _started(work: Callable[[], Generator[int]], processes: int) -> dict[Connect
 
 def _received(connection: Connection, running: dict[Connection, ForkProcess]) -> int | None:
     """Return the next count of a process; None if it has ended well, which takes it from ``running``."""
-    count: Count = DataError("")
-    with suppress(EOFError):
-        count = connection.recv()
+    try:
+        count: Count = connection.recv()
+    except EOFError:
+        process = running[connection]
+        process.join()
+        raise DataError(
+            f"a process that decodes images ended with exit code {process.exitcode} (-9: killed, often for lack of memory); "
+            "lower `data.workers`"
+        ) from None
+    if isinstance(count, DistTrainError):
+        raise count
     if count is None:
         running.pop(connection)
         connection.close()
-    elif isinstance(count, DistTrainError):
-        process = running[connection]
-        if not str(count):
-            process.join()
-            raise DataError(
-                f"a process that decodes images ended with exit code {process.exitcode} (-9: killed, often for lack of memory); "
-                "lower `data.workers`"
-            )
-        raise count
     return count
 
 
