@@ -56,7 +56,9 @@ def _commands(folder: Path, args: argparse.Namespace) -> dict[str, list[str]]:
     ours = ["-m", "dist_train", "predict", str(run), str(many), "--out", out, "--batch-size", str(BATCH)]
     peer = [str(Path(__file__).with_name("predict_peer.py")), "--root", str(many), "--model", args.model, "--out", out]
     peer += ["--checkpoint", str(run / "best.safetensors"), "--batch", str(BATCH), "--workers", str(args.workers)]
-    return {OURS: [python, *ours, "--set", f"data.workers={args.workers}"], PEER: [python, *peer]}
+    # timm's inference script gives a model the images of its training; ours those of its published test, which may be larger.
+    same = ["--set", f"data.workers={args.workers}", "--set", "eval.size=train"]
+    return {OURS: [python, *ours, *same], PEER: [python, *peer]}
 
 
 def _figures(facts: dict[str, list[dict[str, float]]], images: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         help="write the input of the model's head for each image, its pooled features: float32 [N, E] in the order of the "
         "table if FILE ends in .npy; the column `embedding` of the table if FILE is the .parquet file of --out",
     )
-    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images in one forward pass (32)")
+    parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help="images of a batch (32)")
     add_overrides(parser)
     return parser
 

@@ -37,7 +37,7 @@ class Run(OpenedRun):
         """
         with restored_algorithms():
             place = (self.config, self.network, self.classes, self.device, self.rules)
-            predictor = Predictor(*place, self.calibration)
+            predictor = Predictor(*place, self.calibration, self.channels_last)
             sources = images_of(images, suffixes_of(self.config.data))
             return [_or_raise(found) for found in predictor(sources, batch_size)]
 

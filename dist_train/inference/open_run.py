@@ -10,10 +10,12 @@ from torch import nn
 
 from dist_train.checkpoint.digests import ALGORITHM, digest_of
 from dist_train.config.schema import Config
+from dist_train.data.augment.frame import evaluation_frame
 from dist_train.data.decode_rules import rules_of
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.evaluation.calibration import Calibration, read_calibration
 from dist_train.evaluation.views import described
+from dist_train.inference.predicting.layout import faster_channels_last
 from dist_train.model.backbones import GivenModel
 from dist_train.model.network import Network
 from dist_train.model.trained.open_model import open_model
@@ -53,6 +55,12 @@ class OpenedRun:
     def rules(self) -> DecodeRules:
         """Return how training decoded its images; evaluation and prediction decode in the same way."""
         return rules_of(self.config.data, self.folder)
+
+    @cached_property
+    def channels_last(self) -> bool:
+        """Return whether predictions are faster with images in channels_last. It tries the model on two blank images."""
+        shape = self.network.blank_shape(2, evaluation_frame(self.config, self.network).size)
+        return faster_channels_last(self.model, torch.zeros(shape, device=self.device))
 
     @cached_property
     def calibration(self) -> Calibration | None:

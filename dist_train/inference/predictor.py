@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
 from dist_train.evaluation.views import with_views
+from dist_train.inference.predicting.layout import at_once
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 
@@ -111,6 +112,9 @@ class Prediction:
 class Predictor:
     """Runs a model, in eval mode on ``device``, on batches of images.
 
+    Args:
+        channels_last: the model gets images in this layout, also where ``model.channels_last`` does not say so.
+
     Attributes:
         transform: from an image to its pixels.
     """
@@ -123,12 +127,13 @@ class Predictor:
         device: torch.device,
         rules: DecodeRules,
         calibration: Calibration | None = None,
+        channels_last: bool = False,
     ) -> None:
         self._task, self._classes, self._device, self._calibration = cfg.data.task, classes, device, calibration
         sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=device)
         self._module = with_views(network.module, cfg.eval.tta, self._task, sample)
         self.transform = ImageTransform(cfg, network, rules)
-        self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last)
+        self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last or channels_last)
         self._precision = Precision(cfg.train, device)
 
     def __call__(self, images: Iterable[Source], batch_size: int) -> Iterator[Prediction | DataError]:
@@ -137,7 +142,8 @@ class Predictor:
         while batch := list(islice(rest, batch_size)):
             read = [self._read(image) for image in batch]
             good = [pixels for pixels in read if not isinstance(pixels, DataError)]
-            outputs = iter(self.outputs(torch.from_numpy(np.stack(good)))) if good else iter(())
+            parts = at_once(torch.from_numpy(np.stack(good)), self._device) if good else ()
+            outputs = chain.from_iterable(map(self.outputs, parts))
             for image, pixels in zip(batch, read, strict=True):
                 yield pixels if isinstance(pixels, DataError) else self.prediction(image, next(outputs))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dist_train.inference.load_run import load_run
 from dist_train.predict import main
 from dist_train.run.predictions import load_predictions
 from tests.support.commands import call, help_takes_no_torch
@@ -111,6 +112,30 @@ def test_ranks_and_loader_processes_change_no_digit(path: Path, image_folder: Pa
     files = [*sorted((image_folder / "val" / "class_c").iterdir()), *sorted((image_folder / "val").glob("*/*"))]
     assert [line["path"] for line in lines] == [str(file) for file in files]
     assert len(np.load(tmp_path / "2-1" / "features.npy")) == len(lines)
+
+
+def test_convolutions_give_the_same_digits_on_two_ranks_and_the_labels_of_the_evaluation(
+    tree: dict[str, Any], image_folder: Path, tmp_path: Path
+) -> None:
+    run = train(tree, model__name="test_efficientnet", train__epochs=1, augment__crop="center")
+    assert load_run(run, device="cpu").channels_last
+    found = []
+    for ranks in (1, 2):
+        out, features = tmp_path / f"{ranks}.csv", tmp_path / f"{ranks}.npy"
+        options = ["--out", str(out), "--embeddings", str(features), "--batch-size", "20"]
+        workers = ["--set", f"data.workers={ranks - 1}"]
+        assert run_ranks(ranks, main, [str(run), str(image_folder / "val"), *options, *workers]) == [0] * ranks
+        found.append((out.read_bytes(), features.read_bytes()))
+    assert found[0] == found[1]
+    lines = list(csv.DictReader(found[0][0].decode().splitlines()))
+    assert len(np.load(tmp_path / "2.npy")) == len(lines) == 23
+    kept = load_predictions(run / "predictions.npz")
+    assert kept is not None
+    assert kept.likeliest is not None
+    names = ["class_a", "class_b", "class_c"]
+    assert [line["prediction"] for line in lines] == [names[number] for number in kept.pred_N]
+    best = [float(line["probability"]) for line in lines]
+    assert best == pytest.approx(kept.likeliest.probabilities_NT[:, 0].tolist(), abs=1e-3), "float16 there"
 
 
 def test_one_rank_that_fails_ends_all(path: Path, image_folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from dist_train.data.sampler import EvaluationBatches
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.group import Dist
 from dist_train.errors import DistTrainError
+from dist_train.inference.predicting.layout import at_once
 from dist_train.inference.predicting.photos import ERRORS, Photos, errors_in
 
 if TYPE_CHECKING:
@@ -74,8 +75,12 @@ class Rounds:
             yield self._outcome(pixels, errors)
 
     def _outcome(self, pixels: Tensor, errors: Tensor) -> Outcome:
-        outputs = self._predictor.outputs(pixels).numpy()
-        return Outcome(outputs, self._head.taken().numpy() if self._head else None, errors_in(errors))
+        outputs, embeddings = [], []
+        for part in at_once(pixels, self._group.device):
+            outputs.append(self._predictor.outputs(part).numpy())
+            if self._head:
+                embeddings.append(self._head.taken().numpy())
+        return Outcome(np.concatenate(outputs), np.concatenate(embeddings) if embeddings else None, errors_in(errors))
 
 
 Attempt = Outcome | DistTrainError | None
