@@ -66,3 +66,12 @@ def test_a_part_that_fails_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -
     late = gpu.measure(QUICK, True, 0.0, lambda _: None)
     assert len(gpu.failures(late)) == 4
     assert "not enough time left" in gpu.failures(late)[0]
+
+
+@pytest.mark.parametrize(("peak", "shares"), [(989.0, [0.6, 0.42]), (None, [0.6])])
+def test_the_rate_is_judged_by_what_the_card_can(peak: float | None, shares: list[float]) -> None:
+    side = {"images_per_s": 1248.0, "mfu": 0.6, "peak_gb": 20.0, "host_syncs": 0.0}
+    found = {"sides": {"ours, amp_bf16, compiled": side}, "gflop_per_image": 332.9, "peak_tflops": peak}
+    judged = [row for row in gpu.rows_of(found, QUICK) if row.what == "MFU, amp_bf16, compiled"]
+    assert [row.ours for row in judged] == pytest.approx(shares, abs=1e-3)
+    assert all(row.met for row in judged)
