@@ -43,12 +43,17 @@ def test_a_stop_signal_stops_the_run(standin_code: Path, make_config: Callable[.
 
 
 RANK_1_FAILS_ONCE = """
-import os, time
+import os, signal, time
 def main(cfg):
-    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        time.sleep(0 if os.environ["RANK"] == "1" else 60)
-        return 1
-    return 0
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "1":
+        return 0
+    if os.environ["RANK"] == "0":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        open("rank_0_waits", "w").close()
+        time.sleep(60)
+    while not os.path.exists("rank_0_waits"):
+        time.sleep(0.01)
+    return 1
 """
 
 
