@@ -31,6 +31,7 @@ from dist_train.config.sections.distributed import DistributedConfig
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.split import Split
+from dist_train.data.stored.record import record
 from dist_train.data.stored.reuse import kept_or_scanned
 from dist_train.data.stored.scan_file import StoredScan, read_scan, write_scan
 from dist_train.data.stored.shared_scan import shared
@@ -84,8 +85,17 @@ def folders(root: Path) -> DataConfig:
     return DataConfig(root=str(root), val_fraction=0.02)
 
 
+def drawn(root: Path) -> DataIndex:
+    return scan(folders(root), sized=False)
+
+
 def ours(root: Path) -> DataIndex:
-    return scan(folders(root))
+    """A training and a validation folder; the latter is that of ``few``, whose two classes are among those of the former."""
+    (root / "val").symlink_to(root / "few" / "train")
+    try:
+        return scan(DataConfig(root=str(root)), sized=False)
+    finally:
+        (root / "val").unlink()
 
 
 def peer(root: Path) -> Any:
@@ -95,16 +105,25 @@ def peer(root: Path) -> Any:
 
 
 def table(root: Path) -> DataIndex:
-    return scan(DataConfig(format="csv", root=str(root), csv=CsvConfig(train=MADE_BY_CSV), val_fraction=0.02))
+    return scan(
+        DataConfig(format="csv", root=str(root), csv=CsvConfig(train=MADE_BY_CSV), val_fraction=0.02), sized=False
+    )
 
 
 def first_start(root: Path) -> DataIndex:
     (root / "run" / "scan.bin").unlink(missing_ok=True)
-    return kept_or_scanned(folders(root), root / "run" / "scan.bin")
+    return kept_or_scanned(folders(root), root / "run" / "scan.bin", sized=False)
+
+
+def recorded(root: Path) -> bool:
+    """The work of the process that asks for sizes and times while training begins, after ``first start``."""
+    (root / "run" / "listing.gz").unlink(missing_ok=True)
+    record(root / "run" / "scan.bin", root / "run" / "listing.gz")
+    return True
 
 
 def requeue(root: Path) -> DataIndex:
-    return kept_or_scanned(folders(root), root / "run" / "scan.bin")
+    return kept_or_scanned(folders(root), root / "run" / "scan.bin", sized=False)
 
 
 def opened(root: Path) -> StoredScan | None:
@@ -115,10 +134,12 @@ SIDES: dict[str, Callable[[Path], Any]] = {
     "ImageFolder": peer,
     "list and stat": floor,
     "folders": ours,
+    "folders, validation set drawn": drawn,
     "table": table,
     "tar": partial(archive, kind="tar"),
     "zip": partial(archive, kind="zip"),
     "first start": first_start,
+    "record": recorded,
     "requeue": requeue,
     "stored index": opened,
 }
@@ -162,7 +183,7 @@ def _megabytes(file: str, key: str) -> float:
 
 def one(side: str, root: Path) -> dict[str, float]:
     """Return seconds on the clock and of CPU, and how far the peak of the memory rose, in MB."""
-    SIDES["ImageFolder"](root / "few"), ours(root / "few")  # imports
+    SIDES["ImageFolder"](root / "few"), drawn(root / "few")  # imports
     before = _megabytes("status", "VmHWM")
     wall, cpu = time.perf_counter(), time.process_time()
     kept = SIDES[side](root)
