@@ -128,7 +128,9 @@ def _prepare(cfg: DataConfig, path: Path, index: DataIndex, expected: str | None
     _, layout = Originals(index).first()
     _room(path, layout, index)
     remove_abandoned(path, part_of(path, layout, index.fingerprint))
-    log.info("decoding %d images into %s", layout.shape[0], path)
+    begun = bytes_written(path, layout, index.fingerprint)
+    there = f"; {begun / 1e9:.2f} GB are there, of a build that was interrupted or goes on" if begun else ""
+    log.info("decoding %d images into %s%s", layout.shape[0], path, there)
 
 
 def _check(file: PixelFile, index: DataIndex, expected: str | None) -> None:

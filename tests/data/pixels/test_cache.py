@@ -298,7 +298,10 @@ def built_in_part(small: dict[str, Any], images: int) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_a_killed_build_goes_on_where_it_was(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_build_goes_on_where_it_was(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(pixel_file, "PIECE_BYTES", 4 * 360)
     built_in_part(small, images=10)  # two pieces, and a part of the third
     decoded: list[int] = []
@@ -312,6 +315,7 @@ def test_a_killed_build_goes_on_where_it_was(small: dict[str, Any], monkeypatch:
         patched.setattr(Originals, "pixels", noted)
         cache = opened(small)
     assert sorted(set(decoded) - {0}) == list(range(8, 26))
+    assert "GB are there, of a build that was interrupted" in caplog.text
     assert [path.name for path in file_of(small).parent.iterdir()] == [file_of(small).name]
     file_of(small).unlink()
     assert opened(small).file.digest == cache.file.digest
