@@ -47,6 +47,21 @@ def test_copies_are_found_by_content(images: Path) -> None:
     assert (found.looked_at, found.total, found.compared) == (43, 43, 1.0)
 
 
+def test_copies_among_many_files_whose_sizes_nobody_has_asked_for(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dist_train.data.index.ASKED_AT_ONCE", 0)
+    expected = copies(images, 20)
+    index = scan(data_config(images), sized=False)
+    assert not index.has_sizes
+    found = find_overlap(index)
+    assert sorted(found.pairs) == sorted(expected)
+    assert (found.looked_at, found.total, found.compared) == (43, 43, 1.0)
+    assert find_overlap(index, seconds=-1).compared == 0
+    (images / expected[0][1]).unlink()
+    assert sorted(find_overlap(index).pairs) == sorted(expected)[1:]
+
+
 def test_files_that_begin_alike_and_end_otherwise_are_not_the_same(images: Path) -> None:
     for split, ending in (("train", b"one"), ("val", b"two")):
         (images / split / "class_a" / "large.png").write_bytes(bytes(10_000) + ending)
