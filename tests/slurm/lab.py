@@ -189,23 +189,35 @@ def starts_after_the_end() -> int:
     return int(scontrol.version() >= scontrol.KEEPS_GRACE)
 
 
+_FORKED = b"\0dist_train\0launch\0"
+"""In the command line of the agent of one node, and of all that are forked from it."""
+
+
 def processes(run: Path, kind: str) -> list[int]:
     """Ids of processes that work on a run: ``worker``, ``agent`` or ``supervisor``, the oldest first."""
     marks = {
-        "worker": rb"\0-u\0-m\0dist_train\0",
-        "agent": rb"\0torch\.distributed\.run\0",
+        "worker": rb"\0-u\0-m\0dist_train\0|" + _FORKED,
+        "agent": rb"\0torch\.distributed\.run\0|" + _FORKED,
         "supervisor": rb"^(?!srun).*\0(submitit\.core\._submit|launch\.supervise)\0",
     }
-    found = []
+    found, parents = [], {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             line, stat = (entry / "cmdline").read_bytes(), (entry / "stat").read_text()
         except OSError:
             continue
         if str(run).encode() in line and re.search(marks[kind], line):
-            started = int(stat.rpartition(")")[2].split()[19])
-            found.append((started, int(entry.name)))
-    return [pid for _, pid in sorted(found)]
+            words = stat.rpartition(")")[2].split()
+            found.append((int(words[19]), int(entry.name)))
+            if _FORKED in line:
+                parents[int(entry.name)] = int(words[1])
+    # Of the forked ones the agent comes first, then the workers, then their loader processes.
+    wanted = {"agent": 0, "worker": 1}.get(kind)
+    return [pid for _, pid in sorted(found) if pid not in parents or _depth(pid, parents) == wanted]
+
+
+def _depth(pid: int, parents: dict[int, int]) -> int:
+    return 1 + _depth(parents[pid], parents) if parents[pid] in parents else 0
 
 
 def cluster_env() -> None:
