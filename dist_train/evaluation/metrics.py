@@ -132,7 +132,7 @@ class SampleScores:
 
     def add(self, logits_BK: Tensor, labels: Tensor, indices_B: Tensor) -> None:
         """Score a batch. The loss depends on the task: cross-entropy, binary cross-entropy or squared error."""
-        logits_BK = logits_BK.float()
+        logits_BK = logits_BK.to(torch.float32, copy=True)  # CUDA graphs write the outputs of the next batch there
         if self._task == "classification":
             scores = self._of_classes(logits_BK, labels)
         elif self._task == "multilabel":
