@@ -47,7 +47,7 @@ def _of_one_size(images: Path, target: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_scan_overlap_rules_and_cache_take_longer_than_the_timeout(
+def test_the_work_before_the_first_step_takes_longer_than_the_timeout(
     tree: dict[str, Any], image_folder: Path, tmp_path: Path
 ) -> None:
     images = _of_one_size(image_folder, tmp_path / "images")
@@ -61,7 +61,6 @@ def test_scan_overlap_rules_and_cache_take_longer_than_the_timeout(
         calls = disk.calls()
         if epochs == 1:
             assert calls * disk.call_s > 5 * TIMEOUT_S
-            assert re.search(r"scanning .*: \d+ files after 1\d s", output), output
             assert re.search(r"decoding into .*: \d+ of \d+ images \(\d+%\) after 1\d s", output), output
         else:
             assert "has not changed since it was scanned" in output
