@@ -1,1 +1,1 @@
-"""The scan of a data set, kept in the run folder: a start that finds nothing changed does not scan again."""
+"""The cache of decoded images, for ``augment.device``: one file that all ranks of a node build and read."""

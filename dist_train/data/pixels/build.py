@@ -18,10 +18,11 @@ from dist_train.system.machine.clock import awake_s
 from dist_train.system.progress import advance, shown
 
 LOOK_EVERY_S = 0.1
-"""Where other processes have all pieces that are left: so often one looks whether they are done, or their process is gone."""
+"""How often a process looks whether the pieces that other processes have claimed are done, or free again."""
 
 PATIENCE_S = 60.0
-"""After so long one decodes a piece that another process has, to the same bytes: it may be stopped, or its lock outlives it."""
+"""After so long without a free piece, a process decodes one that another has claimed, to the same bytes: the other may be
+suspended, or its lock may outlive it."""
 
 NoteBad = Callable[[SplitName, int, BadImage], None]
 """Counts an image that cannot be decoded, and raises ``DataError`` if it is one too many."""
@@ -30,7 +31,7 @@ NoteBad = Callable[[SplitName, int, BadImage], None]
 def build(part: PartFile, originals: Originals, processes: int, note_bad: NoteBad, first: str) -> None:
     """Decode the images that no other process decodes, until all are done.
 
-    An error removes the file; after a kill or a stop signal the next build goes on with it.
+    An error removes the file; after a kill or a stop signal the next build continues it.
 
     Args:
         processes: of this rank; 0 for this one.

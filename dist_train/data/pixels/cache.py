@@ -1,9 +1,9 @@
 """Decoded images in one file, for ``augment.device``: shared by the ranks of a node, and read by all at memory's speed.
 
-The file (``pixel_file``) appears by one rename, so that it is whole or absent. All ranks of a node build it (``build``), again when
-the data set's fingerprint is another. A start reads its digests only; each image is compared with its own when it is first read
-(``images``). Only this user can read or write it. The run folder keeps the digest of all: a cache that was replaced since the run
-began is built again.
+The file (``pixel_file``) appears by one rename, so that it is whole or absent. All ranks of a node build it (``build``), and rebuild
+it when the data set's fingerprint changes. A start reads its digests only; a rank compares each image with its digest when it first
+reads it (``images``). Only this user can read or write it. The run folder keeps the digest of all images: a cache that was replaced
+since the run began is rebuilt.
 """
 
 import logging
@@ -37,7 +37,7 @@ COMPARED = 7
 """Parts of a split at whose ends an image is compared with its file at each start."""
 
 TRIES = 2
-"""Builds at one start: a killed build may have left images that have been replaced since."""
+"""Most builds at one start: the first may continue a killed one, some of whose images have been replaced since."""
 
 DIGEST = "blake3"
 """Key in the record of a run. Older versions wrote ``sha256``, of other bytes."""
@@ -67,19 +67,25 @@ def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, note_bad: NoteBad
     with group.together():
         file = _opened(path, index)
         if file is None:
-            raise DataError(f"{path} was replaced by another run's cache just now; give each run its own `data.cache`")
+            raise DataError(
+                f"another run has just replaced {path} by its own cache; give each run its own `data.cache`"
+            )
         cache = Cache.of(file, Originals(index))
         if group.local_rank == 0:
             _note_bad(cache, note_bad)
         if record and group.is_main and file.digest != expected:
-            if expected:
-                log.warning("the images decode to other pixels than when this run began; it continues with these")
-            write_json(record, {DIGEST: file.digest})
+            _record_digest(record, file.digest, expected)
     return cache
 
 
+def _record_digest(record: Path, digest: str, expected: str | None) -> None:
+    if expected:
+        log.warning("the images decode to other pixels than when this run began; it continues with these")
+    write_json(record, {DIGEST: digest})
+
+
 def check_cache(cfg: DataConfig, index: DataIndex) -> str:
-    """What ``--check`` tells of the cache: where it is, or will be, and how large.
+    """Return what ``--check`` prints about the cache: where it is, or will be, and how large.
 
     Raises:
         ConfigError: there is no room for it.
@@ -114,7 +120,7 @@ def _opened(path: Path, index: DataIndex) -> PixelFile | None:
 
 
 def _prepare(cfg: DataConfig, path: Path, index: DataIndex, expected: str | None) -> None:
-    """Remove a cache that cannot be used; then see whether there is room for another."""
+    """Remove a cache that cannot be used, and check that there is room for a new one."""
     if cfg.cache is None:
         private_folder(path.parent, KEY)
     if os.path.lexists(path):
@@ -129,7 +135,7 @@ def _prepare(cfg: DataConfig, path: Path, index: DataIndex, expected: str | None
     _room(path, layout, index)
     remove_abandoned(path, part_of(path, layout, index.fingerprint))
     begun = bytes_written(path, layout, index.fingerprint)
-    there = f"; {begun / 1e9:.2f} GB are there, of a build that was interrupted or goes on" if begun else ""
+    there = f"; an unfinished build has written {begun / 1e9:.2f} GB of it" if begun else ""
     log.info("decoding %d images into %s%s", layout.shape[0], path, there)
 
 
@@ -146,7 +152,7 @@ def _check(file: PixelFile, index: DataIndex, expected: str | None) -> None:
 
 
 def _agrees(cache: Cache, index: DataIndex) -> bool:
-    """Whether a few images are still those of the data set: a fingerprint knows no pixels, of objects no sizes either."""
+    """Return whether a few images equal those of the data set: its fingerprint has no pixels, and for an object no sizes."""
     splits: tuple[SplitName, ...] = ("train", "val")
     for split in splits:
         read, last = cache.reader(split), len(index.split(split)) - 1
@@ -178,17 +184,17 @@ def _build_if_missing(cfg: DataConfig, path: Path, index: DataIndex, group: Dist
 
 
 def _note_bad(cache: Cache, note_bad: NoteBad) -> None:
-    """Count the images that could not be decoded: this rank has met some of them only, or none."""
+    """Count all images that could not be decoded, since this rank has decoded only some images, or none."""
     for place in cache.file.bad():
         words = f"{cache.originals.name(place)} could not be decoded when {cache.file.path} was built"
         note_bad(*cache.originals.whose(place), BadImage(words))
 
 
 def _room(path: Path, layout: Layout, index: DataIndex) -> tuple[int, int]:
-    """Return the bytes that are to be written for the cache, and those that are free.
+    """Return how many bytes must be written for the cache, and how many are free.
 
     Raises:
-        ConfigError: they are too few.
+        ConfigError: too few are free.
     """
     needed = max(0, layout.end_at - bytes_written(path, layout, index.fingerprint))
     folder = next(parent for parent in path.parents if parent.exists())

@@ -1,4 +1,4 @@
-"""Work in forked processes, which report how far it is and fail as this process would."""
+"""Run work in forked processes, which send their progress and their errors to this one."""
 
 import multiprocessing
 import time
@@ -17,9 +17,9 @@ Count = int | DistTrainError | None
 
 
 def in_processes(work: Callable[[], Generator[int]], processes: int) -> Generator[int]:
-    """Run ``work`` in so many forked processes; yield what it yields, about once a second of each. Without processes, run it here.
+    """Run ``work`` in ``processes`` forked processes, and yield what it yields: of each process about once a second.
 
-    Processes of this call are gone when the iterator is closed.
+    With 0 processes, run it in this one. Closing the iterator ends the processes.
 
     Raises:
         DistTrainError: the first that ``work`` raises; the processes cannot start; or one was killed.

@@ -38,7 +38,7 @@ class Cache:
     """The cache of a data set, open.
 
     Attributes:
-        compared: 1 for each image that was found right; loader processes share it.
+        compared: uint8 [N], 1 for each image that had its digest when it was read; loader processes share it.
     """
 
     file: PixelFile
@@ -84,7 +84,7 @@ class Cache:
         return image
 
     def _mend(self, piece: int) -> None:
-        """Replace what is damaged in a piece. One process on a node does so, and says it; others wait for it."""
+        """Replace the damaged images of a piece. One process of a node does so and warns; the others wait for it."""
         try:
             file = self.file.file.for_writing()
         except OSError as error:
@@ -120,17 +120,19 @@ class Cache:
         """Decode an image that is damaged in the cache.
 
         Raises:
-            DataError: it has other pixels now than when the cache was built, which removes the cache; or it cannot be read.
+            DataError: it cannot be decoded; or it has other pixels than when the cache was built: the cache is then removed.
         """
         name, path = self.originals.name(place), self.file.path
         try:
             image = np.ascontiguousarray(self.originals.pixels(place))
         except DataError as error:
-            raise DataError(f"{name} is damaged in {path}, and cannot be decoded again: {error}") from None
+            raise DataError(
+                f"{name} is damaged in {path}, and cannot be decoded again: {error}; restore the file and start the run again"
+            ) from None
         if digest_of(image) != bytes(self.file.digests[place]):
             path.unlink(missing_ok=True)
             raise DataError(
                 f"{name} is damaged in {path}, and its file has other pixels now than when that was built; {path} is removed: "
-                "start the run again, which builds it again"
+                "start the run again to rebuild it"
             )
         return image

@@ -1,4 +1,4 @@
-"""The images of a data set as the cache of decoded images counts them: both splits in one row."""
+"""The images of a data set as the cache of decoded images numbers them: both splits in one sequence."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Originals:
-    """The images of both splits in one row, training images first."""
+    """The images of both splits in one sequence, training images first."""
 
     index: "DataIndex"
 

@@ -1,8 +1,8 @@
 """The file of decoded images while it is built, by any number of processes, of any number of runs.
 
-Each process claims a piece that nobody has, by a lock of one byte; it writes the pixels, then their digests. So the digests say
-what is done: a killed build goes on where it was. No process waits for the disk before the end: whatever a power loss takes from
-the file, an image is compared with its digest before it is used.
+Each process claims a free piece by a lock of one byte; it writes the pixels, then their digests. So the digests say what is done,
+and the next build continues a killed one. No process waits for the disk before the end: a power loss may damage images, but each
+is compared with its digest before it is used.
 """
 
 import errno
@@ -28,7 +28,7 @@ from dist_train.system.files import fsync_dir
 from dist_train.system.private_folder import OwnFile, create_own
 
 ABANDONED_S = 3600
-"""So long after the last write to a part, nobody builds it any more."""
+"""Seconds after its last write from which on an unfinished file counts as abandoned."""
 
 
 class PartFile:
@@ -44,7 +44,7 @@ class PartFile:
     def __init__(self, path: Path, layout: Layout, fingerprint: str) -> None:
         self.path, self.layout, self._fingerprint = path, layout, fingerprint
         self._part = part_of(path, layout, fingerprint)
-        with _told(path):
+        with _config_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = create_own(self._part, KEY)
             if self._file.size < layout.end_at:
@@ -55,7 +55,7 @@ class PartFile:
         return bool(self._digests(self.layout.places(piece)).any(axis=1).all())
 
     def claim(self, piece: int) -> bool:
-        """Return whether this process may decode a piece: no other does so now, or has done so before."""
+        """Claim a piece. Return False if another process has claimed it or finished it."""
         if not locked(self._file, piece):
             return False
         if self.is_done(piece):
@@ -64,25 +64,25 @@ class PartFile:
         return True
 
     def release(self, piece: int) -> None:
-        """Let go of a piece that was claimed."""
+        """Give up the claim of a piece."""
         unlock(self._file, piece)
 
     def write(self, place: int, image: RGB) -> bytes:
         """Write an image, and return its digest."""
-        with _told(self.path):
+        with _config_errors(self.path):
             self._file.write(place * image.nbytes, image.data)
         return digest_of(image)
 
     def finish_piece(self, piece: int, digests: list[bytes]) -> None:
         """Write the digests of a piece, ``BAD`` for an image that cannot be decoded."""
         start = self.layout.digests_at + self.layout.places(piece).start * DIGEST_BYTES
-        with _told(self.path):
+        with _config_errors(self.path):
             self._file.write(start, memoryview(b"".join(digests)))
 
     def finish(self) -> None:
-        """Write the description, and give the file its name. Another run may have done so just now."""
+        """Write the description, and give the file its name, unless another run has just done so."""
         end = end_of_file(self.layout, self._fingerprint, self._digests(range(self.layout.shape[0])))
-        with _told(self.path):
+        with _config_errors(self.path):
             self._file.write(self.layout.end_at, memoryview(end))
             os.ftruncate(self._file.descriptor, self.layout.end_at + len(end))
             os.fsync(self._file.descriptor)
@@ -92,7 +92,7 @@ class PartFile:
                     fsync_dir(self.path.parent)
 
     def remove(self) -> None:
-        """Remove the file; other processes that write to it go on without its name."""
+        """Remove the name of the file; other processes that have it open can still write to it."""
         self._part.unlink(missing_ok=True)
 
     def _digests(self, places: range) -> Digests:
@@ -105,7 +105,7 @@ class PartFile:
 
 
 def bytes_written(path: Path, layout: Layout, fingerprint: str) -> int:
-    """Return the room that the unfinished file of a cache takes already."""
+    """Return the bytes on the disk that the unfinished file of a cache takes already."""
     try:
         return part_of(path, layout, fingerprint).stat().st_blocks * 512
     except OSError:
@@ -127,9 +127,9 @@ def remove_abandoned(path: Path, wanted: Path) -> None:
 
 
 def locked(file: OwnFile, byte: int, wait: bool = False) -> bool:
-    """Lock a byte of a file against other processes; return False if one of them has it.
+    """Lock a byte of a file against other processes. Return False if one of them has locked it.
 
-    Where a file system has no locks, every process gets it: then all do the same work, and write the same bytes.
+    On a file system without locks every process gets the lock: then all do the same work, and write the same bytes.
     """
     try:
         fcntl.lockf(file.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
@@ -139,14 +139,14 @@ def locked(file: OwnFile, byte: int, wait: bool = False) -> bool:
 
 
 def unlock(file: OwnFile, byte: int) -> None:
-    """Let go of a byte."""
+    """Unlock a byte of a file."""
     with suppress(OSError):
         fcntl.lockf(file.descriptor, fcntl.LOCK_UN, 1, byte)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Raise an error of the file system as one of the key."""
+def _config_errors(path: Path) -> Iterator[None]:
+    """Raise ``ConfigError`` with the key for an error of the file system."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
 """The file of decoded images: its layout, and how it is opened and read.
 
-Pixels, uint8 [N, H, W, 3], training images first; a digest of each image; a JSON description; the length of that. The digest of
-all digests is in the description, so that to open the file is to read 16 bytes per image. An image is compared with its digest
+Pixels, uint8 [N, H, W, 3], training images first; a digest of each image; a JSON description; the length of the description. The
+description has the digest of all digests, so that opening the file reads 16 bytes per image. An image is compared with its digest
 when it is read (``images``).
 """
 
@@ -26,23 +26,23 @@ FORMAT = 2
 LENGTH_BYTES = 8
 DIGEST_BYTES = 16
 PIECE_BYTES, PIECE_IMAGES = 16 * 2**20, 256
-"""Of a piece, at most: what a killed process loses of its work."""
+"""The most bytes and images of a piece, the work that a killed process loses."""
 KEY = "data.cache"
 
 BAD = b"\xff" * DIGEST_BYTES
-"""In place of the digest of an image that could not be decoded."""
+"""Stands for the digest of an image that could not be decoded."""
 
 Digests = NDArray[np.uint8]
-"""Of images: uint8 [N, 16], zeros for one that is not decoded yet."""
+"""The digests of N images: uint8 [N, 16], zeros for an image that is not decoded yet."""
 
 
 class Unusable(Exception):
-    """Why a file at the place of a cache cannot be used: words after its name."""
+    """The reason why a file at the place of a cache cannot be used, in words that follow its name."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are in the file. A piece is some images in a row.
+    """Where things are in the file. A piece is a range of consecutive images.
 
     Attributes:
         shape: N, H, W, 3.
@@ -77,7 +77,7 @@ class Layout:
         return range(first, min(first + self._images_per_piece, self.shape[0]))
 
     def images_in(self, pieces: Sequence[int]) -> int:
-        """Return how many images are in pieces that are in their order: all are equally long, but for the last of the file."""
+        """Return the number of images in ``pieces``, ascending. All pieces have the same number, except the last of the file."""
         missing = self.pieces * self._images_per_piece - self.shape[0]
         ends = bool(pieces) and pieces[-1] == self.pieces - 1
         return len(pieces) * self._images_per_piece - ends * missing
@@ -104,16 +104,14 @@ class PixelFile:
         """Read an image, uint8 [H, W, 3].
 
         Raises:
-            DataError: the file was cut while it is in use, or its disk fails.
+            DataError: the file was truncated while it is in use, or its disk fails.
         """
         image = np.empty(self.layout.shape[1:], dtype=np.uint8)
         try:
             self.file.read(place * image.nbytes, image.data)
         except (EOFError, OSError) as error:
             reason = getattr(error, "strerror", None) or "it was cut while this run uses it"
-            raise DataError(
-                f"{self.path} cannot be read: {reason}; start the run again, which builds it again"
-            ) from None
+            raise DataError(f"{self.path} cannot be read: {reason}; start the run again to rebuild it") from None
         return image
 
     def is_right(self, place: int, image: RGB) -> bool:
@@ -136,12 +134,12 @@ def opened(path: Path, fingerprint: str) -> PixelFile:
         fingerprint: of the data set.
 
     Raises:
-        Unusable: it is missing, damaged, of other data or of an older version, or open to changes by others.
+        Unusable: it is missing, damaged, of other data or of an older version, or other users can change it.
         ConfigError: another user owns the file.
     """
     file = open_own(path, KEY)
     if file is None:
-        raise Unusable("is no regular file, or open to changes by others,")
+        raise Unusable("is not a regular file, or other users can change it,")
     told, end = _description(file)
     if told.get("format") in range(1, FORMAT):
         raise Unusable("was written by an older version, which kept one digest of the whole file,")

@@ -1,4 +1,4 @@
-"""What the system knows of the files of images: asked for side by side where answers are slow."""
+"""Sizes and times of the files of images. Where the disk answers slowly, several threads ask for them."""
 
 import os
 import stat

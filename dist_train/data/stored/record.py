@@ -1,7 +1,7 @@
-"""Sizes and times of the files of a large data set, which a scan leaves out: asked for in the background while training begins.
+"""Record sizes and times of the files of a large data set, which its scan leaves out, in the background while training begins.
 
-``python -m dist_train.data.stored.record RANK SCAN LISTING`` writes them into the stored scan of the run, and its listing, which later
-starts compare. A run that ends earlier has neither: its next start asks.
+``python -m dist_train.data.stored.record RANK SCAN LISTING`` writes them into the stored scan of the run and into its listing; later
+starts compare the files with them. If a run ends before that, its next start records them.
 """
 
 import logging
@@ -32,15 +32,17 @@ from dist_train.system.terminal import log_to_console
 log = logging.getLogger("dist_train.data.stored.record")
 
 BLOCK = 65_536
-"""Files whose names are text at a time."""
+"""Number of files whose names are decoded at a time."""
 
 
 @contextmanager
 def recording(scan: Path, listing: Path, index: DataIndex, rank: int) -> Iterator[None]:
-    """Ask for sizes and times of all files in a process of its own, if the index has none; it ends with the block. For rank 0.
+    """Record sizes and times of all files in a background process, if the index has no sizes. For rank 0.
+
+    The end of the block kills the process if it is not done.
 
     Args:
-        scan, listing: the files of the run folder that get them.
+        scan, listing: the files of the run folder to write.
     """
     if index.has_sizes or not isinstance(index.images, FileImages):
         yield
@@ -73,6 +75,7 @@ def _started(scan: Path, listing: Path, rank: int) -> "subprocess.Popen[bytes] |
 
 
 def main() -> None:
+    """Run as the background process of ``recording``."""
     die_with_parent()
     ignore_stop_signals()
     os.nice(19)
@@ -87,7 +90,7 @@ def main() -> None:
 def record(scan: Path, listing: Path) -> None:
     """Write sizes and times of all files into the stored scan ``scan``, and ``listing`` if there is none.
 
-    Where there is one and sizes differ from it, the stored scan stays without them: the next start compares again, and refuses.
+    If there is a listing with other sizes, the stored scan stays without sizes: so the next start compares them, and refuses.
 
     Raises:
         OSError: a file cannot be written.
@@ -120,8 +123,8 @@ class _Facts:
 
     Attributes:
         sizes: int64 [N], in bytes; -1 for a file that is missing.
-        changed_ns, touched_ns: int64 [N], in ns since 1970: when the content of a file was changed, by a time that programs may
-            set; and when anything of it was changed, by one that they may not.
+        changed_ns: int64 [N], in ns since 1970: when the content of a file was changed (mtime; programs can set it).
+        touched_ns: int64 [N], in ns since 1970: when a file or its attributes were changed (ctime; programs cannot set it).
     """
 
     sizes: NDArray[np.int64]
@@ -149,8 +152,8 @@ def _warn_of_changes(index: DataIndex, found: dict[SplitName, _Facts], began_ns:
     ]
     if names:
         log.warning(
-            "data: %s files in %s were changed or removed since the run began to read the data, such as %s; what is recorded is "
-            "how they are now",
+            "data: %s files in %s were changed or removed since the run began to read the data, such as %s; the run records "
+            "their present sizes",
             f"{len(names):,}",
             index.root,
             names[0],

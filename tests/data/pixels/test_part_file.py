@@ -83,7 +83,7 @@ def test_a_late_one_does_not_replace_a_finished_cache(tmp_path: Path, layout: La
     assert opened(path, "data").bad() == []
 
 
-def test_one_that_others_can_change_is_begun_anew(tmp_path: Path, layout: Layout) -> None:
+def test_one_that_others_can_change_is_replaced(tmp_path: Path, layout: Layout) -> None:
     path = tmp_path / "pixels"
     fill(PartFile(path, layout, "data"), 0)
     assert PartFile(path, layout, "data").is_done(0)

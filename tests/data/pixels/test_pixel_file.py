@@ -81,7 +81,7 @@ def test_no_regular_file_and_one_that_others_can_change_are_refused(tmp_path: Pa
     path.chmod(0o666)
     (tmp_path / "link").symlink_to(written(tmp_path / "other"))
     for name in ("pixels", "link", "missing"):
-        assert refused(tmp_path / name) == "is no regular file, or open to changes by others,"
+        assert refused(tmp_path / name) == "is not a regular file, or other users can change it,"
 
 
 def test_a_file_that_is_cut_while_it_is_read_is_an_error_not_a_signal(tmp_path: Path) -> None:
