@@ -55,7 +55,7 @@ COMMANDS = {
     "export": ("dist_train.export:main", "write a run's model as safetensors and ONNX, or for timm and transformers"),
     "branch": ("dist_train.cli:branch", "begin a run from the weights of another one, with some keys changed"),
     "drill": ("dist_train.drill.__main__:main", "test on this machine that a run of your config survives kills"),
-    "launch": ("launch.forked:main", "run a command on several ranks of this machine, sooner than torchrun"),
+    "launch": ("launch.forked:main", "run a command on several ranks of this machine; starts faster than torchrun"),
     "compare": ("launch.compare:main", "compare runs: the settings that differ, and the results"),
     "slurm": ("launch.slurm:main", "submit a run or a sweep to SLURM"),
     "status": ("launch.status:main", "list the runs in a folder: state, step, best metric"),
@@ -111,7 +111,7 @@ def train(argv: Sequence[str]) -> int:
 
 
 def config_for_ranks(argv: Sequence[str]) -> Config | int | None:
-    """Return the config of a training that ranks are to start; None for another command; or the exit code without any rank.
+    """Return the config with which ranks train; None for another command; or the exit code, if no rank is needed.
 
     Raises:
         ConfigError: the command is for one process.
@@ -249,7 +249,7 @@ def _run(spec: str, *arguments: Any) -> int:
 
 
 def run_training(cfg: Config) -> int:
-    """Train: the process of the command, or a rank of it. Return the exit code."""
+    """Train in this process, alone or as one of several ranks. Return the exit code."""
     if refused := prepare(cfg):
         return refused
     try:

@@ -20,7 +20,7 @@ from launch.node.ranks import Ranks, Signals, Start
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command line of the trainer on several ranks. Return 75 if it was stopped, else the code of the first failure."""
+    """Run a command line of the trainer on several ranks. Return 75 after a stop, else the exit code of the first failure, or 0."""
     own, line = parser().parse_known_args(argv)
     trainer = importlib.import_module("dist_train.cli")  # by name: the launcher's modules import nothing of the trainer
     try:
@@ -51,14 +51,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the options; what it does not know is for the trainer."""
+    """Return the parser of the options of ``launch``; the trainer parses all others."""
     made = argparse.ArgumentParser(
         prog=program("launch"),
         usage=f"{program('launch')} --nproc-per-node N [--max-restarts N]\n"
         "           [COMMAND] --config FILE [key.path=value ...]",
-        description="Run a command on several ranks of this machine, as `torchrun --nproc-per-node=N -m dist_train ...` does: "
-        "the same weights, sooner, with less memory. torch is imported once, and the ranks are forked. COMMAND is train "
-        "(the default), or another one that works on several ranks.",
+        description="Run a command on several ranks of this machine, as `torchrun --nproc-per-node=N -m dist_train ...` does, "
+        "with the same weights, a faster start and less memory: torch is imported once, and the ranks are forked. COMMAND is "
+        "train (the default), or another one that works on several ranks.",
         epilog="Exit codes: 0 done, 2 bad config or data, 75 stopped (run the command again), 1 any other error. "
         "Several machines: torchrun on each, or `slurm`.",
         allow_abbrev=False,
@@ -81,12 +81,12 @@ def _refuse_ranks() -> None:
 
 
 def _prepare(ranks: int) -> None:
-    """Set what must be there before torch is imported, as torchrun sets it for a rank."""
+    """Set what torchrun sets for its ranks, before torch is imported."""
     if ranks > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)  # ranks share them
+            stream.reconfigure(line_buffering=True)  # ranks share them: whole lines do not mix
 
 
 def _code(code: int, signals: Signals, cfg: Config | None) -> int:

@@ -180,11 +180,11 @@ def _already_a_batch(batch: Any) -> Any:
 
 
 _processes: WeakKeyDictionary[Any, list[BaseProcess]] = WeakKeyDictionary()
-"""Of each iterator over batches."""
+"""The loader processes of each iterator over batches."""
 
 
 def _ends(batches: Iterator[Any]) -> str:
-    """Return how the loader processes that are dead have ended."""
+    """Return how each dead loader process ended: its signal or its exit code."""
     ended = ((process.pid, process.exitcode) for process in _processes[batches] if process.exitcode is not None)
     return ", ".join(
         f"pid {pid}: {signal.Signals(-code).name if code < 0 else f'exit code {code}'}" for pid, code in ended

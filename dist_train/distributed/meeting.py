@@ -25,8 +25,8 @@ _meetings = itertools.count()
 def backend_of(device: torch.device, timeout: datetime.timedelta) -> dict[str, Any]:
     """Return the arguments of ``init_process_group`` for ranks that compute on ``device``: NCCL for GPUs, else gloo.
 
-    NCCL's kernels get a stream of high priority: they start as soon as gradients are there, beside the kernels of the backward
-    pass, instead of after those that are queued already.
+    NCCL gets a high-priority stream: its kernels start as soon as gradients are computed, beside the kernels of the backward
+    pass, and do not wait for the kernels that are queued already.
     """
     if device.type != "cuda":
         return {"backend": "gloo", "timeout": timeout}

@@ -58,7 +58,7 @@ class OpenedRun:
 
     @cached_property
     def channels_last(self) -> bool:
-        """Return whether predictions are faster with images in channels_last. It tries the model on two blank images."""
+        """Return whether predictions use channels_last because it is faster. Tries the model on two blank images."""
         shape = self.network.blank_shape(2, evaluation_frame(self.config, self.network).size)
         return faster_channels_last(self.model, torch.zeros(shape, device=self.device))
 

@@ -112,7 +112,7 @@ def open_own(path: Path, key: str) -> OwnFile | None:
     """Open a file that nobody but this user (or root) can have written.
 
     Returns:
-        None if it is missing, no regular file, or this user's and open to changes by others.
+        None if it is missing, not a regular file, or this user's and other users can change it.
 
     Raises:
         ConfigError: another user owns it.
@@ -130,7 +130,7 @@ def open_own(path: Path, key: str) -> OwnFile | None:
 def create_own(path: Path, key: str) -> OwnFile:
     """Open a file for reading and writing that nobody but this user (or root) can have written.
 
-    Create it if it is missing; replace one that is no regular file, or open to changes by others.
+    Create it if it is missing; replace it if it is not a regular file, or other users can change it.
 
     Raises:
         ConfigError: another user owns it.

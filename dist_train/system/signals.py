@@ -89,10 +89,10 @@ def hear_stop_signals() -> None:
 
 @contextmanager
 def no_error_for_dead_children() -> Iterator[None]:
-    """Let no handler of torch hear that child processes end, from this block on.
+    """Remove torch's SIGCHLD handler at the end of the block.
 
-    The first ``DataLoader`` with processes sets one, which raises in whatever code is running while a dead loader process is on
-    its list (``torch.utils.data._utils.signal_handling``). A handler of the program stays.
+    The first ``DataLoader`` with processes sets it. It raises in whatever code is running while a dead loader process is on its
+    list (``torch.utils.data._utils.signal_handling``). A handler of the program stays.
     """
     before = signal.getsignal(signal.SIGCHLD)
     try:

@@ -40,7 +40,7 @@ def as_it_began(cfg: Config, run: RunDir) -> Config:
 def holds_sizes(cfg: Config, run: RunDir) -> bool:
     """Return whether the fingerprint of a run's data has the sizes of the files, however many there are. For rank 0.
 
-    That of an older version has them. So does that of a run with a cache of decoded images, which must know its files.
+    Fingerprints of older versions have them, and so have those of runs with a cache of decoded images, which depends on its files.
     """
     if cfg.augment.device:
         return True
@@ -144,7 +144,7 @@ def _may_go_on(
 
 
 def strategy_that_ran(strategy: Any, ranks: int) -> str:
-    """Return what runs on so many ranks with a recorded ``distributed.strategy``, which is auto for all that divide nothing."""
+    """Return the strategy of ``ranks`` ranks in words, from the recorded ``distributed.strategy`` (auto unless it divides weights)."""
     if ranks == 1:
         return "one process"
     if isinstance(strategy, dict):

@@ -144,7 +144,7 @@ def build_setup(
 
 
 def _stay_near_gpu(cfg: Config, group: Dist) -> None:
-    """Bind this rank to the cores near its GPU, before it has memory that counts and loader processes."""
+    """Bind this rank to the cores near its GPU. Call this before it allocates much memory or starts loader processes."""
     if cfg.distributed.numa_binding and group.device.type == "cuda":
         near = bind_rank(gpu_addresses(ranks_per_node()), group.local_rank)
         if near is not None and group.is_main:

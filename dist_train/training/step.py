@@ -119,7 +119,7 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
 
 
 def _copy_gradients(optimizer: Optimizer) -> None:
-    """Copy the gradients out of the memory of CUDA graphs, which the next micro-batch uses (pytorch/pytorch#169545)."""
+    """Copy the gradients out of the memory of CUDA graphs, which the next micro-batch overwrites (pytorch/pytorch#169545)."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None:

@@ -1,7 +1,7 @@
 """The ranks of one machine, forked from a process that has imported all that they need.
 
-Not through torch's elastic agent: a rank that it forks may not end by ``os._exit(0)``, as ours do after some stop signals
-(the agent would wait for its return value for ever), and lingers until the last one has ended.
+torch's elastic agent cannot be used here: it waits for ever for the return value of a forked rank that ends by ``os._exit(0)``, as
+ours do after some stop signals, and a rank that has finished lives on until the last one has.
 """
 
 import os
@@ -15,9 +15,9 @@ from dist_train.system.signals import STOP_SIGNALS
 from launch.node.rendezvous import free_port
 
 _ALL_SAY_S = 5.0
-"""How long the other ranks get to end by themselves where one refuses the config: each finds the same fault, and rank 0 prints it."""
+"""How long the other ranks may take to end by themselves after one has refused the config: each refuses it, and rank 0 prints why."""
 _END_S = 30.0
-"""How long they get after a SIGTERM, as under torchrun. A rank that saves after a stop signal has no limit."""
+"""Seconds from SIGTERM to SIGKILL after a failure, as under torchrun. A save after a stop signal has no limit."""
 _LOOK_S = 1.0
 
 
@@ -27,7 +27,7 @@ class Start:
 
     Attributes:
         restart: how often they were started before.
-        restarts: how often they may be.
+        restarts: how often they may be started again.
     """
 
     ranks: int
@@ -54,7 +54,7 @@ class Failure:
 
     @property
     def hopeless(self) -> bool:
-        """Whether another start would end in the same way, or is not wanted."""
+        """Return whether another start would fail in the same way, or is not wanted."""
         return self.code in (EXIT_USER, EXIT_STOPPED)
 
     def __str__(self) -> str:
@@ -64,7 +64,7 @@ class Failure:
 
 
 class Signals:
-    """The stop signals of this process, held back until they are read; a rank gets its own."""
+    """The stop signals of this process, blocked until ``next`` reads them; ranks receive their own."""
 
     def __init__(self) -> None:
         heard = {number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
@@ -73,13 +73,13 @@ class Signals:
         self.names: list[str] = []
 
     def release(self) -> None:
-        """Let this process, a rank, get them as it would have without us."""
+        """Restore the signal mask from before, in a rank."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def next(self, seconds: float) -> signal.Signals | None:
         """Return a stop signal to pass on to the ranks; None after ``seconds``, or when a child has ended.
 
-        The kernel sends those of the terminal's keys to the ranks too, which are in our process group.
+        Signals of the terminal's keys are not passed on: the kernel sends them to the ranks too, which are in our process group.
         """
         found = signal.sigtimedwait(self._held, seconds)
         if found is None or found.si_signo == signal.SIGCHLD:
@@ -101,10 +101,10 @@ class Ranks:
         self._sent: signal.Signals | None = None
 
     def fork(self) -> bool:
-        """Fork them. Return True in each rank, False in the process that called.
+        """Fork all ranks. Return True in each rank, False in the process that called.
 
         Raises:
-            DistTrainError: the machine starts no more processes.
+            DistTrainError: the machine cannot start more processes.
         """
         port, parent = free_port(), os.getpid()
         for rank in range(self._start.ranks):

@@ -49,7 +49,7 @@ class CompileConfig(Section):
 
     @property
     def cuda_graphs(self) -> bool:
-        """torch records CUDA graphs in these modes."""
+        """Return whether torch records CUDA graphs in this mode."""
         return self.mode in ("reduce-overhead", "max-autotune")
 
 

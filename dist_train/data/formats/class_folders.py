@@ -23,7 +23,7 @@ NOT_BY_HAND = ("@eadir", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lo
 
 
 CALLS = 20
-"""Calls of the system, each as long as a look at a file, that it takes to list a folder of a thousand files."""
+"""Listing a folder of a thousand files takes as long as asking for the sizes of so many files."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class ClassFolder:
 
 
 def class_folders(paths: Sequence[Path], root: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[ClassFolder]:
-    """Read the names in class folders, where answers are slow in several at a time.
+    """Read the names in class folders; where the disk answers slowly, in several folders at a time.
 
     Raises:
-        DataError: see ``names_below``; or an image is no file.
+        DataError: see ``names_below``; or an image is not a file.
     """
 
     def listed(path: Path) -> ClassFolder:

@@ -18,12 +18,12 @@ from dist_train.errors import DataError
 from dist_train.system.progress import advance
 
 MOST_OTHERS, SPARE = 4, 1000
-"""Files of a folder that are listed for each image that a table names there, and beyond: of a folder with more, each image is
-asked for."""
+"""A folder is listed if it has at most ``MOST_OTHERS`` names for each image that the table names there, and ``SPARE`` more. In a
+larger folder each image is looked up alone."""
 
 
 def find_images(root: Path, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield ``find_image`` of each row: a list of the names in each folder says of most images that they are there."""
+    """Yield ``find_image`` of each row. Most images are found in lists of the names in their folders, without a look at each."""
     names = [row.path for row in rows]
     note_folders(str(root), names)
     there = _listed(str(root), names)
@@ -45,9 +45,8 @@ def _listed(root: str, names: Sequence[str]) -> bytearray:
 
     left = iter(places)
     for block in answers(plain, [*places], CALLS):
-        for files, folder in zip(
-            block, left, strict=False
-        ):  # the other way round it would lose a folder for each block
+        # `block` is first: with `left` first, zip would take a further folder at the end of each block, and lose it.
+        for files, folder in zip(block, left, strict=False):
             for place in places[folder]:
                 found[place] = names[place][len(folder) :] in files
             advance(len(places[folder]))

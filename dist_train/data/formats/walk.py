@@ -128,7 +128,7 @@ class _Content:
 
 
 def _content(folder: str) -> _Content:
-    """Look into a folder. The system says with each name what it is: only links are asked for one by one."""
+    """Return the names in a folder by kind. The system lists the kind with each name; only links need a call each."""
     note(folder)
     try:
         entries = list(os.scandir(folder))
@@ -173,7 +173,7 @@ def _images_among(names: list[str], around: Surroundings) -> list[str]:
 
 
 def _count_of_images(text: str, suffixes: tuple[str, ...], most: int) -> int:
-    """Return how many names end in one of the suffixes: quicker than to look at each of a million names.
+    """Return how many names end in one of the suffixes. One count in the joined names is faster than a look at each name.
 
     Args:
         text: the names in lower case, a zero byte after each.

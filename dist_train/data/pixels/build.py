@@ -58,7 +58,7 @@ def build(part: PartFile, originals: Originals, processes: int, note_bad: NoteBa
 
 
 def decode_pieces(part: PartFile, originals: Originals, note_bad: NoteBad, first: str) -> Generator[int]:
-    """Decode pieces that nobody else has, until all are done. Yield after each image how many are done, by all processes."""
+    """Decode free pieces until all are done. Yield after each image how many images all processes have done."""
     left, worked = list(range(part.layout.pieces)), awake_s()
     while left:
         piece = _next(part, left)

@@ -28,7 +28,7 @@ WORD = re.compile(r"[^\W\d_]+")
 CLASS_SUFFIX = ".cls"
 MOST_LABEL_BYTES = 4096
 LONGEST_NAME = 4096
-"""Characters, as many as a path of Linux has. The index of a data set has room for its longest name at each image."""
+"""In characters, the longest path of Linux. The index of a data set reserves room for its longest name at every image."""
 
 Image = tuple[list[str], Member]
 """The parts of an image's name, and the image."""

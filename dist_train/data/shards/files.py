@@ -51,8 +51,8 @@ def opened(path: str) -> BinaryIO:
 def read_at(path: str, offset: int, length: int) -> tuple[bytes, Version]:
     """Return bytes of an archive, and what it was when they had been read.
 
-    An archive stays open, because a cluster's file system asks its server at each opening. What the path leads to is looked at after
-    each read, so that an archive that changes, is replaced or removed is noticed at once all the same.
+    An archive stays open, because a cluster's file system asks its server each time a file is opened. After each read the path is
+    looked up again, so that the caller notices at once if the archive was changed, replaced or removed.
 
     Raises:
         DataError: it cannot be read.
@@ -60,7 +60,7 @@ def read_at(path: str, offset: int, length: int) -> tuple[bytes, Version]:
     if is_remote(path):
         found = remote.read(path, offset, length)
         return found, remote.version_of(path)
-    with suppress(OSError):  # to open it once more says why, or helps: after a restart of its server
+    with suppress(OSError):  # then it is opened again below, which helps after a restart of its server, or says why not
         archive = _kept_open(path)
         found = os.pread(archive.descriptor, length, offset)
         now = os.stat(path)
@@ -74,14 +74,18 @@ def read_at(path: str, offset: int, length: int) -> tuple[bytes, Version]:
 
 
 def read_once(path: str, offset: int, length: int) -> tuple[bytes, Version]:
-    """Return what ``read_at`` does, of a file on this machine that does not stay open; raise ``OSError``."""
+    """Return what ``read_at`` does, for a local file that is closed afterwards.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     archive = _Archive(path)
     found, status = os.pread(archive.descriptor, length, offset), os.fstat(archive.descriptor)
     return found, (status.st_size, status.st_mtime_ns)
 
 
 class _Archive:
-    """A file that is open as long as this object lives: a thread may read it when another one has left it out of the cache.
+    """A file that is open as long as this object lives: a thread may still read it after another has dropped it from the cache.
 
     Threads and forked processes share it, since ``pread`` moves no position.
 

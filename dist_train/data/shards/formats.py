@@ -68,7 +68,7 @@ def _splits(cfg: DataConfig, found: Contents) -> tuple[list[Found], list[Found] 
 
 
 def _besides(found: Contents) -> str:
-    """Return what the archives have and no image is read of, for an error message."""
+    """Return what the archives hold besides images, for an error message."""
     return "".join(f" ({told})" for told in told_aside(found))
 
 

@@ -76,7 +76,7 @@ class ShardImages:
         """Return the bytes from the copy of an archive; none if it is not there, or not as the archive was."""
         if not self.copies:
             return b""
-        try:  # it does not stay open: when it is removed to have room for another one, it must leave the room
+        try:  # a copy does not stay open: it may be removed to make room, and an open file keeps its room
             found, version = read_once(self.copies[number], member.offset, length)
         except OSError:
             return b""

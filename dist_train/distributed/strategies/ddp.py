@@ -22,7 +22,7 @@ _NO_BUFFER_SYNC: dict[str, Any] = {
 _WITHOUT_GRADIENT = re.compile(r"did not receive grad for rank \d+: ([\d ]+)")
 
 FEWEST_MB, PARTS = 25, 4
-"""torch's own size of a bucket; how many buckets a compiled model has at most, besides the first, small one."""
+"""torch's default size of a bucket; the largest number of buckets of a compiled model, besides the small first one."""
 
 
 def _bucket_mb(module: nn.Module) -> int:

@@ -8,18 +8,19 @@ from dist_train.seeding import restored_generators
 LIBRARIES = ("timm", "torchvision")
 """Their models keep no state in an evaluation, so that a trial changes nothing."""
 IMAGES_PER_THREAD = 16
-"""More images in one pass are not faster on a CPU: resnet18 takes 34.9 ms an image with 16 and 34.4 with 64, and then 400 MB more."""
+"""More images in one pass are not faster on a CPU: resnet18 takes 34.9 ms an image with 16, and 34.4 ms and 400 MB more with 64."""
 
 
 def faster_channels_last(module: nn.Module, blank_BCHW: Tensor) -> bool:
-    """Return whether images in channels_last make a model faster, and whether it takes them.
+    """Return whether a model accepts images in channels_last, and is probably faster with them.
 
-    On a CPU oneDNN's convolutions are 1.2 to 1.7 times as fast (benchmarks/results/predict.md). The patches of a vision
-    transformer do not overlap, and gain nothing. A model whose code asks for another layout (``view``) is left as it is.
+    On a CPU this makes most models with overlapping convolutions 1.2 to 1.7 times as fast (oneDNN;
+    benchmarks/results/predict.md). The patches of a vision transformer do not overlap, and gain nothing. A model whose code
+    needs another layout (``view``) raises an error in the trial.
 
     Args:
         module: in eval mode.
-        blank_BCHW: two images or more, where the layout of one batch differs from that of another.
+        blank_BCHW: at least two images, since the layouts of a single one may be the same.
     """
     if blank_BCHW.device.type != "cpu" or type(module).__module__.split(".")[0] not in LIBRARIES:
         return False
@@ -34,7 +35,7 @@ def faster_channels_last(module: nn.Module, blank_BCHW: Tensor) -> bool:
 
 
 def at_once(pixels_BHWC: Tensor, device: torch.device) -> tuple[Tensor, ...]:
-    """Split a batch into what goes through a model at once: all of it on a GPU, ``IMAGES_PER_THREAD`` on a CPU."""
+    """Split a batch into parts, each for one forward pass: the whole batch on a GPU, 16 images per thread on a CPU."""
     if device.type != "cpu":
         return (pixels_BHWC,)
     most = IMAGES_PER_THREAD * torch.get_num_threads()

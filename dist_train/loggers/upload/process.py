@@ -104,7 +104,7 @@ class Uploader:
 
 
 class WithUploader:
-    """What loggers have in common whose rows an ``Uploader`` sends; ``start`` makes it, or leaves None."""
+    """The common part of loggers whose rows an ``Uploader`` sends; ``start`` makes it, or leaves None."""
 
     def __init__(self) -> None:
         self._uploader: Uploader | None = None

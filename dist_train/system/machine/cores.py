@@ -5,7 +5,7 @@ import os
 from dist_train.system.start import whole_number
 
 _sharing: list[int] = []
-"""The number of ranks that share the cores of this process, if it was bound to some; else empty."""
+"""One number, the ranks that share the cores of this process, if ``numa`` has bound it; else empty."""
 
 
 def ranks_per_node() -> int:

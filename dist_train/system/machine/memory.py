@@ -9,18 +9,18 @@ from contextlib import contextmanager
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # malloc.h
 
 GPU_ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
-"""The variables that torch's allocator for GPUs is set by. torch reads them once."""
+"""The variables that configure torch's GPU allocator. torch reads them once."""
 
 
 def expand_gpu_segments(cuda_graphs: bool) -> None:
-    """Let torch's memory on a GPU grow where it lies, if no variable sets its allocator. Call this before torch is imported.
+    """Let torch's GPU allocator use expandable segments, if no variable configures it. Call this before torch is imported.
 
     By default a block that fits no hole of the reserved memory needs new memory: sizes that change (images of another size,
-    an evaluation, the last micro-batch) split the memory until it is full. https://docs.pytorch.org/docs/stable/notes/cuda.html
+    an evaluation, the last micro-batch) fragment it. https://docs.pytorch.org/docs/stable/notes/cuda.html
 
     Args:
-        cuda_graphs: the run records CUDA graphs. Restoring the memory of such a graph fails with segments that grow, at least
-            until torch 2.12 (pytorch/pytorch#161356): the setting stays as it is.
+        cuda_graphs: the run records CUDA graphs. Restoring the memory of such a graph fails with expandable segments, at least
+            until torch 2.12 (pytorch/pytorch#161356): then nothing is set.
     """
     if not cuda_graphs and not any(name in os.environ for name in GPU_ALLOCATOR):
         os.environ[GPU_ALLOCATOR[0]] = "expandable_segments:True"

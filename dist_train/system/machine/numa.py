@@ -1,7 +1,7 @@
 """Keep a rank, its threads and its loader processes on the cores near its GPU. Imports no torch.
 
-A machine with several NUMA nodes has memory and GPUs at each of them, and reads what lies at another one more slowly. The names
-of files are those of the kernel's sysfs: https://www.kernel.org/doc/Documentation/ABI/stable/sysfs-devices-node
+On a machine with several NUMA nodes, a core reaches the memory and the GPUs of its own node faster than those of another. File
+names are those of the kernel's sysfs: https://www.kernel.org/doc/Documentation/ABI/stable/sysfs-devices-node
 """
 
 import os
@@ -28,14 +28,14 @@ class Near:
 
 
 def bind_rank(gpus: Sequence[str], rank: int) -> Near | None:
-    """Let this process, its threads and those that it starts run only on the cores near its GPU.
+    """Bind this process, its threads and the processes that it starts later to the cores near its GPU.
 
     Args:
         gpus: the PCI addresses of the GPUs of all ranks on this machine, in the order of ranks.
         rank: the local rank of this process.
 
     Returns:
-        Where it is now; None if it stays where it was, see ``near_cores``.
+        The cores; None if the process keeps its cores, see ``near_cores``.
     """
     allowed = os.sched_getaffinity(0)
     near = near_cores(gpus, rank, allowed)
@@ -46,14 +46,14 @@ def bind_rank(gpus: Sequence[str], rank: int) -> Near | None:
 
 
 def near_cores(gpus: Sequence[str], rank: int, allowed: set[int]) -> Near | None:
-    """Return the cores near the GPU of a rank, at its NUMA node, or else at the nodes of its socket.
+    """Return the cores near the GPU of a rank: those of the GPU's NUMA node, else those of its socket.
 
     Args:
         allowed: the cores that this process may use.
 
     Returns:
-        None where a scheduler, ``taskset`` or ``torchrun --numa-binding`` has bound the process already, where the kernel knows
-        no node of a GPU, where all cores are near, and where a core would be near none of the GPUs: loader processes need it.
+        None if a scheduler, ``taskset`` or ``torchrun --numa-binding`` has bound the process already, if the kernel does not know
+        the node of a GPU, if all cores are near, or if a core is near none of the GPUs: loader processes need every core.
     """
     try:
         if allowed != _cores(SYS / "devices/system/cpu/online"):
@@ -68,7 +68,7 @@ def near_cores(gpus: Sequence[str], rank: int, allowed: set[int]) -> Near | None
 
 
 def _shared_evenly(near: list[frozenset[int]], allowed: set[int]) -> list[frozenset[int]]:
-    """Return the cores near each GPU if every core is near one, and no rank has fewer than it would have without; else none."""
+    """Return ``near`` if every core is near a GPU and no rank would get fewer cores than without binding; else an empty list."""
     fair = all(len(mine) * len(near) >= len(allowed) * near.count(mine) for mine in near)
     several = any(mine != allowed for mine in near)
     return near if fair and several and allowed == set().union(*near) else []
@@ -79,7 +79,7 @@ def _of_node(node: int) -> frozenset[int]:
 
 
 def _of_socket(node: int) -> frozenset[int]:
-    """Return the cores of all nodes of one socket: AMD's machines may have four nodes at each, and GPUs at some of them."""
+    """Return the cores of the socket of a node: AMD's may have four nodes, and GPUs at some of them only."""
     socket = _socket(min(_of_node(node)))
     return frozenset(core for core in _cores(SYS / "devices/system/cpu/online") if _socket(core) == socket)
 
@@ -105,7 +105,7 @@ def _ranges(numbers: frozenset[int]) -> str:
 
 
 def _move(before: set[int], after: frozenset[int]) -> bool:
-    """Bind all threads of this process that may run on ``before``; NCCL binds its own. Return whether the kernel allows it."""
+    """Bind the threads whose cores are ``before`` (NCCL binds its own) to ``after``. Return whether the kernel allows it."""
     try:
         os.sched_setaffinity(0, after)
     except OSError:
@@ -119,7 +119,7 @@ def _move(before: set[int], after: frozenset[int]) -> bool:
 
 @contextmanager
 def restored_cores() -> Iterator[None]:
-    """Let this process use the cores of before, after the block."""
+    """Restore the cores of this process after the block."""
     before = os.sched_getaffinity(0)
     try:
         yield
