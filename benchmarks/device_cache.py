@@ -1,4 +1,4 @@
-"""The cache of ``augment.device``: how fast ranks and their processes build it, and what a start does with a cache that is there.
+"""The cache of ``augment.device``: how fast ranks and their processes build it, and how long a start takes with it.
 
     python -m benchmarks.device_cache --folder FOLDER [--images 16000] [--side 224] [--rounds 3] [--out FILE]
 

@@ -156,7 +156,7 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
 
 
 def _killed_where_nothing_is_awaited(tree: dict[str, Any]) -> tuple[int, str, int]:
-    """What another loader reads meanwhile, what the loader of the dead process says, and how many processes are left."""
+    """Return what another loader reads meanwhile, the error of the dead process's loader, and how many processes are left."""
     cfg, index, bad = parts(tree, data__workers=1)
     first = on_device(validation(cfg, index, bad), CPU)
     next(first)

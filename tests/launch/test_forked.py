@@ -90,7 +90,7 @@ def test_a_wrong_command_is_refused_without_torch(arguments: list[str], variable
 
 @pytest.mark.slow
 def test_a_killed_rank_is_started_again_with_the_same_weights(tree: dict[str, Any], tmp_path: Path) -> None:
-    """By torchrun's elastic agent: ``tests/whole_runs/test_torchrun.py``."""
+    """``tests/whole_runs/test_torchrun.py`` tests the same under torchrun."""
     long = changed(tree, train__epochs=8, checkpoint__every_steps=3, log__every_steps=1, train__ema=0.9)
     straight = train(long, 2, run__name="straight")
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(long))

@@ -70,7 +70,7 @@ def _raising(*_: object) -> None:
 
 
 def _said_of_a_dead_child(before: Any, in_the_block: Any) -> bool:
-    """Whether a handler hears the end of a child after the block."""
+    """Return whether a handler hears the end of a child after the block."""
     signal.signal(signal.SIGCHLD, before)
     with no_error_for_dead_children():
         signal.signal(signal.SIGCHLD, in_the_block)

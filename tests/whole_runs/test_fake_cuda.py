@@ -235,7 +235,7 @@ def test_a_rank_joins_with_its_gpu_and_a_group_for_the_host() -> None:
 
 
 def _near(tree: dict[str, Any], path: Path) -> list[int]:
-    """The cores of the second of two ranks, after it was set up on a machine with two NUMA nodes."""
+    """Return the cores of the second of two ranks, after it was set up on a machine with two NUMA nodes."""
     from dist_train.config import parse_config
     from dist_train.distributed.group import Dist
     from dist_train.system.machine import numa

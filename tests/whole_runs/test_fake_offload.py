@@ -1,4 +1,4 @@
-"""``cpu_offload`` on a GPU that is not there (tests/support/fake_cuda.py), as the first of two ranks whose collectives do nothing.
+"""``cpu_offload`` on a simulated GPU (tests/support/fake_cuda.py), as the first of two ranks whose collectives do nothing.
 
 It shows where tensors are, and that what is in host memory has real values: as they are saved, loaded, clipped, updated and gathered.
 FSDP's passes need streams and torch's engine, and so a real GPU (tests/whole_runs/test_gpu.py).

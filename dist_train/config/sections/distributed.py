@@ -22,7 +22,7 @@ class StrategyConfig(ShortSection):
         if self.cpu_offload and not STRATEGIES.find(self.name).shards:
             able = " or ".join(STRATEGIES.names(lambda row: row.shards))
             raise ValueError(
-                f"cpu_offload (true) needs parts of weights, which {self.name} does not make: use {able}, as in {{name: fsdp, cpu_offload: true}}"
+                f"cpu_offload (true) needs divided weights, and {self.name} does not divide them: use {able}, as in {{name: fsdp, cpu_offload: true}}"
             )
         return self
 

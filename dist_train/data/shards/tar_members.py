@@ -51,7 +51,7 @@ def _check_end(file: BinaryIO, offset: int) -> None:
             "another archive follows its end, and would not be read; or a part in the middle is missing"
         )
     if len(rest) > END_BYTES:
-        raise tarfile.ReadError("more than 1 MB of zeros follow its end, as where a file was not downloaded whole")
+        raise tarfile.ReadError("more than 1 MB of zeros follow its end: it was probably not downloaded completely")
 
 
 def _open_tar(path: str, file: BinaryIO) -> tarfile.TarFile:

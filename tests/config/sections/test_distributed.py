@@ -22,9 +22,9 @@ from tests.support.runs import changed
         ),
         (
             {"distributed__strategy": {"name": "ddp", "cpu_offload": True}},
-            "cpu_offload (true) needs parts of weights, which ddp does not make: use fsdp or zero2",
+            "cpu_offload (true) needs divided weights, and ddp does not divide them: use fsdp or zero2",
         ),
-        ({"distributed__strategy": {"cpu_offload": True}}, "which auto does not make"),
+        ({"distributed__strategy": {"cpu_offload": True}}, "and auto does not divide them"),
         ({"distributed__strategy": {"name": "fsdp", "offload": True}}, "`distributed.strategy.offload` is not a key"),
         ({"distributed__timeout_s": 0}, "`distributed.timeout_s` (0) must be greater than 0; the default is 600"),
     ],

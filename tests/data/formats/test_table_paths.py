@@ -38,7 +38,7 @@ def test_names_are_found_in_any_unicode_form(photos: Path, forms: tuple[str, str
 
 
 def test_of_files_in_listed_folders_none_is_asked_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a folder that holds far more files than the table names, each is asked for."""
+    """In a folder with far more files than the table names, each image is looked up alone."""
     rows = [Row(photos / "t.csv", 2, f"d{place % 30}/{place}.png", ("a",)) for place in range(300)]
     for row in rows:
         picture(photos / row.path)

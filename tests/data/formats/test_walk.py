@@ -41,7 +41,7 @@ def test_visible_files_and_folders(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plain_file_is_noted(tmp_path: Path) -> None:
-    """Images among them are found, as ever; who asks for no sizes looks at these alone."""
+    """Images among them are found; a scan without sizes looks only at these files."""
     folder = tmp_path / "root"
     for name in ("root/a.png", "elsewhere/b.png"):
         picture(tmp_path / name)

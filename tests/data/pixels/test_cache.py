@@ -346,7 +346,7 @@ def test_all_ranks_and_their_processes_build_one_file(small: dict[str, Any], mon
 
 
 def built_by_a_rank(tree: dict[str, Any]) -> tuple[str, list[tuple[int, int]], list[int]]:
-    """The digest of the cache, and which pieces this rank's processes have decoded, each with the process."""
+    """Return the digest of the cache, and the pieces that this rank's processes have decoded, each with the process."""
     pixel_file.PIECE_BYTES = 1
     cfg = parse_config(tree)
     reader, writer = os.pipe()

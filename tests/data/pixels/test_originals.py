@@ -1,4 +1,4 @@
-"""Both splits in one row."""
+"""Both splits in one sequence."""
 
 from pathlib import Path
 from typing import Any

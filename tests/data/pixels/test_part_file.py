@@ -30,7 +30,7 @@ def fill(part: PartFile, piece: int) -> None:
 
 
 def elsewhere(work: Any) -> Any:
-    """What ``work`` returns in another process."""
+    """Return what ``work`` returns in another process."""
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
     process = context.Process(target=lambda: answers.put(work()))

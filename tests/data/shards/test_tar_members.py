@@ -90,7 +90,5 @@ def test_a_part_that_was_not_downloaded_is_named(tmp_path: Path, hole: int) -> N
     content = bytearray(path.read_bytes())
     content[3072 : 3072 + 512 * hole] = bytes(512 * hole)
     path.write_bytes(content if hole == 10 else content[: 3072 + 512 * hole])
-    with pytest.raises(
-        DataError, match=r"another archive follows its end|zeros follow its end, as where a file was not"
-    ):
+    with pytest.raises(DataError, match=r"another archive follows its end|zeros follow its end: it was probably not"):
         list(tar_members(str(path), Aside()))

@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def begun(root: Path, run: RunDir, **keys: Any) -> tuple[DataIndex, Manifest]:
-    """What the first start of a run finds, and the facts of its checkpoint."""
+    """Return what the first start of a run finds, and the manifest of its checkpoint."""
     index = kept_or_scanned(data_config(root, **keys), run.scan, sized=False)
     return index, Manifest(1, False, world_size=1, data_fingerprint=index.fingerprint, config={})
 

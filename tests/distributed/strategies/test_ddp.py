@@ -187,7 +187,7 @@ class Deep(nn.Module):
 
 
 def _graphs(layers: int, one_graph: bool, blocks: bool) -> tuple[int, list[float]]:
-    """How many graphs torch makes of the model of a rank, and sums of its gradients."""
+    """Return how many graphs torch makes of the model of a rank, and sums of its gradients."""
     graphs, compile_part = [], nn.Module.compile
 
     def counted(part: nn.Module, **options: Any) -> None:

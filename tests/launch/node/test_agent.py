@@ -58,7 +58,7 @@ def test_workers_are_forked_on_one_node(nodes: int, container: str | None, modul
 
 
 def test_an_agent_without_workers_is_asked_to_stop(tmp_path: Path) -> None:
-    """It imports, and they would be forked from it."""
+    """It still imports what the workers need, before it forks them."""
     program = f"import signal, sys, time; signal.signal(12, lambda *_: sys.exit(7)); open({str(tmp_path / 'ready')!r}, 'w'); time.sleep(60)"
     agent = start_agent([sys.executable, "-c", program], {"RANK": "1", **os.environ}, f"a test of {os.getpid()}")
     wait_until((tmp_path / "ready").exists)

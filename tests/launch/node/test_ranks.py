@@ -95,7 +95,7 @@ def test_the_death_of_their_parent_is_a_stop_signal(start: Callable[..., Any], t
 
 
 def test_a_signal_that_is_ignored_stays_so(start: Callable[..., Any], tmp_path: Path) -> None:
-    """As the supervisor lets its agents ignore them, which signals the ranks itself."""
+    """The supervisor lets its agents ignore stop signals, and signals the ranks itself."""
     process = start(READY, preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
     wait_until(lambda: contents(tmp_path) == ["ready ", "ready "])
     process.terminate()

@@ -81,7 +81,7 @@ def test_memory_on_a_gpu_grows_where_nobody_chose_otherwise(chosen: str, monkeyp
 
 
 def _settings_of_training(file: Path) -> tuple[int, str]:
-    """What torch has read when the command has imported it."""
+    """Return what torch has read when the command has imported it."""
     from dist_train import cli
 
     for name in GPU_ALLOCATOR:

@@ -84,7 +84,7 @@ def test_what_is_bound_already_and_what_cannot_be_read_stays(tmp_path: Path, mon
 
 
 def _bound(path: Path) -> dict[str, Any]:
-    """The first of two ranks, with a thread that began before and a process that begins after."""
+    """Bind the first of two ranks; it has a thread that began before, and starts a process afterwards."""
     before = os.sched_getaffinity(0)
     numa.SYS = machine(path, halves(), [0, 1])
     os.environ["LOCAL_WORLD_SIZE"] = "2"
