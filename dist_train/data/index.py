@@ -15,7 +15,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
-from dist_train.data.formats.base import UNASKED, Entry, Held, Images, Listing, Only, suffixes_of
+from dist_train.data.formats.base import UNASKED, Entries, Entry, Held, Images, Listing, Only, suffixes_of
 from dist_train.data.formats.class_names import few
 from dist_train.data.formats.table_columns import GROUP, Columns
 from dist_train.data.label_sets import LabelSets
@@ -153,14 +153,13 @@ def _read(cfg: DataConfig, strict: bool, only: Only | None = None) -> Listing:
 
 def _sized(cfg: DataConfig, found: Listing, wanted: bool) -> Listing:
     """Return the listing with the sizes of its files, if they are ``wanted`` or few."""
-    val = found.val or []
-    entries = [*found.train, *val] if wanted or len(found.train) + len(val) <= ASKED_AT_ONCE else []
-    if not entries or entries[0][1] != UNASKED:
+    total = len(found.train) + len(found.val or [])
+    if total == 0 or not (wanted or total <= ASKED_AT_ONCE) or (found.train or found.val or [])[0][1] != UNASKED:
         return found
-    sizes = file_sizes(cfg.root, [name for name, _, _ in entries])
-    entries = [(name, size, target) for (name, _, target), size in zip(entries, sizes, strict=True)]
-    train = entries[: len(found.train)]
-    return replace(found, train=train, val=None if found.val is None else entries[len(train) :])
+    train, val = Entries.of(found.train), Entries.of(found.val or [])
+    sizes = file_sizes(cfg.root, train.names + val.names)
+    held = None if found.val is None else replace(val, sizes=sizes[len(train) :])
+    return replace(found, train=replace(train, sizes=sizes[: len(train)]), val=held)
 
 
 def with_sizes(index: DataIndex) -> DataIndex:
@@ -179,7 +178,7 @@ def with_sizes(index: DataIndex) -> DataIndex:
     return replace(index, train=train, val=val)
 
 
-def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: bool) -> None:
+def _not_empty(cfg: DataConfig, train: Sequence[Entry], val: Sequence[Entry], drawn: bool) -> None:
     """Raise an error for a split without images; ``drawn``: the validation set is a part of the training set."""
     if train and not val and drawn and cfg.fold is None:
         raise DataError(
@@ -192,7 +191,7 @@ def _not_empty(cfg: DataConfig, train: list[Entry], val: list[Entry], drawn: boo
 
 
 @uncollected()
-def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]) -> DataIndex:
+def _index(cfg: DataConfig, found: Listing, train: Sequence[Entry], val: Sequence[Entry]) -> DataIndex:
     columns = {} if not train else {key: values for key, values in found.columns.items() if key != GROUP}
     splits = _split(cfg, found.classes, train, columns), _split(cfg, found.classes, val)
     notes = list(found.findings.notes)
@@ -205,7 +204,7 @@ def _index(cfg: DataConfig, found: Listing, train: list[Entry], val: list[Entry]
                 "gradient grow with the mean"
             )
         labels = splits[0].labels
-        numbers = np.array([target for _, _, target in train]) if cfg.task == "regression" else labels
+        numbers = np.array(Entries.of(train).targets) if cfg.task == "regression" else labels
         notes += notes_on(cfg.task, _label_separator(cfg), found.classes, numbers, splits[1].labels)
     fingerprint = _fingerprint(cfg, found, {"train": (train, splits[0]), "val": (val, splits[1])}, columns)
     refused = tuple(found.findings.refusals())
@@ -218,7 +217,7 @@ def _label_separator(cfg: DataConfig) -> str | None:
     return cfg.csv.label_separator if joined else None
 
 
-def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
+def _spread(entries: Sequence[Entry], most: int | None) -> Sequence[Entry]:
     """Return at most ``most`` entries, at even distances."""
     if most is None or most >= len(entries):
         return entries
@@ -226,7 +225,7 @@ def _spread(entries: list[Entry], most: int | None) -> list[Entry]:
 
 
 def _fingerprint(
-    cfg: DataConfig, found: Listing, splits: dict[SplitName, tuple[list[Entry], Split]], columns: Columns
+    cfg: DataConfig, found: Listing, splits: dict[SplitName, tuple[Sequence[Entry], Split]], columns: Columns
 ) -> str:
     digest = hashlib.sha256(f"{cfg.task}\0{found.content}\0{found.classes}\n".encode())
     for split, (entries, images) in splits.items():
@@ -246,44 +245,47 @@ def _fingerprint(
     return digest.hexdigest() + ("" if all(images.has_sizes for _, images in splits.values()) else NAMES_ONLY)
 
 
-def _target_texts(classes: Sequence[str], entries: list[Entry], images: Split) -> Iterable[str]:
+def _target_texts(classes: Sequence[str], entries: Sequence[Entry], images: Split) -> Iterable[str]:
     if isinstance(images.labels, LabelSets):
         return (text.decode() for text in images.labels.texts(tuple))
     if images.labels.ndim == 1:
-        return (classes[target] for target in images.labels.tolist())
+        labels = images.labels
+        blocks = (labels[start : start + LINES].tolist() for start in range(0, len(labels), LINES))
+        return (classes[target] for block in blocks for target in block)
     return (str(target) for _, _, target in entries)
 
 
-def _split(cfg: DataConfig, classes: Sequence[str], entries: list[Entry], columns: Columns | None = None) -> Split:
-    paths = _encoded(entries)
-    targets: list[Any] = [target for _, _, target in entries]
+def _split(cfg: DataConfig, classes: Sequence[str], entries: Sequence[Entry], columns: Columns | None = None) -> Split:
+    in_columns = Entries.of(entries)
+    paths = _encoded(in_columns.names)
+    targets: list[Any] = in_columns.targets
     labels: NDArray[Any] | LabelSets
     if cfg.task == "multilabel":
         labels = LabelSets.of(targets, len(classes))
     else:
         labels = np.array(targets, dtype=np.float32 if cfg.task == "regression" and targets else np.int64)
-    asked = not entries or entries[0][1] != UNASKED
-    sizes = np.array([size for _, size, _ in entries] if asked else [], dtype=np.int64)
+    sizes = np.array(in_columns.sizes, dtype=np.int64)
     numbers = {
-        purpose: np.array([float(texts[name]) for name, _, _ in entries]) for purpose, texts in (columns or {}).items()
+        purpose: np.array([float(texts[name]) for name in in_columns.names])
+        for purpose, texts in (columns or {}).items()
     }
     return Split(paths, labels, sizes, numbers)
 
 
-def _encoded(entries: Sequence[Entry]) -> NDArray[np.bytes_]:
+def _encoded(names: Sequence[str]) -> NDArray[np.bytes_]:
     """Return the names as the file system has them."""
-    width = max((max(map(len, block)) for block in _blocks(entries)), default=1)
-    found = np.empty(len(entries), f"S{max(1, width)}")
+    width = max((max(map(len, block)) for block in _blocks(names)), default=1)
+    found = np.empty(len(names), f"S{max(1, width)}")
     place = 0
-    for block in _blocks(entries):
+    for block in _blocks(names):
         found[place : place + len(block)] = block
         place += len(block)
     return found
 
 
-def _blocks(entries: Sequence[Entry]) -> Iterator[list[bytes]]:
+def _blocks(names: Sequence[str]) -> Iterator[list[bytes]]:
     """Yield the names in bytes, some at a time: to encode names that are joined takes a tenth of the time."""
-    for start in range(0, len(entries), LINES):
-        names = [entry[0] for entry in entries[start : start + LINES]]
-        encoded = os.fsencode("\0".join(names)).split(b"\0")
-        yield encoded if len(encoded) == len(names) else list(map(os.fsencode, names))  # a member may have a zero byte
+    for start in range(0, len(names), LINES):
+        some = names[start : start + LINES]
+        encoded = os.fsencode("\0".join(some)).split(b"\0")
+        yield encoded if len(encoded) == len(some) else list(map(os.fsencode, some))  # a member may have a zero byte

@@ -118,4 +118,4 @@ def test_keys_that_are_wrong(tmp_path: Path, keys: dict[str, Any], words: str) -
 def test_names_are_encoded_together_as_one_by_one(odd: list[str], count: int) -> None:
     names = [*odd, *(f"n/{number}.png" for number in range(count))]
     expected = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-    np.testing.assert_array_equal(_encoded([(name, 1, 0) for name in names]), expected, strict=True)
+    np.testing.assert_array_equal(_encoded(names), expected, strict=True)

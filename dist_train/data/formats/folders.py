@@ -1,11 +1,11 @@
 """``data.format: imagefolder``: the folder of an image is its class."""
 
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import UNASKED, Entry, Findings, Listing, Only, suffixes_of
+from dist_train.data.formats.base import Entries, Findings, Listing, Only, suffixes_of
 from dist_train.data.formats.class_folders import (
     ClassFolder,
     check_classes,
@@ -115,13 +115,15 @@ def _listed(classes: Sequence[str], names: list[str], train: Path, findings: Fin
     return [name for name in names if labels.find(name) is not None]
 
 
-def _entries(folders: Sequence[ClassFolder], labels: Labels) -> list[Entry]:
-    entries: list[Entry] = []
-    for folder in folders:
-        label = labels.find(folder.name)
-        assert label is not None
-        entries += zip(folder.names, repeat(UNASKED), repeat(label))
-    return entries
+def _entries(folders: Sequence[ClassFolder], labels: Labels) -> Entries:
+    names = [*chain.from_iterable(folder.names for folder in folders)]
+    return Entries(names, [*chain.from_iterable(_targets(folder, labels) for folder in folders)])
+
+
+def _targets(folder: ClassFolder, labels: Labels) -> Iterator[int]:
+    label = labels.find(folder.name)
+    assert label is not None
+    return repeat(label, len(folder.names))
 
 
 def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> Listing:
@@ -129,7 +131,7 @@ def _one_split(cfg: DataConfig, root: Path, only: Only, findings: Findings) -> L
     place = _place_of(cfg, root, only)
     drawn = only.split == "val" and cfg.draws_validation and place.name not in VALIDATION_NAMES
     entries = _of_known_classes(cfg, place, root, Labels(only.classes), findings)
-    present = {target for _, _, target in entries}
+    present = set(entries.targets)
     missing = [name for label, name in enumerate(only.classes) if label not in present]
     if missing:
         findings.notes.append(f"{place} has no images of these classes of the run: {few(missing)}")
@@ -156,7 +158,7 @@ def _place_of(cfg: DataConfig, root: Path, only: Only) -> Path:
     )
 
 
-def _of_known_classes(cfg: DataConfig, place: Path, root: Path, labels: Labels, findings: Findings) -> list[Entry]:
+def _of_known_classes(cfg: DataConfig, place: Path, root: Path, labels: Labels, findings: Findings) -> Entries:
     """Return the entries of a split, and note the classes that are not among ``labels``."""
     names = subfolders_of(place)
     unknown = [name for name in names if labels.find(name) is None]

@@ -1,10 +1,12 @@
 """Images that a table names are left out of training and validation: ``data.exclude``."""
 
 import csv
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dist_train.data.formats.base import Entry, Listing
+from dist_train.data.formats.base import Entries, Entry, Listing
 from dist_train.data.formats.class_names import few
 from dist_train.data.stored.survey import note
 from dist_train.errors import ConfigError
@@ -29,10 +31,9 @@ def without_excluded(cfg: "DataConfig", found: Listing, whole: bool) -> Listing:
     if cfg.exclude is None:
         return found
     names = excluded_names(cfg.exclude)
-    entries = [*found.train, *(found.val or [])]
-    gone = {entry[0] for entry in entries} & names
-    notes = [f"`data.exclude` ({cfg.exclude}) leaves out {sum(entry[0] in gone for entry in entries):,} images"]
-    if whole and (unknown := sorted(names - gone)):
+    gone = Counter(name for split in (found.train, found.val or []) for name, _, _ in split if name in names)
+    notes = [f"`data.exclude` ({cfg.exclude}) leaves out {gone.total():,} images"]
+    if whole and (unknown := sorted(names - gone.keys())):
         notes.append(f"{len(unknown):,} names in `data.exclude` ({cfg.exclude}) are not in the data: {few(unknown)}")
     found.findings.notes.extend(notes)
     return replace(found, train=_kept(found.train, gone), val=None if found.val is None else _kept(found.val, gone))
@@ -70,5 +71,5 @@ def _wanted(path: str, line: int, word: str | None) -> bool:
     return WORDS[word.strip().lower()]
 
 
-def _kept(entries: list[Entry], gone: set[str]) -> list[Entry]:
-    return [entry for entry in entries if entry[0] not in gone]
+def _kept(entries: Sequence[Entry], gone: Container[str]) -> Entries:
+    return Entries.of(entries).where(name not in gone for name, _, _ in entries)

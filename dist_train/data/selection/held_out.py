@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dist_train.data.formats.base import Entry, class_of
+from dist_train.data.formats.base import Entries, Entry, class_of
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in_each
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dist_train.config.sections.data import DataConfig
 
 
-def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
+def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, str]) -> tuple[Entries, Entries]:
     """Return the entries of the training set, and those of the validation set.
 
     Args:
@@ -27,6 +27,7 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
     Raises:
         DataError: ``data.fold`` asks for more folds than there are images or groups.
     """
+    entries = Entries.of(entries)
     if cfg.fold is None:
         given = _share(cfg, entries)
     else:
@@ -34,11 +35,12 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
         once = {entry[0]: entry for entry in entries}
         number_of = folds_of(once.values(), groups, folds, cfg.val_seed)
         given = {name for name, number in number_of.items() if number == wanted}
-    train = [entry for entry in entries if entry[0] not in given]
-    return train, [*{entry[0]: entry for entry in entries if entry[0] in given}.values()]
+    train = entries.where(name not in given for name in entries.names)
+    held = entries.where(name in given for name in entries.names)
+    return train, Entries.of([*{entry[0]: entry for entry in held}.values()])
 
 
-def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
+def _share(cfg: "DataConfig", entries: Entries) -> set[str]:
     """Return the names of ``data.val_fraction`` of the images of each class.
 
     An image that is added or removed moves few others. A class of two images or more gives at least one, and keeps at least
@@ -46,7 +48,7 @@ def _share(cfg: "DataConfig", entries: Iterable[Entry]) -> set[str]:
     """
     assert cfg.val_fraction is not None
     names: defaultdict[int, list[str]] = defaultdict(list)
-    for name, _, target in entries:
+    for name, target in zip(entries.names, entries.targets, strict=True):
         names[target if isinstance(target, int) else 0].append(name)
     given: set[str] = set()
     for repeated in names.values():

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dist_train.data.formats.base import Entry, Findings, class_of
+from dist_train.data.formats.base import Entries, Entry, Findings, class_of
 from dist_train.data.formats.class_names import few
 from dist_train.seeding import fold_in
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dist_train.config.sections.data import DataConfig
 
 
-def subset(cfg: "DataConfig", train: list[Entry], classes: Sequence[str], findings: Findings) -> list[Entry]:
+def subset(cfg: "DataConfig", train: Sequence[Entry], classes: Sequence[str], findings: Findings) -> Sequence[Entry]:
     """Return the entries that the run trains on, in their order.
 
     Which images follows from ``data.val_seed`` and their names alone, and a larger part contains a smaller one. Each class has
@@ -28,7 +28,7 @@ def subset(cfg: "DataConfig", train: list[Entry], classes: Sequence[str], findin
         most = max(1, round(cfg.train_fraction * len(group))) if cfg.train_fraction else cfg.shots
         kept.update(sorted(group, key=lambda name: fold_in(cfg.val_seed, "subset", name))[:most])
     _note(cfg, {classes[kind]: len(group) for kind, group in names.items()}, findings)
-    return [entry for entry in train if entry[0] in kept]
+    return Entries.of(train).where(name in kept for name, _, _ in train)
 
 
 def _note(cfg: "DataConfig", images: dict[str, int], findings: Findings) -> None:

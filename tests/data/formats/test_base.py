@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import UNASKED, Listing, with_suffix
+from dist_train.data.formats.base import UNASKED, Entries, Entry, Listing, with_suffix
 from dist_train.data.formats.csv_tables import csv_tables
 from dist_train.data.formats.dataset_objects import data_set_objects
 from dist_train.data.formats.folders import image_folder as read_image_folder
@@ -60,6 +60,24 @@ def test_every_reader_keeps_to_the_listing(
             assert 0 <= target < len(listing.classes)
         assert size == UNASKED or read is data_set_objects, "scan asks"
         assert min(travelled.images.open(name).size) > 0
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_columns_are_the_entries(asked: bool, count: int) -> None:
+    entries: list[Entry] = [(f"{place}.png", place if asked else UNASKED, (place % 3,)) for place in range(count)]
+    columns = Entries.of(entries)
+    assert Entries.of(columns) is columns
+    assert [*columns] == [columns[place] for place in range(count)] == entries
+    assert [columns[place] for place in range(-count, 0)] == entries
+    assert bool(columns) == bool(entries)
+    assert len(columns.sizes) == (count if asked else 0)
+    assert columns == Entries.of(tuple(entries))
+    for part in (slice(2, 5), slice(None, None, -2), slice(9, 20)):
+        assert [*columns[part]] == entries[part]
+    assert [*columns.where(place % 2 == 0 for place in range(count))] == entries[::2]
+    with pytest.raises(IndexError):
+        columns[count]
 
 
 def test_a_file_without_the_suffix_of_an_image_gets_that_of_its_content() -> None:

@@ -1,6 +1,7 @@
 """A part of the training images: the same share or number of each class, chosen by names and the seed."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ ENTRIES: list[Entry] = [
 ]
 
 
-def chosen(tree: dict[str, Any], entries: list[Entry] = ENTRIES, **keys: Any) -> tuple[list[Entry], list[str]]:
+def chosen(tree: dict[str, Any], entries: list[Entry] = ENTRIES, **keys: Any) -> tuple[Sequence[Entry], list[str]]:
     findings = Findings()
     cfg = parse_config(changed(tree, **{f"data__{key}": value for key, value in keys.items()})).data
     return subset(cfg, entries, CLASSES, findings), findings.notes
