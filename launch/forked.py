@@ -15,7 +15,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ConfigError,
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.program import program
-from dist_train.system.terminal import positive, report, whole
+from dist_train.system.terminal import piped, positive, report, whole
 from launch.node.ranks import Ranks, Signals, Start
 
 
@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> int:
     if isinstance(cfg, int):
         return cfg
     _prepare(own.nproc_per_node)
-    if code := trainer.prepare(cfg):
-        return int(code)
+    if code := piped(lambda: int(trainer.prepare(cfg))):
+        return code
     signals = Signals()
     for restart in range(own.max_restarts + 1):
         ranks = Ranks(Start(own.nproc_per_node, restart, own.max_restarts), signals)
@@ -73,11 +73,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _refuse_ranks() -> None:
-    if "RANK" in os.environ:
-        raise ConfigError(
-            f"RANK={os.environ['RANK']} is set: `launch` starts the ranks itself, without torchrun; if no torchrun runs, "
-            "`unset RANK WORLD_SIZE LOCAL_RANK`"
-        )
+    for name in ("RANK", "WORLD_SIZE"):
+        if name in os.environ:
+            raise ConfigError(
+                f"{name}={os.environ[name]} is set: `launch` starts the ranks itself, without torchrun; if no torchrun runs, "
+                "`unset RANK WORLD_SIZE LOCAL_RANK`"
+            )
 
 
 def _prepare(ranks: int) -> None:

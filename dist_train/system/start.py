@@ -72,9 +72,9 @@ def check_start() -> None:
         if size is not None and whole_number(size, 1) > 1 and not _outside_of_a_step(starter):
             raise ConfigError(
                 f"{starter.name} started {os.environ[size]} tasks ({size}), of which each would train alone: ranks need "
-                f"torchrun, once per node: `{starter.one} {_torchrun(whole_number(size, 1))}`; `dist-train slurm` submits "
-                f"to SLURM, also on several nodes. If each task is to work by itself, or the variable is left over from "
-                f"another job, `unset {starter.rank}`"
+                f"{'`launch`, once' if _launches() else 'torchrun, once per node'}: `{starter.one} "
+                f"{_torchrun(whole_number(size, 1))}`; `dist-train slurm` submits to SLURM, also on several nodes. If each "
+                f"task is to work by itself, or the variable is left over from another job, `unset {starter.rank}`"
             )
 
 
@@ -151,11 +151,17 @@ def _outside_of_a_step(starter: Starter) -> bool:
     )
 
 
+def _launches() -> bool:
+    """Return whether this command is ``launch``, which starts ranks itself."""
+    return sys.argv[1:2] == ["launch"]
+
+
 def _torchrun(ranks: int) -> str:
-    """Return this command, started by torchrun."""
+    """Return this command, started by torchrun; ``launch`` as it is."""
     called = sys.orig_argv[1:]
     if Path(sys.argv[0]).name == "dist-train":
         called = ["-m", "dist_train", *sys.argv[1:]]
     elif "-m" in called:
         called = called[called.index("-m") :]
-    return shlex.join(["torchrun", f"--nproc_per_node={ranks}", *called])
+    starts = ["python"] if _launches() else ["torchrun", f"--nproc_per_node={ranks}"]
+    return shlex.join([*starts, *called])

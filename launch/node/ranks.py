@@ -80,13 +80,15 @@ class Signals:
         """Return a stop signal to pass on to the ranks; None after ``seconds``, or when a child has ended.
 
         Signals of the terminal's keys are not passed on: the kernel sends them to the ranks too, which are in our process group.
+        The SIGHUP of a terminal that closes goes to the leader of the session alone: this process, where no shell started it
+        (``ssh -t``, ``docker run -t``).
         """
         found = signal.sigtimedwait(self._held, seconds)
         if found is None or found.si_signo == signal.SIGCHLD:
             return None
         number = signal.Signals(found.si_signo)
         self.names.append(number.name)
-        by_key = found.si_code > 0
+        by_key = found.si_code > 0 and number != signal.SIGHUP
         return None if by_key else number
 
 

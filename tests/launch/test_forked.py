@@ -42,6 +42,16 @@ def test_a_stop_signal_stops_the_run(standin_code: Path, make_config: Callable[.
     assert (process.returncode, result_of(tmp_path)["status"]) == (75, "stopped"), output
 
 
+def test_ctrl_c_during_the_imports_prints_no_traceback(standin_code: Path) -> None:
+    slow = "import time\nopen('importing', 'w').close()\ntime.sleep(60)\n"
+    (standin_code / "dist_train" / "training" / "attempt.py").write_text(slow)
+    with begin(standin_code, "evaluate", "runs") as process:
+        wait_until((standin_code / "importing").exists)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    assert (process.returncode, output) == (-signal.SIGINT, "interrupted\n")
+
+
 RANK_1_FAILS_ONCE = """
 import os, signal, time
 def main(cfg):
@@ -75,6 +85,7 @@ def test_all_start_again_when_one_has_failed(
     [
         (["--config", "none.yaml"], {}, "error: cannot read the config file none.yaml"),
         (["--config", "none.yaml"], {"RANK": "0"}, "without torchrun"),
+        (["--config", "none.yaml"], {"WORLD_SIZE": "2"}, "WORLD_SIZE=2 is set"),
         (["compare", "runs"], {}, "`compare` is not a command for several ranks; use one of: train"),
         ([], {}, "--config FILE is missing"),
         (["--nnodes=2", "--config", "none.yaml"], {}, "unrecognized arguments: --nnodes=2"),

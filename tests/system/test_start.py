@@ -48,6 +48,14 @@ def test_starts_that_are_fine(monkeypatch: pytest.MonkeyPatch, words: str) -> No
     check_start()
 
 
+def test_several_tasks_need_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/dist-train", "launch", "--nproc-per-node=2", "evaluate", "run"])
+    _set(monkeypatch, "SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2")
+    command = "srun --ntasks=1 python -m dist_train launch --nproc-per-node=2 evaluate run"
+    with pytest.raises(ConfigError, match=f"ranks need `launch`, once: `{command}`;"):
+        check_start()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -1,10 +1,12 @@
 """Ranks are forked, hear stop signals, and end together."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +32,7 @@ if ranks.fork():
     os._exit(0)
 print(ranks.watch(), signals.names)
 """
-READY = "[signal.signal(n, heard) for n in (15, 2, 12)]; mark.write('ready '); mark.flush(); time.sleep(60)"
+READY = "[signal.signal(n, heard) for n in (15, 2, 12, 1)]; mark.write('ready '); mark.flush(); time.sleep(60)"
 
 
 @pytest.fixture
@@ -85,6 +87,17 @@ def test_a_stop_signal_is_passed_on_once(start: Callable[..., Any], tmp_path: Pa
     process.send_signal(number)
     assert process.communicate(timeout=20)[0].strip() == f"None ['{number.name}']"
     assert contents(tmp_path) == [f"ready {number.name}"] * 2
+
+
+def test_a_terminal_that_closes_stops_all(start: Callable[..., Any], tmp_path: Path) -> None:
+    """Of a session without a shell (``ssh -t``): the kernel sends SIGHUP to its leader alone."""
+    ours, theirs = os.openpty()
+    process = start(READY, preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0))
+    wait_until(lambda: contents(tmp_path) == ["ready ", "ready "])
+    os.close(theirs)
+    os.close(ours)
+    assert process.communicate(timeout=20)[0].strip() == "None ['SIGHUP']"
+    assert contents(tmp_path) == ["ready SIGHUP"] * 2
 
 
 def test_the_death_of_their_parent_is_a_stop_signal(start: Callable[..., Any], tmp_path: Path) -> None:
