@@ -31,7 +31,7 @@ from dist_train.system.machine.memory import uncollected
 from dist_train.system.progress import shown
 
 ASKED_AT_ONCE = 16_384
-"""Files of a data set up to which a scan asks for their sizes in any case: it takes 40 ms, and on a slow disk half a second."""
+"""A scan of at most so many files always asks for their sizes: that takes 40 ms, and on a slow disk half a second."""
 
 NAMES_ONLY = "-names"
 """The end of a fingerprint without sizes."""
@@ -46,8 +46,8 @@ class DataIndex:
 
     A class label is an index into ``classes``; for multilabel and regression these name the columns of the targets.
     The fingerprint is a SHA-256 over every image's split, name, size in bytes and target (and over the pixels of
-    sets that are held in memory). It does not depend on the place of the folder, nor on times. Where nobody has asked for the sizes
-    of many files, it is one without sizes, and ends in ``NAMES_ONLY``.
+    sets that are held in memory). It does not depend on the place of the folder, nor on times. For many files
+    whose sizes the scan has not asked for, it has no sizes, and ends in ``NAMES_ONLY``.
 
     Attributes:
         notes: what a user should know.
@@ -284,7 +284,7 @@ def _encoded(names: Sequence[str]) -> NDArray[np.bytes_]:
 
 
 def _blocks(names: Sequence[str]) -> Iterator[list[bytes]]:
-    """Yield the names in bytes, some at a time: to encode names that are joined takes a tenth of the time."""
+    """Yield the names in bytes, ``LINES`` at a time: encoding joined names takes a tenth of the time."""
     for start in range(0, len(names), LINES):
         some = names[start : start + LINES]
         encoded = os.fsencode("\0".join(some)).split(b"\0")

@@ -139,7 +139,7 @@ class _Search:
     def _read(
         self, split: Split, places: Sequence[int], wanted: frozenset[int] | None = None
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield place, size and the digest of the first bytes of each image, until the deadline; count in ``_looked_at`` how many.
+        """Yield place, size and the digest of the first bytes of each image until the deadline. Count images in ``_looked_at``.
 
         Args:
             wanted: images of other sizes are left out; None takes all.
