@@ -1,6 +1,7 @@
 """Atomic writes, SHA-256 digests, small JSON files. Imports no torch."""
 
 import errno
+import glob
 import hashlib
 import json
 import math
@@ -78,8 +79,13 @@ def atomic_write(path: Path, durable: bool = True, mode: int = 0o666) -> Iterato
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of killed writers of ``path``. Call it only from the one process that writes ``path``."""
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+    for leftover in unfinished(path, "tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def unfinished(path: Path, suffix: str) -> list[Path]:
+    """Return the hidden files beside ``path`` that have its name, another word and ``suffix``; any character may be in its name."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*.{suffix}"))
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:

@@ -40,8 +40,9 @@ def test_two_who_write_at_once_do_not_meet(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_killed_writer_leaves_nothing_for_long(tmp_path: Path) -> None:
-    target, other = tmp_path / "best.safetensors", tmp_path / ".last.safetensors.0a1b2c3d.tmp"
+@pytest.mark.parametrize("name", ["best.safetensors", "scores [1].csv", "*.csv", "?[!a]"])
+def test_a_killed_writer_leaves_nothing_for_long(tmp_path: Path, name: str) -> None:
+    target, other = tmp_path / name, tmp_path / ".last.csv.0a1b2c3d.tmp"
     pid = os.fork()
     if pid == 0:
         with atomic_write(target) as file:

@@ -24,7 +24,7 @@ from dist_train.data.pixels.pixel_file import (
     end_of_file,
 )
 from dist_train.errors import ConfigError
-from dist_train.system.files import fsync_dir
+from dist_train.system.files import fsync_dir, unfinished
 from dist_train.system.private_folder import OwnFile, create_own
 
 ABANDONED_S = 3600
@@ -120,7 +120,7 @@ def part_of(path: Path, layout: Layout, fingerprint: str) -> Path:
 
 def remove_abandoned(path: Path, wanted: Path) -> None:
     """Remove unfinished files to which nobody has written for an hour, of other data than ``wanted`` and of older versions."""
-    for part in [*path.parent.glob(f".{path.name}.*.part"), *path.parent.glob(f".{path.name}.*.tmp")]:
+    for part in [*unfinished(path, "part"), *unfinished(path, "tmp")]:
         with suppress(OSError):  # another run may remove it too, or it may be another user's
             if part != wanted and time.time() - part.stat().st_mtime > ABANDONED_S:
                 part.unlink()
