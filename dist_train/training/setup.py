@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
 from dist_train.data.augment.frame import describe_evaluation, evaluation_frame
 from dist_train.data.changed_files import save_listing
+from dist_train.data.dataset import Batch
 from dist_train.data.decode_rules import decide_rules, describe_rules, record_rules
 from dist_train.data.index import DataIndex
 from dist_train.data.pipeline import DataPipeline, open_data
@@ -94,11 +96,7 @@ def build_setup(
     """
     run = RunDir.of(cfg.run)
     cfg = group.from_main(partial(as_it_began, cfg, run))
-    strategy = build_strategy(group)
-    strategy.refuse(cfg)
-    strategy.gradient_dtype = cfg.distributed.gradient_dtype
-    strategy.cpu_offload = cfg.distributed.strategy.cpu_offload
-    strategy.one_graph = cfg.model.compiler is not None and not cfg.model.compiler.blocks
+    strategy = _strategy(cfg, group)
     _stay_near_gpu(cfg, group)
     refuse_without_packages(cfg.log)
     refuse_without_matplotlib(cfg.log)
@@ -126,13 +124,7 @@ def build_setup(
             wrapped = train_more(cfg, plan, network, index.outputs, state, done - 1)
         state.load_state_dict(content, group)
         log.info("resuming from %s", saved)
-    data = open_data(cfg, group, index, network)
-    before = None
-    if cfg.train.cached_features:
-        data, before = with_cached_features(data, state.precision)
-    batches = data.training_batches(plan, state.progress.step)
-    if before is not None:
-        batches = timed(batches, plan, before)
+    data, batches = _batches(open_data(cfg, group, index, network), plan, state)
     forward = ForwardClock(group.device, group.world_size)
     clip = clipping(cfg.train.clip, strategy.clip, frozenset(map(network.module.get_parameter, network.head)))
     weights_N = data.loss_weights()
@@ -141,6 +133,24 @@ def build_setup(
         _begin_folder(run, index, saved)
         _say(cfg, plan, index, network, group)
     return Setup(cfg, plan, group, run, index, network, stepper, state, data, checkpoints, given, batch, compared)
+
+
+def _strategy(cfg: Config, group: Dist) -> Strategy:
+    """Return the strategy of the run; refuse what it cannot do before anything is read."""
+    strategy = build_strategy(group)
+    strategy.refuse(cfg)
+    strategy.gradient_dtype = cfg.distributed.gradient_dtype
+    strategy.cpu_offload = cfg.distributed.strategy.cpu_offload
+    strategy.one_graph = cfg.model.compiler is not None and not cfg.model.compiler.blocks
+    return strategy
+
+
+def _batches(data: DataPipeline, plan: Plan, state: TrainState) -> tuple[DataPipeline, Iterator[Batch]]:
+    """Return the data of the run and its next micro-batches: images, or with ``train.cached_features`` their features."""
+    if not data.cfg.train.cached_features:
+        return data, data.training_batches(plan, state.progress.step)
+    data, before = with_cached_features(data, state.precision)
+    return data, timed(data.training_batches(plan, state.progress.step), plan, before)
 
 
 def _stay_near_gpu(cfg: Config, group: Dist) -> None:

@@ -181,7 +181,7 @@ class Listing:
         images: opens an image by its name.
         classes: names of the outputs.
         train, val: entries in an order that does not depend on the file system; in columns (``Entries``) where they may be
-            millions. ``val`` is None where there is no validation set. Asked for ``Only`` one split, a reader returns it as
+            millions. ``val`` is None without a validation set. Asked for ``Only`` one split, a reader returns it as
             ``val``, and ``train`` is empty.
         content: digest of the pixels of a set that is held in memory; empty for files.
         findings: what the reader noticed.

@@ -46,7 +46,7 @@ class Labels:
         self._composed = {composed(name): label for label, name in enumerate(classes)}
 
     def find(self, name: str) -> int | None:
-        """Return the index of a class, or None if there is no such class."""
+        """Return the index of a class; None if the name is unknown."""
         label = self._exact.get(name)
         return self._composed.get(composed(name)) if label is None else label
 

@@ -129,7 +129,7 @@ def open_dataset(maker: str, root: str, split: str) -> Any:
         maker: ``torchvision:<name>``, or ``package.module:callable``, which is called with root and split.
 
     Raises:
-        ConfigError: there is no such set or callable.
+        ConfigError: the set or the callable is missing.
         DataError: its files are missing, or it has no such split.
     """
     module, _, name = maker.partition(":")

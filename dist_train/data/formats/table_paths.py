@@ -69,7 +69,7 @@ def find_image(root: Path, row: Row) -> str:
     The file may have its name in another Unicode form than the table: the name is then the file's.
 
     Raises:
-        DataError: there is no such file; the message says how to mend the path.
+        DataError: the file is missing; the message says how to mend the path.
     """
     try:
         file_size(str(root), row.path)

@@ -56,7 +56,7 @@ def existing_root(cfg: DataConfig) -> Path:
     """Return ``data.root``.
 
     Raises:
-        DataError: there is no such folder, or this user must not read it.
+        DataError: the folder is missing, or this user must not read it.
     """
     root = Path(cfg.root)
     if not os.path.isdir(root):
@@ -116,7 +116,7 @@ class _Content:
 
     Attributes:
         files: plain files.
-        others: what is no plain file and no folder, such as a link to a file, or a link that leads nowhere.
+        others: entries that are neither regular files nor folders, such as links to files and broken links.
         folders: folders, and links to folders.
         links: those of the folders that are links.
     """

@@ -50,7 +50,7 @@ def open_cache(cfg: DataConfig, index: DataIndex, group: Dist, note_bad: NoteBad
         record: the file in the run folder that keeps the digest.
 
     Raises:
-        ConfigError: there is no room for it, or it belongs to another user.
+        ConfigError: the disk has too little room for it, or it belongs to another user.
         DataError: the images are not of one size, or cannot be decoded.
     """
     path = cache_path(cfg, index.images.rules)
@@ -88,7 +88,7 @@ def check_cache(cfg: DataConfig, index: DataIndex) -> str:
     """Return what ``--check`` prints about the cache: where it is, or will be, and how large.
 
     Raises:
-        ConfigError: there is no room for it.
+        ConfigError: the disk has too little room for it.
     """
     path = cache_path(cfg, index.images.rules)
     if _opened(path, index) is not None:

@@ -37,7 +37,7 @@ def sizes_of(root: str, names: Sequence[str]) -> Iterator[int | None]:
 
 
 def known_of(root: str, names: Sequence[str]) -> Iterator[os.stat_result | None]:
-    """Yield what ``os.stat`` knows of the file of each image; None if there is no such file."""
+    """Yield the result of ``os.stat`` for the file of each image; None if the file is missing."""
     with _looking_below(root) as look:
         for block in answers(look, names):
             advance(len(block))
@@ -75,7 +75,7 @@ def file_size(root: str, name: str) -> int:
     """Return the number of bytes in the file of an image.
 
     Raises:
-        DataError: there is no such file, or it is a folder, or a pipe, whose end would never come.
+        DataError: the file is missing, or is a folder or a pipe, which would be read without end.
     """
     path = os.path.join(root, name)
     note_folders(root, [name])
