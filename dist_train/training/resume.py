@@ -44,9 +44,10 @@ def holds_sizes(cfg: Config, run: RunDir) -> bool:
     """
     if cfg.augment.device:
         return True
-    for path in sorted(run.checkpoints.glob("step_*/manifest.json"))[-1:]:
+    for path in sorted(run.checkpoints.glob("step_*/manifest.json"), reverse=True):
         known = read_json(path, default={}).get("data_fingerprint")
-        return isinstance(known, str) and not known.endswith(NAMES_ONLY)
+        if isinstance(known, str):  # the newest may be damaged
+            return not known.endswith(NAMES_ONLY)
     return False
 
 

@@ -211,6 +211,11 @@ def test_a_run_of_an_older_version_keeps_its_fingerprint(large: Path, tree: dict
         path.mkdir(parents=True)
         (path / "manifest.json").write_text(f'{{"data_fingerprint": "{fingerprint}"}}')
         assert holds_sizes(cfg, run) == (step == 2)
+    damaged = run.checkpoints / "step_00000004" / "manifest.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    (run.checkpoints / "step_00000003" / "manifest.json").write_text('{"data_fingerprint": "0"}')
+    assert holds_sizes(cfg, run), "the checkpoint before a damaged one says it"
     device = cfg.model_copy(update={"augment": cfg.augment.model_copy(update={"device": True})})
     assert holds_sizes(device, run), "a cache of decoded images must know its files"
 
