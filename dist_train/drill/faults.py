@@ -94,15 +94,13 @@ class CommandStart:
         variables: Mapping[str, str] = MappingProxyType({}),
         folder: Path | None = None,
     ) -> None:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
-        command = [sys.executable, *(torchrun if ranks > 1 else []), "-m", "dist_train", *arguments]
         paths = filter(None, [str(folder or ""), *sys.path])
         env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), **variables}
         if ranks > 1:
             env.setdefault("OMP_NUM_THREADS", "1")  # torchrun would set the same, but print a warning
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                command,
+                [sys.executable, *self._command(ranks, options), *arguments],
                 env=env,
                 cwd=folder,
                 stdout=output,
@@ -112,6 +110,11 @@ class CommandStart:
             )
         self.agent = self.process.pid if ranks > 1 else None
         self._ranks: dict[int, int] = {} if ranks > 1 else {0: self.process.pid}
+
+    def _command(self, ranks: int, options: Sequence[str]) -> list[str]:
+        """Return what comes between Python and the arguments of the trainer."""
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", *options]
+        return [*(torchrun if ranks > 1 else []), "-m", "dist_train"]
 
     def ranks(self) -> list[int]:
         if self.agent is not None:

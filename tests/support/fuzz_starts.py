@@ -4,14 +4,14 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dist_train.drill.faults import CommandStart, Started, wait_until
-from dist_train.system.processes import send
+from dist_train.system.processes import children, send
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import start_ranks
 from tests.support.runs import _main
@@ -25,12 +25,35 @@ def _main_in(tree: dict[str, Any], surroundings: Surroundings) -> int:
     return _main(tree)
 
 
+class LaunchStart(CommandStart):
+    """Starts ``dist-train launch``; its ranks are forked one after the other."""
+
+    def _command(self, ranks: int, options: Sequence[str]) -> list[str]:
+        return ["-m", "dist_train", "launch", f"--nproc-per-node={ranks}", *options]
+
+    def ranks(self) -> list[int]:
+        assert self.agent is not None
+        for pid in sorted(children(self.agent)):
+            if pid not in self._ranks.values() and _is_forked(pid, self.agent):
+                self._ranks[len(self._ranks)] = pid
+        return list(self._ranks.values())
+
+
+def _is_forked(pid: int, parent: int) -> bool:
+    """Return whether a process runs the program of its parent."""
+    try:
+        own, given = (Path(f"/proc/{process}/cmdline").read_bytes() for process in (pid, parent))
+    except OSError:
+        return False
+    return own == given != b""
+
+
 class Starts:
     """Starts of runs below ``output``.
 
     Attributes:
         last: the start that was made last.
-        torchrun: the share of starts by the real torchrun, where a fault does not need another one.
+        torchrun: the share of starts by the real torchrun or ``dist-train launch``, by turns, where a fault does not need another one.
         places: folders for runs, by the kind of their file system.
         launchers: how often which kind of start was made.
     """
@@ -50,15 +73,16 @@ class Starts:
     def command(
         self, tree: dict[str, Any], world_size: int, variables: dict[str, str], folder: Path | None
     ) -> CommandStart:
-        """Start a real torchrun."""
-        self.launchers["torchrun"] += 1
+        """Start a real torchrun, or ``dist-train launch``, by turns."""
+        kind = LaunchStart if self.launchers["torchrun"] > self.launchers["launch"] else CommandStart
+        self.launchers["launch" if kind is LaunchStart else "torchrun"] += 1
         path = self.output / f"{tree['run']['name']}.yaml"
         path.write_text(yaml.safe_dump(tree))
         arguments = ["--config", str(path)]
         faulthandler = {"PYTHONFAULTHANDLER": "1"}
         log = path.with_suffix(".log")
         log.unlink(missing_ok=True)
-        self.last = CommandStart(arguments, world_size, log, [], faulthandler | variables, folder)
+        self.last = kind(arguments, world_size, log, [], faulthandler | variables, folder)
         return self.last
 
     def wait_until(self, moment: Callable[[], bool], started: Started) -> None:
