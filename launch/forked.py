@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
             break
         left = own.max_restarts - restart
         _say(f"{failure}; starting all ranks again, {left} restart(s) left" if left else f"{failure}; no restart left")
-    return _code(failure.code if failure else EXIT_DONE, signals, cfg)
+    return _code(failure.code if failure else EXIT_DONE, signals.names, cfg)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,10 +90,10 @@ def _prepare(ranks: int) -> None:
             stream.reconfigure(line_buffering=True)  # ranks share them: whole lines do not mix
 
 
-def _code(code: int, signals: Signals, cfg: Config | None) -> int:
+def _code(code: int, stops: Sequence[str], cfg: Config | None) -> int:
     """Return the exit code of the command; a rank that has stopped ends with 0, as under torchrun."""
-    stopped = bool(signals.names) or (cfg is not None and read_result(RunDir.of(cfg.run)).get("status") == "stopped")
-    if stopped and (code <= EXIT_DONE or code == EXIT_STOPPED):
+    recorded = cfg is not None and read_result(RunDir.of(cfg.run)).get("status") == "stopped"
+    if (stops and code <= EXIT_DONE) or (recorded and code == EXIT_DONE) or code == EXIT_STOPPED:
         return EXIT_STOPPED
     return EXIT_FAILED if code < 0 else code
 

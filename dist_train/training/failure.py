@@ -46,9 +46,10 @@ def record_failure(cfg: Config, error: Exception, attempt: int | None, batch: Mi
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
         kind = kind_of(error)
-        tell_torchrun(kind, str(error))
+        words = _lost_rank(error) if kind == "comm" else str(error) or type(error).__name__
+        tell_torchrun(kind, words)
         images = error.next_micro_batch if isinstance(error, TooBigError) else None
-        message = f"rank {_rank()}: {str(error) or type(error).__name__}"
+        message = words if words.startswith(f"rank {_rank()} ") else f"rank {_rank()}: {words}"
         write_failure(RunDir.of(cfg.run), kind, message, of_this_start, attempt, images)
     except OSError as write_error:
         log.error("cannot write the failure to result.json: %s", write_error)

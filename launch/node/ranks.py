@@ -16,6 +16,8 @@ from launch.node.rendezvous import free_port
 
 _ALL_SAY_S = 5.0
 """How long the other ranks may take to end by themselves after one has refused the config: each refuses it, and rank 0 prints why."""
+_NOTICE_S = 1.0
+"""How long the other ranks may take to notice a rank that died, and to record why they fail; later they would take our SIGTERM for a stop."""
 _END_S = 30.0
 """Seconds from SIGTERM to SIGKILL after a failure, as under torchrun. A save after a stop signal has no limit."""
 _LOOK_S = 1.0
@@ -150,7 +152,8 @@ class Ranks:
     def _end_others(self) -> None:
         if self._failure is None:
             return
-        since = time.monotonic() - self._failed_at - (_ALL_SAY_S if self._failure.code == EXIT_USER else 0)
+        alone = _ALL_SAY_S if self._failure.code == EXIT_USER else _NOTICE_S
+        since = time.monotonic() - self._failed_at - alone
         wanted = signal.SIGKILL if since > _END_S else signal.SIGTERM if since >= 0 else None
         if wanted and wanted != self._sent:
             processes.send(self._running, wanted)

@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
+from dist_train.config import parse_config
 from dist_train.run.folder import RunDir
+from dist_train.run.result import read_result
 from dist_train.system import processes
+from dist_train.system.files import write_json
+from launch.forked import _code
 from tests.launch.commands import ROOT
 from tests.launch.local_runs import result_of, wait_for_step
 from tests.support.runs import changed, folder, rows, state_digest, train
@@ -115,6 +119,40 @@ def test_a_killed_rank_is_started_again_with_the_same_weights(tree: dict[str, An
     assert output.count("resuming from") == 1
     assert state_digest(folder(long)) == state_digest(straight)
     assert rows(folder(long)) == rows(straight)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_is_a_failure(tree: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(changed(tree, train__epochs=500)))
+    run = RunDir(folder(tree))
+    with begin(ROOT, "--config", tmp_path / "run.yaml") as process:
+        wait_until(lambda: run.metrics.exists() and len(run.metrics.read_text().splitlines()) > 2)
+        os.kill(sorted(processes.children(process.pid))[1], signal.SIGKILL)
+        output = process.communicate(timeout=200)[0]
+    assert process.returncode == 1, output
+    result = read_result(run)
+    assert (result["status"], result["error"]) == ("failed", "comm")
+    assert result["message"].startswith("rank 0 lost the connection to another rank")
+
+
+@pytest.mark.parametrize(
+    ("failed", "sent", "recorded", "code"),
+    [
+        (0, [], "done", 0),
+        (0, [], "stopped", 75),  # a rank got the stop signal
+        (0, ["SIGTERM"], "running", 75),
+        (-signal.SIGTERM, ["SIGTERM"], "running", 75),
+        (-signal.SIGKILL, [], "stopped", 1),  # the other ranks took our SIGTERM for a stop
+        (1, ["SIGTERM"], "failed", 1),
+        (2, [], "", 2),
+    ],
+)
+def test_exit_codes(tree: dict[str, Any], failed: int, sent: list[str], recorded: str, code: int) -> None:
+    cfg = parse_config(tree)
+    run = RunDir.of(cfg.run)
+    run.path.mkdir(parents=True)
+    write_json(run.result, {"status": recorded})
+    assert _code(failed, sent, cfg) == code
 
 
 @pytest.mark.slow

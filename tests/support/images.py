@@ -31,3 +31,10 @@ def make_image_folder(root: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
     return root
+
+
+def of_one_size(root: Path, side: int = 40) -> Path:
+    """Resize all images of a folder to ``side`` x ``side`` pixels, as ``augment.device`` needs them."""
+    for path in root.rglob("*.*"):
+        Image.open(path).resize((side, side)).save(path)
+    return root

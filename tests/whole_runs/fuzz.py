@@ -29,7 +29,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from tests.support.everything import EVERYTHING
 from tests.support.fuzz_starts import Starts
-from tests.support.images import make_image_folder
+from tests.support.images import make_image_folder, of_one_size
 from tests.support.runs import changed, folder, published, rows, state_digest, train
 from tests.support.shm import CAN_MOUNT
 from tests.support.surroundings import own_mounts, places
@@ -70,9 +70,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augment": {"crop": "squash", "hflip": 0},
         "train__cached_features": True,
     },
+    "device": CNN | {"augment__device": True},
 }
 """Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints;
-weights that are divided among the ranks, each of which saves its part; a head on features that are computed once.
+weights that are divided among the ranks, each of which saves its part; a head on features that are computed once;
+images from a cache, augmented on the device.
 """
 TURNS: dict[str, tuple[Any, ...]] = {"fsdp": ("fsdp", "zero2", {"name": "fsdp", "cpu_offload": True})}
 """By recipe, the values of ``distributed.strategy`` that its runs have by turns."""
@@ -119,6 +121,8 @@ class Fuzz:
     ) -> None:  # fmt: skip
         self.rng, self.starts, self.every, self.recipe = random.Random(seed), starts, every, recipe
         self.images = make_image_folder(starts.output / "images")
+        if recipe == "device":
+            of_one_size(self.images)
         self.data: dict[str, str] = {}
         if archives:
             pack(self.images, starts.output / "archives", MB)
@@ -189,6 +193,8 @@ class Fuzz:
             tree = changed(
                 config(self.images, self.starts.places[disk], kind), run__name=f"run-{self.tally.runs}", **self.data
             )  # fmt: skip
+            if self.recipe == "device":  # each run builds a cache of its own
+                tree = changed(tree, data__cache=str(self.starts.output / f"cache-{self.tally.runs}"))
             run = self.one_run(tree, world_size, disk, min(most_per_run, kills - self.tally.kills))
             what = f"{run.name}, {name} with {world_size} ranks on {disk},"
             assert state_digest(run) == digest, f"{what} ended with other weights"

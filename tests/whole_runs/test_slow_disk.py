@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from tests.support.images import of_one_size
 from tests.support.ranks import free_port
 from tests.support.runs import changed, folder, rows
 from tests.support.slow_disk import SlowDisk, environment_of_rank, slow_disk
@@ -38,19 +38,12 @@ def _start(config: Path, disk: SlowDisk) -> str:
     return outputs[0]
 
 
-def _of_one_size(images: Path, target: Path) -> Path:
-    shutil.copytree(images, target)
-    for path in target.rglob("*.*"):
-        Image.open(path).resize((40, 40)).save(path)
-    return target
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_work_before_the_first_step_takes_longer_than_the_timeout(
     tree: dict[str, Any], image_folder: Path, tmp_path: Path
 ) -> None:
-    images = _of_one_size(image_folder, tmp_path / "images")
+    images = of_one_size(Path(shutil.copytree(image_folder, tmp_path / "images")))
     disk = slow_disk(tmp_path, images, call_s=0.15)
     config = tmp_path / "c.yaml"
     keys = {"augment__device": True, "data__cache": str(tmp_path / "cache"), "data__root": str(images)}

@@ -60,9 +60,11 @@ import dist_train as dt
 for name, root in (("first", []), ("bad", ["data.root=/nowhere"]), ("second", [])):
     try:
         result = dt.train(dt.load_config(sys.argv[1], [f"run.name={name}", *root]))
-        print(f"rank {os.environ['RANK']}: {name} {result.status} {result.step}", flush=True)
+        said = f"{name} {result.status} {result.step}"
     except dt.DataError:
-        print(f"rank {os.environ['RANK']}: {name} refused", flush=True)
+        said = f"{name} refused"
+    sys.stdout.write(f"rank {os.environ['RANK']}: {said}\\n")  # in one write: the ranks share a pipe
+    sys.stdout.flush()
 """
 
 
