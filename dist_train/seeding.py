@@ -2,12 +2,15 @@
 
 import hashlib
 import random
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+AT_ONCE = 4096
+"""Values whose texts and digests ``fold_in_each`` holds at a time: half a megabyte."""
 
 
 def fold_in(seed: int, *keys: int | str) -> int:
@@ -20,23 +23,34 @@ def fold_in(seed: int, *keys: int | str) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def fold_in_each(seed: int, key: int | str, last: Collection[str]) -> NDArray[np.int64]:
+def fold_in_each(seed: int, key: int | str, last: Sequence[str]) -> NDArray[np.int64]:
     """Return ``fold_in(seed, key, value)`` for each value, int64 [N], in a quarter of the time: for millions of names."""
     begun = hashlib.blake2b(f"{(seed, key)!r}"[:-1].encode() + b", ", digest_size=8)
-    digests = []
-    for text in _representations(last):
-        digest = begun.copy()
-        digest.update(text)
-        digests.append(digest.digest())
-    return (np.frombuffer(b"".join(digests), "<u8") >> np.uint64(1)).astype(np.int64)
+    found = np.empty(len(last), "<u8")
+    for start in range(0, len(last), AT_ONCE):
+        digests = []
+        for text in _representations(last[start : start + AT_ONCE]):
+            digest = begun.copy()
+            digest.update(text)
+            digests.append(digest.digest())
+        found[start : start + AT_ONCE] = np.frombuffer(b"".join(digests), "<u8")
+    return (found >> np.uint64(1)).astype(np.int64)
 
 
-def _representations(values: Collection[str]) -> Iterable[bytes]:
+def _representations(values: Sequence[str]) -> Iterable[bytes]:
     """Return ``repr`` of each value and a closing bracket, in UTF-8."""
     joined = "/".join(values)
-    if not values or "'" in joined or "\\" in joined or not joined.isprintable():
+    if "'" in joined or "\\" in joined or not (_is_plain(joined) or joined.isprintable()):
         return (f"{value!r})".encode() for value in values)
     return ("'" + "')\0'".join(values) + "')").encode().split(b"\0")
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether all characters are printable ones of ASCII; ``isprintable`` looks each of them up."""
+    if not text.isascii() or not text:
+        return False
+    codes = np.frombuffer(text.encode(), np.uint8)
+    return bool(codes.min() >= ord(" ") and codes.max() <= ord("~"))
 
 
 def reseed(key: int, devices: Sequence[torch.device]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dist_train.seeding import fold_in, fold_in_each, reseed, restored_generators
+from dist_train.seeding import AT_ONCE, fold_in, fold_in_each, reseed, restored_generators
 
 CPU = [torch.device("cpu")]
 
@@ -26,7 +26,10 @@ def test_a_seed_never_changes(seed: int, keys: tuple[int | str, ...], expected: 
 
 
 def test_many_seeds_at_once() -> None:
-    names = ["", "a/b.png", "it's", "both ' and \"", "\udcff", "ü\n", *map(str, range(100))]
+    odd = ["", "a/b.png", "it's", "both ' and \"", "\udcff", "ü\n", "a\\b", "\x7f", "\x00", "日本", "~ "]
+    for names in (*([name] for name in odd), odd, ["ü/日本.png"] * 2, list(map(str, range(AT_ONCE + 9))), []):
+        assert fold_in_each(7, "val", names).tolist() == [fold_in(7, "val", name) for name in names]
+    names = [*odd, *map(str, range(100))]
     for seed, key in ((0, "val"), (-1, "fold"), (2**40, "it's"), (3, 7)):
         assert fold_in_each(seed, key, names).tolist() == [fold_in(seed, key, name) for name in names]
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -229,15 +230,14 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.sha256(f"{cfg.task}\0{found.content}\0{found.classes}\n".encode())
     for split, (entries, images) in splits.items():
-        targets = iter(_target_texts(found.classes, entries, images))
-        for start in range(0, len(entries), LINES):
-            some = entries[start : start + LINES]
+        listed, targets = Entries.of(entries), iter(_target_texts(found.classes, entries, images))
+        for start in range(0, len(listed), LINES):
+            some, sizes = listed.names[start : start + LINES], listed.sizes[start : start + LINES]
             if images.has_sizes:
-                lines = [
-                    f"{split}\0{name}\0{size}\0{text}\n" for (name, size, _), text in zip(some, targets, strict=False)
-                ]
+                rows = zip(some, sizes, targets, strict=False)
+                lines = [f"{split}\0{name}\0{size}\0{text}\n" for name, size, text in rows]
             else:
-                lines = [f"{split}\0{name}\0{text}\n" for (name, _, _), text in zip(some, targets, strict=False)]
+                lines = [f"{split}\0{name}\0{text}\n" for name, text in zip(some, targets, strict=False)]
             digest.update("".join(lines).encode(errors="surrogateescape"))
     for purpose, texts in columns.items():
         for name, _, _ in splits["train"][0]:
@@ -251,7 +251,7 @@ def _target_texts(classes: Sequence[str], entries: Sequence[Entry], images: Spli
     if images.labels.ndim == 1:
         labels = images.labels
         blocks = (labels[start : start + LINES].tolist() for start in range(0, len(labels), LINES))
-        return (classes[target] for block in blocks for target in block)
+        return map(classes.__getitem__, chain.from_iterable(blocks))
     return (str(target) for _, _, target in entries)
 
 
@@ -273,19 +273,18 @@ def _split(cfg: DataConfig, classes: Sequence[str], entries: Sequence[Entry], co
 
 
 def _encoded(names: Sequence[str]) -> NDArray[np.bytes_]:
-    """Return the names as the file system has them."""
-    width = max((max(map(len, block)) for block in _blocks(names)), default=1)
+    """Return the names as the file system has them. Joined names are encoded in a tenth of the time that single ones take."""
+    blocks = range(0, len(names), LINES)
+    width = max((_width(names[start : start + LINES]) for start in blocks), default=0)
     found = np.empty(len(names), f"S{max(1, width)}")
-    place = 0
-    for block in _blocks(names):
-        found[place : place + len(block)] = block
-        place += len(block)
+    for start in blocks:
+        some = names[start : start + LINES]
+        encoded = os.fsencode("\0".join(some)).split(b"\0")
+        # The name of a member of an archive may have a zero byte.
+        found[start : start + LINES] = encoded if len(encoded) == len(some) else list(map(os.fsencode, some))
     return found
 
 
-def _blocks(names: Sequence[str]) -> Iterator[list[bytes]]:
-    """Yield the names in bytes, ``LINES`` at a time: encoding joined names takes a tenth of the time."""
-    for start in range(0, len(names), LINES):
-        some = names[start : start + LINES]
-        encoded = os.fsencode("\0".join(some)).split(b"\0")
-        yield encoded if len(encoded) == len(some) else list(map(os.fsencode, some))  # a member may have a zero byte
+def _width(names: Sequence[str]) -> int:
+    """Return the number of bytes of the longest name."""
+    return max(map(len, names if "".join(names).isascii() else map(os.fsencode, names)))

@@ -124,11 +124,11 @@ class Entries(Sequence[Entry]):
             return Entries(self.names[place], self.targets[place], self.sizes[place])
         return self.names[place], self.sizes[place] if self.sizes else UNASKED, self.targets[place]
 
-    def where(self, wanted: Iterable[bool]) -> "Entries":
+    def where(self, wanted: Iterable[int]) -> "Entries":
         """Return the entries that are wanted.
 
         Args:
-            wanted: one for each entry.
+            wanted: 1 or 0 for each entry.
         """
         kept = bytearray(wanted)
         names, targets = [*compress(self.names, kept)], [*compress(self.targets, kept)]

@@ -6,11 +6,13 @@ regression have no single classes: there the whole set is treated as one class. 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dist_train.data.formats.base import Entries, Entry, class_of
+from dist_train.data.selection.draw import drawn
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in_each
 
@@ -29,34 +31,25 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
     """
     entries = Entries.of(entries)
     if cfg.fold is None:
-        given = _share(cfg, entries)
+        held = drawn(cfg.val_seed, "val", entries, partial(_share, cfg))
     else:
         wanted, folds = cfg.fold_of
         once = {entry[0]: entry for entry in entries}
         number_of = folds_of(once.values(), groups, folds, cfg.val_seed)
-        given = {name for name, number in number_of.items() if number == wanted}
-    train = entries.where(name not in given for name in entries.names)
-    held = entries.where(name in given for name in entries.names)
-    return train, Entries.of([*{entry[0]: entry for entry in held}.values()])
+        held = np.fromiter((number_of[name] == wanted for name in entries.names), np.bool_, len(entries))
+    return entries.where((~held).tobytes()), _once(entries.where(held.tobytes()))
 
 
-def _share(cfg: "DataConfig", entries: Entries) -> set[str]:
-    """Return the names of ``data.val_fraction`` of the images of each class.
-
-    An image that is added or removed moves few others. A class of two images or more gives at least one, and keeps at least
-    one.
-    """
+def _share(cfg: "DataConfig", images: int) -> int:
+    """Return how many images of a class validate. A class of two images or more gives at least one, and keeps at least one."""
     assert cfg.val_fraction is not None
-    names: defaultdict[int, list[str]] = defaultdict(list)
-    for name, target in zip(entries.names, entries.targets, strict=True):
-        names[target if isinstance(target, int) else 0].append(name)
-    given: set[str] = set()
-    for repeated in names.values():
-        group = [*dict.fromkeys(repeated)]
-        most = min(max(1, round(cfg.val_fraction * len(group))), len(group) - 1)
-        drawn = fold_in_each(cfg.val_seed, "val", group)
-        given.update(group[place] for place in np.argsort(drawn, kind="stable")[:most].tolist())
-    return given
+    return min(max(1, round(cfg.val_fraction * images)), images - 1)
+
+
+def _once(entries: Entries) -> Entries:
+    """Return each image once, where a table repeats it."""
+    once = {entry[0]: entry for entry in entries}
+    return entries if len(once) == len(entries) else Entries.of([*once.values()])
 
 
 def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
@@ -75,8 +68,8 @@ def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, se
     totals = Counter(class_of(entry) for group in members.values() for entry in group)
     in_fold: list[Counter[int]] = [Counter() for _ in range(folds)]
     found: dict[str, int] = {}
-    drawn = dict(zip(members, fold_in_each(seed, "fold", members).tolist(), strict=True))
-    for name in sorted(members, key=lambda name: (-len(members[name]), drawn[name])):
+    number_of = dict(zip(members, fold_in_each(seed, "fold", [*members]).tolist(), strict=True))
+    for name in sorted(members, key=lambda name: (-len(members[name]), number_of[name])):
         classes = Counter(map(class_of, members[name]))
 
         def load(fold: int, classes: Counter[int] = classes) -> tuple[float, int]:

@@ -1,12 +1,13 @@
 """A part of the training images: ``data.train_fraction`` or ``data.shots``. The validation set stays as it is."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from dist_train.data.formats.base import Entries, Entry, Findings, class_of
+from dist_train.data.formats.base import Entries, Entry, Findings
 from dist_train.data.formats.class_names import few
-from dist_train.seeding import fold_in
+from dist_train.data.selection.draw import drawn
 
 if TYPE_CHECKING:
     from dist_train.config.sections.data import DataConfig
@@ -20,20 +21,25 @@ def subset(cfg: "DataConfig", train: Sequence[Entry], classes: Sequence[str], fi
     """
     if cfg.train_fraction is None and cfg.shots is None:
         return train
-    names: defaultdict[int, set[str]] = defaultdict(set)
-    for entry in train:
-        names[class_of(entry)].add(entry[0])
-    kept: set[str] = set()
-    for group in names.values():
-        most = max(1, round(cfg.train_fraction * len(group))) if cfg.train_fraction else cfg.shots
-        kept.update(sorted(group, key=lambda name: fold_in(cfg.val_seed, "subset", name))[:most])
-    _note(cfg, {classes[kind]: len(group) for kind, group in names.items()}, findings)
-    return Entries.of(train).where(name in kept for name, _, _ in train)
+    entries = Entries.of(train)
+    kept = entries.where(drawn(cfg.val_seed, "subset", entries, partial(_share, cfg)).tobytes())
+    if cfg.shots is not None:
+        _note(cfg.shots, kept, classes, findings)
+    return kept
 
 
-def _note(cfg: "DataConfig", images: dict[str, int], findings: Findings) -> None:
-    short = [name for name, count in images.items() if count < (cfg.shots or 0)]
+def _share(cfg: "DataConfig", images: int) -> int:
+    """Return how many images of a class the run trains on."""
+    if cfg.train_fraction is None:
+        assert cfg.shots is not None
+        return cfg.shots
+    return max(1, round(cfg.train_fraction * images))
+
+
+def _note(shots: int, kept: Entries, classes: Sequence[str], findings: Findings) -> None:
+    images = Counter(target for _, target in {*zip(kept.names, kept.targets, strict=True)})
+    short = [classes[kind] for kind in dict.fromkeys(kept.targets) if isinstance(kind, int) and images[kind] < shots]
     if short:
         findings.notes.append(
-            f"classes with fewer than `data.shots` ({cfg.shots}) training images, which keep all: {few(short)}"
+            f"classes with fewer than `data.shots` ({shots}) training images, which keep all: {few(short)}"
         )
