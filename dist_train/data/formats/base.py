@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from itertools import compress, repeat
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dist_train.data.decoding.deep import DeepImage
 from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
@@ -123,6 +126,11 @@ class Entries(Sequence[Entry]):
         if isinstance(place, slice):
             return Entries(self.names[place], self.targets[place], self.sizes[place])
         return self.names[place], self.sizes[place] if self.sizes else UNASKED, self.targets[place]
+
+    def classes(self) -> NDArray[np.int64]:
+        """Return the class of each entry, int64 [N]; 0 where there are no single classes."""
+        single = len(self) > 0 and isinstance(self.targets[0], int)
+        return np.array(self.targets, np.int64) if single else np.zeros(len(self), np.int64)
 
     def where(self, wanted: Iterable[int]) -> "Entries":
         """Return the entries that are wanted.

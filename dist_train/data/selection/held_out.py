@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dist_train.data.formats.base import Entries, Entry, class_of
-from dist_train.data.selection.draw import drawn
+from dist_train.data.selection.draw import drawn, has_repeats, spread
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in_each
 
@@ -31,13 +32,23 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
     """
     entries = Entries.of(entries)
     if cfg.fold is None:
-        held = drawn(cfg.val_seed, "val", entries, partial(_share, cfg))
+        held = drawn(cfg.val_seed, "val", entries.names, entries.classes(), partial(_share, cfg))
     else:
-        wanted, folds = cfg.fold_of
+        held = _in_fold(cfg, entries, groups)
+    return entries.where((~held).tobytes()), _once(entries.where(held.tobytes()))
+
+
+def _in_fold(cfg: "DataConfig", entries: Entries, groups: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Return which entries are in the fold that validates."""
+    wanted, folds = cfg.fold_of
+    numbers = fold_in_each(cfg.val_seed, "fold", entries.names)
+    if groups or has_repeats(numbers):
         once = {entry[0]: entry for entry in entries}
         number_of = folds_of(once.values(), groups, folds, cfg.val_seed)
-        held = np.fromiter((number_of[name] == wanted for name in entries.names), np.bool_, len(entries))
-    return entries.where((~held).tobytes()), _once(entries.where(held.tobytes()))
+        return np.fromiter((number_of[name] == wanted for name in entries.names), np.bool_, len(entries))
+    _check_folds(folds, len(entries), "images")
+    found: NDArray[np.bool_] = spread(numbers, entries.classes(), folds) == wanted
+    return found
 
 
 def _share(cfg: "DataConfig", images: int) -> int:
@@ -53,18 +64,21 @@ def _once(entries: Entries) -> Entries:
 
 
 def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int]:
-    """Return the fold of each image by its name, from 0.
+    """Return the fold of each image by its name, from 0. No name comes twice.
 
     Each class is spread over the folds as evenly as its groups allow, as scikit-learn's ``StratifiedGroupKFold`` does: large
     groups first, each goes to the fold that has the fewest images of the group's classes so far, and then to the smallest fold.
     Without groups the folds differ by at most one image, in all and in each class.
     """
+    if not groups:
+        columns = Entries.of([*entries])
+        _check_folds(folds, len(columns), "images")
+        numbers = fold_in_each(seed, "fold", columns.names)
+        return dict(zip(columns.names, spread(numbers, columns.classes(), folds).tolist(), strict=True))
     members: defaultdict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        members[groups[entry[0]] if groups else entry[0]].append(entry)
-    if len(members) < folds:
-        kind = "values of `data.csv.group`" if groups else "images"
-        raise DataError(f"`data.fold`: {folds} folds need at least {folds} {kind}, and there are {len(members)}")
+        members[groups[entry[0]]].append(entry)
+    _check_folds(folds, len(members), "values of `data.csv.group`")
     totals = Counter(class_of(entry) for group in members.values() for entry in group)
     in_fold: list[Counter[int]] = [Counter() for _ in range(folds)]
     found: dict[str, int] = {}
@@ -80,3 +94,8 @@ def folds_of(entries: Iterable[Entry], groups: Mapping[str, str], folds: int, se
         in_fold[best] += classes
         found |= dict.fromkeys((entry[0] for entry in members[name]), best)
     return found
+
+
+def _check_folds(folds: int, parts: int, kind: str) -> None:
+    if parts < folds:
+        raise DataError(f"`data.fold`: {folds} folds need at least {folds} {kind}, and there are {parts}")

@@ -22,7 +22,8 @@ def subset(cfg: "DataConfig", train: Sequence[Entry], classes: Sequence[str], fi
     if cfg.train_fraction is None and cfg.shots is None:
         return train
     entries = Entries.of(train)
-    kept = entries.where(drawn(cfg.val_seed, "subset", entries, partial(_share, cfg)).tobytes())
+    wanted = drawn(cfg.val_seed, "subset", entries.names, entries.classes(), partial(_share, cfg))
+    kept = entries.where(wanted.tobytes())
     if cfg.shots is not None:
         _note(cfg.shots, kept, classes, findings)
     return kept

@@ -76,6 +76,8 @@ def test_columns_are_the_entries(asked: bool, count: int) -> None:
     for part in (slice(2, 5), slice(None, None, -2), slice(9, 20)):
         assert [*columns[part]] == entries[part]
     assert [*columns.where(place % 2 == 0 for place in range(count))] == entries[::2]
+    assert columns.classes().tolist() == [0] * count
+    assert Entries(["a", "b"], [3, 5]).classes().tolist() == [3, 5]
     with pytest.raises(IndexError):
         columns[count]
 

@@ -6,8 +6,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from dist_train.data.formats.base import Entries, Target
-from dist_train.data.selection.draw import drawn, has_repeats
+from dist_train.data.selection.draw import drawn, has_repeats, spread
 from dist_train.seeding import AT_ONCE, fold_in
 
 NAMES = [f"{number}.png" for number in range(60)]
@@ -33,7 +32,7 @@ def test_the_lowest_numbers_of_each_class_are_drawn(most: int, repeats: int, kin
     names += draw.choices(names, k=repeats)
     draw.shuffle(names)
     targets = [hash_of(name) % kinds for name in names]
-    found = drawn(5, "val", Entries(names, [*targets]), lambda images: most)
+    found = drawn(5, "val", names, np.array(targets), lambda images: most)
     assert found.tolist() == expected(5, "val", names, targets, most)
 
 
@@ -49,25 +48,31 @@ def test_classes_of_several_sizes_have_their_own_share() -> None:
         asked.append(images)
         return images // 5
 
-    found = drawn(0, "val", Entries(NAMES, [*targets]), share)
+    found = drawn(0, "val", NAMES, np.array(targets), share)
     assert asked == [50, 9, 1]
     assert np.bincount(targets, weights=found).tolist() == [10, 1, 0]
 
 
-@pytest.mark.parametrize("target", [(), (1,), (0.5, 2.0)])
-def test_several_labels_or_numbers_make_one_class(target: Target) -> None:
-    names = [*NAMES, *ODD]
-    found = drawn(1, "subset", Entries(names, [target] * len(names)), lambda images: 4)
-    assert found.tolist() == expected(1, "subset", names, [0] * len(names), 4)
-
-
 def test_nothing_is_drawn_of_nothing() -> None:
-    assert drawn(0, "val", Entries([], []), lambda images: 1).tolist() == []
+    assert drawn(0, "val", [], np.zeros(0, np.int64), lambda images: 1).tolist() == []
     assert not has_repeats(np.zeros(0, np.int64))
     assert has_repeats(np.array([3, 1, 3]))
 
 
 def test_more_names_than_are_held_at_a_time() -> None:
     names = [f"class/{number}" for number in range(2 * AT_ONCE + 5)]
-    found = drawn(0, "val", Entries(names, [0] * len(names)), lambda images: 11)
+    found = drawn(0, "val", names, np.zeros(len(names), np.int64), lambda images: 11)
     assert found.tolist() == expected(0, "val", names, [0] * len(names), 11)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5, 11])
+def test_each_image_goes_to_the_fold_with_the_fewest_of_its_class_then_the_fewest_in_all(folds: int) -> None:
+    draw = random.Random(folds)
+    classes = np.array(draw.choices(range(9), weights=range(1, 10), k=500))
+    numbers = np.array(draw.sample(range(10**9), 500))
+    counts, found = np.zeros((9, folds), int), np.zeros(500, int)
+    for place in np.argsort(numbers):
+        kind = classes[place]
+        found[place] = min(range(folds), key=lambda fold: (counts[kind, fold], counts[:, fold].sum()))
+        counts[kind, found[place]] += 1
+    assert spread(numbers, classes, folds).tolist() == found.tolist()
