@@ -12,9 +12,13 @@ from launch.scheduler import scontrol
 from tests.slurm import lab
 from tests.slurm.lab import Watched
 
-BUG = """\
-import os
-if "RANK" in os.environ:
+IN_RANKS = """\
+import os, sys, time
+if "RANK" in os.environ or sys.orig_argv[1:4] == ["-m", "dist_train", "launch"]:
+"""
+"""Starts a hook: where ranks are forked, in the process that forks them."""
+BUG = f"""\
+{IN_RANKS}\
     from torch.optim.optimizer import register_optimizer_step_post_hook
     def bug(optimizer, *_):
         if next(iter(optimizer.state.values()))["step"] == 57:
@@ -24,9 +28,8 @@ if "RANK" in os.environ:
             raise RuntimeError("a bug that comes at step 57, always")
     register_optimizer_step_post_hook(bug)
 """
-SLOW = """\
-import os, time
-if "RANK" in os.environ:
+SLOW = f"""\
+{IN_RANKS}\
     from torch.optim.optimizer import register_optimizer_step_post_hook
     register_optimizer_step_post_hook(lambda *_: time.sleep(0.25))
 """

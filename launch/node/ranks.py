@@ -20,7 +20,8 @@ _NOTICE_S = 1.0
 """How long the other ranks may take to notice a rank that died, and to record why they fail; later they would take our SIGTERM for a stop."""
 _END_S = 30.0
 """Seconds from SIGTERM to SIGKILL after a failure, as under torchrun. A save after a stop signal has no limit."""
-_LOOK_S = 1.0
+_LOOK_S = 0.1
+"""How often to look for signals and for ranks that have ended: 20 us of CPU time each."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ class Signals:
 
     def __init__(self) -> None:
         heard = {number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
-        self._held = heard | {signal.SIGCHLD}
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._held)
+        self._held = heard
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
         self.names: list[str] = []
 
     def release(self) -> None:
@@ -79,14 +80,17 @@ class Signals:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
     def next(self, seconds: float) -> signal.Signals | None:
-        """Return a stop signal to pass on to the ranks; None after ``seconds``, or when a child has ended.
+        """Return a stop signal to pass on to the ranks; None after ``seconds``.
 
         Signals of the terminal's keys are not passed on: the kernel sends them to the ranks too, which are in our process group.
         The SIGHUP of a terminal that closes goes to the leader of the session alone: this process, where no shell started it
         (``ssh -t``, ``docker run -t``).
         """
-        found = signal.sigtimedwait(self._held, seconds)
-        if found is None or found.si_signo == signal.SIGCHLD:
+        # Look, then sleep: a `sigtimedwait` that waits while the process is suspended (Ctrl-Z, `scontrol suspend`) for longer
+        # than `seconds` returns random numbers (in CPython 3.11: a siginfo that no signal has filled).
+        found = signal.sigtimedwait(self._held, 0)
+        if found is None:
+            time.sleep(seconds)
             return None
         number = signal.Signals(found.si_signo)
         self.names.append(number.name)

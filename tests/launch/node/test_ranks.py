@@ -89,6 +89,21 @@ def test_a_stop_signal_is_passed_on_once(start: Callable[..., Any], tmp_path: Pa
     assert contents(tmp_path) == [f"ready {number.name}"] * 2
 
 
+def test_a_suspended_launcher_goes_on(start: Callable[..., Any], tmp_path: Path) -> None:
+    """As after Ctrl-Z and ``fg``, or ``scontrol suspend`` and ``resume``."""
+    process = start(READY)
+    wait_until(lambda: contents(tmp_path) == ["ready ", "ready "])
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(1.2)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=20)[0] == "None ['SIGTERM']\n"
+
+
 def test_a_terminal_that_closes_stops_all(start: Callable[..., Any], tmp_path: Path) -> None:
     """Of a session without a shell (``ssh -t``): the kernel sends SIGHUP to its leader alone."""
     ours, theirs = os.openpty()
