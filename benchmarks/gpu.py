@@ -17,6 +17,7 @@ if it can end within ``--seconds``.
 """
 
 import argparse
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ from benchmarks.gpu_sides import (
 from benchmarks.images import small_folder
 from benchmarks.loop import Enough, Ours
 from benchmarks.measure import Row, medians, print_table, write_json
-from dist_train.training.loop import fit
+from dist_train.training.loop import fit, save_now
 from dist_train.training.report.flops import peak_flops
 
 # the most important part first
@@ -112,6 +113,35 @@ def augment_ms(job: Job, folder: Path, **augment: Any) -> dict[str, Any]:
     return {"ms": (job.clock() - began) * 100}
 
 
+def measure_save(job: Job, folder: Path) -> dict[str, Any]:
+    """Measure how long a save holds up training: the host, and the steps after it. And how long with the copy waited for."""
+    side = Ours(our_tree(job, folder, "amp_bf16", False), job.group, job.clock)
+    checkpoints = side.setup.checkpoints
+    checkpoints.start()
+    side.seconds(3)
+    step_s = side.seconds(job.steps)
+    host_s, slower_s, waited_s = [], [], []
+    for number in range(2 * job.rounds + 1):
+        checkpoints.wait()
+        began = job.clock()
+        save_now(side.setup, side.recorder, side.stop, None)
+        if number % 2:
+            host_s.append(time.perf_counter() - began)
+            slower_s.append((side.seconds(job.steps) - step_s) * job.steps)
+        else:
+            checkpoints.settle()
+            waited_s.append(time.perf_counter() - began)
+            side.seconds(1)
+    side.close()
+    checkpoints.close()
+    overlapped = statistics.median(host_s) + max(0.0, statistics.median(slower_s))
+    return {
+        "gb": side.setup.state.nbytes() / 1e9,
+        "overlapped_ms": overlapped * 1e3,
+        "waited_ms": statistics.median(waited_s[1:]) * 1e3,
+    }
+
+
 def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Measure all figures, the most important first. After each, call ``keep`` with the figures so far."""
     began = time.monotonic()
@@ -161,6 +191,7 @@ def measure(job: Job, quick: bool, seconds: float, keep: Callable[[dict[str, Any
             part(sides, label, PART_S if compiles else PART_S / 3, partial(a_side, *chosen))
         part(found, "augment", PART_S / 3, partial(augment_ms, job, folder))
         part(found, "augment.device", PART_S / 3, partial(augment_ms, job, folder, device=True))
+        part(found, "save", PART_S / 3, partial(measure_save, job, folder))
         free()  # end the last loader processes before their files are deleted
     return found
 
@@ -205,6 +236,9 @@ def rows_of(found: dict[str, Any], job: Job) -> list[Row]:
     ):
         if "ms" in found.get(label, {}):
             rows.append(Row(f"{what} a batch on the device", "ms", found[label]["ms"]))
+    if "gb" in (save := found.get("save", {})):
+        ours, waited = (save[key] / save["gb"] for key in ("overlapped_ms", "waited_ms"))
+        rows.append(Row("pause per GB of a checkpoint", "ms", ours, waited, "copy waited for", ours / waited))
     return rows
 
 

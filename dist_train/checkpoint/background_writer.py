@@ -6,16 +6,21 @@ import pickle
 import select
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 import torch
 
+from dist_train.checkpoint.copied.device_copy import DeviceCopy, gpu_of
+from dist_train.checkpoint.copied.shared_memory import SharedMemory
 from dist_train.checkpoint.format import Layout, copy_into
 from dist_train.checkpoint.manifest import Job
-from dist_train.checkpoint.shared_memory import SharedMemory
 from dist_train.system.signals import ignore_stop_signals
 
 LOOK_EVERY_S = 0.5
 """While a write is waited for, so often the waiting thread uses the CPU: that is its sign of life for other ranks."""
+ASK_EVERY_S = 0.001
+"""While a copy from the GPU is waited for, so often the GPU is asked whether it is done."""
 
 
 class WriterDied(Exception):
@@ -23,10 +28,15 @@ class WriterDied(Exception):
 
 
 class BackgroundWriter:
-    """Copies a state into shared memory; a process writes it while training continues."""
+    """Copies a state into shared memory; a process writes it while training continues.
+
+    The state of a GPU is copied while training continues, too. The process gets its job at the first call of ``answers_within``
+    after the copy.
+    """
 
     def __init__(self) -> None:
         self._memory: SharedMemory | None = None
+        self._copying: tuple[DeviceCopy, Job] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -51,30 +61,68 @@ class BackgroundWriter:
         return self._process
 
     def reserve(self, size: int, device: torch.device) -> None:
-        """Allocate the memory for a state of ``size`` bytes, without waiting for it."""
+        """Allocate the memory for a state of ``size`` bytes, without waiting for it; but a copy in progress ends first."""
         assert self._memory is not None
+        self.settle()
         self._memory.reserve(size, device)
 
-    def begin(self, job: Job, layout: Layout) -> None:
-        """Copy the state and start to write it.
+    def begin(self, job: Job, layout: Layout, late: Callable[[str], bool]) -> None:
+        """Copy the state and start to write it. For a state of a GPU, begin to copy it.
+
+        Args:
+            late: whether only an update of the weights changes the tensor of this name.
 
         Raises:
             OSError: out of memory for the copy.
             WriterDied: the process has died.
         """
         assert self._memory is not None
-        copy_into(self._memory.of(layout.payload_bytes), layout)
-        assert self.process.stdin is not None
+        memory, gpu = self._memory.of(layout.payload_bytes), gpu_of(layout)
+        if gpu is not None:
+            self._copying = DeviceCopy(memory, layout, gpu, late), job
+            return
+        copy_into(memory, layout)
         try:
-            pickle.dump(job, self.process.stdin)
-            self.process.stdin.flush()
+            self._send(job)
         except BrokenPipeError:
             raise self._died() from None
+
+    def before_update(self) -> None:
+        """Have the GPU finish the copy before what the host queues from now on. The host does not wait."""
+        if self._copying is not None:
+            self._copying[0].before_update()
+
+    def settle(self) -> None:
+        """Wait until the state is copied, and have the process begin to write it."""
+        if self._copying is not None:
+            self._copying[0].wait()
+            self._copied_within(0.0)
 
     def answers_within(self, limit_s: float) -> bool:
         """Return whether there is an answer, after at most ``limit_s`` seconds."""
         assert self.process.stdout is not None
-        return bool(select.select([self.process.stdout.fileno()], [], [], limit_s)[0])
+        return self._copied_within(limit_s) and bool(select.select([self.process.stdout.fileno()], [], [], limit_s)[0])
+
+    def _copied_within(self, limit_s: float) -> bool:
+        """Return whether the process has its job, after at most ``limit_s`` seconds."""
+        begun = self._copying
+        if begun is None:
+            return True
+        copy, job = begun
+        deadline = time.monotonic() + limit_s
+        while not copy.done():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(ASK_EVERY_S)
+        self._copying = None
+        with contextlib.suppress(BrokenPipeError):  # the process died, which ``answer`` reports
+            self._send(job)
+        return True
+
+    def _send(self, job: Job) -> None:
+        assert self.process.stdin is not None
+        pickle.dump(job, self.process.stdin)
+        self.process.stdin.flush()
 
     def answer(self) -> str:
         """Wait for the answer: empty, or what went wrong.
@@ -98,6 +146,10 @@ class BackgroundWriter:
     def close(self) -> None:
         """End the process after its current write, and free the memory. A second call does nothing."""
         process, self._process = self._process, None
+        copying, self._copying = self._copying, None
+        if copying is not None:
+            with contextlib.suppress(RuntimeError):  # the GPU failed: it copies nothing any more
+                copying[0].wait()
         if process is not None:
             _end(process)
         memory, self._memory = self._memory, None

@@ -3,7 +3,7 @@
 It does not copy the state: training waits until the checkpoint is on disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -28,9 +28,15 @@ class DirectWriter:
     def reserve(self, size: int, device: torch.device) -> None:
         """Do nothing: no memory is needed."""
 
-    def begin(self, job: Job, layout: Layout) -> None:
+    def begin(self, job: Job, layout: Layout, late: Callable[[str], bool]) -> None:
         """Write the checkpoint."""
         self._answer = answer_of(job, partial(payload_of, layout))
+
+    def before_update(self) -> None:
+        """Do nothing: all is written."""
+
+    def settle(self) -> None:
+        """Do nothing: all is written."""
 
     def answers_within(self, limit_s: float) -> bool:
         """Return True: the answer is there."""

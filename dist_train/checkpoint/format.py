@@ -38,6 +38,8 @@ class Layout:
 
     header: bytes
     tensors: list[tuple[int, Tensor]]
+    names: list[str]
+    """Of the tensors: their place in the state, as in ``state.model.head.weight``."""
     payload_bytes: int
     divided: bool = False
     """Whether it is the file of one rank, with some rows of the tensors."""
@@ -65,7 +67,8 @@ def lay_out(state: Any, rank: int = 0) -> Layout:
     header: dict[str, Any] = {"__metadata__": metadata}
     placed, end = [], 0
     # Wide dtypes first: then every tensor is aligned. The format does not allow gaps for alignment.
-    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].itemsize):
+    in_order = sorted(tensors.items(), key=lambda item: -item[1].itemsize)
+    for name, tensor in in_order:
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
@@ -73,18 +76,22 @@ def lay_out(state: Any, rank: int = 0) -> Layout:
         }
         placed.append((end, tensor))
         end += tensor.nbytes
-    return Layout(encoded(header), placed, end, bool(pieces))
+    return Layout(encoded(header), placed, [name for name, _ in in_order], end, bool(pieces))
 
 
 def copy_into(memory: Any, layout: Layout) -> None:
     """Copy the tensors to their offsets in a writable buffer. Waits for the GPU once, if tensors are on one."""
     for offset, tensor in layout.tensors:
-        if tensor.nbytes:
-            count = math.prod(tensor.shape)
-            place = torch.frombuffer(memory, dtype=tensor.dtype, count=count, offset=offset)
-            place.view(tensor.shape).copy_(tensor, non_blocking=True)
+        copy_tensor(memory, offset, tensor)
     if any(tensor.is_cuda for _, tensor in layout.tensors):
         torch.cuda.synchronize()
+
+
+def copy_tensor(memory: Any, offset: int, tensor: Tensor) -> None:
+    """Copy one tensor to its offset in a writable buffer. Does not wait for a GPU if the buffer is pinned."""
+    if tensor.nbytes:
+        place = torch.frombuffer(memory, dtype=tensor.dtype, count=math.prod(tensor.shape), offset=offset)
+        place.view(tensor.shape).copy_(tensor, non_blocking=True)
 
 
 def put_together(outline: str, tensors: dict[str, Tensor]) -> Any:

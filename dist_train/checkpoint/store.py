@@ -7,6 +7,8 @@ rank, ``state.0-of-2.safetensors``, instead.
 
 import errno
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,8 @@ class Checkpoints:
     """The checkpoints of one run. For rank 0, and for the other ranks if each saves its share.
 
     ``save`` returns as soon as the state is copied; a separate process writes it to disk. There is at most one write at
-    a time, and ``wait`` waits for it.
+    a time, and ``wait`` waits for it. From a GPU the state is copied after ``save`` returns: call ``before_update`` before
+    anything changes weights, moments or EMA, and ``poll`` or ``settle`` for the write to begin.
 
     Args:
         rows: ``metrics.jsonl``; after a power loss it must hold all rows up to the newest checkpoint.
@@ -97,11 +100,13 @@ class Checkpoints:
         manifest: Manifest,
         extra_files: ExtraFiles | None = None,
         share: Share | None = None,
+        late: Callable[[str], bool] = lambda name: False,
     ) -> None:
         """Copy ``state`` and start to write it.
 
         Args:
             extra_files: files that get their final names when the checkpoint is on disk.
+            late: whether only an update of the weights changes the tensor of this name, ``state.model.head.weight``.
             share: of this rank, for a state with pieces. Rank 0's write is done when those of all ranks are.
 
         Raises:
@@ -115,12 +120,20 @@ class Checkpoints:
         files = [_extra(path, content, layout, share) for path, content in (extra_files or {}).items()]
         job = Job(self._folder, self._rows, manifest, self._keep, layout.header, layout.payload_bytes, files, share)
         try:
-            self._writer.begin(job, layout)
+            self._writer.begin(job, layout, late)
         except WriterDied as error:
             raise SaveError(f"{error} before {manifest.name}") from None
         except OSError as error:
             raise SaveError(_no_copy(error)) from None
         self._in_flight = f"{manifest.name} (the file of rank {share.rank})" if share and share.rank else manifest.name
+
+    def before_update(self) -> None:
+        """Have the GPU finish the copy of the state before the update that the host queues next. The host does not wait."""
+        self._writer.before_update()
+
+    def settle(self) -> None:
+        """Wait until the state is copied, so that the write begins."""
+        self._writer.settle()
 
     @property
     def busy(self) -> bool:
@@ -160,7 +173,8 @@ class Checkpoints:
     def finish(self, limit_s: float) -> None:
         """After an error elsewhere: wait up to ``limit_s`` seconds for the current write."""
         if self._in_flight:
-            self._writer.answers_within(limit_s)
+            with suppress(RuntimeError):  # the GPU failed before the state was copied
+                self._writer.answers_within(limit_s)
 
     def abandon(self) -> None:
         """Kill the writer and free its memory. After ``close`` it has no effect; it raises nothing."""

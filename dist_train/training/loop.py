@@ -18,7 +18,7 @@ from dist_train.model.lora.merged import merged
 from dist_train.run.result import Status
 from dist_train.system.machine.clock import awake_s
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
-from dist_train.training.parts.build_state import train_more
+from dist_train.training.parts.build_state import own_code, train_more
 from dist_train.training.parts.kept_weights import among_the_best, weights_path
 from dist_train.training.recorder import Recorder
 from dist_train.training.step import train_step
@@ -38,6 +38,7 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             return "stopped"
         if not pending:
             if progress.step in plan.unfreeze_steps:
+                setup.checkpoints.before_update()
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
             recorder.begin_step()
@@ -111,6 +112,7 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
         the evaluation, which then has no result.
     """
     began = awake_s()
+    setup.checkpoints.settle()  # an evaluation may be long
     state = setup.state
     found: Evaluation | None = None
     try:
@@ -187,12 +189,13 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         total_steps=setup.plan.total_steps,
         schedule_starts=list(setup.plan.schedule_starts),
     )
+    late = setup.state.changed_late(own_code(setup.cfg, setup.given))
     # Rank 0 waits for the checkpoint before this one.
     if setup.state.strategy.shares_saves:
         limit_s = setup.cfg.distributed.timeout_s
-        save_shares(setup.checkpoints, setup.group, state, manifest, extra_files, limit_s)
+        save_shares(setup.checkpoints, setup.group, state, manifest, extra_files, limit_s, late)
     else:
-        setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files))
+        setup.group.from_main(lambda: setup.checkpoints.save(state, manifest, extra_files, late=late))
     if setup.group.is_main:
         recorder.look_at_code()
         recorder.saving()

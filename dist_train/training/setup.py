@@ -128,7 +128,8 @@ def build_setup(
     forward = ForwardClock(group.device, group.world_size)
     clip = clipping(cfg.train.clip, strategy.clip, frozenset(map(network.module.get_parameter, network.head)))
     weights_N = data.loss_weights()
-    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, forward, clip, weights_N)
+    parts = forward, clip, checkpoints.before_update, weights_N
+    stepper = Stepper(cfg, plan, strategy, wrapped, data.augment(), batches, *parts)
     if group.is_main:
         _begin_folder(run, index, saved)
         _say(cfg, plan, index, network, group)

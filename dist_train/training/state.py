@@ -1,7 +1,7 @@
 """The training state: the only object that training changes, and all that a checkpoint holds."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -167,6 +167,16 @@ class TrainState:
             "progress": asdict(self.progress),
             **({"kept": self.kept} if self.kept else {}),
         }
+
+    def changed_late(self, own_code: bool) -> Callable[[str], bool]:
+        """Return the function that says of a name in ``state_dict`` whether only an update changes this tensor, and no forward pass.
+
+        Args:
+            own_code: a part of the training pass is code of the user, which may change anything.
+        """
+        weights = {f"state.model.{name}" for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        updated = () if own_code else ("state.optimizer.", "state.ema.")
+        return lambda name: name.startswith(updated) or (not own_code and name in weights)
 
     def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return the part of a model's state that a checkpoint holds."""

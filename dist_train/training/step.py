@@ -1,6 +1,6 @@
 """One optimizer step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -31,6 +31,7 @@ class Stepper:
 
     Attributes:
         wrapped: the module to train through: takes images and targets, returns the loss and other named scalars.
+        before_update: to call before weights, moments and EMA change: a save may not have copied them yet.
         weights_N: factor on the loss of each training image (``data.csv.weight``), float32 [N] on the device.
         waited_s: the total time that steps have waited for data, in seconds.
     """
@@ -43,6 +44,7 @@ class Stepper:
     batches: Iterator[Batch]
     forward: ForwardClock
     clip: Clip
+    before_update: Callable[[], None]
     weights_N: Tensor | None = None
     waited_s: float = 0.0
     _numbers: dict[int, tuple[float, list[int]]] = field(default_factory=dict)
@@ -105,6 +107,7 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
         parts.append({name: value.detach() for name, value in found.items()})
     extras = _added(parts)
     loss = extras.pop("loss")
+    stepper.before_update()
     norm = state.precision.step(state.optimizer, stepper.clip)
     state.optimizer.zero_grad()
     finite = state.precision.finite

@@ -26,9 +26,9 @@ def test_it_says_that_it_is_ready_and_then_what_became_of_each_job(tmp_path: Pat
     assert writer.answer() == ""
     assert not writer.answers_within(0.0), "one answer for each question"
     writer.reserve(10_000, torch.device("cpu"))
-    writer.begin(_job(tmp_path / "checkpoints", 1), lay_out(state_of(1)))
+    writer.begin(_job(tmp_path / "checkpoints", 1), lay_out(state_of(1)), lambda name: False)
     assert writer.answer() == ""
-    writer.begin(_job(tmp_path / "not there" / "checkpoints", 2), lay_out(state_of(2)))
+    writer.begin(_job(tmp_path / "not there" / "checkpoints", 2), lay_out(state_of(2)), lambda name: False)
     assert writer.answers_within(60)
     assert "No such file" in writer.answer()
     writer.close()
@@ -47,6 +47,6 @@ def test_its_death_is_an_error(tmp_path: Path, when: str) -> None:
     writer.process.wait()
     with pytest.raises(WriterDied, match="exit code -9"):
         if when == "before the job":
-            writer.begin(_job(tmp_path, 1), lay_out(state_of(1)))
+            writer.begin(_job(tmp_path, 1), lay_out(state_of(1)), lambda name: False)
         writer.answer()
     writer.close()

@@ -32,7 +32,7 @@ def test_the_answer_is_there_when_begin_returns(tmp_path: Path) -> None:
     writer.start()
     assert writer.answer() == "", "it is ready"
     for folder, words in ((tmp_path / "checkpoints", ""), (tmp_path / "a" / "b", "No such file")):
-        writer.begin(Job(folder, None, manifest_of(1), 2, layout.header, layout.payload_bytes, []), layout)
+        writer.begin(Job(folder, None, manifest_of(1), 2, layout.header, layout.payload_bytes, []), layout, bool)
         assert writer.answers_within(0)
         assert words in writer.answer()
     writer.kill()

@@ -4,6 +4,8 @@ Tensors on ``cuda:0`` are torch's fake tensors: they know shape, layout, type an
 host are real. Each operation checks, as a GPU would, that its tensors are on one device, and, as no GPU would, that its
 stream waited for what others make. Noted is what makes the host wait for the device, and what torch has no deterministic
 kernel for raises where the run asked for one. Numbers read from the device are 0, truths true, copied arrays full of ones.
+A copy into pinned memory takes place when the host asks the second time whether it is done, or waits for it. Until then (or until
+it waits itself) no stream may change what is copied, and its memory may not be freed.
 
 Replaced in torch is what asks the driver: the questions after devices, generators, streams, events, pinned memory, and the
 engine of the backward pass, which wants streams; ``backward`` calls the same nodes in its place.
@@ -20,8 +22,11 @@ import torch
 from torch import Tensor
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.support.fake_streams import Copy, Event, Stream
 
 READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "bincount", "histc", "_linalg_check_errors")
 """Operators whose result decides what the host does next; so do all forms of ``unique``."""
@@ -48,6 +53,7 @@ class FakeGpu(TorchDispatchMode):
         seeds: what its generator was seeded with.
         registered: memory that was pinned after it was allocated: address and size in bytes.
         stream: the queue of work that operations join.
+        copies: those into pinned memory that are not done.
     """
 
     def __init__(self) -> None:
@@ -56,10 +62,11 @@ class FakeGpu(TorchDispatchMode):
         self.waits: list[str] = []
         self.ran: set[str] = set()
         self.seeds: list[int] = []
-        self.stream = _Stream()
+        self.stream = Stream(self)
         self._fake = FakeTensorMode()
         self._pinned: dict[int, Tensor] = {}
         self.registered: dict[int, int] = {}
+        self.copies: list[Copy] = []
 
     @contextmanager
     def noting(self, on: bool = True) -> Iterator[None]:
@@ -70,7 +77,7 @@ class FakeGpu(TorchDispatchMode):
             self.on = before
 
     @contextmanager
-    def on_stream(self, stream: "_Stream") -> Iterator[None]:
+    def on_stream(self, stream: "Stream") -> Iterator[None]:
         """``torch.cuda.stream``."""
         before, self.stream = self.stream, stream
         try:
@@ -105,8 +112,10 @@ class FakeGpu(TorchDispatchMode):
             return func(*args, **kwargs)
         name = func.overloadpacket.__name__
         self.ran.add(name)
+        beside = name == "copy_" and self._is_pinned(args[0])
         for value in values if func.namespace == "aten" else ():
-            self.stream.check(value)
+            self.stream.check(value, kept=beside)
+        self._check_copies(func, name, args, kwargs)
         if name in NOT_DETERMINISTIC and torch.are_deterministic_algorithms_enabled():
             raise RuntimeError(f"{name} does not have a deterministic implementation, as torch says on a GPU")
         reason = self._why_wait(name, args, kwargs, [v for v in values if isinstance(v, Tensor) and not _is_fake(v)])
@@ -115,13 +124,46 @@ class FakeGpu(TorchDispatchMode):
         if name == "_local_scalar_dense":
             return args[0].dtype == torch.bool or torch.zeros((), dtype=args[0].dtype).item()
         if name == "copy_" and not _is_fake(args[0]):  # from the device into memory of the host
-            return args[0].fill_(1)
+            if not beside:
+                return args[0].fill_(1)
+            self.stream._operations += 1
+            self.copies.append(Copy(args[0].fill_(0), args[1], self.stream))
+            return args[0]
         if name.startswith("_fused_") and name.endswith("_"):
             return _check_fused(name, args)
         with self._fake:
             args, kwargs = pytree.tree_map(self._as_fake, (args, kwargs))
             out = func(*args, **kwargs)
         return pytree.tree_map(self.stream.made, pytree.tree_map(_as_real, out))
+
+    def _is_pinned(self, value: Tensor) -> bool:
+        address = 0 if _is_fake(value) else value.data_ptr()
+        return any(begin <= address < begin + size for begin, size in self.registered.items())
+
+    def _check_copies(self, func: Any, name: str, args: Any, kwargs: Any) -> None:
+        """Check that what is being copied is still there, and that this operation does not change it."""
+        under_way = [copy for copy in self.copies if not self.stream.has_waited_for(copy.stream, copy.number)]
+        for copy in under_way:
+            assert not copy.source.expired(), "freed before its copy is done"
+        if not under_way:
+            return
+        given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+        written = {argument.name for argument in func._schema.arguments if argument.is_write}
+        if "batch_norm" in name and "backward" not in name:
+            written |= {"running_mean", "running_var"}  # some forms do not say it
+        for value in pytree.arg_tree_leaves(*(given.get(argument) for argument in written)):
+            if isinstance(value, Tensor):
+                mine = StorageWeakRef(value.untyped_storage())
+                assert all(copy.source != mine for copy in under_way), (
+                    f"{name} changes a tensor before its copy is done"
+                )
+
+    def finish(self, until: "dict[Stream, int] | None" = None) -> None:
+        """Let copies take place: those of each stream up to this operation; None: all."""
+        done = [copy for copy in self.copies if until is None or until.get(copy.stream, 0) >= copy.number]
+        for copy in done:
+            copy.place.fill_(1)
+            self.copies.remove(copy)
 
     def _as_fake(self, value: Any) -> Any:
         return self._fake.from_tensor(value) if isinstance(value, Tensor) and not _is_fake(value) else value
@@ -142,7 +184,7 @@ class FakeGpu(TorchDispatchMode):
     def _why_copy_waits(self, name: str, args: Any, kwargs: Any, host: list[Tensor]) -> str:
         to_host = not _is_fake(args[0]) if name == "copy_" else kwargs.get("device") == torch.device("cpu")
         if to_host:
-            return "copy to the host"
+            return "" if name == "copy_" and True in args[2:] and self._is_pinned(args[0]) else "copy to the host"
         if not host:
             return ""
         if not (kwargs.get("non_blocking") or (name == "copy_" and True in args[2:])):
@@ -187,11 +229,11 @@ def pretend_gpu() -> FakeGpu:
         torch.cuda: {
             "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,
             "device_count": lambda: 1, "current_device": lambda: 0, "set_device": lambda device: None,
-            "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": _Event,
-            "Stream": lambda *_: _Stream(), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
+            "is_bf16_supported": lambda *_: True, "is_current_stream_capturing": lambda: False, "default_generators": (generator,), "Event": lambda **_: Event(gpu),
+            "Stream": lambda *_: Stream(gpu), "stream": gpu.on_stream, "current_stream": lambda *_: gpu.stream,
             "cudart": lambda: SimpleNamespace(cudaHostRegister=gpu.register, cudaHostUnregister=gpu.unregister),
             "max_memory_allocated": lambda *_: 0, "get_device_name": lambda *_: "a GPU",
-            "get_device_properties": lambda number=0: SimpleNamespace(pci_domain_id=0, pci_bus_id=number, pci_device_id=0), "synchronize": lambda *_: gpu.note("synchronize"),
+            "get_device_properties": lambda number=0: SimpleNamespace(pci_domain_id=0, pci_bus_id=number, pci_device_id=0), "synchronize": lambda *_: (gpu.note("synchronize"), gpu.finish()),
         },
         torch.cuda.random: {"current_device": lambda: 0},
         torch.accelerator: {
@@ -209,40 +251,6 @@ def pretend_gpu() -> FakeGpu:
     # Has torch.tensor(..., device="cuda") copy from the host by an operator, which can be seen.
     torch._C._set_only_lift_cpu_tensors(True)
     return gpu
-
-
-class _Stream:
-    """A queue of work. What another queue makes must be waited for, and be told as used here, before it is used here."""
-
-    def __init__(self) -> None:
-        self._operations = 0
-        self._waited_for: dict[_Stream, int] = {}
-
-    def __deepcopy__(self, memo: object) -> "_Stream":
-        return self  # a copied tensor's maker is the same
-
-    def wait_stream(self, other: "_Stream") -> None:
-        self._waited_for[other] = other._operations
-
-    def made(self, value: Any) -> Any:
-        if _is_fake(value):
-            self._operations += 1
-            value.made_by = self, self._operations
-        return value
-
-    def check(self, value: Any) -> None:
-        maker, number = getattr(value, "made_by", (self, 0))
-        if maker is not self:
-            assert self._waited_for.get(maker, 0) >= number, "used before the stream that makes it was waited for"
-            assert getattr(value, "used_by", None) is self, "used by a stream that its memory's owner does not know of"
-
-
-class _Event:
-    def __init__(self, enable_timing: bool = False) -> None: ...
-    def record(self) -> None: ...
-    def synchronize(self) -> None: ...
-    def elapsed_time(self, end: "_Event") -> float:
-        return 1.0
 
 
 def backward(root: Tensor) -> None:

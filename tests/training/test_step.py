@@ -27,7 +27,7 @@ SWITCH = "tests.support.odd_models:Switch"
 def stepper(tree: dict[str, Any], rank: int = 1) -> Stepper:
     cfg = parse_config(changed(tree, train__epochs=AHEAD, train__global_batch=12, train__micro_batch=2))
     strategy = Ddp(Dist(rank, rank, 2, torch.device("cpu"), "ddp"))
-    return Stepper(cfg, make_plan(cfg, 24, 2), strategy, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED)
+    return Stepper(cfg, make_plan(cfg, 24, 2), strategy, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED, UNUSED)
 
 
 def test_the_numbers_of_a_step_are_the_same_from_wherever_a_run_comes(tree: dict[str, Any]) -> None:

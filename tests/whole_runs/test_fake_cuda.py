@@ -33,6 +33,7 @@ def short(tree: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
     """A whole run; waiting is noted but for log lines, evaluations and saves."""
+    from dist_train.checkpoint.store import Checkpoints
     from dist_train.config import parse_config
     from dist_train.training import attempt
     from dist_train.training import loop as train
@@ -52,6 +53,7 @@ def _entered(gpu: FakeGpu, tree: dict[str, Any]) -> int:
         (train, "evaluate_now"),
         (train, "save_now"),
         (train, "train_more"),
+        (Checkpoints, "reserve"),  # once, and once more after each ``train_more``
     ):
         setattr(holder, name, noting(getattr(holder, name), False))
     with gpu:

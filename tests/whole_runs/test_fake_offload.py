@@ -24,9 +24,6 @@ def _strategy() -> Any:
     from dist_train.distributed.strategies.fsdp import Fsdp
 
     torch.cuda.get_device_capability = lambda *_: (8, 0)  # type: ignore[assignment]
-    stream = type(torch.cuda.current_stream())
-    stream.record_event = lambda queue: torch.cuda.Event()
-    stream.wait_event = lambda queue, event: None
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     strategy = Fsdp(Dist(0, 0, 2, GPU, "fsdp"))
     strategy.cpu_offload = True

@@ -127,6 +127,56 @@ def test_batches_are_whole_when_they_are_used() -> None:
     assert run_ranks(1, _beside_work) == [list(range(40))]
 
 
+def _saved_beside_steps(path: Path) -> bool:
+    """Save while the copy is far behind the steps; whether the file holds the state of the save."""
+    from dist_train.checkpoint.copied.device_copy import _copy_stream
+    from dist_train.checkpoint.store import Checkpoints
+    from dist_train.checkpoint.stored import load
+    from tests.support.states import manifest_of
+
+    gpu = torch.device("cuda", 0)
+    torch.cuda.set_device(gpu)
+    layer, weights = nn.BatchNorm2d(64).to(gpu), [torch.rand(2**20, device=gpu) for _ in range(64)]
+    checkpoints, same = Checkpoints(path, keep=100), True
+    checkpoints.start()
+    checkpoints.reserve(300 * 2**20, gpu)
+    for step in range(1, 6):
+        state = {"model": layer.state_dict(), "weights": [weight.detach() for weight in weights]}
+        expected = {name: value.cpu().clone() for name, value in state["model"].items()}
+        rows = [weight.cpu() for weight in weights]
+        checkpoints.wait()
+        with torch.cuda.stream(_copy_stream(gpu)):
+            torch.cuda._sleep(50_000_000)
+        checkpoints.save(state, manifest_of(step), late=lambda name: name.startswith("state.weights"))
+        layer(torch.rand(8, 64, 16, 16, device=gpu))
+        checkpoints.before_update()
+        torch._foreach_mul_(weights, 0.5)
+        checkpoints.wait()
+        found = load(path / f"step_{step:08}")
+        same &= all(torch.equal(found["model"][name], value) for name, value in expected.items())
+        same &= all(torch.equal(mine, row) for mine, row in zip(found["weights"], rows, strict=True))
+    checkpoints.close()
+    return same
+
+
+def test_a_checkpoint_holds_the_state_of_its_save_whatever_steps_do(tmp_path: Path) -> None:
+    assert run_ranks(1, _saved_beside_steps, tmp_path / "checkpoints") == [True]
+
+
+@pytest.mark.parametrize("precision", ["amp_bf16", "amp_fp16"])
+def test_copies_beside_steps_are_those_that_steps_wait_for(tree: dict[str, Any], precision: str) -> None:
+    """With BatchNorm and EMA; ``memory: low`` copies nothing beside steps."""
+    model = {"name": "test_resnet", "pretrained": False, "channels_last": True}
+    tree = changed(tree, **{**HARD, "model": model}, train__precision=precision)
+    files = []
+    for memory in ("full", "low"):
+        saves = {"every_steps": 1, "keep": 100, "memory": memory}
+        run = train(tree, run__name=memory, checkpoint=saves)
+        files.append({path.parent.name: path.read_bytes() for path in run.glob("checkpoints/*/*.safetensors")})
+    assert len(files[0]) > 4
+    assert files[0] == files[1]
+
+
 def _augmented_here_and_there(keys: dict[str, Any]) -> tuple[float, float]:
     """The share of pixels that are not torchvision's on the GPU, and the mean distance to those of the CPU."""
     from tests.data.augment.test_on_cpu import augment

@@ -32,10 +32,12 @@ def save_shares(
     manifest: Manifest,
     extra_files: ExtraFiles | None,
     limit_s: float,
+    late: Callable[[str], bool],
 ) -> None:
     """Start to save a state of which each rank has some rows (``Piece``). Every rank must call it.
 
     Args:
+        late: as ``Checkpoints.save`` takes it.
         limit_s: how long rank 0's writer waits for another rank's writer that writes nothing, in seconds.
 
     Raises:
@@ -45,4 +47,4 @@ def save_shares(
     share = Share(group.rank, group.world_size, token, limit_s)
     with group.together():
         if token or group.is_main:
-            checkpoints.save(state, manifest, extra_files, share)
+            checkpoints.save(state, manifest, extra_files, share, late)

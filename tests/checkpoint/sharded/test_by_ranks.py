@@ -30,7 +30,7 @@ def _saves(path: Path, memory: Memory) -> tuple[str, str]:
             whole = state_of(step)
             state = divided(whole, group.rank, group.world_size)
             files = {path / "best": "model", path / "said": b"said"} if group.is_main else None
-            save_shares(checkpoints, group, state, manifest_of(step), files, 60.0)
+            save_shares(checkpoints, group, state, manifest_of(step), files, 60.0, bool)
             whole["model"]["a"].fill_(99)
         checkpoints.wait()
         group.gather_objects(None)
@@ -43,7 +43,9 @@ def _saves(path: Path, memory: Memory) -> tuple[str, str]:
         said = []
         for limit_s in (1.0, 1.0):  # the first may reach the pipe of a dead writer; the next one finds out
             try:
-                save_shares(checkpoints, group, divided(state_of(3), group.rank, 2), manifest_of(3), None, limit_s)
+                save_shares(
+                    checkpoints, group, divided(state_of(3), group.rank, 2), manifest_of(3), None, limit_s, bool
+                )
                 checkpoints.wait()
             except SaveError as error:
                 said.append(str(error))

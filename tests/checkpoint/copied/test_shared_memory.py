@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dist_train.checkpoint.shared_memory import SharedMemory
+from dist_train.checkpoint.copied.shared_memory import SharedMemory
 from tests.support.fake_cuda import GPU, pretend_gpu
 from tests.support.ranks import run_ranks
 

@@ -61,10 +61,12 @@ class SharedMemory:
         self._memory = mmap.mmap(self.fd, size)
 
     def _allocate(self, size: int, device: torch.device) -> None:
-        if self._memory is not None and len(self._memory) >= size:
+        large_enough = self._memory is not None and len(self._memory) >= size
+        if large_enough and (self._pinned or device.type != "cuda"):
             return
         try:
-            self._grow(size)
+            if not large_enough:
+                self._grow(size)
         except OSError as error:  # the first save tries it once more, and then it is an error
             log.warning("no memory for a copy of the state (%s); use `checkpoint.memory` (low)", error.strerror)
             return
