@@ -1,6 +1,7 @@
 """Build everything that training needs from a config and a group of ranks, in the order that it requires."""
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from dist_train.run.folder import RunDir
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.files import write_json
 from dist_train.system.machine.cores import ranks_per_node
-from dist_train.system.machine.numa import bind_rank
+from dist_train.system.machine.numa import Near, bind_rank
 from dist_train.system.start import idle_tasks
 from dist_train.training.cached.compute import timed, with_cached_features
 from dist_train.training.cached.head_alone import with_head_alone
@@ -156,10 +157,21 @@ def _batches(data: DataPipeline, plan: Plan, state: TrainState) -> tuple[DataPip
 
 def _stay_near_gpu(cfg: Config, group: Dist) -> None:
     """Bind this rank to the cores near its GPU. Call this before it allocates much memory or starts loader processes."""
-    if cfg.distributed.numa_binding and group.device.type == "cuda":
-        near = bind_rank(gpu_addresses(ranks_per_node()), group.local_rank)
-        if near is not None and group.is_main:
-            log.info("each rank stays on the cores near its GPU (distributed.numa_binding); rank 0: %s", near)
+    if not cfg.distributed.numa_binding or group.device.type != "cuda":
+        return
+    first, count = group.rank - group.local_rank, ranks_per_node()
+    cores_of = group.gather_objects(sorted(os.sched_getaffinity(0)))[first : first + count]
+    near = bind_rank(gpu_addresses(len(cores_of)), group.local_rank, cores_of)
+    if group.is_main and isinstance(near, Near):
+        log.info(
+            "each rank stays on the cores near its GPU (distributed.numa_binding), of the %d cores that the ranks of a node may use; "
+            "rank 0: %s, for %d rank(s)",
+            len(cores_of[0]),
+            near,
+            near.ranks,
+        )
+    elif group.is_main and near:
+        log.info("ranks keep the cores that they have (distributed.numa_binding): %s", near)
 
 
 def build_strategy(group: Dist) -> Strategy:

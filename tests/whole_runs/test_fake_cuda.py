@@ -237,27 +237,32 @@ def test_a_rank_joins_with_its_gpu_and_a_group_for_the_host() -> None:
 
 
 def _near(tree: dict[str, Any], path: Path) -> list[int]:
-    """Return the cores of the second of two ranks, after it was set up on a machine with two NUMA nodes."""
+    """Return the cores of this one of two ranks, after it was set up on a machine with two NUMA nodes."""
+    import torch.distributed as dist
+
     from dist_train.config import parse_config
     from dist_train.distributed.group import Dist
     from dist_train.system.machine import numa
     from dist_train.training.setup import _stay_near_gpu
     from tests.system.machine.test_numa import halves, machine
 
-    numa.SYS = machine(path, halves(), [0, 1])
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    numa.SYS = machine(path / str(rank), halves(), [0, 1])
     os.environ["LOCAL_WORLD_SIZE"] = "2"
     with pretend_gpu():
-        rank, before = Dist(1, 1, 2, GPU, "ddp"), os.sched_getaffinity(0)
-        _stay_near_gpu(parse_config(changed(tree, distributed__numa_binding=False)), rank)
+        place, before = Dist(rank, rank, 2, GPU, "ddp"), os.sched_getaffinity(0)
+        _stay_near_gpu(parse_config(changed(tree, distributed__numa_binding=False)), place)
         assert os.sched_getaffinity(0) == before
-        _stay_near_gpu(parse_config(tree), rank)
+        _stay_near_gpu(parse_config(tree), place)
     return sorted(os.sched_getaffinity(0))
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) % 2 == 1, reason="needs two equal halves of cores")
 def test_a_rank_stays_near_its_gpu(tree: dict[str, Any], tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
-    assert run_ranks(1, _near, tree, tmp_path) == [cores[len(cores) // 2 :]]
+    middle = len(cores) // 2
+    assert run_ranks(2, _near, tree, tmp_path) == [cores[:middle], cores[middle:]]
 
 
 FAULTS: dict[str, Callable[[Tensor], Any]] = {

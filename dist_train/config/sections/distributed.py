@@ -35,8 +35,8 @@ class DistributedConfig(Section):
     preflight: bool = False
     """Measure every rank for about three seconds before the training, and name nodes that are slow or compute wrongly."""
     numa_binding: bool = True
-    """On machines with several NUMA nodes keep a rank and its loader processes on the cores near its GPU, if every core is near
-    one, and neither SLURM nor `taskset` nor `torchrun --numa-binding` has bound the process."""
+    """On machines with several NUMA nodes keep a rank and its loader processes on the cores near its GPU, among those that the job
+    has, if every core is near a GPU, no rank loses cores, and SLURM or `torchrun --numa-binding` has not bound each rank."""
     gradient_dtype: Literal["fp32", "bf16"] = "fp32"
     """The format in which ranks exchange gradients. bf16: half the bytes, and 8 bits of each number. Needs DDP."""
     unused_parameters: Literal["error", "allow"] = "error"

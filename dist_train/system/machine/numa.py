@@ -5,7 +5,7 @@ names are those of the kernel's sysfs: https://www.kernel.org/doc/Documentation/
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,51 +27,59 @@ class Near:
         return f"NUMA node {self.node}, cores {_ranges(self.cores)}"
 
 
-def bind_rank(gpus: Sequence[str], rank: int) -> Near | None:
+def bind_rank(gpus: Sequence[str], rank: int, cores_of: Sequence[Collection[int]]) -> Near | str:
     """Bind this process, its threads and the processes that it starts later to the cores near its GPU.
 
     Args:
         gpus: the PCI addresses of the GPUs of all ranks on this machine, in the order of ranks.
         rank: the local rank of this process.
+        cores_of: the cores that each of these ranks may use: of a SLURM job, or under ``taskset``, a part of the machine's.
 
     Returns:
-        The cores; None if the process keeps its cores, see ``near_cores``.
+        The cores; or, if the process keeps its cores, why: see ``near_cores``.
     """
-    allowed = os.sched_getaffinity(0)
-    near = near_cores(gpus, rank, allowed)
-    if near is None or not _move(allowed, near.cores):
-        return None
-    cores.share_with(near.ranks)
+    near = near_cores(gpus, rank, cores_of)
+    if isinstance(near, Near):
+        if not _move(set(cores_of[rank]), near.cores):
+            return "the kernel does not allow it"
+        cores.share_with(near.ranks)
     return near
 
 
-def near_cores(gpus: Sequence[str], rank: int, allowed: set[int]) -> Near | None:
-    """Return the cores near the GPU of a rank: those of the GPU's NUMA node, else those of its socket.
-
-    Args:
-        allowed: the cores that this process may use.
+def near_cores(gpus: Sequence[str], rank: int, cores_of: Sequence[Collection[int]]) -> Near | str:
+    """Return the cores near the GPU of a rank: those of the GPU's NUMA node, else those of its socket, among those it may use.
 
     Returns:
-        None if a scheduler, ``taskset`` or ``torchrun --numa-binding`` has bound the process already, if the kernel does not know
-        the node of a GPU, if all cores are near, or if a core is near none of the GPUs: loader processes need every core.
+        A reason, if ranks do not have the same cores, since then a scheduler or a user has bound each of them; if a core is near none of
+        the GPUs, because loader processes need every core; or if a rank would have fewer cores than it has now. Empty, if all cores
+        are near, or if the kernel does not know the node of a GPU.
     """
+    allowed = frozenset(cores_of[rank])
+    if any(set(theirs) != allowed for theirs in cores_of):
+        return "each has cores of its own already"
+    why = ""
     try:
-        if allowed != _cores(SYS / "devices/system/cpu/online"):
-            return None
         nodes = [int((SYS / "bus/pci/devices" / gpu / "numa_node").read_text()) for gpu in gpus]
         for around in (_of_node, _of_socket) if min(nodes) >= 0 else ():
-            if near := _shared_evenly([around(node) for node in nodes], allowed):
+            near = [around(node) & allowed for node in nodes]
+            if all(mine == allowed for mine in near):
+                return why
+            unfair = _unfair(near, allowed)
+            if not unfair:
                 return Near(nodes[rank], near[rank], near.count(near[rank]))
+            why = why or unfair
     except (OSError, ValueError):  # a container hides files of sysfs
-        return None
-    return None
+        return ""
+    return why
 
 
-def _shared_evenly(near: list[frozenset[int]], allowed: set[int]) -> list[frozenset[int]]:
-    """Return ``near`` if every core is near a GPU and no rank would get fewer cores than without binding; else an empty list."""
-    fair = all(len(mine) * len(near) >= len(allowed) * near.count(mine) for mine in near)
-    several = any(mine != allowed for mine in near)
-    return near if fair and several and allowed == set().union(*near) else []
+def _unfair(near: list[frozenset[int]], allowed: frozenset[int]) -> str:
+    """Return what ranks would lose if each used the cores near its GPU only; empty if none would lose anything."""
+    if idle := allowed.difference(*near):
+        return f"no GPU is near the cores {_ranges(idle)}"
+    fewest = min(len(mine) // near.count(mine) for mine in near)
+    now = max(1, len(allowed) // len(near))
+    return f"{fewest} cores for a rank are near its GPU, and it has {now} now" if fewest < now else ""
 
 
 def _of_node(node: int) -> frozenset[int]:
