@@ -16,6 +16,7 @@ from dist_train.config.choices import STRATEGIES
 from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
+from dist_train.config.rules.gpu_reads import note_on_reads
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
@@ -217,6 +218,8 @@ def _say(cfg: Config, plan: Plan, index: DataIndex, network: Network, group: Dis
     if index.images.rules.value_range is not None:
         log.info("%s", describe_rules(index.images.rules))
     log.info("%s", describe_evaluation(evaluation_frame(cfg, network), network))
+    if note := note_on_reads(cfg, group.device.type):
+        log.info("%s", note)
     if idle := idle_tasks():
         log.warning("%s", idle)
     for line in advise(cfg, plan, index.outputs, group.device.type):
