@@ -53,18 +53,18 @@ def test_a_part_that_fails_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -
         return lambda steps: 0.5
 
     monkeypatch.setattr(gpu, "SIDES", (("ours", out_of_memory, "amp_bf16", False), ("timm", works, "amp_bf16", False)))
-    for name in ("measure_real", "augment_ms"):
+    for name in ("measure_real", "augment_ms", "measure_save"):
         monkeypatch.setattr(gpu, name, out_of_memory)
     for slow in ("small_folder", "free"):
         monkeypatch.setattr(gpu, slow, lambda *_, **__: None)
     kept: list[int] = []
     found = gpu.measure(QUICK, True, 60.0, lambda found: kept.append(len(gpu.rows_of(found, QUICK))))
     assert found["sides"]["timm, amp_bf16, eager"]["images_per_s"] == 16
-    assert kept == [0, 1, 1, 1]
+    assert kept == [0, 1, 1, 1, 1]
     assert gpu.failures(found)[0] == "no figures of ours, amp_bf16, eager: OutOfMemoryError: CUDA out of memory."
-    assert len(gpu.failures(found)) == 3
+    assert len(gpu.failures(found)) == 4
     late = gpu.measure(QUICK, True, 0.0, lambda _: None)
-    assert len(gpu.failures(late)) == 4
+    assert len(gpu.failures(late)) == 5
     assert "not enough time left" in gpu.failures(late)[0]
 
 
