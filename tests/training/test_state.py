@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
+from dist_train.checkpoint.format import lay_out
 from dist_train.checkpoint.store import MORE
+from dist_train.config import parse_config
 from dist_train.config.sections.train import EarlyStoppingConfig
+from dist_train.distributed.group import Dist
+from dist_train.training.setup import build_setup
 from dist_train.training.state import Progress
+from dist_train.training.step import train_step
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
@@ -128,3 +133,25 @@ def test_memory_for_a_save_is_reserved_before_the_first_save_and_fits(tree: dict
     [sizes] = run_ranks(1, _sizes, tree)
     assert len(sizes) == 5
     assert all(needed < reserved < 1.05 * needed + 2 * MORE for reserved, needed in sizes), sizes
+
+
+@pytest.mark.parametrize("own_code", [False, True])
+def test_what_a_forward_pass_may_change_is_copied_before_it(tree: dict[str, Any], own_code: bool) -> None:
+    """Buffers and sums; weights, moments and the average only where no code of the user takes part."""
+    model = {"name": "test_resnet", "pretrained": False}
+    tree = changed(tree, model=model, train__ema=0.9, optim={"name": "adamw", "lr": 1e-3})
+    setup = build_setup(parse_config(tree), Dist.alone())
+    train_step(setup.stepper, setup.state)
+    late = setup.state.changed_late(own_code)
+    names = lay_out(setup.state.state_dict(setup.group)).names
+    early = [name for name in names if not late(name)]
+    parts = {name.split(".")[1] for name in early}
+    assert parts == ({"model", "ema", "optimizer", "sums"} if own_code else {"model", "sums"})
+    buffers = {f"state.model.{name}" for name, _ in setup.state.model.named_buffers()}
+    assert buffers <= set(early)
+    assert own_code or {name for name in early if name.startswith("state.model.")} == buffers
+    assert {name.rsplit(".", 1)[1] for name in names if name.startswith("state.optimizer.")} == {
+        "exp_avg",
+        "exp_avg_sq",
+        "step",
+    }

@@ -43,6 +43,8 @@ def save_shares(
     Raises:
         SaveError: the previous write failed, on any rank.
     """
+    # Rank 0 now waits for the previous write, and so for the files of all ranks: their writers must have their jobs.
+    checkpoints.settle()
     token = group.from_main(partial(checkpoints.ticket, manifest))
     share = Share(group.rank, group.world_size, token, limit_s)
     with group.together():

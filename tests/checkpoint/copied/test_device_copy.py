@@ -6,6 +6,7 @@ place late, so that a write that began too early would hold zeros. Values: tests
 
 import json
 import mmap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,12 @@ from torch import Tensor, nn
 
 from dist_train.checkpoint.copied.device_copy import DeviceCopy, gpu_of
 from dist_train.checkpoint.format import lay_out
+from dist_train.checkpoint.sharded.by_ranks import save_shares
+from dist_train.checkpoint.sharded.piece import Piece
 from dist_train.checkpoint.store import Checkpoints
 from dist_train.checkpoint.stored import load
+from dist_train.config.sections.distributed import DistributedConfig
+from dist_train.distributed.group import joined
 from dist_train.distributed.strategies.shards import mapped
 from tests.support.fake_cuda import GPU, pretend_gpu
 from tests.support.gpu_runs import configured, short_run
@@ -143,6 +148,28 @@ def _saved(path: Path, moment: str) -> tuple[int, bool, list[float]]:
 @pytest.mark.parametrize("moment", ["poll", "another save", "evaluation", "error", "larger", "end"])
 def test_the_write_begins_when_the_copy_is_done_whatever_comes_next(tmp_path: Path, moment: str) -> None:
     assert run_ranks(1, _saved, tmp_path, moment) == [(1, False, [1.0])]
+
+
+def _shares(path: Path) -> None:
+    """Rows of each rank; the second save comes before a rank has asked whether the copy for the first one is done."""
+    with joined(DistributedConfig()) as group, pretend_gpu():
+        checkpoints = Checkpoints(path, keep=3)
+        checkpoints.start()
+        checkpoints.wait()
+        checkpoints.reserve(10_000, GPU)
+        for step in (1, 2):
+            piece = Piece(torch.zeros(2, 3, device=GPU), 2 * group.rank, (4, 3))
+            save_shares(checkpoints, group, {"weight": piece}, manifest_of(step), None, 30.0, bool)
+        checkpoints.close()
+
+
+def test_no_rank_waits_for_the_file_of_another_that_waits_for_it(tmp_path: Path) -> None:
+    """Rank 0 waits for the files of the first save before the second one; the other ranks' writers must have their jobs then."""
+    began = time.monotonic()
+    run_ranks(2, _shares, tmp_path / "checkpoints")
+    assert time.monotonic() - began < 30
+    for path in (tmp_path / "checkpoints").iterdir():
+        assert torch.equal(load(path)["weight"], torch.ones(4, 3))
 
 
 def _whole_run(tree: dict[str, Any], fault: str) -> int:

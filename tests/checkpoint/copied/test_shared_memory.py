@@ -84,13 +84,24 @@ def _pinned_and_released() -> list[dict[int, int]]:
     memory.of(2 * SIZE)
     seen.append(dict(gpu.registered))
     memory.close()
+    saved_before = SharedMemory()  # a resumed run that evaluates, and saves, before its first step
+    saved_before.of(2 * SIZE)
+    saved_before.reserve(SIZE, GPU)
+    saved_before.of(SIZE)
+    seen.append(dict(gpu.registered))
+    saved_before.close()
     return [*seen, dict(gpu.registered)]
 
 
 def test_for_a_gpu_the_memory_is_pinned_once_and_released() -> None:
     """No more than the state needs: that is all the host memory of a save."""
-    [(first, grown, end)] = run_ranks(1, _pinned_and_released)
-    assert (list(first.values()), list(grown.values()), end) == ([SIZE], [2 * SIZE], {})
+    [(first, grown, late, end)] = run_ranks(1, _pinned_and_released)
+    assert (list(first.values()), list(grown.values()), list(late.values()), end) == (
+        [SIZE],
+        [2 * SIZE],
+        [2 * SIZE],
+        {},
+    )
 
 
 def _not_pinned() -> int:
