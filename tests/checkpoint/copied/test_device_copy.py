@@ -6,7 +6,6 @@ place late, so that a write that began too early would hold zeros. Values: tests
 
 import json
 import mmap
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,9 +164,7 @@ def _shares(path: Path) -> None:
 
 def test_no_rank_waits_for_the_file_of_another_that_waits_for_it(tmp_path: Path) -> None:
     """Rank 0 waits for the files of the first save before the second one; the other ranks' writers must have their jobs then."""
-    began = time.monotonic()
-    run_ranks(2, _shares, tmp_path / "checkpoints")
-    assert time.monotonic() - began < 30
+    run_ranks(2, _shares, tmp_path / "checkpoints")  # else it is a SaveError after 30 s
     for path in (tmp_path / "checkpoints").iterdir():
         assert torch.equal(load(path)["weight"], torch.ones(4, 3))
 
