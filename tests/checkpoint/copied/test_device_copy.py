@@ -172,11 +172,13 @@ def test_no_rank_waits_for_the_file_of_another_that_waits_for_it(tmp_path: Path)
 def _whole_run(tree: dict[str, Any], fault: str) -> int:
     from dist_train.checkpoint.background_writer import BackgroundWriter
     from dist_train.config import parse_config
-    from dist_train.training import attempt
+    from dist_train.training import attempt, loop
     from dist_train.training.state import TrainState
 
     if fault == "an update that does not wait":
         BackgroundWriter.before_update = lambda writer: None  # type: ignore[method-assign]
+    if fault == "code of the user as late as ours":
+        loop.own_code = lambda cfg, given: False
     if fault == "buffers as late as weights":
         TrainState.changed_late = lambda state, own_code: lambda name: True  # type: ignore[method-assign]
     with pretend_gpu():
@@ -198,3 +200,27 @@ def test_a_run_changes_nothing_before_it_is_copied(tree: dict[str, Any], tmp_pat
     seen = list[float]()
     mapped(list(saved.values()), lambda tensor: seen.extend(tensor.unique().tolist()))
     assert set(seen) == {1.0}, "nothing was written before it was copied"
+
+
+class Clamping(nn.Module):
+    """It changes a weight in its forward pass, as no model of timm does."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.scale, self.head = nn.Parameter(torch.ones(3)), nn.Linear(3, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.scale.clamp_(min=0.1)
+        return self.head(images.mean((2, 3)) * self.scale)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("fault", ["", "code of the user as late as ours"])
+def test_code_of_the_user_may_change_anything_at_any_time(tree: dict[str, Any], tmp_path: Path, fault: str) -> None:
+    model = {"name": f"{Clamping.__module__}:Clamping", "pretrained": False}
+    tree = changed(short_run(tree, tmp_path), model=model)
+    [code] = run_ranks(1, _whole_run, tree, fault)
+    message = json.loads((folder(tree) / "result.json").read_text())["message"]
+    assert (code, "clamp_ changes a tensor before its copy is done" in (message or "")) == (
+        (1, True) if fault else (0, False)
+    )
