@@ -66,8 +66,16 @@ COMMANDS = {
 
 The module is imported only when its command is called, so the trainer does not depend on the launcher's commands."""
 
-ON_RANKS = ("train", "branch", "evaluate", "predict", "calibrate", "lr_find", "probe")
-"""The commands that several ranks share."""
+ON_RANKS = {
+    "train": "dist_train.cli:train_parser",
+    "branch": "dist_train.cli:branch_parser",
+    "evaluate": "dist_train.evaluate:parser",
+    "predict": "dist_train.predict:parser",
+    "calibrate": "dist_train.inference.command_line:calibrate_parser",
+    "lr_find": "dist_train.inference.rates.command:parser",
+    "probe": "dist_train.inference.probing.command:parser",
+}
+"""The commands that several ranks share, and ``module:function`` of their parsers."""
 
 EPILOG = """\
 commands ({program} NAME --help):
@@ -121,7 +129,10 @@ def config_for_ranks(argv: Sequence[str]) -> Config | int | None:
         raise ConfigError(f"`{name}` is not a command for several ranks; use one of: {', '.join(ON_RANKS)}")
     if name == "branch":
         return _config_of_branch(argv[1:])
-    return _config_of_training(argv[argv[:1] == ["train"] :]) if name == "train" else None
+    if name == "train":
+        return _config_of_training(argv[argv[:1] == ["train"] :])
+    _call(ON_RANKS[name]).parse_intermixed_args(argv[1:])  # an error here is printed once, before torch is imported
+    return None
 
 
 def _config_of_training(argv: Sequence[str]) -> Config | int:
@@ -244,8 +255,12 @@ def _print(text: str) -> int:
 
 def _run(spec: str, *arguments: Any) -> int:
     """Import ``module:function``, call it, and return its exit code."""
+    return int(_call(spec, *arguments))
+
+
+def _call(spec: str, *arguments: Any) -> Any:
     module, _, function = spec.partition(":")
-    return int(getattr(importlib.import_module(module), function)(*arguments))
+    return getattr(importlib.import_module(module), function)(*arguments)
 
 
 def run_training(cfg: Config) -> int:

@@ -39,14 +39,19 @@ def reported(command: Callable[[], int]) -> int:
 
 def calibrate(argv: list[str]) -> int:
     """Run ``python -m dist_train calibrate RUN``. Return the exit code."""
+    args = calibrate_parser().parse_args(argv)
+    return reported(lambda: int(_calibrate_run()(args.run, args.weights, args.set, args.trust)))
+
+
+def calibrate_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``calibrate``."""
     parser = run_parser(
         "calibrate",
         "Fit a temperature (and for multilabel tasks a threshold for each label) on the validation set of a run. It is kept in "
         "calibration.json of the run folder; predict, export and load_run use it.",
     )
     add_overrides(parser)
-    args = parser.parse_args(argv)
-    return reported(lambda: int(_calibrate_run()(args.run, args.weights, args.set, args.trust)))
+    return parser
 
 
 def _calibrate_run() -> Callable[..., Any]:

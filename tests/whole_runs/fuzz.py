@@ -27,82 +27,14 @@ from dist_train.data.packing.pack import MB, pack
 from dist_train.drill.faults import Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from tests.support.everything import EVERYTHING
 from tests.support.fuzz_starts import Starts
-from tests.support.images import make_image_folder, of_one_size
+from tests.support.images import make_image_folder
 from tests.support.runs import changed, folder, published, rows, state_digest, train
 from tests.support.shm import CAN_MOUNT
 from tests.support.surroundings import own_mounts, places
-from tests.whole_runs.fuzz_faults import EVALUATE_EVERY, SAVE_EVERY, UNGRACEFUL, Start, kinds
+from tests.whole_runs.fuzz_faults import UNGRACEFUL, Start, kinds
+from tests.whole_runs.fuzz_recipes import CNN, ODD, RECIPES, TURNS, VIT, config, odd, prepared
 from tests.whole_runs.fuzz_tally import DAMAGE, GRACEFUL, Tally
-
-VIT: dict[str, Any] = {
-    "model": {"name": "test_vit", "pretrained": False, "drop_path": 0.1},
-    "augment__crop": "center",
-    "loss": {"label_smoothing": 0.1},
-    "train__nonfinite": "error",
-}
-CNN: dict[str, Any] = {
-    "model": {
-        "name": "test_efficientnet",
-        "pretrained": False,
-        "drop_path": 0.1,
-        "channels_last": True,
-        "sync_bn": True,
-    },
-    "augment__crop": "random_resized",
-    "loss": {"name": "bce", "options": {"target_threshold": 0.2}, "class_balance": "balanced"},
-    "train__nonfinite": "skip",
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "techniques": EVERYTHING | {"train": EVERYTHING["train"] | {"epochs": 8, "micro_batch": 2}},
-    "savings": CNN
-    | {
-        "data__image_size": 16,  # images are 40 pixels high: some crops are decoded at half of their size
-        "data__fast_decode": True,
-        "distributed__gradient_dtype": "bf16",
-        "checkpoint__keep_best": {"top1": 2, "loss": 1},
-        "log__profile": (3, 4),
-    },
-    "fsdp": VIT | {"distributed__strategy": "fsdp"},
-    "cached": {
-        "model": {"name": "test_vit", "pretrained": False, "freeze": "backbone"},
-        "augment": {"crop": "squash", "hflip": 0},
-        "train__cached_features": True,
-    },
-    "device": CNN | {"augment__device": True},
-}
-"""Configs for all runs: most techniques of docs/techniques.md; what saves time and memory, with files besides the checkpoints;
-weights that are divided among the ranks, each of which saves its part; a head on features that are computed once;
-images from a cache, augmented on the device.
-"""
-TURNS: dict[str, tuple[Any, ...]] = {"fsdp": ("fsdp", "zero2", {"name": "fsdp", "cpu_offload": True})}
-"""By recipe, the values of ``distributed.strategy`` that its runs have by turns."""
-ODD = (
-    "OverflowingRarely", "WideStatisticsRarely", "OneRank", "Mask", "ReadsItsAverage", "ReadsStatistics", "CountsEvaluations", "Formats",
-    "ExtraState", "Lazy", "NoAffine",
-)  # fmt: skip
-"""Models of ``tests.support.odd_models``; a third of the steps of the first two are skipped."""
-
-
-def odd(name: str) -> dict[str, Any]:
-    return CNN | {"model": {"name": f"tests.support.odd_models:{name}", "pretrained": False}}
-
-
-def config(images: Path, output: Path, kind: Mapping[str, Any]) -> dict[str, Any]:
-    """Three steps an epoch with everything on that is random; saves and evaluates often."""
-    tree = {
-        "run": {"name": "straight", "output_dir": str(output), "deterministic": True},
-        "data": {"root": str(images), "image_size": 32, "workers": 0},
-        "augment": {"randaugment": {}, "erasing": 0.25, "mixup": 0.8, "cutmix": 1.0},
-        "optim": {"name": "adamw", "lr": 1e-3},
-        "train": {"epochs": 8, "global_batch": 16, "micro_batch": 2, "ema": 0.9},
-        "eval": {"batch_size": 8, "every_steps": EVALUATE_EVERY, "metrics": ["auroc"]},
-        "checkpoint": {"every_steps": SAVE_EVERY, "keep": 3},
-        "log": {"every_steps": 1, "tensorboard": False, "wandb": {"mode": "disabled"}},
-        "distributed": {"timeout_s": 60},
-    }
-    return changed(tree, **kind)
 
 
 class Fuzz:
@@ -121,8 +53,7 @@ class Fuzz:
     ) -> None:  # fmt: skip
         self.rng, self.starts, self.every, self.recipe = random.Random(seed), starts, every, recipe
         self.images = make_image_folder(starts.output / "images")
-        if recipe == "device":
-            of_one_size(self.images)
+        self.prepared = prepared(recipe, self.images, starts.places["plain"])
         self.data: dict[str, str] = {}
         if archives:
             pack(self.images, starts.output / "archives", MB)
@@ -207,10 +138,11 @@ class Fuzz:
 
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
         if turns := TURNS.get(self.recipe):
-            strategy = turns[number % len(turns)]
-            return f"{self.recipe}-{number % len(turns)}", RECIPES[self.recipe] | {"distributed__strategy": strategy}
+            turn = number // worlds % len(turns)
+            keys = {"distributed__strategy": turns[turn]} | self.prepared
+            return f"{self.recipe}-{turn}", RECIPES[self.recipe] | keys
         if self.recipe:
-            return self.recipe, RECIPES[self.recipe]
+            return self.recipe, RECIPES[self.recipe] | self.prepared
         if self.every and self.rng.random() < 0.5:
             name = self.rng.choice(ODD)
             return name, odd(name)

@@ -17,8 +17,8 @@ from tests.support import fuzz_starts
 from tests.support.forked_start import ForkedStart
 from tests.support.fuzz_starts import Starts
 from tests.support.ranks import start_ranks
-from tests.whole_runs.fuzz import SAVE_EVERY, Tally, fuzz
-from tests.whole_runs.fuzz_faults import Start
+from tests.whole_runs.fuzz import Tally, fuzz
+from tests.whole_runs.fuzz_faults import SAVE_EVERY, Start
 
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
