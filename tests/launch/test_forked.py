@@ -17,7 +17,8 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system import processes
 from dist_train.system.files import write_json
-from launch.forked import _code
+from dist_train.system.program import program
+from launch.forked import _code, main
 from tests.launch.commands import ROOT
 from tests.launch.local_runs import result_of, wait_for_step
 from tests.support.runs import changed, folder, rows, state_digest, train
@@ -54,6 +55,34 @@ def test_ctrl_c_during_the_imports_prints_no_traceback(standin_code: Path) -> No
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=60)[0]
     assert (process.returncode, output) == (-signal.SIGINT, "interrupted\n")
+
+
+WAITS = """
+import time
+from dist_train.inference.command_line import reported, run_parser
+def parser():
+    return run_parser("evaluate", "", several=True)
+def main(argv):
+    def wait():
+        open("waiting-" + argv[0] + "-" + __import__("os").environ["RANK"], "w").close()
+        time.sleep(60)
+        return 0
+    return reported(wait)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGINT, "interrupted\n"), (signal.SIGTERM, ""), (signal.SIGUSR1, "")]
+)
+def test_a_command_that_cannot_be_resumed_ends_by_the_signal(
+    standin_code: Path, number: signal.Signals, said: str
+) -> None:
+    (standin_code / "dist_train" / "evaluate.py").write_text(WAITS)
+    with begin(standin_code, "evaluate", "runs") as process:
+        wait_until(lambda: len(list(standin_code.glob("waiting-runs-*"))) == 2)
+        process.send_signal(number)
+        output = process.communicate(timeout=60)[0]
+    assert (process.returncode, output) == (-number, said)
 
 
 RANK_1_FAILS_ONCE = """
@@ -93,6 +122,9 @@ def test_all_start_again_when_one_has_failed(
         (["compare", "runs"], {}, "`compare` is not a command for several ranks; use one of: train"),
         ([], {}, "--config FILE is missing"),
         (["--nnodes=2", "--config", "none.yaml"], {}, "unrecognized arguments: --nnodes=2"),
+        (["predict", "run"], {}, "error: the following arguments are required: IMAGES"),
+        (["lr_find", "--config", "none.yaml", "--steps=1"], {}, "1 steps are too few"),
+        (["--nproc-per-node=gpu", "predict", "run", "a.png"], {"CUDA_VISIBLE_DEVICES": ""}, "can use none"),
     ],
 )
 def test_a_wrong_command_is_refused_without_torch(arguments: list[str], variables: dict[str, str], said: str) -> None:
@@ -101,6 +133,24 @@ def test_a_wrong_command_is_refused_without_torch(arguments: list[str], variable
     assert process.returncode == 2
     assert output.count(said) == 1
     assert "| torch\n" not in output
+
+
+@pytest.mark.parametrize(
+    ("line", "usage"),
+    [
+        (["--help"], "launch --nproc-per-node N|gpu|cpu|auto"),
+        (["--help", "predict"], "launch --nproc-per-node N|gpu|cpu|auto"),
+        (["--nproc-per-node=2", "--help"], "launch --nproc-per-node N|gpu|cpu|auto"),
+        (["--nproc-per-node=2", "predict", "--help"], "predict [-h]"),
+        (["calibrate", "-h"], "calibrate [-h]"),
+        (["--nproc-per-node=2", "train", "--help"], "--config FILE"),
+    ],
+)
+def test_help_is_that_of_the_command_before_it(line: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {program()} {usage}")
 
 
 @pytest.mark.slow
