@@ -51,6 +51,9 @@ class Strategy(ABC):
         """Return the context in which every rank has all weights of ``module``. Every rank must enter it."""
         return nullcontext()
 
+    def rest(self, module: nn.Module) -> None:  # noqa: B027 - most keep every weight whole
+        """Let ``module`` have the parameters that the optimizer has; a forward pass without a backward pass may have replaced them."""
+
     @abstractmethod
     def wrap(self, module: nn.Module, all_used: bool) -> nn.Module:
         """Return the module to train through.

@@ -118,6 +118,12 @@ class Fsdp(Strategy):
                 part.reshard()
                 part.set_reshard_after_forward(self.drops, recurse=False)
 
+    def rest(self, module: nn.Module) -> None:
+        """Leave this rank its share of each weight."""
+        for part in module.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
+
     def state_dict(self, part: nn.Module | torch.optim.Optimizer) -> dict[str, Any]:
         """Return the whole state, in the form of every other strategy. Only rank 0 keeps what it collects, on the host.
 

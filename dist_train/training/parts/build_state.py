@@ -156,6 +156,7 @@ def train_more(cfg: Config, plan: Plan, network: Network, outputs: int, state: T
     Returns:
         The new module to train through: DDP reduces only the parameters that required a gradient when it wrapped them.
     """
+    state.strategy.rest(network.module)
     for stage, step in zip(network.stages, plan.unfreeze_steps, strict=True):
         if step <= until:
             unfreeze(network.module, stage)

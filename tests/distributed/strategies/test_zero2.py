@@ -30,6 +30,35 @@ def test_weights_are_whole_between_forward_and_backward_pass(name: str, whole: b
     assert run_ranks(2, _whole_parameters, name) == [([whole] * 4, False)] * 2
 
 
+def _after_a_forward_pass_alone(name: str) -> list[bool]:
+    with joined(DistributedConfig(strategy=name, timeout_s=30)) as group:
+        model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Linear(4, 1))
+        strategy = build_strategy(group)
+        strategy.shard(model, [model[0]])
+        with torch.no_grad():
+            model(torch.ones(2, 4))
+        strategy.rest(model)
+        return [is_shared(parameter) for parameter in model.parameters()]
+
+
+def test_weights_are_divided_again_when_no_backward_pass_follows() -> None:
+    assert run_ranks(2, _after_a_forward_pass_alone, "zero2") == [[True] * 4] * 2
+
+
+@pytest.mark.slow
+def test_a_run_resumes_exactly_after_layers_began_to_train(tree: dict[str, Any]) -> None:
+    tree = changed(
+        tree,
+        distributed__strategy="zero2",
+        optim={"name": "adamw", "lr": 0.005},
+        model__freeze="backbone",
+        model__unfreeze={1: "all"},
+        train__epochs=2,
+        checkpoint={"every_steps": 1, "keep": 10},
+    )
+    resumes_exactly(tree, 2, kept=5)
+
+
 @pytest.mark.slow
 def test_a_run_is_that_of_fsdp_and_resumes_exactly(tree: dict[str, Any]) -> None:
     tree = changed(
