@@ -117,36 +117,38 @@ def test_changes_wait_for_the_copy_and_the_host_does_not() -> None:
     assert [name for name in TOO_EARLY if name not in errors.get(name, "")] == [], "the test sees what is wrong"
 
 
-def _saved(path: Path, moment: str) -> tuple[int, bool, list[float]]:
-    """Save a state of a GPU; what is on disk, and the copies under way, when the loop does something else next."""
+MOMENTS: dict[str, Callable[[Checkpoints], Any]] = {
+    "steps": lambda checkpoints: [checkpoints.poll() for _ in range(2)],
+    "an evaluation": lambda checkpoints: checkpoints.settle(),
+    "another save": lambda checkpoints: checkpoints.save({"weight": torch.zeros(5, device=GPU)}, manifest_of(2)),
+    "an error": lambda checkpoints: checkpoints.finish(60.0),
+    "a larger state": lambda checkpoints: checkpoints.reserve(10**7, GPU),
+    "the end": lambda checkpoints: checkpoints.close(),
+}
+"""What the loop does next after a save."""
+
+
+def _saved(path: Path) -> dict[str, tuple[int, int, list[float]]]:
+    """Of each moment: the copies under way before and after it, and what the first save wrote."""
+    found = {}
     with pretend_gpu() as gpu:
-        checkpoints = Checkpoints(path, keep=3)
-        weight = torch.zeros(1000, device=GPU)
-        checkpoints.start()
-        checkpoints.wait()
-        checkpoints.reserve(10_000, GPU)
-        checkpoints.save({"weight": weight, "step": 1}, manifest_of(1), late=lambda name: True)
-        under_way = len(gpu.copies)
-        match moment:
-            case "poll":
-                while checkpoints.busy:
-                    checkpoints.poll()
-            case "another save":
-                checkpoints.save({"weight": torch.zeros(5, device=GPU)}, manifest_of(2))
-            case "evaluation":
-                checkpoints.settle()
-            case "error":
-                checkpoints.finish(60.0)
-            case "larger":
-                checkpoints.reserve(10**7, GPU)
-        left = bool(gpu.copies) and moment not in ("end", "another save")
-        checkpoints.close()
-    return under_way, left, load(path / "step_00000001")["weight"].unique().tolist()
+        for moment, comes in MOMENTS.items():
+            checkpoints = Checkpoints(path / moment, keep=3)
+            checkpoints.start()
+            checkpoints.wait()
+            checkpoints.reserve(10_000, GPU)
+            checkpoints.save({"weight": torch.zeros(1000, device=GPU)}, manifest_of(1), late=lambda name: True)
+            before = len(gpu.copies)
+            comes(checkpoints)
+            after = len(gpu.copies)
+            checkpoints.close()
+            found[moment] = before, after, load(path / moment / "step_00000001")["weight"].unique().tolist()
+    return found
 
 
-@pytest.mark.parametrize("moment", ["poll", "another save", "evaluation", "error", "larger", "end"])
-def test_the_write_begins_when_the_copy_is_done_whatever_comes_next(tmp_path: Path, moment: str) -> None:
-    assert run_ranks(1, _saved, tmp_path, moment) == [(1, False, [1.0])]
+def test_the_write_begins_when_the_copy_is_done_whatever_comes_next(tmp_path: Path) -> None:
+    [found] = run_ranks(1, _saved, tmp_path)
+    assert found == {moment: (1, int(moment == "another save"), [1.0]) for moment in MOMENTS}
 
 
 def _shares(path: Path) -> None:
@@ -185,7 +187,12 @@ def _whole_run(tree: dict[str, Any], fault: str) -> int:
         return attempt.main(parse_config(tree))
 
 
-@pytest.mark.parametrize("fault", ["", "an update that does not wait", "buffers as late as weights"])
+def _with(*faults: str) -> list[Any]:
+    """No fault; and faults that the test must see."""
+    return ["", *(pytest.param(fault, marks=pytest.mark.slow) for fault in faults)]
+
+
+@pytest.mark.parametrize("fault", _with("an update that does not wait", "buffers as late as weights"))
 def test_a_run_changes_nothing_before_it_is_copied(tree: dict[str, Any], tmp_path: Path, fault: str) -> None:
     """A save after each step; BatchNorm, EMA, loss scaler, fused optimizer."""
     tree = changed(configured(short_run(tree, tmp_path), "amp_fp16, channels last"), checkpoint__keep=10)
@@ -215,7 +222,7 @@ class Clamping(nn.Module):
         return self.head(images.mean((2, 3)) * self.scale)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("fault", ["", "code of the user as late as ours"])
+@pytest.mark.parametrize("fault", _with("code of the user as late as ours"))
 def test_code_of_the_user_may_change_anything_at_any_time(tree: dict[str, Any], tmp_path: Path, fault: str) -> None:
     model = {"name": f"{Clamping.__module__}:Clamping", "pretrained": False}
     tree = changed(short_run(tree, tmp_path), model=model)
