@@ -1,5 +1,6 @@
 """The types of config values."""
 
+import itertools
 import os
 import re
 from typing import Annotated, Any, ClassVar
@@ -142,6 +143,22 @@ def _section_name(section: type[Any]) -> str:
     return section.__name__.removesuffix("Config").lower()
 
 
+def _texts_below_names(section: type[Any]) -> dict[str, str]:
+    import ast
+    import inspect
+    import textwrap
+
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(definition, ast.ClassDef)
+    return {
+        name.id: inspect.cleandoc(text)
+        for key, below in itertools.pairwise(definition.body)
+        if isinstance(key, ast.AnnAssign) and isinstance(name := key.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(text := below.value.value, str)
+    }
+
+
 class Section(BaseModel):
     """A section of the config. Unknown keys, wrong types, inf and NaN are errors. An instance is frozen."""
 
@@ -150,11 +167,31 @@ class Section(BaseModel):
         frozen=True,
         strict=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         defer_build=True,
         model_title_generator=_section_name,
         field_title_generator=lambda name, _: name,
     )
+
+    @classmethod
+    def abouts(cls) -> dict[str, str]:
+        """Return what the text below each key says.
+
+        pydantic's ``use_attribute_docstrings`` reads the source of every section at import, which is a third of ``--help``.
+        """
+        found: dict[str, str] = {}
+        for section in reversed(cls.__mro__):
+            if issubclass(section, Section) and section is not Section:
+                found |= _texts_below_names(section)
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        section = handler(schema)
+        properties = handler.resolve_ref_schema(section).get("properties", {})
+        for name, about in cls.abouts().items():
+            if name in properties:
+                properties[name]["description"] = about
+        return section
 
 
 class ShortSection(Section):
@@ -177,5 +214,5 @@ class ShortSection(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        section = handler(schema)
+        section = super().__get_pydantic_json_schema__(schema, handler)
         return {"anyOf": [handler.resolve_ref_schema(section)["properties"][cls.main], section]}

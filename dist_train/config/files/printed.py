@@ -23,7 +23,7 @@ def printed(cfg: Config, extent: Extent) -> str:
     if extent == "changes":
         return to_yaml(changes(cfg)) + REST
     values = cfg.model_dump(mode="json")
-    abouts = {name: field.description for name, field in Config.model_fields.items()}
+    abouts = Config.abouts()
     return "\n".join(f"# {abouts[name]}\n{to_yaml({name: values[name]})}" for name in values)
 
 

@@ -12,7 +12,7 @@ from tests.support.ops import FEWEST, entry
 @pytest.mark.parametrize("name", list(OPS.rows))
 def test_each_row_has_a_function_and_described_options(name: str) -> None:
     row = OPS.rows[name]
-    assert all(field.description for field in row.options.model_fields.values())
+    assert set(row.options.abouts()) == set(row.options.model_fields)
     assert OpConfig.model_validate(entry(name)).p == row.p
     if name != "randaugment":
         assert function_of(OPS, name).__module__ in (torchvision_ops.__name__, timm_policies.__name__)
