@@ -31,23 +31,23 @@ class Config(Section):
     """Backbone, head, weights to start from, what is frozen."""
     data: DataConfig
     """Where images and targets come from, and how they are loaded."""
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = AugmentConfig.usual()
     """Crop, flip, RandAugment, erasing, Mixup and CutMix."""
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = LossConfig.usual()
     """The loss and its options."""
     optim: OptimConfig
     """Optimizer, learning rate, weight decay."""
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = ScheduleConfig.usual()
     """The learning rate over the run."""
     train: TrainConfig
     """Length, batch, precision, EMA, early stopping."""
-    eval: EvalConfig = EvalConfig()
+    eval: EvalConfig = EvalConfig.usual()
     """When a run is evaluated, and by which metric."""
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig.usual()
     """How often to save, and how many checkpoints to keep."""
-    log: LogConfig = LogConfig()
+    log: LogConfig = LogConfig.usual()
     """Rows of metrics, TensorBoard, W&B."""
-    distributed: DistributedConfig = DistributedConfig()
+    distributed: DistributedConfig = DistributedConfig.usual()
     """How several GPUs or processes work together."""
     hooks: tuple[HookConfig, ...] = ()
     """Your own code after steps and evaluations, which may end the run: `package.module:Class`, or `{name, options}`."""

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -171,6 +171,11 @@ class Section(BaseModel):
         model_title_generator=_section_name,
         field_title_generator=lambda name, _: name,
     )
+
+    @classmethod
+    def usual(cls) -> Self:
+        """Return the section with its defaults. Unlike ``cls()``, it does not build a validator of this section alone."""
+        return cls.model_construct()
 
     @classmethod
     def abouts(cls) -> dict[str, str]:

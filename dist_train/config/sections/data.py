@@ -87,7 +87,7 @@ class DataConfig(Section):
     """Targets of an image: one class, any number of labels, or numbers."""
     name: str | None = None
     """Name of torchvision's data set, such as FashionMNIST, if `format` is torchvision."""
-    csv: CsvConfig = CsvConfig()
+    csv: CsvConfig = CsvConfig.usual()
     """CSV files and their columns, if `format` is csv."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the classes, in the order of the model's outputs, if `format` is imagefolder or csv; other folders are

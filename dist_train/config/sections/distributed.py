@@ -28,7 +28,7 @@ class StrategyConfig(ShortSection):
 
 
 class DistributedConfig(Section):
-    strategy: StrategyConfig = StrategyConfig()
+    strategy: StrategyConfig = StrategyConfig.usual()
     """How ranks share the work: a name, or `{name: fsdp, cpu_offload: true}`."""
     timeout_s: PositiveInt = 600
     """Seconds that ranks wait for a slow rank; then every rank prints its stack and the job ends."""

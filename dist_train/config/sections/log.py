@@ -68,9 +68,9 @@ class LogConfig(Section):
     """Steps between two rows of training metrics. If not given: a tenth of an epoch, at most 50 steps."""
     tensorboard: bool = True
     """Write TensorBoard files into the run folder."""
-    wandb: WandbConfig = WandbConfig()
+    wandb: WandbConfig = WandbConfig.usual()
     """Weights & Biases. With `mode: auto`, any other key of this section turns it on."""
-    mlflow: MlflowConfig = MlflowConfig()
+    mlflow: MlflowConfig = MlflowConfig.usual()
     """MLflow. On if `log.mlflow.uri` or `MLFLOW_TRACKING_URI` is given."""
     report: bool = False
     """Write `report.html` into the run folder when the run is done, by a process of its own (`python -m dist_train report`)."""

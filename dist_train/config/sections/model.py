@@ -96,7 +96,7 @@ class ModelConfig(Section):
     """More keyword arguments of the model's constructor, such as `{global_pool: avg}`, or of your own callable."""
     drop_path: Fraction = 0.0
     """Stochastic depth rate, passed to the constructor of the model."""
-    head: HeadConfig = HeadConfig()
+    head: HeadConfig = HeadConfig.usual()
     """The last layers, which map features to outputs."""
     freeze: Annotated[Literal["none", "backbone"] | tuple[str, ...], BeforeValidator(_freeze)] = "none"
     """none, backbone, or patterns: names and globs of parameters or modules, `type:CLASS`, `all_but_last:N`."""

@@ -39,7 +39,7 @@ class ScheduleConfig(Section):
     """The schedule again and again, in cycles (SGDR). null: once."""
     power: PositiveFloat = 0.9
     """Exponent of poly."""
-    decay: DecayConfig = DecayConfig()
+    decay: DecayConfig = DecayConfig.usual()
     """The last part of wsd (warm-up, stable, decay)."""
     min_lr: NonNegativeFloat = 0.0
     """Lowest learning rate after the warm-up."""
