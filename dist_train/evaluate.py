@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
+from dist_train.system.terminal import output_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,11 +21,13 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=("val", "test"), default="val", help="images to use: validation or test set (val)"
     )
     add_overrides(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write metrics, table and confusion matrix to FILE")
+    parser.add_argument(
+        "--json", metavar="FILE", type=output_file, help="write metrics, table and confusion matrix to FILE"
+    )
     parser.add_argument(
         "--picture",
         metavar="FILE",
-        type=Path,
+        type=output_file,
         help="draw the confusion matrix into FILE (.png, .svg, .pdf; needs matplotlib)",
     )
     return parser

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 from dist_train.inference.command_line import reported, run_parser
+from dist_train.system.terminal import output_folder
 
 FORMATS = {
     "onnx": "dist_train.inference.export_run:export_run",
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--half", action="store_true", help="write model_fp16.onnx, which computes in float16")
     parser.add_argument(
-        "--out", metavar="FOLDER", type=Path, help="output folder (RUN/export; of timm, RUN/export/timm)"
+        "--out", metavar="FOLDER", type=output_folder, help="output folder (RUN/export; of timm, RUN/export/timm)"
     )
     return parser
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
 from dist_train.inference.predicting.places import Places
-from dist_train.system.terminal import positive
+from dist_train.system.terminal import output_file, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,13 +22,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         metavar="FILE",
-        type=Path,
+        type=output_file,
         help="write to FILE instead of stdout, .csv or .parquet; a name without suffix is CSV",
     )
     parser.add_argument(
         "--embeddings",
         metavar="FILE",
-        type=Path,
+        type=output_file,
         help="write the input of the model's head for each image, its pooled features: float32 [N, E] in the order of the "
         "table if FILE ends in .npy; the column `embedding` of the table if FILE is the .parquet file of --out",
     )

@@ -18,7 +18,7 @@ if not __package__:  # run as a file, from anywhere
 
 from dist_train.errors import ConfigError
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import PICTURES, check_suffix
+from dist_train.system.terminal import PICTURES, check_suffix, output_file
 from launch.installation import command
 from launch.runs.groups import Group, grouped
 from launch.runs.reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
@@ -41,10 +41,13 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="write a page with table, curves and the images on which runs differ"
+        "--html",
+        type=output_file,
+        metavar="FILE",
+        help="write a page with table, curves and the images on which runs differ",
     )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the curves (needs matplotlib)")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--png", type=output_file, metavar="FILE", help="draw the curves (needs matplotlib)")
+    parser.add_argument("--csv", type=output_file, metavar="FILE", help="write the table")
     parser.add_argument(
         "--sort",
         metavar="KEY",

@@ -152,3 +152,31 @@ def test_so_it_is_with_the_command_check(file: Path, tmp_path: Path) -> None:
 def test_a_set_that_is_no_folder_has_no_such_rule(file: Path, tmp_path: Path) -> None:
     done = _command("--config", str(file), "data.format=my.sets:load", f"data.root={tmp_path / 'nowhere'}")
     assert "No module named 'torch'" in done.stderr or "import of torch halted" in done.stderr, "it went on"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "evaluate run --json", "evaluate run --picture", "predict run a.png --out", "predict run a.png --embeddings",
+        "probe --config a.yaml --json", "lr_find --config a.yaml --picture", "look --config a.yaml --out",
+        "look --config a.yaml --doctor --out", "report run --out", "compare run --html", "compare run --png", "compare run --csv",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("folder", ["{}", "{}/new/"])
+def test_a_folder_is_refused_where_a_file_is_written(
+    line: str, folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = folder.format(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([*line.split(), name])
+    assert f"'{name}' is a folder; name a file in it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["export run --out", "pack images"])
+def test_a_file_is_refused_where_a_folder_is_written(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main([*line.split(), str(tmp_path / "file")])
+    assert "is not a folder; name another place" in capsys.readouterr().err

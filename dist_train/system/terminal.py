@@ -59,6 +59,20 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def output_file(text: str) -> Path:
+    """Return the path of a file to write; a type for argparse."""
+    if text.endswith(os.sep) or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it")
+    return Path(text)
+
+
+def output_folder(text: str) -> Path:
+    """Return the path of a folder to write to; a type for argparse."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder; name another place")
+    return Path(text)
+
+
 @contextmanager
 def writing_output(option: str, path: Path) -> Iterator[None]:
     """Turn an ``OSError`` in the block into a ``ConfigError``: the user chose a path that we cannot write.
@@ -78,11 +92,12 @@ def check_output(option: str, path: Path) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
+    if path.is_dir():
+        raise ConfigError(f"{option} ({path}) is a folder; name a file in it")
     with writing_output(option, path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fault = errno.EISDIR if path.is_dir() else 0 if os.access(path.parent, os.W_OK) else errno.EACCES
-        if fault:
-            raise OSError(fault, os.strerror(fault))
+        if not os.access(path.parent, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def check_suffix(option: str, path: Path, suffixes: Sequence[str], hint: str = "") -> None:

@@ -104,7 +104,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tree: dict[str, Any], tm
     for option, path, words in (
         ("--picture", tmp_path / "a.foo", "must end in one of .png, .svg, .pdf"),
         ("--picture", tmp_path / "file" / "a.png", "cannot be written"),
-        ("--json", tmp_path, "cannot be written: Is a directory"),
+        ("--json", tmp_path / "file" / "a.json", "cannot be written"),
     ):
         code, out, err = call(main, run, option, path)
         assert (code, out) == (2, "")

@@ -17,6 +17,8 @@ from dist_train.system.terminal import (
     check_output,
     check_suffix,
     log_to_console,
+    output_file,
+    output_folder,
     positive,
     report,
     wrapped,
@@ -36,14 +38,27 @@ def test_an_output_that_cannot_be_written_is_a_mistake_in_the_command(tmp_path: 
     assert (tmp_path / "new").is_dir(), "the folder is there, the file is not"
     assert not (tmp_path / "new" / "a.json").exists()
     (tmp_path / "file").touch()
-    for path, words in ((tmp_path, "Is a directory"), (tmp_path / "file" / "a.json", "Not a directory|File exists")):
-        with pytest.raises(ConfigError, match=rf"--json \({path}\) cannot be written: {words}"):
-            check_output("--json", path)
+    with pytest.raises(ConfigError, match=rf"--json \({tmp_path}\) is a folder; name a file in it"):
+        check_output("--json", tmp_path)
+    path = tmp_path / "file" / "a.json"
+    with pytest.raises(ConfigError, match=rf"--json \({path}\) cannot be written: (Not a directory|File exists)"):
+        check_output("--json", path)
     with (
         pytest.raises(ConfigError, match=r"--out \(a\) cannot be written: the disk"),
         writing_output("--out", Path("a")),
     ):
         raise OSError("the disk")
+
+
+def test_a_folder_is_no_output_file_and_a_file_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert output_file(str(tmp_path / "a.csv")) == tmp_path / "a.csv"
+    assert output_folder(f"{tmp_path}/new/") == tmp_path / "new"
+    for text in (str(tmp_path), f"{tmp_path}/new/", ".", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is a folder; name a file in it"):
+            output_file(text)
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a folder; name another place"):
+        output_folder(str(tmp_path / "file"))
 
 
 def _python(code: str, stdout: int = subprocess.PIPE) -> "subprocess.CompletedProcess[bytes]":

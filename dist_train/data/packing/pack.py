@@ -21,7 +21,7 @@ from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.system.files import fsync_dir
 from dist_train.system.program import program
 from dist_train.system.progress import advance, shown
-from dist_train.system.terminal import log_to_console, report, restored_log
+from dist_train.system.terminal import log_to_console, output_folder, report, restored_log
 
 PART = ".part"
 MB = 1_000_000
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         help="a folder: <split>/<class>/... or <class>/...; a Hugging Face data set on disk: parquet files, or save_to_disk; or a "
         "CSV file as `data.format: csv` reads it",
     )
-    made.add_argument("out", type=Path, help="the folder of the archives; made if it is missing")
+    made.add_argument("out", type=output_folder, help="the folder of the archives; made if it is missing")
     made.add_argument(
         "overrides",
         nargs="*",

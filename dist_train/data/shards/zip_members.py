@@ -1,6 +1,7 @@
 """Files in a zip archive, by its directory and the headers of the files."""
 
 import os
+import stat
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ def zip_members(path: str, aside: Aside) -> Iterator[Member]:
                     continue
                 if found.flag_bits & ENCRYPTED or found.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     aside.kinds["files that are encrypted, or packed by another method than deflate"] += 1
+                    continue
+                if stat.S_ISLNK(found.external_attr >> 16):
+                    aside.kinds["links (zip without -y writes them as files)"] += 1
                     continue
                 if found.file_size > MOST_BYTES:
                     aside.kinds["files of more than 1 GB"] += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.system.program import program
-from dist_train.system.terminal import positive
+from dist_train.system.terminal import output_file, positive
 
 IMAGES = 24
 
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=output_file,
         metavar="FILE",
         help="the picture, .png, or the table of --doctor, .csv (beside the run folder: <run.name>-look.png, -findings.csv)",
     )

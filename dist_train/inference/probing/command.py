@@ -1,12 +1,12 @@
 """``python -m dist_train probe --config FILE --models NAME,NAME [key.path=value ...]``: the command line. Without torch."""
 
 import argparse
-from pathlib import Path
 
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.inference.probing.candidates import candidates
 from dist_train.system.program import program
+from dist_train.system.terminal import output_file
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +25,9 @@ def parser() -> argparse.ArgumentParser:
         help="names as in model.name, separated by commas. NAME=FILE takes the weights from a file; timm:NAME and torchvision:NAME "
         "take another library than model.source. Default: the config's model",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE, with all digits")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="also write the figures to FILE, with all digits"
+    )
     return parser
 
 

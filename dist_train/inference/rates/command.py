@@ -1,14 +1,13 @@
 """``python -m dist_train lr_find --config FILE [key.path=value ...]``: the command line. Without torch."""
 
 import argparse
-from pathlib import Path
 
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.inference.rates.search import FEWEST, HIGHEST, LOWEST, STEPS
 from dist_train.system.machine.memory import expand_gpu_segments
 from dist_train.system.program import program
-from dist_train.system.terminal import positive
+from dist_train.system.terminal import output_file, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +22,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="override a value of the file")
     parser.add_argument("--steps", type=_steps, default=STEPS, metavar="N", help=f"optimizer steps ({STEPS})")
     parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="draw the curve into FILE (.png, .svg, .pdf; needs matplotlib)"
+        "--picture",
+        type=output_file,
+        metavar="FILE",
+        help="draw the curve into FILE (.png, .svg, .pdf; needs matplotlib)",
     )
     return parser
 

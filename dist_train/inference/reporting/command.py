@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dist_train.inference.command_line import add_overrides, reported
 from dist_train.system.program import program
-from dist_train.system.terminal import whole
+from dist_train.system.terminal import output_file, whole
 
 IMAGES = 24
 MOST_IMAGES = 100
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         "images; it runs no model, but with --cam. Needs the extra `report`.",
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page, .html (RUN/report.html)")
+    parser.add_argument("--out", type=output_file, metavar="FILE", help="the page, .html (RUN/report.html)")
     parser.add_argument(
         "--images",
         type=whole,

@@ -1,12 +1,14 @@
 """Tables of tar archives: places of files, links, long names, damage."""
 
+import io
+import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from dist_train.data.shards.members import Aside
-from dist_train.data.shards.tar_members import NO_FILES, tar_members
+from dist_train.data.shards.tar_members import NO_FILES, NOWHERE, tar_members
 from dist_train.errors import DataError
 from tests.support.archives import tar_of
 
@@ -30,16 +32,62 @@ def test_each_file_is_found_at_its_place(tmp_path: Path, form: int) -> None:
     assert found == files
 
 
-def test_links_and_devices_are_counted_and_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
+def _with_links(path: Path, links: dict[str, tuple[bytes, str]], files: dict[str, bytes]) -> Path:
     with tarfile.open(path, "w") as archive:
-        for number, kind in enumerate((tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE)):
-            header = tarfile.TarInfo(f"{number}.png")
-            header.type, header.linkname = kind, "/etc/passwd"
+        for name, (kind, target) in links.items():
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, target
             archive.addfile(header)
+        for name, content in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return path
+
+
+def test_a_link_to_a_file_of_the_archive_has_its_bytes(tmp_path: Path) -> None:
+    links = {
+        "./b/hard.png": (tarfile.LNKTYPE, "./a/1.png"),
+        "./b/soft.png": (tarfile.SYMTYPE, "../a/1.png"),
+        "./b/chain.png": (tarfile.SYMTYPE, "soft.png"),
+        "./b/other.png": (tarfile.LNKTYPE, "a/2.png"),
+    }
+    path = _with_links(tmp_path / "a.tar", links, {"./a/1.png": b"one", "a/2.png": b"second"})
+    aside, content = Aside(), path.read_bytes()
+    found = {each.name: content[each.offset : each.offset + each.length] for each in tar_members(str(path), aside)}
+    first = dict.fromkeys(("./a/1.png", "./b/hard.png", "./b/soft.png", "./b/chain.png"), b"one")
+    assert found == first | {"a/2.png": b"second", "./b/other.png": b"second"}
+    assert not aside.kinds
+
+
+def test_tar_itself_writes_such_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"one")
+    (tmp_path / "a" / "2.png").hardlink_to(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "3.png").symlink_to("1.png")
+    subprocess.run(["tar", "-cf", "a.tar", "a"], cwd=tmp_path, check=True)
+    content = (tmp_path / "a.tar").read_bytes()
+    found = list(tar_members(str(tmp_path / "a.tar"), Aside()))
+    assert sorted(each.name for each in found) == ["a/1.png", "a/2.png", "a/3.png"]
+    assert {content[each.offset : each.offset + each.length] for each in found} == {b"one"}
+
+
+def test_other_links_and_devices_are_counted_and_not_read(tmp_path: Path) -> None:
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"secret")
+    links = {
+        "a/0.png": (tarfile.SYMTYPE, str(outside)),
+        "a/1.png": (tarfile.LNKTYPE, str(outside)),
+        "a/2.png": (tarfile.SYMTYPE, "../../secret.png"),
+        "a/3.png": (tarfile.SYMTYPE, "4.png"),
+        "a/4.png": (tarfile.SYMTYPE, "3.png"),
+        "a/5.png": (tarfile.SYMTYPE, "."),
+        "a/6.png": (tarfile.FIFOTYPE, ""),
+        "a/7.png": (tarfile.SYMTYPE, "6.png"),
+    }
     aside = Aside()
-    assert list(tar_members(str(path), aside)) == []
-    assert dict(aside.kinds) == {NO_FILES: 3}
+    assert list(tar_members(str(_with_links(tmp_path / "a.tar", links, {})), aside)) == []
+    assert dict(aside.kinds) == {NOWHERE: 7, NO_FILES: 1}
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])

@@ -1,5 +1,6 @@
 """Tables of zip archives: stored and deflated files, other methods, damage."""
 
+import stat
 import zipfile
 import zlib
 from pathlib import Path
@@ -45,3 +46,14 @@ def test_names_of_windows_and_files_that_no_memory_holds(tmp_path: Path, monkeyp
     aside = Aside()
     assert [member.name for member in zip_members(str(path), aside)] == ["train/a/1.png"]
     assert dict(aside.kinds) == {"files of more than 1 GB": 1}
+
+
+def test_a_link_is_counted_and_not_read(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("a/link.png")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(link, "1.png")
+        archive.writestr("a/1.png", b"one")
+    aside = Aside()
+    assert [member.name for member in zip_members(str(tmp_path / "a.zip"), aside)] == ["a/1.png"]
+    assert aside.kinds == {"links (zip without -y writes them as files)": 1}

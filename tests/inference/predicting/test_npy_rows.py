@@ -27,7 +27,7 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError("midway")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.npy", b"old")]
     with (
-        pytest.raises(ConfigError, match=r"--embeddings \(.*\) cannot be written: Is a directory"),
+        pytest.raises(ConfigError, match=r"--embeddings \(.*\) is a folder; name a file in it"),
         opened_npy("--embeddings", tmp_path, 5),
     ):
         pass
