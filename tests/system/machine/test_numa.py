@@ -118,7 +118,7 @@ def test_a_job_with_some_cores_of_a_machine_binds_among_them(
 def test_no_rank_loses_a_core_whatever_a_job_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numa, "SYS", machine(tmp_path, FOUR, [0, 0, 1, 1, 2, 2, 3, 3]))
     draw, bound = random.Random(0), 0
-    for _ in range(300):
+    for _ in range(100):
         gpus = draw.sample(GPUS, draw.choice([1, 2, 4, 8]))
         allowed = frozenset(draw.sample(range(16), draw.randint(1, 16)))
         near = [near_cores(gpus, rank, [allowed] * len(gpus)) for rank in range(len(gpus))]
@@ -128,7 +128,7 @@ def test_no_rank_loses_a_core_whatever_a_job_has(tmp_path: Path, monkeypatch: py
             bound += 1
             assert frozenset().union(*(place.cores for place in places)) == allowed, "no core is idle"
             assert all(len(place.cores) // place.ranks >= max(1, len(allowed) // len(gpus)) for place in places)
-    assert bound > 10
+    assert bound > 3
 
 
 def test_what_is_bound_already_and_what_cannot_be_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
