@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
 from timm.utils import AverageMeter, ModelEmaV3, dispatch_clip_grad
 from torch import Tensor, nn
 
@@ -208,10 +209,12 @@ def sides(folder: Path, model: dict[str, Any], size: int, batch: int, hard: bool
 
     def copy() -> tuple[nn.Module, Any]:
         other = deepcopy(module)
-        options: dict[str, Any] = {"lr": 1e-4, "weight_decay": 0.05, "fused": True}
+        groups = param_groups_weight_decay(
+            other, 0.05
+        )  # biases without weight decay, as in our default and timm's script
         if hard:
-            return other, torch.optim.AdamW(other.parameters(), **options)
-        return other, torch.optim.SGD(other.parameters(), momentum=0.9, **options)
+            return other, torch.optim.AdamW(groups, lr=1e-4, fused=True)
+        return other, torch.optim.SGD(groups, lr=1e-4, momentum=0.9, fused=True)
 
     def bare(logs: bool) -> Callable[[int], float]:
         model, optimizer = copy()

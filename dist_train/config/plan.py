@@ -43,6 +43,13 @@ class Plan:
         """Return whether an action with the interval ``every`` is due after ``step`` steps. Always true at the last step."""
         return step == self.total_steps or (step > 0 and step % every == 0)
 
+    def next_event(self, step: int) -> int:
+        """Return the first step after ``step`` with more to do than to train: a row, an evaluation, a save, a pause, ..."""
+        intervals = self.log_every_steps, self.eval_every_steps, self.save_every_steps
+        marks = *self.unfreeze_steps, self.pause_step, self.total_steps
+        coming = [(step // every + 1) * every for every in intervals]
+        return min([*coming, *(mark for mark in marks if mark is not None and mark > step)])
+
     def mixes(self, step: int) -> bool:
         """Return whether Mixup and CutMix, if the config has them, mix the images of ``step``."""
         return self.mix_off_step is None or step < self.mix_off_step

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from dist_train.model.cells import Cell, cells, tensor_in
 
 RUNNING_AVERAGES = ("running_mean", "running_var")
 """The names of the buffers that are averaged, those of torch's norm layers."""
+
+_averaging = lru_cache(maxsize=1)(get_ema_multi_avg_fn)
+"""torch's function for a decay. To build it takes as long as to average a small model."""
 
 
 class Ema:
@@ -60,8 +64,9 @@ class Ema:
             elif finite is not None and finite.is_cuda:
                 _average_if(finite, average, newest, 1 - self.decay(step))
             elif finite is None or finite:  # reading a flag on the CPU does not wait
-                get_ema_multi_avg_fn(self.decay(step))(average, newest, step)  # type: ignore[no-untyped-call]
-        self.copy_the_others()
+                _averaging(self.decay(step))(average, newest, step)
+        if self._copied:
+            self.copy_the_others()
 
     def decay(self, step: int) -> float:
         """Return the decay of the update after step ``step``; with a warm-up, that of timm's ``ModelEmaV3``."""

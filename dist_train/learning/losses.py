@@ -138,11 +138,13 @@ class _Listed(nn.Module):
         self.register_buffer("offset_K", offset_K, persistent=False)
         self._function: Callable[..., Tensor] = functools.partial(function, **options)
         self.register_buffer("class_weights", class_weights, persistent=False)
+        # Plain attributes: a module finds its buffers by `__getattr__`, which takes 2 us.
+        self._has_offset, self._has_weights = offset_K is not None, class_weights is not None
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        if self.offset_K is not None:
-            outputs = outputs + self.offset_K
-        if self.class_weights is None:
+        if self._has_offset:
+            outputs = outputs + self.offset_K  # type: ignore[operator]
+        if not self._has_weights:
             return self._function(outputs, targets)
         return self._function(outputs, targets, class_weights=self.class_weights)
 

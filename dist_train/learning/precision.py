@@ -33,6 +33,7 @@ class Precision:
         self._dtype = AUTOCAST_DTYPES[cfg.precision]
         self._device_type = device.type
         self._pure = cfg.precision == "fp16"
+        self._no_autocast = nullcontext()
         self.scales = self._dtype == torch.float16
         self.skips = self.scales or cfg.nonfinite == "skip"
         self.finite: Tensor | None = None
@@ -46,7 +47,7 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context for a forward pass."""
-        return nullcontext() if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
+        return self._no_autocast if self._dtype is None else torch.autocast(self._device_type, dtype=self._dtype)
 
     def backward(self, loss: Tensor, times: Tensor | None = None) -> None:
         """Add the gradients of ``loss``, times the loss scale if there is one, and times ``times``, float32 []."""

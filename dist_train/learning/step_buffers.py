@@ -34,6 +34,7 @@ class StepBuffers:
             kinds.setdefault((tensor_in(cell).dtype, min(tensor_in(cell).ndim, 2)), {})[name] = cell
         self._groups = [_Group(named) for named in kinds.values()]
         self._checked = [group for group in self._groups if group.checked]
+        self._one: Tensor | None = None
         self.note_finite()
 
     @torch.no_grad()
@@ -48,19 +49,24 @@ class StepBuffers:
         for group in self._groups:
             group.keep()
 
-    @torch.no_grad()
     def soundness(self, loss: Tensor, last: bool) -> Tensor:
         """Return 1; NaN if the loss is not finite, or a value of a buffer was finite and no longer is.
 
         Args:
-            loss: float32 [] on the device.
+            loss: float32 [] on the device, without a graph.
             last: look at the buffers, too: this is the last micro-batch of the step.
 
         Returns:
             float32 [] on the device.
         """
-        sound = torch.add(1, loss, alpha=0)
-        for group in self._checked if last else ():
+        if self._one is None:
+            self._one = torch.ones_like(loss)
+        sound = torch.add(self._one, loss, alpha=0)
+        return self._with_flaws(sound) if last and self._checked else sound
+
+    @torch.no_grad()
+    def _with_flaws(self, sound: Tensor) -> Tensor:
+        for group in self._checked:
             sound = sound + group.flaw()
         return sound
 

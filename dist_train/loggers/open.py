@@ -50,6 +50,7 @@ class Loggers(Logger):
 
     def __init__(self, record: Logger, others: Sequence[Logger]) -> None:
         self._record, self._others = record, list(others)
+        self._ticked = [logger for logger in others if getattr(logger.tick, "__func__", None) is not Logger.tick]
 
     def start(self, config: Config, facts: Facts) -> None:
         for logger in (self._record, *self._others):
@@ -57,30 +58,31 @@ class Loggers(Logger):
 
     def tick(self, step: int) -> None:
         self._record.tick(step)
-        self._tell_others(lambda logger: logger.tick(step))
+        self._tell(self._ticked, lambda logger: logger.tick(step))
 
     def row(self, row: Row) -> None:
         self._record.row(row)
-        self._tell_others(lambda logger: logger.row(dict(row)))
+        self._tell(self._others, lambda logger: logger.row(dict(row)))
 
     def image(self, name: str, step: int, image: Image) -> None:
         self._record.image(name, step, image)
-        self._tell_others(lambda logger: logger.image(name, step, image))
+        self._tell(self._others, lambda logger: logger.image(name, step, image))
 
     def file(self, path: Path) -> None:
         self._record.file(path)
-        self._tell_others(lambda logger: logger.file(path))
+        self._tell(self._others, lambda logger: logger.file(path))
 
     def close(self, status: Status) -> None:
         self._record.close(status)
-        self._tell_others(lambda logger: logger.close(status))
+        self._tell(self._others, lambda logger: logger.close(status))
 
-    def _tell_others(self, call: Callable[[Logger], None]) -> None:
-        for logger in self._others:
+    def _tell(self, some: list[Logger], call: Callable[[Logger], None]) -> None:
+        for logger in some:
             try:
                 call(logger)
             except Exception:
                 self._others = [other for other in self._others if other is not logger]
+                self._ticked = [other for other in self._ticked if other is not logger]
                 log.exception(
                     "%s failed and gets no more rows until the next start; metrics.jsonl has every row",
                     type(logger).__name__,

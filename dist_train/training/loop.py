@@ -34,32 +34,24 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     plan, progress = setup.plan, setup.state.progress
     pending, over, grown = evaluation_pending(setup), finished(setup), True
     while pending or not over:
-        if not pending and plan.pauses(progress.step):
+        if pending:
+            stopping = agreed(setup, stop)
+        elif plan.pauses(progress.step):
             return "stopped"
-        if not pending:
+        else:
             if progress.step in plan.unfreeze_steps:
                 setup.checkpoints.before_update()
                 parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
                 setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
-            recorder.begin_step()
             try:
-                scalars = train_step(setup.stepper, setup.state)
+                stopping = train_until(plan.next_event(progress.step), setup, recorder, stop, grown)
             except WaitedForData as waited:
                 if setup.group.world_size > 1 or waited.received % plan.accumulate:
                     raise  # the other ranks are in this step, or a part of it is computed
                 stop.settled()
                 save_now(setup, recorder, stop, None)
                 return "stopped"
-            if grown:  # now the optimizer has its moments
-                setup.checkpoints.reserve(setup.state.nbytes(), setup.group.device)
-                grown = False
-            recorder.tick()
-            setup.checkpoints.poll()
-            if plan.due(progress.step, plan.log_every_steps):
-                recorder.log_steps(take_means(setup))
-            ask_hooks(setup, scalars, stop)
-        stopping = stop.agreed()
-        setup.state.hooks.settle(stop.ending, setup.group)
+            grown = False
         best: ExtraFiles | None = None
         if evaluation_due(setup) and not stopping:
             best, stopping = evaluate_now(setup, recorder, stop)
@@ -72,6 +64,37 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
             return "stopped"
         pending = False
     return "done"
+
+
+def train_until(event: int, setup: "Setup", recorder: Recorder, stop: StopRequest, grown: bool) -> bool:
+    """Train until step ``event``; less, if the ranks agree to stop or a hook ends the run. Return whether they stop.
+
+    Args:
+        grown: parameters train that have not trained in this process.
+    """
+    state, plan = setup.state, setup.plan
+    while True:
+        recorder.begin_step()
+        scalars = train_step(setup.stepper, state)
+        if grown:  # now the optimizer has its moments
+            setup.checkpoints.reserve(state.nbytes(), setup.group.device)
+            grown = False
+        recorder.tick()
+        setup.checkpoints.poll()
+        arrived = state.progress.step >= event
+        if arrived and plan.due(state.progress.step, plan.log_every_steps):
+            recorder.log_steps(take_means(setup))
+        ask_hooks(setup, scalars, stop)
+        stopping = agreed(setup, stop)
+        if stopping or arrived or state.hooks.ended is not None:
+            return stopping
+
+
+def agreed(setup: "Setup", stop: StopRequest) -> bool:
+    """Return whether all ranks stop here, and settle whether a hook ends the run. Every rank must call it once per step."""
+    stopping = stop.agreed()
+    setup.state.hooks.settle(stop.ending, setup.group)
+    return stopping
 
 
 def ask_hooks(setup: "Setup", scalars: dict[str, Tensor], stop: StopRequest) -> None:

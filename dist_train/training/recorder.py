@@ -10,7 +10,7 @@ import torch
 
 from dist_train.checkpoint.format import save_weights
 from dist_train.config.types import in_pixels
-from dist_train.distributed.stragglers import CONSPICUOUS, straggler
+from dist_train.distributed.stragglers import conspicuous, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Image, Logger
@@ -18,7 +18,6 @@ from dist_train.model.freeze import describe
 from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
-from dist_train.system.machine.clock import awake_s
 from dist_train.system.terminal import digits
 from dist_train.training.parts.kept_weights import KeptWeights
 from dist_train.training.report import messages
@@ -97,9 +96,8 @@ class Recorder:
 
     def tick(self) -> None:
         """Tell the loggers that a step is done."""
-        step, now = self._setup.state.progress.step, awake_s()
-        if self._profile.end(step):
-            self.paused(awake_s() - now)
+        step = self._setup.state.progress.step
+        self.paused(self._profile.end(step))
         self._loggers.tick(step)
 
     def log_steps(self, means: StepMeans) -> None:
@@ -142,10 +140,12 @@ class Recorder:
         if group.world_size == 1:
             return {}
         seconds_W2 = group.stack(torch.tensor([lap.waited_s, forward], device=group.device)).tolist()
-        columns = straggler([row[0] for row in seconds_W2], [row[1] for row in seconds_W2], lap.elapsed_s)
-        rank, ratio = int(columns["slowest_rank"]), columns["slowest_ratio"]
-        if group.is_main and ratio > CONSPICUOUS and rank not in self._suspects:
+        waited_W, forward_W = zip(*seconds_W2, strict=True)
+        columns = straggler(waited_W, forward_W, lap.elapsed_s)
+        rank = int(columns["slowest_rank"])
+        if group.is_main and rank not in self._suspects and conspicuous(forward_W, lap.steps):
             self._suspects.add(rank)
+            ratio = columns["slowest_ratio"]
             log.warning("rank %d on %s takes %.1f times as long as the others", rank, self._hosts[rank], ratio)
         return columns
 

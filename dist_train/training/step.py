@@ -24,6 +24,8 @@ from dist_train.training.state import TrainState
 AHEAD = 64
 """How many steps' numbers are computed at once: one step at a time takes five times as long, with cold CPU caches."""
 
+_AT_ONCE = nullcontext()
+
 
 @dataclass
 class Stepper:
@@ -53,10 +55,6 @@ class Stepper:
         """Return the learning rate of optimizer step ``step`` (the first is 0)."""
         return self.cfg.optim.lr * lr_factor(self.cfg.schedule, self.cfg.optim.lr, self.plan, step)
 
-    def weighted(self, targets: Tensor, indices_B: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Return targets as the loss takes them: with the weights of their images, if images have weights."""
-        return targets if self.weights_N is None else (targets, self.weights_N[indices_B])
-
     def numbers(self, step: int) -> tuple[float, list[int]]:
         """Return the learning rate of ``step``, and one seed for each of its micro-batches."""
         if step not in self._numbers:
@@ -66,6 +64,21 @@ class Stepper:
 
     def _keys(self, step: int) -> list[int]:
         return micro_keys(self.cfg.run.seed, step, self.plan.accumulate, self.strategy.group.rank)
+
+    def load(self, key: int, mixing: bool) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+        """Return the images of the next micro-batch, augmented, and its targets as the loss takes them.
+
+        Args:
+            key: of the random numbers of this micro-batch.
+            mixing: whether Mixup and CutMix, if the config has them, mix the images.
+        """
+        began = awake_s()
+        images, labels, indices, *drawn = next(self.batches)
+        self.waited_s += awake_s() - began
+        # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
+        reseed(key, self.strategy.devices)
+        images, targets = self.augment(images, labels, key, *drawn, mixing=mixing)
+        return images, targets if self.weights_N is None else (targets, self.weights_N[indices])
 
 
 def micro_keys(seed: int, step: int, accumulate: int, rank: int) -> list[int]:
@@ -81,31 +94,10 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
     Returns:
         Scalars of this rank, float32 [] on the device: ``loss``, ``grad_norm``, and the objective's own.
     """
-    step, strategy = state.progress.step, stepper.strategy
+    step = state.progress.step
     lr, keys = stepper.numbers(step)
     set_lr(state.optimizer, lr)
-    parts = []
-    for micro, key in enumerate(keys):
-        began = awake_s()
-        images, labels, indices, *drawn = next(stepper.batches)
-        stepper.waited_s += awake_s() - began
-        # Seed after loading: with data.workers=0, loading uses random numbers of this process too.
-        reseed(key, strategy.devices)
-        images, targets = stepper.augment(images, labels, key, *drawn, mixing=stepper.plan.mixes(step))
-        last = micro == len(keys) - 1
-        with nullcontext() if last else strategy.accumulate(stepper.wrapped):
-            with stepper.forward.running():
-                found = stepper.wrapped(images, stepper.weighted(targets, indices))
-            if len(keys) > 1:
-                found = {name: value / len(keys) for name, value in found.items()}
-            # A gradient of NaN shows all ranks, without a further collective, that something here is not finite.
-            state.precision.backward(found["loss"], state.buffers.soundness(found["loss"].detach(), last))
-            if micro == 0 and not last and stepper.cfg.model.cuda_graphs:
-                _copy_gradients(state.optimizer)
-            if last and (unused := strategy.unused(stepper.wrapped)):
-                raise unused_in_a_step(unused, strategy.group.rank)
-        parts.append({name: value.detach() for name, value in found.items()})
-    extras = _added(parts)
+    extras = _add_gradients(stepper, state, keys)
     loss = extras.pop("loss")
     stepper.before_update()
     norm = state.precision.step(state.optimizer, stepper.clip)
@@ -121,17 +113,37 @@ def train_step(stepper: Stepper, state: TrainState) -> dict[str, Tensor]:
     return {"loss": loss, "grad_norm": grad_norm, **extras}
 
 
+def _add_gradients(stepper: Stepper, state: TrainState, keys: list[int]) -> dict[str, Tensor]:
+    """Add up the gradients of the micro-batches of a step. Return the objective's scalars, added in the same order.
+
+    Raises:
+        ConfigError: other ranks wait for gradients that a parameter did not get.
+    """
+    strategy, wrapped = stepper.strategy, stepper.wrapped
+    mixing = stepper.plan.mixes(state.progress.step)
+    total: dict[str, Tensor] = {}
+    for micro, key in enumerate(keys, 1):
+        last = micro == len(keys)
+        images, targets = stepper.load(key, mixing)
+        with _AT_ONCE if last else strategy.accumulate(wrapped):
+            with stepper.forward:
+                found = wrapped(images, targets)
+            if len(keys) > 1:
+                found = {name: value / len(keys) for name, value in found.items()}
+            scalars = {name: value.detach() for name, value in found.items()}
+            # A gradient of NaN shows all ranks, without a further collective, that something here is not finite.
+            state.precision.backward(found["loss"], state.buffers.soundness(scalars["loss"], last))
+        if micro == 1 and not last and stepper.cfg.model.cuda_graphs:
+            _copy_gradients(state.optimizer)
+        total = {name: value + scalars[name] for name, value in total.items()} if total else scalars
+    if unused := strategy.unused(wrapped):
+        raise unused_in_a_step(unused, strategy.group.rank)
+    return total
+
+
 def _copy_gradients(optimizer: Optimizer) -> None:
     """Copy the gradients out of the memory of CUDA graphs, which the next micro-batch overwrites (pytorch/pytorch#169545)."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.clone()
-
-
-def _added(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the sum of each scalar over the micro-batches, added in their order."""
-    total, *others = parts
-    for part in others:
-        total = {name: value + part[name] for name, value in total.items()}
-    return total

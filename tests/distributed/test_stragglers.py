@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dist_train.config import parse_config
-from dist_train.distributed.stragglers import ForwardClock, straggler
+from dist_train.distributed.stragglers import ForwardClock, conspicuous, straggler
 from tests.support.ranks import run_ranks
 from tests.support.runs import folder
 
@@ -18,7 +18,7 @@ from tests.support.runs import folder
 def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
     clock = ForwardClock(torch.device("cpu"), 2)
     for _ in range(2):
-        with clock.running():
+        with clock:
             time.sleep(0.02)
         time.sleep(0.02)
     assert 0.04 <= clock.take() < 0.06 + 0.1
@@ -30,7 +30,7 @@ def test_the_clock_counts_its_blocks_only_and_starts_anew() -> None:
 def test_on_a_gpu_the_time_is_that_of_the_device() -> None:
     clock = ForwardClock(torch.device("cuda"), 2)
     a = torch.randn(4096, 4096, device="cuda")
-    with clock.running():
+    with clock:
         for _ in range(20):
             a = a @ a
             a /= a.norm()
@@ -44,6 +44,23 @@ def test_the_slowest_rank_is_named_with_its_distance_to_the_others() -> None:
 
 def test_ranks_that_did_nothing_are_not_slow() -> None:
     assert straggler([0.0, 0.0], [0.0, 0.0], 1.0)["slowest_ratio"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("forward_W", "steps", "named"),
+    [
+        ([0.100, 0.100, 0.201], 1, True),
+        ([0.100, 0.100, 0.199], 1, False),  # a pause in one step
+        ([1.0, 1.0, 1.4], 10, False),  # less than CONSPICUOUS
+        ([0.001, 0.001, 0.002], 1, False),
+        ([0.050, 0.050, 0.100], 50, False),
+        ([5.0, 5.0, 9.9], 1000, False),  # 4.9 ms of each step
+        ([5.0, 5.0, 10.0], 1000, True),
+        ([0.0, 0.0], 10, False),
+    ],
+)
+def test_a_straggler_is_named_if_it_costs_time_that_counts(forward_W: list[float], steps: int, named: bool) -> None:
+    assert conspicuous(forward_W, steps) is named
 
 
 def _slow_on_rank_1(tree: dict[str, Any]) -> int:

@@ -9,6 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as torch_profile
 
+from dist_train.system.machine.clock import awake_s
+
 log = logging.getLogger(__name__)
 
 
@@ -44,15 +46,16 @@ class Profile:
             return
         self._running, self._began = running, step
 
-    def end(self, step: int) -> bool:
-        """Note that a step is done. Return whether its end took long, because it is the last and the trace is written."""
+    def end(self, step: int) -> float:
+        """Note that a step is done. Return the seconds for which this writes the trace, after the last step; else 0."""
         if self._running is None:
-            return False
+            return 0.0
         self._done = step
         if step < self._last:
-            return False
+            return 0.0
+        began = awake_s()
         self.close()
-        return True
+        return awake_s() - began
 
     def close(self) -> None:
         """Write the trace of the steps so far, if there are any. Waits for a GPU."""
