@@ -57,12 +57,27 @@ class BadImages:
         """
         if self._cfg.bad_images == "error":
             return 0
+        met = self._met_by_all(group)
+        return group.from_main(lambda: self._add_to_list(path, met))
+
+    def check(self, group: Dist) -> None:
+        """Check the share over all ranks, where no run folder keeps a list. Every rank must call it.
+
+        Raises:
+            DataError: all ranks together have met too many.
+        """
+        if self._cfg.bad_images == "error":
+            return
+        for split, indices in self._met_by_all(group).items():
+            self._within_share(split, len(indices), self._splits[split].name(indices[-1]) if indices else "")
+
+    def _met_by_all(self, group: Dist) -> dict[SplitName, list[int]]:
         met: dict[SplitName, list[int]] = {}
         for split, mine in self._met.items():
             total = group.sum(mine.sum().double().to(group.device))
             everywhere = group.sum(mine.clone().to(group.device)) if total else mine
             met[split] = everywhere.nonzero().flatten().tolist()
-        return group.from_main(lambda: self._add_to_list(path, met))
+        return met
 
     def _add_to_list(self, path: Path, met: dict[SplitName, list[int]]) -> int:
         known = [entry for entry in read_json(path, default=[]) if _is_entry(entry)]

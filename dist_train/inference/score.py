@@ -41,6 +41,9 @@ def score(
 
     Returns:
         The result, the same on every rank and at any world size; None if the ranks agreed to stop.
+
+    Raises:
+        DataError: more images than ``data.max_bad_share`` allows cannot be read, all ranks together.
     """
     set_algorithms(cfg, group.device)
     data = open_data(cfg, group, index, network, train=False)
@@ -48,7 +51,10 @@ def score(
     metrics = reported(cfg.eval, index.task)
     sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=group.device)
     module = with_views(network.module, cfg.eval.tta, index.task, sample)
-    return evaluate(module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
+    found = evaluate(module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
+    if found is not None:
+        data.bad_images.check(group)
+    return found
 
 
 def check_classes(classes: list[str], index: DataIndex, what: str) -> None:

@@ -29,7 +29,7 @@ def begin_attempt(
     resumed: bool = False,
     facts: dict[str, Any] | None = None,
 ) -> int:
-    """Write ``config.yaml`` and add an entry to ``provenance.json``; remove partial files of killed attempts.
+    """Write ``config.yaml`` and add an entry to ``provenance.json``; see also ``remove_partial_files``.
 
     Args:
         hosts: the host name of every rank.
@@ -40,10 +40,7 @@ def begin_attempt(
     Returns:
         The number of this attempt, from 1.
     """
-    for path in (run.last, run.metrics, run.listing, run.scan, run.bad_images, run.classes):
-        remove_leftovers(path)
-    for path in (run.config, run.provenance, run.result):
-        remove_leftovers(path)
+    remove_partial_files(run)
     with atomic_write(run.config) as file:
         file.write(dump_config(cfg).encode())
     attempts = attempts_of(run)
@@ -51,6 +48,13 @@ def begin_attempt(
     parent = read_json(run.provenance, default={}).get("parent") if resumed else parent_of(cfg)
     write_json(run.provenance, {**({"parent": parent} if parent else {}), "attempts": attempts})
     return len(attempts)
+
+
+def remove_partial_files(run: RunDir) -> None:
+    """Remove what killed attempts have left beside the files of a run. Call it only from the process that holds the run's lock."""
+    files = (run.last, run.metrics, run.listing, run.scan, run.bad_images, run.classes)
+    for path in (*files, run.config, run.provenance, run.result):
+        remove_leftovers(path)
 
 
 def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from dist_train.hooks.base import Start
 from dist_train.loggers.open import open_loggers
 from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.run.lock import RunLock
-from dist_train.run.provenance import begin_attempt
+from dist_train.run.provenance import begin_attempt, remove_partial_files
 from dist_train.run.result import Result, Status, load_result
 from dist_train.system.machine.clock import ticking
 from dist_train.system.processes import leave_at_once
@@ -271,6 +271,7 @@ def _begin(setup: Setup, hosts: list[str]) -> int:
     """Record a new attempt; not if the run is done, so that tables count no restart. Return the number of the attempt."""
     known = load_result(setup.run)
     if known.status == "done" and finished(setup) and not evaluation_pending(setup):
+        remove_partial_files(setup.run)
         return known.attempt
     resumed = setup.state.progress.step > 0
     facts = setup.batch.facts()

@@ -17,15 +17,15 @@ from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
 
-def _meet(tree: dict[str, Any], path: Path, first: int) -> str:
-    """Each rank meets two images of its own, of 60 of which 3 may be bad; what the report says."""
+def _meet(tree: dict[str, Any], path: Path | None, first: int) -> str:
+    """Each rank meets two images of its own, of 60 of which 3 may be bad; what the report says, or the check without ``path``."""
     with joined(DistributedConfig(timeout_s=30)) as group:
         cfg = parse_config(tree).data
         bad = BadImages(cfg, scan(cfg))
         for index in (0, 1):
             bad.note("train", first + 2 * group.rank + index, BadImage("bad"))
         try:
-            return str(bad.report(group, path))
+            return str(bad.report(group, path) if path else bad.check(group))
         except DataError as error:
             return str(error)
 
@@ -42,6 +42,12 @@ def test_ranks_together(skipping: dict[str, Any], tmp_path: Path) -> None:
     answers = run_ranks(2, _meet, skipping, tmp_path / "bad.json", 0)
     assert all(answer.startswith(TOO_MANY) for answer in answers), answers
     assert len(read_json(tmp_path / "bad.json")) == 4, "they are listed all the same"
+
+
+def test_ranks_together_without_a_run_folder(skipping: dict[str, Any]) -> None:
+    answers = run_ranks(2, _meet, skipping, None, 0)
+    assert all(answer.startswith(f"{TOO_MANY}; the last: ") for answer in answers), answers
+    assert run_ranks(1, _meet, skipping, None, 0) == ["None"]
 
 
 def test_attempts_together(skipping: dict[str, Any], tmp_path: Path) -> None:

@@ -73,9 +73,12 @@ def test_what_a_run_leaves_behind(tree: dict[str, Any]) -> None:
 def test_a_finished_run_says_so_and_more_epochs_go_on(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     run = train(tree, schedule__name="constant", train__epochs=1)
     digest, before = state_digest(run), _result(tree)
+    leftover = run / ".data_scan.bin.1234abcd.tmp"  # of a process that was killed while it recorded sizes
+    leftover.touch()
     capsys.readouterr()
     assert _run(changed(tree, schedule__name="constant", train__epochs=1)) == [0]
     assert "is already finished" in capsys.readouterr().out
+    assert not leftover.exists()
     assert {key: _result(tree)[key] for key in ("status", "best", "images_per_s")} == {
         key: before[key] for key in ("status", "best", "images_per_s")
     }

@@ -40,6 +40,7 @@ def features(cfg: Config, network: Network, index: DataIndex, group: Dist, split
             found = FeaturePass(network, cfg.model.name, Precision(cfg.train, group.device), group, len(split), blank)
             found.over(on_device(data.validation, group.device), data.normalise, len(data.validation))
         values, read = found.of_all_ranks(group)
+        data.bad_images.check(group)
     finally:
         end_loaders()
     if values is None:
