@@ -1,5 +1,6 @@
 """Fixtures: a small image folder, configs on it, and real ranks."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,17 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.support.images import make_image_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Collect without the garbage collector, which would scan the new modules and tests again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Schedule(LoadScopeScheduling):

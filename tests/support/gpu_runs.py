@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.support.runs import changed
 
-VIT = {"name": "test_vit", "pretrained": False, "drop_path": 0.1, "head": {"dropout": 0.1}}
+VIT = {"name": "test_vit", "pretrained": False, "options": {"depth": 2}, "drop_path": 0.1, "head": {"dropout": 0.1}}
 RESNET = {"name": "test_resnet", "pretrained": False, "drop_path": 0.1, "channels_last": True}
 MIXED = {"erasing": 1.0, "erasing_fill": "mean", "mixup": 0.8, "cutmix": 1.0}
 DEVICE = {"device": True, "randaugment": {"num_ops": 3}, "erasing": 1.0, "erasing_fill": "colour"}

@@ -1,10 +1,20 @@
-"""Import every module of ``dist_train``: once in the server that ranks are forked from, not in each rank."""
+"""Import what a rank may import of ``dist_train``: once in the server that ranks are forked from, not in each rank."""
 
 import importlib
 import pkgutil
 
 import dist_train
+from dist_train.system.fast_imports import quick_imports
 
-for module in pkgutil.walk_packages(dist_train.__path__, "dist_train."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+UPLOADS = ("dist_train.loggers.mlflow.", "dist_train.loggers.wandb.")
+"""Of these a rank imports ``logger`` alone. The others import MLflow and W&B, and an uploader is a process of its own."""
+
+
+def _is_of_a_rank(name: str) -> bool:
+    return not name.endswith("__main__") and (not name.startswith(UPLOADS) or name.endswith(".logger"))
+
+
+with quick_imports():
+    for module in pkgutil.walk_packages(dist_train.__path__, "dist_train."):
+        if _is_of_a_rank(module.name):
+            importlib.import_module(module.name)

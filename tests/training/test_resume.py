@@ -30,7 +30,7 @@ def content(run: Path) -> dict[str, bytes]:
 @pytest.fixture
 def warm(tree: dict[str, Any]) -> dict[str, Any]:
     """A cosine with a warm-up of 2 steps, over 10 steps."""
-    return changed(tree, schedule__warmup_epochs=0.4, log__every_steps=1, train__ema=0.9)
+    return changed(tree, schedule__warmup_epochs=0.4, log__every_steps=1, train__ema=0.9, model__options={"depth": 2})
 
 
 @pytest.mark.parametrize(

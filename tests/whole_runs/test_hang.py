@@ -32,6 +32,7 @@ def _code(ranks: Ranks, rank: int) -> Any:
 
 def test_a_stopped_process_does_not_hold_the_others_for_ever(tree: dict[str, Any]) -> None:
     tree = changed(tree, checkpoint__every_steps=2, train__epochs=6, distributed__timeout_s=4, log__every_steps=1)
+    tree = changed(tree, model__options={"depth": 2})
     straight = train(tree, 3, run__name="straight")
     ranks = start_ranks(3, _main, tree)
     pids = [process.pid for process, _, _ in ranks]

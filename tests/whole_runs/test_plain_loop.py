@@ -42,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The initial weights of every run: a ViT's, with a head that is not zero."""
     torch.manual_seed(0)
-    model = timm.create_model("test_vit", num_classes=3, img_size=32)
+    model = timm.create_model("test_vit", num_classes=3, img_size=32, depth=2)
     nn.init.normal_(model.get_classifier().weight, std=0.1)
     path = tmp_path_factory.mktemp("weights") / "start.safetensors"
     save_file(model.state_dict(), path)
@@ -132,9 +132,14 @@ def compared(case: str, ranks: int, tree: dict[str, Any], photos: Path, start: P
     keys, plain = CASES[case]
     micro = plain.get("micro_batch", 8 // ranks)
     same_images = {"data__root": str(photos), "data__mean": [0.5] * 3, "data__std": [0.5] * 3, "augment__hflip": 0.0}
-    same_steps = {"model__weights": str(start), "train__global_batch": 8, "log__every_steps": 1}
+    same_steps = {
+        "model__weights": str(start),
+        "model__options": {"depth": 2},
+        "train__global_batch": 8,
+        "log__every_steps": 1,
+    }
     run = trained(tree, ranks, **same_images, **same_steps, **keys)
-    model = timm.create_model("test_vit", num_classes=3, img_size=32)
+    model = timm.create_model("test_vit", num_classes=3, img_size=32, depth=2)
     model.load_state_dict(load_file(start))
     made = {key: value() if key in ("mix", "erase") else value for key, value in plain.items()}
     recipe = Recipe(copy.deepcopy(model), **(made | {"micro_batch": micro, "ranks": ranks, "steps": STEPS}))

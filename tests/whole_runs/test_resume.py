@@ -18,6 +18,7 @@ HARD = {
     "loss": {"label_smoothing": 0.1},
     "train__ema": 0.9,
     "train__clip_grad": 1.0,
+    "model__options": {"depth": 2},
     "train__global_batch": 16,
     "train__micro_batch": 2,
     "optim__name": "adamw",
@@ -88,7 +89,7 @@ def test_nothing_is_read_again_however_far_the_run_is(tree: dict[str, Any]) -> N
 )
 def test_so_does_one_with_weights_of_classes_options_and_more_metrics(tree: dict[str, Any], world_size: int) -> None:
     loss = {"name": "bce", "options": {"target_threshold": 0.2, "sum_classes": True}}
-    keys = {"augment__mixup": 0.8, "train__global_batch": 16, "model__options": {"qkv_bias": False}}
+    keys = {"augment__mixup": 0.8, "train__global_batch": 16, "model__options": {"qkv_bias": False, "depth": 2}}
     tree = changed(
         tree,
         **keys,

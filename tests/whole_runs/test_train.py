@@ -21,6 +21,7 @@ from dist_train.checkpoint.store import Checkpoints
 from dist_train.checkpoint.stored import load
 from dist_train.config import parse_config
 from dist_train.drill.faults import Traces, wait_until
+from dist_train.evaluate import main as evaluate
 from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME, read_refusal
 from dist_train.training import step as step_module
@@ -425,7 +426,7 @@ def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]
 
 @pytest.mark.parametrize("world_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world_size: int) -> None:
-    """The two ways a user starts a run, in new processes; a second start finds it finished; evaluate agrees."""
+    """The two ways a user starts a run, in new processes; evaluate, on as many ranks, agrees."""
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(tree))
     torchrun = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"] if world_size > 1 else []
@@ -436,10 +437,7 @@ def test_the_command_line_end_to_end(tree: dict[str, Any], tmp_path: Path, world
     assert first.returncode == 0, first.stderr
     assert "step 5/5" in first.stdout
     assert _result(tree)["status"] == "done"
-    scores = subprocess.run(
-        [sys.executable, *torchrun, "-m", "dist_train.evaluate", str(folder(tree)), "--json", str(tmp_path / "scores.json")],
-        env=environment, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert scores.returncode == 0, scores.stderr
+    arguments = [str(folder(tree)), "--json", str(tmp_path / "scores.json")]
+    assert run_ranks(world_size, evaluate, arguments) == [0] * world_size
     (row,) = rows(folder(tree), "val")
     assert json.loads((tmp_path / "scores.json").read_text())["loss"] == row["loss"]

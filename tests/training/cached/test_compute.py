@@ -17,7 +17,12 @@ from dist_train.training.setup import build_setup
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, resumes_exactly, rows, train
 
-PLAIN = {"model__freeze": "backbone", "train__cached_features": True, "augment": {"crop": "squash", "hflip": 0}}
+PLAIN = {
+    "model__freeze": "backbone",
+    "model__options": {"depth": 2},
+    "train__cached_features": True,
+    "augment": {"crop": "squash", "hflip": 0},
+}
 
 
 @pytest.fixture
