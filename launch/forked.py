@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     if (place := _command_before_help(argv, trainer.ON_RANKS)) is not None:
         return int(trainer.main(argv[place:]))
     own, line = parser().parse_known_args(argv)
+    line = line[line[:1] == ["--"] :]
     try:
         _refuse_ranks()
         cfg = trainer.config_for_ranks(line)

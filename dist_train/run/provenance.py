@@ -18,6 +18,7 @@ from dist_train.run.git_state import git_state
 from dist_train.run.named_code import digest_of, named_code
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
+from dist_train.system.said_once import remove_marks
 
 
 def begin_attempt(
@@ -55,6 +56,7 @@ def remove_partial_files(run: RunDir) -> None:
     files = (run.last, run.metrics, run.listing, run.scan, run.bad_images, run.classes)
     for path in (*files, run.config, run.provenance, run.result):
         remove_leftovers(path)
+    remove_marks(run.path)
 
 
 def _provenance(cfg: Config, world_size: int, hosts: list[str], gpus: list[str]) -> dict[str, Any]:

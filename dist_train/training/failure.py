@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from dist_train.errors import (
 )
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, Status, progress_of, read_result, write_refusal, write_result
+from dist_train.system.said_once import say_once
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report, tell_torchrun
 from dist_train.training.early_stop import note_early_stop
@@ -57,19 +59,24 @@ def record_failure(cfg: Config, error: Exception, attempt: int | None, batch: Mi
 
 
 def fail(cfg: Config, error: Exception, attempt: int | None, batch: MicroBatch | None = None) -> int:
-    """Report a failure on the terminal and in ``result.json``; see ``record_failure``.
+    """Report a failure on the terminal and in ``result.json``; see ``record_failure``. The same error of several ranks is printed once.
 
     Returns:
         The exit code.
     """
     error = record_failure(cfg, error, attempt, batch)
     kind = kind_of(error)
+    place = RunDir.of(cfg.run).path
     if isinstance(error, DistTrainError) and kind != "comm":
-        report(error)
+        if error.of_one_rank:
+            say_once(place, str(error), partial(report, error), partial(log.error, "%s"))
+        else:
+            report(error)
     elif kind == "comm":
         log.error("%s", _lost_rank(error))
     else:
-        log.error("rank %d failed:\n%s", _rank(), traceback.format_exc())
+        trace = traceback.format_exc()
+        say_once(place, trace, partial(log.error, "rank %d failed:\n%s", _rank(), trace), partial(log.error, "%s"))
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dist_train.errors import ConfigError
 from dist_train.system.terminal import positive
 
+MOST = 1024
 WORDS = ("gpu", "cpu", "auto")
 
 
@@ -18,6 +19,8 @@ def ranks(text: str) -> str:
             positive(text)
         except argparse.ArgumentTypeError as error:
             raise argparse.ArgumentTypeError(f"{error}, or one of {', '.join(WORDS)}") from None
+        if int(text) > MOST:
+            raise argparse.ArgumentTypeError(f"{text} are more than the {MOST} ranks that one machine may have")
     return text
 
 
