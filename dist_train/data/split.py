@@ -1,6 +1,7 @@
 """One split of a data set: names, targets and sizes of its images, in arrays that loader processes share."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from dist_train.data.label_sets import LabelSets
 
 SplitName = Literal["train", "val"]
+
+AT_ONCE = 1024
+"""Names that are encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,21 @@ class Split:
     def name(self, index: int) -> str:
         """Return the name of image ``index``: its path below the root, or ``<split>/<number>`` in a data set object."""
         return os.fsdecode(self.paths[index])
+
+
+def encoded(names: Sequence[str]) -> NDArray[np.bytes_]:
+    """Return the names as the file system has them. Joined names are encoded in a tenth of the time that single ones take."""
+    blocks = range(0, len(names), AT_ONCE)
+    width = max((_width(names[start : start + AT_ONCE]) for start in blocks), default=0)
+    found = np.empty(len(names), f"S{max(1, width)}")
+    for start in blocks:
+        some = names[start : start + AT_ONCE]
+        encoded = os.fsencode("\0".join(some)).split(b"\0")
+        # The name of a member of an archive may have a zero byte.
+        found[start : start + AT_ONCE] = encoded if len(encoded) == len(some) else list(map(os.fsencode, some))
+    return found
+
+
+def _width(names: Sequence[str]) -> int:
+    """Return the number of bytes of the longest name."""
+    return max(map(len, names if "".join(names).isascii() else map(os.fsencode, names)))

@@ -1,5 +1,6 @@
 """What the readers of data formats take and return."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class Entries(Sequence[Entry]):
 
     names: list[str]
     targets: list[Target]
-    sizes: list[int] = field(default_factory=list)
+    sizes: Sequence[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Entries":
@@ -140,7 +141,7 @@ class Entries(Sequence[Entry]):
         """
         kept = bytearray(wanted)
         names, targets = [*compress(self.names, kept)], [*compress(self.targets, kept)]
-        return Entries(names, targets, [*compress(self.sizes, kept)])
+        return Entries(names, targets, array("q", compress(self.sizes, kept)))
 
 
 def class_of(entry: Entry) -> int:

@@ -15,6 +15,7 @@ from dist_train.data.formats.class_names import few
 from dist_train.data.formats.folders import TEST_NAMES, VALIDATION_NAMES
 from dist_train.data.formats.walk import existing_root, files_of, is_archive, subfolders_of
 from dist_train.data.shards.files import read_at, version_of
+from dist_train.data.shards.found import FoundImages
 from dist_train.data.shards.members import Aside, Member, MemberReader
 from dist_train.data.shards.places import Shard
 from dist_train.data.shards.remote import files_below
@@ -34,16 +35,6 @@ Image = tuple[list[str], Member]
 """The parts of an image's name, and the image."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """An image in an archive: its name in the index, the name of its class, the number of the archive, its place there."""
-
-    name: str
-    class_name: str
-    shard: int
-    member: Member
-
-
 @dataclass
 class Contents:
     """What the archives of a folder hold: images by split (``""``: of no split), and what is not read.
@@ -53,7 +44,7 @@ class Contents:
     """
 
     root: str
-    images: dict[str, list[Found]] = field(default_factory=dict)
+    images: dict[str, FoundImages] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     aside: Aside = field(default_factory=Aside)
     suffixes: Counter[str] = field(default_factory=Counter)
@@ -136,7 +127,7 @@ def _read_one(cfg: DataConfig, path: str, split: str, reader: MemberReader, foun
                 f"KEY{CLASS_SUFFIX} with the class for all"
             )
         name = "/".join([part, *rest] if part else rest)
-        found.images.setdefault(part, []).append(Found(name, class_name, number, member))
+        found.images.setdefault(part, FoundImages()).add(name, class_name, number, member)
         advance()
 
 
@@ -236,25 +227,8 @@ def _inflated(packed: bytes) -> bytes:
         return b"\xff"  # no text
 
 
-def walk_order(name: str) -> Sequence[tuple[bool, str]]:
-    """Return the key by which names come in the order of a folder that is walked: files, then folders, each sorted."""
-    *folders, last = name.split("/")
-    return [*((True, part) for part in folders), (False, last)]
-
-
 def told_aside(found: Contents) -> list[str]:
     """Return sentences about what is not read."""
     kinds = [f"{number} {kind}" for kind, number in found.aside.kinds.items()]
     kinds += [f"{number} files {suffix}" for suffix, number in found.suffixes.most_common(5)]
     return [f"members of archives that are left aside: {', '.join(kinds)}"] if kinds else []
-
-
-def refuse_twice(images: Sequence[Found], shards: Sequence[Shard]) -> None:
-    """Raise ``DataError`` if two images have one name."""
-    names = Counter(image.name for image in images)
-    twice = sorted(name for name, number in names.items() if number > 1)
-    if twice:
-        where = {shards[image.shard].path for image in images if image.name == twice[0]}
-        raise DataError(
-            f"the archives {few(sorted(where))} hold two images with the name {few(twice)}; rename or remove one"
-        )

@@ -1,14 +1,19 @@
 """``data.format: tar`` and ``zip``: images in archives, in the layouts of a folder or of WebDataset."""
 
+import os
+from array import array
 from collections.abc import Sequence
+
+import numpy as np
 
 from dist_train.config.choices import ARROW, TAR, ZIP
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Findings, Listing, Only
+from dist_train.data.formats.base import Entries, Findings, Listing, Only
 from dist_train.data.formats.class_folders import split_names
 from dist_train.data.formats.class_names import Labels, few
-from dist_train.data.shards.archives import TRAIN, Contents, Found, read_archives, refuse_twice, told_aside, walk_order
+from dist_train.data.shards.archives import TRAIN, Contents, read_archives, told_aside
 from dist_train.data.shards.arrow_members import arrow_members
+from dist_train.data.shards.found import FoundImages, walked
 from dist_train.data.shards.members import MemberReader
 from dist_train.data.shards.places import Places
 from dist_train.data.shards.shard_images import ShardImages
@@ -40,19 +45,19 @@ def _listing(cfg: DataConfig, only: Only | None, endings: Sequence[str], reader:
         return _one_split(cfg, only, found, findings)
     train, val = _splits(cfg, found)
     classes = _classes(cfg, train, findings)
-    unknown = sorted({image.class_name for image in val or ()} - {*_named(train), *classes})
+    unknown = sorted({*(val.class_numbers if val else ())} - {*train.class_numbers, *classes})
     if unknown and not cfg.classes:
         raise DataError(
             f"the validation archives of {cfg.root} have classes that the training archives do not have: {few(unknown)}"
         )
-    images = _images(found, [*train, *(val or ())])
+    images = _images(found, [train, *([val] if val else [])])
     held = None if val is None else _entries(val, classes, findings)
     return Listing(images, classes, _entries(train, classes, findings), held, findings=findings)
 
 
-def _splits(cfg: DataConfig, found: Contents) -> tuple[list[Found], list[Found] | None]:
+def _splits(cfg: DataConfig, found: Contents) -> tuple[FoundImages, FoundImages | None]:
     """Return the images of the training and the validation set; None if the latter is a part of the former."""
-    train = found.images.get(TRAIN, []) or (found.images.get("", []) if cfg.draws_validation else [])
+    train = found.images.get(TRAIN) or (found.images.get("") if cfg.draws_validation else None)
     val = found.images.get("val")
     if not train:
         raise DataError(
@@ -72,13 +77,13 @@ def _besides(found: Contents) -> str:
     return "".join(f" ({told})" for told in told_aside(found))
 
 
-def _named(images: Sequence[Found]) -> list[str]:
+def _named(images: FoundImages) -> list[str]:
     """Return the names of the classes that the images have, numbers in their order."""
-    names = {image.class_name for image in images}
+    names = images.class_numbers
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
-def _classes(cfg: DataConfig, train: Sequence[Found], findings: Findings) -> list[str]:
+def _classes(cfg: DataConfig, train: FoundImages, findings: Findings) -> list[str]:
     names = _named(train)
     if not cfg.classes:
         if named := split_names(names):
@@ -87,7 +92,7 @@ def _classes(cfg: DataConfig, train: Sequence[Found], findings: Findings) -> lis
                 "a folder with the name of a split would be a class: name the archive after it, or list the classes in `data.classes`",
             )
         return names
-    present = set(map(LabelOf(cfg.classes, train), train))
+    present = set(_labels(cfg.classes, train).values())
     missing = [name for label, name in enumerate(cfg.classes) if label not in present]
     if missing:
         raise ConfigError(
@@ -96,35 +101,35 @@ def _classes(cfg: DataConfig, train: Sequence[Found], findings: Findings) -> lis
     return list(cfg.classes)
 
 
-class LabelOf:
-    """The label of an image: by the name of its class, or by the number that a ``.cls`` file gives for a list of names."""
-
-    def __init__(self, classes: Sequence[str], images: Sequence[Found]) -> None:
-        self._names, self._count = Labels(classes), len(classes)
-        self._numbers = all(image.class_name.isdecimal() for image in images) and not any(map(str.isdecimal, classes))
-
-    def __call__(self, image: Found) -> int | None:
-        if self._numbers:
-            return number if (number := int(image.class_name)) < self._count else None
-        return self._names.find(image.class_name)
+def _labels(classes: Sequence[str], images: FoundImages) -> dict[str, int | None]:
+    """Return the label of each class of the images: by its name, or by the number that a ``.cls`` file gives for a list of names."""
+    if all(map(str.isdecimal, images.class_numbers)) and not any(map(str.isdecimal, classes)):
+        return {name: int(name) if int(name) < len(classes) else None for name in images.class_numbers}
+    labels = Labels(classes)
+    return {name: labels.find(name) for name in images.class_numbers}
 
 
-def _entries(images: Sequence[Found], classes: Sequence[str], findings: Findings) -> list[Entry]:
+def _entries(images: FoundImages, classes: Sequence[str], findings: Findings) -> Entries:
     """Return the entries of the images of known classes, in the order of a folder of the same names."""
-    label_of = LabelOf(classes, images)
-    known = [(label, image) for image in images if (label := label_of(image)) is not None]
-    if len(known) < len(images):
-        unknown = sorted({image.class_name for image in images if label_of(image) is None})
+    label_of = _labels(classes, images)
+    labels = images.labels(label_of)
+    order = walked(images.names, labels)
+    if len(order) < len(images):
+        unknown = sorted(name for name, label in label_of.items() if label is None)
         findings.notes.append(
-            f"{len(images) - len(known)} images in archives are of no class of the run: {few(unknown)}"
+            f"{len(images) - len(order)} images in archives are of no class of the run: {few(unknown)}"
         )
-    known.sort(key=lambda pair: (pair[0], walk_order(pair[1].name)))
-    return [(image.name, image.member.size, label) for label, image in known]
+    names = [images.names[place] for place in order.tolist()]
+    sizes = array("q", np.frombuffer(images.sizes, np.int64)[order].tobytes())
+    return Entries(names, labels[order].tolist(), sizes)
 
 
-def _images(found: Contents, images: Sequence[Found]) -> ShardImages:
-    refuse_twice(images, found.shards)
-    places = Places.of([(image.name, image.shard, image.member) for image in images])
+def _images(found: Contents, images: Sequence[FoundImages]) -> ShardImages:
+    places = Places.of(images)
+    if len(twice := places.twice()):
+        where = sorted(found.shards[number].path for number in places.shards_of(twice[0]))
+        names = [os.fsdecode(name) for name in twice]
+        raise DataError(f"the archives {few(where)} hold two images with the name {few(names)}; rename or remove one")
     return ShardImages(found.root, tuple(found.shards), places)
 
 
@@ -138,5 +143,5 @@ def _one_split(cfg: DataConfig, only: Only, found: Contents, findings: Findings)
             f"the archives of `data.root` ({cfg.root}) have no {only.split} images{_besides(found)}; name one {only.split}*"
         )
     entries = _entries(images, only.classes, findings)
-    opener = _images(found, images)
+    opener = _images(found, [images])
     return Listing(opener, list(only.classes), entries if drawn else [], None if drawn else entries, findings=findings)

@@ -3,11 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dist_train.data.shards.found import FoundImages
 from dist_train.data.shards.members import Member
+from dist_train.data.split import encoded
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,25 @@ class Places:
     deflated: NDArray[np.bool_ | np.int8]
 
     @classmethod
-    def of(cls, found: Sequence[tuple[str, int, Member]]) -> "Places":
-        """Return the places of (name of the image, index of the archive, member)."""
-        names = np.array([os.fsencode(name) for name, _, _ in found], dtype=np.bytes_)
-        order = np.argsort(names)
-        numbers = [(shard, m.offset, m.length, m.size, m.deflated) for _, shard, m in found]
-        shards, offsets, lengths, sizes, deflated = np.array(numbers, dtype=np.int64).reshape(-1, 5)[order].T.copy()
-        return cls(names[order], shards.astype(np.int32), offsets, lengths, sizes, deflated.astype(np.bool_))
+    def of(cls, found: Sequence[FoundImages]) -> "Places":
+        """Return the places of the images."""
+        names = encoded([name for images in found for name in images.names])
+        order = np.argsort(names, kind="stable")
+
+        def column(key: str, kind: Any) -> NDArray[Any]:
+            parts = [np.frombuffer(getattr(images, key), kind) for images in found if len(images)]
+            return np.concatenate([np.zeros(0, kind), *parts])[order]
+
+        offsets, lengths, sizes = (column(key, np.int64) for key in ("offsets", "lengths", "sizes"))
+        return cls(names[order], column("shards", np.int32), offsets, lengths, sizes, column("deflated", np.bool_))
+
+    def twice(self) -> NDArray[np.bytes_]:
+        """Return the names of several images."""
+        return np.unique(self.names[1:][self.names[1:] == self.names[:-1]])
+
+    def shards_of(self, name: bytes) -> list[int]:
+        """Return the numbers of the archives that have an image of that name."""
+        return sorted(set(map(int, self.shards[self.names == name])))
 
     def find(self, name: str) -> tuple[int, Member]:
         """Return the index of the archive, and the member.

@@ -26,6 +26,9 @@ from dist_train.errors import DataError
 from dist_train.hooks.base import Hook
 from tests.support.archives import image_bytes, tar_of, zip_of
 from tests.support.data_roots import data_config, names
+from tests.support.gcs_server import GcsServer
+from tests.support.gcs_server import system as gcs_system
+from tests.support.gcs_server import upload as upload_to_google
 from tests.support.hub_server import HubServer
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
 from tests.support.s3_server import S3Server, upload
@@ -340,3 +343,43 @@ def test_a_server_that_stops_ends_the_run_and_a_new_start_goes_on(
     server.start()
     upload(tmp_path / "out", "set")
     assert state_digest(train(tree)) == state_digest(run)
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsServer]:
+    found = GcsServer(monkeypatch)
+    yield found
+    found.stop()
+
+
+@pytest.mark.slow
+def test_an_object_of_google_that_changes_or_is_missing(google: GcsServer, tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "in" / "all.tar", FILES)
+    root = upload_to_google(path.parent, "set")
+    found = scan(config(root))
+    images: Any = found.images
+    assert found.fingerprint == scan(data_config(path.parent, format="tar")).fingerprint
+    assert images.content("val/b/1.png") == FILES["val/b/1.png"]
+    tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
+    upload_to_google(path.parent, "set")
+    with pytest.raises(DataError, match=r"the archive gs://photos/set/all.tar has changed since"):
+        images.content("train/a/1.png")
+    gcs_system().rm(f"{root}/all.tar")
+    with pytest.raises(DataError, match=r"cannot read gs://photos/set/all.tar: file or folder not found"):
+        images.content("train/a/1.png")
+    for missing in ("gs://nowhere/set", "gs://photos/other"):
+        with pytest.raises(DataError, match=rf"cannot read {missing}: file or folder not found"):
+            scan(config(missing))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "stage"), [(1, False), (2, True)])
+def test_a_run_from_google_ends_with_the_weights_of_the_folder(
+    google: GcsServer, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
+) -> None:
+    tree = changed(tree, checkpoint__every_steps=2, checkpoint__keep=9, data__workers=1)
+    run = train(changed(tree, run__name="folder"), world_size)
+    pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
+    keys = {"data__format": "tar", "data__root": upload_to_google(tmp_path / "out", "set"), "run__name": "remote"}
+    keys |= {"data__stage": str(tmp_path / "node")} if stage else {}
+    assert state_digest(resumes_exactly(changed(tree, **keys), world_size, kept=1)) == state_digest(run)
