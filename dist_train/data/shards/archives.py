@@ -28,6 +28,7 @@ SPLITS = {TRAIN: TRAIN, "training": TRAIN} | dict.fromkeys(VALIDATION_NAMES, "va
 WORD = re.compile(r"[^\W\d_]+")
 CLASS_SUFFIX = ".cls"
 MOST_LABEL_BYTES = 4096
+COUNTED = 256
 LONGEST_NAME = 4096
 """In characters, the longest path of Linux. The index of a data set reserves room for its longest name at every image."""
 
@@ -127,8 +128,9 @@ def _read_one(cfg: DataConfig, path: str, split: str, reader: MemberReader, foun
                 f"KEY{CLASS_SUFFIX} with the class for all"
             )
         name = "/".join([part, *rest] if part else rest)
-        found.images.setdefault(part, FoundImages()).add(name, class_name, number, member)
-        advance()
+        if (images_of := found.images.get(part)) is None:
+            images_of = found.images[part] = FoundImages()
+        images_of.add(name, class_name, number, member)
 
 
 def _split_and_rest(parts: list[str], split: str, labelled: bool) -> tuple[str, list[str]]:
@@ -144,21 +146,38 @@ def _sorted_out(
     """Return the images of an archive with the parts of their names, and the labels of ``.cls`` files by key."""
     images: list[Image] = []
     labels: dict[str, str] = {}
-    for member in reader(path, found.aside):
+    suffixes = suffixes_of(cfg)
+    for member in _counted(reader(path, found.aside)):
         parts = [part for part in member.name.split("/") if part not in ("", ".")]
         if not parts or "\0" in member.name or ".." in parts:
             found.aside.kinds["names with .. or without a name"] += 1
         elif len(member.name) > LONGEST_NAME:
             found.aside.kinds[f"names of more than {LONGEST_NAME:,} characters"] += 1
-        elif any(part.startswith(".") or part.upper() == "__MACOSX" for part in parts):
-            continue  # hidden, as in a folder
+        elif _is_hidden(member.name, parts):
+            continue  # as in a folder
         elif parts[-1].lower().endswith(CLASS_SUFFIX):
             _add_label(path, member, labels)
-        elif parts[-1].lower().endswith(suffixes_of(cfg)):
+        elif parts[-1].lower().endswith(suffixes):
             images.append((parts, member))
         else:
             found.suffixes[os.path.splitext(parts[-1])[1].lower() or "no suffix"] += 1
     return (_one_of_each(path, images, labels, found.aside) if labels else images), labels
+
+
+def _counted(members: Iterator[Member]) -> Iterator[Member]:
+    """Yield the members, and show how many they are: a call for each would take a tenth of the scan's time."""
+    count = 0
+    for count, member in enumerate(members, 1):
+        if count % COUNTED == 0:
+            advance(COUNTED)
+        yield member
+    advance(count % COUNTED)
+
+
+def _is_hidden(name: str, parts: list[str]) -> bool:
+    if name[0] != "." and "/." not in name and "__macosx" not in name.lower():
+        return False  # the answer for nearly all names, in a third of the time
+    return any(part.startswith(".") or part.upper() == "__MACOSX" for part in parts)
 
 
 def _add_label(path: str, member: Member, labels: dict[str, str]) -> None:

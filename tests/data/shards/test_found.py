@@ -9,7 +9,17 @@ from dist_train.data.shards.found import FoundImages, walk_order, walked
 from dist_train.data.shards.members import Member
 
 FLAT = [f"train/a/{number}.png" for number in range(30)]
-DEEP = ["a/1.png", "a/b/0.png", "a/B/2.png", "a/10.png", "a/b.png", "a/b/c/1.png", "1.png", "a/b!/1.png", "\udcff/\udc80.png"]
+DEEP = [
+    "a/1.png",
+    "a/b/0.png",
+    "a/B/2.png",
+    "a/10.png",
+    "a/b.png",
+    "a/b/c/1.png",
+    "1.png",
+    "a/b!/1.png",
+    "\udcff/\udc80.png",
+]
 
 
 @pytest.mark.parametrize("names", [FLAT, DEEP, [*FLAT, *DEEP], ["train/a/b", "train/ab"], ["a", "b/a"], []])
