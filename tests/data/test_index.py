@@ -1,18 +1,16 @@
 """What scan refuses, how it splits, and fingerprints."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Listing
 from dist_train.data.formats.images import FileImages
-from dist_train.data.index import LINES, _encoded, scan
+from dist_train.data.index import scan
 from dist_train.errors import ConfigError, DataError
 from tests.support.data_roots import data_config, names, picture
 
@@ -111,11 +109,3 @@ def test_a_validation_set_can_be_cut_short_evenly(image_folder: Path) -> None:
 def test_keys_that_are_wrong(tmp_path: Path, keys: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         data_config(tmp_path, **keys)
-
-
-@pytest.mark.parametrize("odd", [[], ["a\0b.png"], ["é\udcff.png"], [""]])
-@pytest.mark.parametrize("count", [0, 1, LINES - 1, LINES, 2 * LINES + 1])
-def test_names_are_encoded_together_as_one_by_one(odd: list[str], count: int) -> None:
-    names = [*odd, *(f"n/{number}.png" for number in range(count))]
-    expected = np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-    np.testing.assert_array_equal(_encoded(names), expected, strict=True)
