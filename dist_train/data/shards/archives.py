@@ -15,8 +15,7 @@ from dist_train.data.formats.class_names import few
 from dist_train.data.formats.folders import TEST_NAMES, VALIDATION_NAMES
 from dist_train.data.formats.walk import existing_root, files_of, is_archive, subfolders_of
 from dist_train.data.shards.files import read_at, version_of
-from dist_train.data.shards.found import FoundImages
-from dist_train.data.shards.members import Aside, Member, MemberReader
+from dist_train.data.shards.members import Aside, FoundImages, Member, MemberReader
 from dist_train.data.shards.places import Shard
 from dist_train.data.shards.remote import files_below
 from dist_train.data.stored.survey import note

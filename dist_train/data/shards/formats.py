@@ -13,8 +13,7 @@ from dist_train.data.formats.class_folders import split_names
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.shards.archives import TRAIN, Contents, read_archives, told_aside
 from dist_train.data.shards.arrow_members import arrow_members
-from dist_train.data.shards.found import FoundImages, walked
-from dist_train.data.shards.members import MemberReader
+from dist_train.data.shards.members import FoundImages, MemberReader, walked
 from dist_train.data.shards.places import Places
 from dist_train.data.shards.shard_images import ShardImages
 from dist_train.data.shards.tar_members import tar_members

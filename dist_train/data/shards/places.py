@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dist_train.data.shards.found import FoundImages
-from dist_train.data.shards.members import Member
+from dist_train.data.shards.members import FoundImages, Member
 from dist_train.data.split import encoded
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from dist_train.data.index import evaluation_index, scan
 from dist_train.data.shards.archives import split_of
-from dist_train.data.shards.found import walk_order
-from dist_train.data.shards.members import Aside
+from dist_train.data.shards.members import Aside, walk_order
 from dist_train.data.shards.zip_members import zip_members
 from dist_train.errors import DataError
 from tests.support.archives import image_bytes, tar_of, zip_of

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dist_train.data.shards.found import FoundImages
-from dist_train.data.shards.members import Member
+from dist_train.data.shards.members import FoundImages, Member
 from dist_train.data.shards.places import Places
 
 MEMBERS = [
