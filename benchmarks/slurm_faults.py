@@ -127,7 +127,8 @@ ask. "steps lost" is the largest loss of one resume. "the other" is the second o
 step; where a node answers that too late, SLURM repeats the order 70 s later, and so stops the next start: a second requeue, with
 no step lost.
 On 2026-11-27 the machine did eight other things at the same time (load 12 to 20, at times 130), at higher priority; from 15:30 on,
-tests ran beside it (load 3 to 12), and the rows had the higher priority.
+tests ran beside it (load 3 to 12), and the rows had the higher priority. On 2026-11-28 the load was 5 to 50; since then the supervisor
+forks the ranks of a run on one node (`dist-train launch`).
 
 """
 
