@@ -15,6 +15,9 @@ from dist_train.system.processes import leave_at_once
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.support.preloaded", "tests.support.ranks"])
 
+OF_A_STORE = ("AWS_", "STORAGE_EMULATOR_HOST", "GCSFS_", "FSSPEC_")
+"""Beginnings of variables that lead to a test's server: the server that ranks are forked from keeps those of an earlier test."""
+
 
 class RankFailure(AssertionError):
     """A rank raised, or died."""
@@ -40,9 +43,7 @@ def start_ranks(world_size: int, function: Callable[..., Any], *args: Any, **kwa
     ranks = []
     for rank in range(world_size):
         ours, theirs = _context.Pipe(duplex=False)
-        environment = {
-            name: value for name, value in os.environ.items() if name.startswith("AWS_")
-        }  # of a test's server
+        environment = {name: value for name, value in os.environ.items() if name.startswith(OF_A_STORE)}
         if world_size > 1:
             environment |= {
                 "RANK": str(rank),

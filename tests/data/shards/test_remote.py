@@ -370,3 +370,16 @@ def test_an_object_of_google_that_changes_or_is_missing(google: GcsServer, tmp_p
     for missing in ("gs://nowhere/set", "gs://photos/other"):
         with pytest.raises(DataError, match=rf"cannot read {missing}: file or folder not found"):
             scan(config(missing))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "stage"), [(1, False), (2, True)])
+def test_a_run_from_google_ends_with_the_weights_of_the_folder(
+    google: GcsServer, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
+) -> None:
+    tree = changed(tree, checkpoint__every_steps=2, checkpoint__keep=9, data__workers=1)
+    run = train(changed(tree, run__name="folder"), world_size)
+    pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
+    keys = {"data__format": "tar", "data__root": upload_to_google(tmp_path / "out", "set"), "run__name": "remote"}
+    keys |= {"data__stage": str(tmp_path / "node")} if stage else {}
+    assert state_digest(resumes_exactly(changed(tree, **keys), world_size, kept=1)) == state_digest(run)
