@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+from gcsfs.core import GCSFileSystem
 
 BUCKET = "photos"
 
@@ -20,11 +21,9 @@ class GcsServer:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        # Read when gcsfs is imported: its class for buckets with folders asks over gRPC and TLS first, which no emulator speaks.
-        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         patch.setenv("FSSPEC_GS_TOKEN", "anon")  # of the ranks; this process has read it already
         patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
-        fsspec.get_filesystem_class("gs").clear_instance_cache()  # its instances know another address
+        GCSFileSystem.clear_instance_cache()  # its instances know another address
         words = ["start", "--in-memory", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
         command = [sys.executable, "-m", "gcp_storage_emulator", *words, "--default-bucket", BUCKET]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -42,8 +41,8 @@ class GcsServer:
 
 
 def system() -> Any:
-    """Return the file system of the server."""
-    return fsspec.filesystem("gs", use_listings_cache=False)
+    """Return the file system of the server: not the class that fsspec takes, which asks over gRPC first, and the emulator has none."""
+    return GCSFileSystem(use_listings_cache=False)
 
 
 def upload(folder: Path, name: str) -> str:

@@ -15,7 +15,7 @@ from dist_train.system.processes import leave_at_once
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.support.preloaded", "tests.support.ranks"])
 
-OF_A_STORE = ("AWS_", "STORAGE_EMULATOR_HOST", "GCSFS_", "FSSPEC_")
+OF_A_STORE = ("AWS_", "STORAGE_EMULATOR_HOST", "FSSPEC_")
 """Beginnings of variables that lead to a test's server: the server that ranks are forked from keeps those of an earlier test."""
 
 

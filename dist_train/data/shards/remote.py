@@ -22,7 +22,13 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Between two attempts. The libraries try several times too, for less long."""
+"""Between two attempts. The libraries try several times too: s3fs for seconds, gcsfs for half a minute."""
+
+PATIENCE_S = 90.0
+"""After this time no attempt begins, however few there were."""
+
+SILENCE_S = 15.0
+"""Google's server has failed when it sends nothing for so long: s3fs's limit. gcsfs sets none, and would wait forever."""
 
 VERSIONS = ("ETag", "etag", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
 """What says that a file has changed; the first that its file system gives counts."""
@@ -136,16 +142,16 @@ def _version(about: dict[str, Any]) -> Version:
 def _tried(path: str, call: Callable[[Any], Result]) -> Result:
     """Call a function with the file system of a path, several times if it fails and another attempt may succeed."""
     began = time.monotonic()
-    for wait_s in (*WAITS_S, None):
+    for number, wait_s in enumerate((*WAITS_S, None), 1):
         try:
             return call(_system(path))
         except Exception as error:
             if not _may_heal(error):
                 raise _refused(path, error) from None
-            if wait_s is None:
+            if wait_s is None or time.monotonic() - began + wait_s > PATIENCE_S:
                 raise DataError(
-                    f"cannot read {path}: {_text(error)}; tried {len(WAITS_S) + 1} times in {time.monotonic() - began:.0f} s: check the "
-                    "network and the server, then start again"
+                    f"cannot read {path}: {_text(error)}; tried {number} time{'s' * (number > 1)} in {time.monotonic() - began:.0f} s: "
+                    "check the network and the server, then start again"
                 ) from error
             if wait_s == WAITS_S[0]:
                 log.warning("%s: %s; trying again for %.0f s", path, _text(error), sum(WAITS_S))
@@ -229,10 +235,25 @@ def _text(error: Exception) -> str:
 def _system(path: str) -> Any:
     protocol = path.partition("://")[0]
     try:
+        if protocol in ("gs", "gcs"):
+            return _google()
         import fsspec
 
         return fsspec.filesystem(protocol, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise DataError(
-            f"cannot read {path}: {_text(error)}; pip install 'dist_train[remote]' reads s3://, and fsspec names the package for others"
+            f"cannot read {path}: {_text(error)}; pip install 'dist_train[remote]' reads s3:// and gs://, and fsspec names the package for others"
         ) from None
+
+
+def _google() -> Any:
+    """Return gcsfs's class that reads over HTTP.
+
+    Its newer one, which fsspec would take, asks over gRPC what kind of bucket it is. After a fork the answer to that never arrives, so
+    that the loader processes would hang.
+    """
+    from aiohttp import ClientTimeout
+    from gcsfs.core import GCSFileSystem
+
+    limits = ClientTimeout(sock_connect=SILENCE_S, sock_read=SILENCE_S)
+    return GCSFileSystem(use_listings_cache=False, requests_timeout=limits)

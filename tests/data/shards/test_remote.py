@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import botocore.exceptions as boto
 import fsspec
 import pytest
+from fsspec.asyn import sync
 
 from dist_train.data.index import scan
 from dist_train.data.packing.pack import MB, pack
@@ -136,6 +138,15 @@ def test_a_network_that_fails_for_a_while_is_tried_again(
     with pytest.raises(DataError, match="Forbidden; check the credentials"):
         read(f"{ROOT}/all.tar", 0, 512)
     assert stamp_of(ROOT)[0] > 0
+
+
+def test_no_attempt_begins_when_the_library_has_tried_for_long(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "WAITS_S", (0.0, 9.0, 0.0))
+    monkeypatch.setattr(remote, "PATIENCE_S", 8.0)
+    errors: list[Exception] = [TimeoutError("slow"), TimeoutError("slow again"), RuntimeError("not reached")]
+    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    with pytest.raises(DataError, match="slow again; tried 2 times in 0 s: check the network"):
+        read(f"{ROOT}/all.tar", 0, 512)
 
 
 class Answered(OSError):
@@ -370,6 +381,17 @@ def test_an_object_of_google_that_changes_or_is_missing(google: GcsServer, tmp_p
     for missing in ("gs://nowhere/set", "gs://photos/other"):
         with pytest.raises(DataError, match=rf"cannot read {missing}: file or folder not found"):
             scan(config(missing))
+
+
+def test_a_server_of_google_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gcsfs tries six times with growing waits, so that the test calls what it does once."""
+    monkeypatch.setattr(remote, "SILENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
+        system = remote._system("gs://photos/set")
+        with pytest.raises(TimeoutError):
+            sync(system.loop, system._request.__wrapped__, system, "GET", "b/photos")
 
 
 @pytest.mark.slow
