@@ -228,6 +228,8 @@ def _missing(path: str, error: Exception) -> str:
 
 def _text(error: Exception) -> str:
     """Return the first line of an error, and the second one after a colon: "Parameter validation failed:" says nothing."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "the server did not answer in time"
     first, more, *_ = [*filter(None, str(error).splitlines()), "", ""]
     return f"{first} {more}" if first.endswith(":") and more else first or type(error).__name__
 
