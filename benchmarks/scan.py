@@ -182,11 +182,16 @@ def _megabytes(file: str, key: str) -> float:
 
 
 def one(side: str, root: Path) -> dict[str, float]:
-    """Return seconds on the clock and of CPU, and how far the peak of the memory rose, in MB."""
+    """Return the cost of a side, see ``cost``."""
     SIDES["ImageFolder"](root / "few"), drawn(root / "few")  # imports
+    return cost(partial(SIDES[side], root))
+
+
+def cost(work: Callable[[], Any]) -> dict[str, float]:
+    """Return seconds on the clock and of CPU that a piece of work takes, and how far the peak of the memory rose, in MB."""
     before = _megabytes("status", "VmHWM")
     wall, cpu = time.perf_counter(), time.process_time()
-    kept = SIDES[side](root)
+    kept = work()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     assert kept is not None
     return {"wall": wall, "cpu": cpu, "mb": _megabytes("status", "VmHWM") - before}
