@@ -17,7 +17,7 @@ from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import UNASKED, Entries, Entry, Held, Images, Listing, Only, suffixes_of
 from dist_train.data.formats.class_names import few
-from dist_train.data.formats.table_columns import GROUP, Columns
+from dist_train.data.formats.tables.further import GROUP, Columns
 from dist_train.data.label_sets import LabelSets
 from dist_train.data.report.notes import notes_on
 from dist_train.data.selection.excluded import without_excluded

@@ -1,8 +1,11 @@
 """Tables about six images, ``photos/0.png`` to ``photos/5.png``."""
 
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 from dist_train.config.sections.data import DataConfig
+from dist_train.data.formats.tables.rows import Table
 from tests.support.data_roots import data_config, picture
 
 GOOD = "path,label,who\n" + "".join(f"photos/{number}.png,{'ab'[number % 2]},x\n" for number in range(6))
@@ -25,3 +28,10 @@ def written(root: Path, text: str | bytes, name: str = "train.csv") -> DataConfi
     """Write a table byte for byte, and return a config that draws the validation set from it."""
     (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return data_config(root, format="csv", val_fraction=0.4)
+
+
+def in_columns(paths: Sequence[str], *fields: Sequence[str], further: Sequence[Sequence[str]] = ()) -> Table:
+    """Return a table t.csv as the reader returns it, with its first image on line 2."""
+    table = Table(Path("t.csv"), [*paths], [[*column] for column in fields], [[*column] for column in further])
+    table.lines = array("q", range(2, 2 + len(paths)))
+    return table

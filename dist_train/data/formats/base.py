@@ -174,6 +174,12 @@ class Findings:
         """Add a place, such as a line of a table, that has a fault."""
         self.faults[fault].append(place)
 
+    def add(self, others: "Findings") -> None:
+        """Add what another reading noticed."""
+        self.notes += others.notes
+        for fault, places in others.faults.items():
+            self.faults[fault] += places
+
     def refusals(self) -> list[str]:
         """Return one sentence for each fault, with its first place and the number of the others."""
         return [
@@ -195,7 +201,7 @@ class Listing:
         content: digest of the pixels of a set that is held in memory; empty for files.
         findings: what the reader noticed.
         columns: what a further column of the training table is for -> name of an image -> its text
-            (``formats.table_columns``).
+            (``formats.tables.further``).
     """
 
     images: Images

@@ -9,7 +9,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entry, Findings, Listing, Only
 from dist_train.data.formats.class_names import Labels, few
 from dist_train.data.formats.images import DatasetImages, GivenImages, digest_of_pixels
-from dist_train.data.formats.table_columns import column_names
+from dist_train.data.formats.tables.further import column_names
 from dist_train.errors import ConfigError, DataError
 
 TARGETS = ("targets", "labels", "_labels")
