@@ -21,7 +21,6 @@ def pytest_collection() -> Iterator[Any]:
     try:
         return (yield)
     finally:
-        gc.freeze()
         gc.enable()
 
 

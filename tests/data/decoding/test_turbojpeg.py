@@ -104,7 +104,7 @@ def test_a_file_decoded_in_part_is_the_one_decoded_whole(tmp_path: Path, monkeyp
             for library in (part_decoder(), None):
                 monkeypatch.setattr(jpeg, "part_decoder", lambda library=library: library)
                 assert np.array_equal(open_picture(path).pixels(box), cut_out(whole, box))
-    path.write_bytes(encoded(photo())[:-2])
+    path.write_bytes(encoded(photo())[:-40])  # without its end marker alone, a file may be whole to a decoder
     with pytest.raises(BadImage, match="truncated"):
         open_picture(path).pixels((0, 0, 1, 1))
 

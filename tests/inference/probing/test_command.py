@@ -25,10 +25,10 @@ def test_help_takes_no_torch() -> None:
     assert "--models" in done.stdout, done.stderr
 
 
-def test_wrong_words_are_refused(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_words_are_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, sentence in (
         (["--models", "a,a"], "names a twice"),
-        (["--models", "a", "--json", str(tmp_path)], f"--json ({tmp_path}) cannot be written"),
+        (["--models", "a", "--json", str(file / "a.json")], f"--json ({file / 'a.json'}) cannot be written"),
         (["--models", "a", "data.root=nowhere"], "`data.root` (nowhere)"),
     ):
         assert main(["--config", str(file), *words]) == 2
