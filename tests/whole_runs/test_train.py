@@ -187,7 +187,7 @@ def test_small_gains_add_up_before_a_run_is_stopped_early(tree: dict[str, Any]) 
 
 
 def _main_killed_instead_of_saving(tree: dict[str, Any]) -> None:
-    Checkpoints.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, method-assign]
+    Checkpoints.save = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, method-assign]
     _main(tree)
 
 
