@@ -1,25 +1,40 @@
 """Measure how long a user waits: for ``--help`` and errors, and from the command to the first optimizer step.
 
-python -m benchmarks.startup
+    python -m benchmarks.startup
+
+Rows called "floor" are parts of a start that every trainer has. Python writes bytecode, as it does unless a variable forbids it.
 """
 
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from benchmarks.images import small_folder
 from benchmarks.measure import Row, interleaved, medians, run_part
+from benchmarks.startup_floor import UNTIL
 
 PYTHON = sys.executable
 CONFIG = "configs/demo.yaml"
 SHARE, FORKED_S = 0.75, 4.5
 MODEL, SIZE, BATCH, WORLD = "vit_tiny_patch16_224", 96, 8, 2
+
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+PACKAGES = ("floor: import pydantic, yaml", [PYTHON, "-c", "import pydantic, yaml"])
+
+FLOORS = {
+    "nothing": "floor: torchrun, an empty script",
+    "group": "floor: + torch, gloo, a barrier",
+    "model": "floor: + torchvision, timm, a model",
+}
+assert tuple(FLOORS) == UNTIL
 
 ANSWERS = (
     ("--help", [PYTHON, "-m", "dist_train", "--help"], 0, 0.3),
@@ -79,6 +94,10 @@ def peer_command(folder: Path, workers: int = 1, steps: int = 2, world: int = WO
     return [*torchrun(world), str(Path(__file__).with_name("timm_peer.py")), *words]
 
 
+def floor_command(until: str) -> list[str]:
+    return [*torchrun(WORLD), str(Path(__file__).with_name("startup_floor.py")), until, MODEL, str(SIZE)]
+
+
 def torchrun(world: int) -> list[str]:
     return [PYTHON, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
 
@@ -104,11 +123,26 @@ def first_step_s(command: Callable[[], list[str]]) -> Callable[[], float]:
 
 
 def measure(quick: bool) -> list[Row]:
-    rows = []
+    kept = os.environ.pop(NO_BYTECODE, None)
+    try:
+        return [*answer_rows(quick), *start_rows(quick)]
+    finally:
+        os.environ.update({} if kept is None else {NO_BYTECODE: kept})
+
+
+def answer_rows(quick: bool) -> list[Row]:
     sides = {what: answer_s(command, code) for what, command, code, _ in ANSWERS}
-    middle = medians(interleaved(sides, 2 if quick else 10))
+    name, packages = PACKAGES
+    middle = medians(interleaved(sides | {name: answer_s(packages, 0)}, 2 if quick else 10))
+    floor = middle[name]
+    rows = [Row(name, "s of CPU", floor, None, "", None, "", None)]
     for what, _, _, limit in ANSWERS:
-        rows.append(Row(what, "s of CPU", middle[what], None, "", None, f"<= {limit:g} s", middle[what] <= limit))
+        ours = middle[what]
+        rows.append(Row(what, "s of CPU", ours, floor, name, ours / floor, f"<= {limit:g} s", ours <= limit))
+    return rows
+
+
+def start_rows(quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small_folder(folder / "images", images=64)
@@ -117,8 +151,13 @@ def measure(quick: bool) -> list[Row]:
             "forked": first_step_s(lambda: our_command(folder, forked=True)),
             "timm": first_step_s(lambda: peer_command(folder)),
         }
-        middle = medians(interleaved(starts, 1 if quick else 5))
+        floors = {until: first_step_s(partial(floor_command, until)) for until in FLOORS}
+        middle = medians(interleaved(starts | floors, 1 if quick else 5))
     peer, name = middle["timm"], "timm's script"
+    rows = []
+    for until, words in FLOORS.items():
+        floor = middle[until]
+        rows.append(Row(words, "s", floor, peer, name, floor / peer, "", None))
     for side, what in (("ours", "torchrun"), ("forked", "`dist-train launch`")):
         ours, words = middle[side], f"{what} to the first optimizer step, {WORLD} ranks"
         rows.append(Row(words, "s", ours, peer, name, ours / peer, f"<= {SHARE:g}x", ours <= SHARE * peer))
