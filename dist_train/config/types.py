@@ -148,7 +148,11 @@ def _texts_below_names(section: type[Any]) -> dict[str, str]:
     import inspect
     import textwrap
 
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    try:
+        source = inspect.getsource(section)
+    except OSError:  # an installation without source files
+        return {}
+    (definition,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(definition, ast.ClassDef)
     return {
         name.id: inspect.cleandoc(text)

@@ -104,7 +104,7 @@ def _entries(
     order = Order.of(table.paths)
     lost = {*lost_images(str(root), table.paths, order)}
     names, (found, left) = [*table.paths], targets.column(table)
-    for place in sorted({*lost, *left, *order.repeats}):  # in the order of the lines, so that the first fault is told
+    for place in sorted({*lost, *left, *order.repeats}):  # in the order of the lines: the first fault raises its error
         row, earlier = table.row(place), order.repeats.get(place)
         if earlier is not None:
             _check_again(table.row(earlier), found[earlier], row, targets, repeats)

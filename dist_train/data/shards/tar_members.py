@@ -13,7 +13,7 @@ from dist_train.errors import DataError
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 NO_FILES = "devices and sparse files"
-NOWHERE = "links to what is no file of the archive (tar --dereference writes links as files)"
+NOWHERE = "links whose target is not in the archive (tar --dereference writes links as files)"
 
 END_BYTES = 1 << 20
 """More than the zeros that tar writes at an end: 10,240 bytes, or what its option -b says."""

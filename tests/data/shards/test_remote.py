@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -318,17 +318,24 @@ def test_an_object_of_s3_that_changes_is_missing_or_whose_server_stops(
         images.content("train/a/1.png")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("world_size", "stage"), [(1, True), (2, False), (4, True)])
-def test_a_run_from_s3_ends_with_the_weights_of_the_folder(
-    server: S3Server, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
+def check_weights(
+    tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool, upload: Callable[[Path, str], str]
 ) -> None:
+    """Train from a folder and, with a resume, from its archives behind ``upload``; the weights must be equal."""
     tree = changed(tree, checkpoint__every_steps=2, checkpoint__keep=9, data__workers=1)
     run = train(changed(tree, run__name="folder"), world_size)
     pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
     keys = {"data__format": "tar", "data__root": upload(tmp_path / "out", "set"), "run__name": "remote"}
     keys |= {"data__stage": str(tmp_path / "node")} if stage else {}
     assert state_digest(resumes_exactly(changed(tree, **keys), world_size, kept=1)) == state_digest(run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("world_size", "stage"), [(1, True), (2, False), (4, True)])
+def test_a_run_from_s3_ends_with_the_weights_of_the_folder(
+    server: S3Server, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
+) -> None:
+    check_weights(tree, tmp_path, world_size, stage, upload)
     if stage:
         copies = (tmp_path / "node" / f"dist_train-{os.geteuid()}-archives").iterdir()
         assert sorted(p.stat().st_size for p in copies) == sorted(
@@ -400,9 +407,4 @@ def test_a_server_of_google_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -
 def test_a_run_from_google_ends_with_the_weights_of_the_folder(
     google: GcsServer, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
 ) -> None:
-    tree = changed(tree, checkpoint__every_steps=2, checkpoint__keep=9, data__workers=1)
-    run = train(changed(tree, run__name="folder"), world_size)
-    pack(Path(tree["data"]["root"]), tmp_path / "out", MB)
-    keys = {"data__format": "tar", "data__root": upload_to_google(tmp_path / "out", "set"), "run__name": "remote"}
-    keys |= {"data__stage": str(tmp_path / "node")} if stage else {}
-    assert state_digest(resumes_exactly(changed(tree, **keys), world_size, kept=1)) == state_digest(run)
+    check_weights(tree, tmp_path, world_size, stage, upload_to_google)

@@ -13,6 +13,8 @@ from dist_train.training.setup import build_strategy
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, resumes_exactly, rows, state_digest, train
 
+ZERO2 = {"distributed__strategy": "zero2", "optim": {"name": "adamw", "lr": 0.005}}
+
 
 def _whole_parameters(name: str) -> tuple[list[bool], bool]:
     """Whether the weights are whole after a forward pass, and after the backward pass."""
@@ -49,8 +51,7 @@ def test_weights_are_divided_again_when_no_backward_pass_follows() -> None:
 def test_a_run_resumes_exactly_after_layers_began_to_train(tree: dict[str, Any]) -> None:
     tree = changed(
         tree,
-        distributed__strategy="zero2",
-        optim={"name": "adamw", "lr": 0.005},
+        **ZERO2,
         model__freeze="backbone",
         model__unfreeze={1: "all"},
         train__epochs=2,
@@ -63,8 +64,7 @@ def test_a_run_resumes_exactly_after_layers_began_to_train(tree: dict[str, Any])
 def test_a_run_is_that_of_fsdp_and_resumes_exactly(tree: dict[str, Any]) -> None:
     tree = changed(
         tree,
-        distributed__strategy="zero2",
-        optim={"name": "adamw", "lr": 0.005},
+        **ZERO2,
         model__freeze=["all_but_last:2"],
         train__epochs=1,
         train__ema=0.9,
