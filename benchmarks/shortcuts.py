@@ -26,7 +26,7 @@ from benchmarks.pipeline import write_photographs
 from benchmarks.pipeline_peers import ours_224
 from benchmarks.shortcuts_sides import MODELS, PARTS, Step, clipped_otherwise, ends_alike
 from dist_train.data.decoding import jpeg
-from dist_train.system.fast_imports import quick_imports
+from dist_train.system.imports.fast_imports import quick_imports
 from dist_train.system.machine.memory import keep_freed_memory
 
 START = f"""import contextlib, sys, time; from {quick_imports.__module__} import quick_imports

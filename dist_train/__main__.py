@@ -3,7 +3,7 @@
 import os
 import sys
 
-from dist_train.system.fast_imports import quick_imports
+from dist_train.system.imports.fast_imports import quick_imports
 from dist_train.system.streams import open_missing
 
 open_missing()

@@ -5,7 +5,7 @@ import importlib
 import pkgutil
 
 import dist_train
-from dist_train.system.fast_imports import quick_imports
+from dist_train.system.imports.fast_imports import quick_imports
 
 UPLOADS = ("dist_train.loggers.mlflow.", "dist_train.loggers.wandb.")
 """Of these a rank imports ``logger`` alone. The others import MLflow and W&B, and an uploader is a process of its own."""

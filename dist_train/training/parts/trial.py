@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from dist_train.model.cells import buffers_put_back
 from dist_train.model.freeze import train_mode
 from dist_train.model.input_channels import refuse_other_channels
 from dist_train.model.network import Network
+from dist_train.system.imports.late_compiler import compiler_is_imported
 
 if TYPE_CHECKING:
     from dist_train.config.schema import Config
@@ -71,7 +72,7 @@ def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iter
     """Run a block of passes with few images: without compiler, without cuDNN tuning, and with all state restored."""
     flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
     # torch.compile would take a second batch size as a sign that the batch size varies, and compile for that.
-    eager = torch.compiler.set_stance("force_eager")
+    eager = torch.compiler.set_stance("force_eager") if compiler_is_imported() else nullcontext()
     with torch.backends.cudnn.flags(**flags), eager, left_as_found(module, device, changing):
         yield
 

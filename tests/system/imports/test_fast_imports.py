@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from dist_train.system.fast_imports import quick_imports
+from dist_train.system.imports.fast_imports import quick_imports
 
 
 def test_within_the_block_there_is_no_wandb_and_afterwards_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
