@@ -19,9 +19,10 @@ class HubServer:
     def __init__(self, folder: Path, patch: Any) -> None:
         handler = type("Handler", (_Handler,), {"folder": folder})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        patch.setitem(
-            fsspec.config.conf, "hf", {"endpoint": f"http://127.0.0.1:{self._server.server_port}", "token": False}
-        )
+        endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        patch.setenv("HF_ENDPOINT", endpoint)  # of the ranks; this process has read both already
+        patch.setenv("HF_HUB_OFFLINE", "0")
+        patch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint, "token": False})
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -403,8 +404,24 @@ def test_a_server_of_google_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("world_size", "stage"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("world_size", "stage"), [(1, False), (2, True), (4, False)])
 def test_a_run_from_google_ends_with_the_weights_of_the_folder(
     google: GcsServer, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
 ) -> None:
     check_weights(tree, tmp_path, world_size, stage, upload_to_google)
+
+
+@pytest.mark.slow
+def test_a_run_from_the_hub_ends_with_the_weights_of_the_folder(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = HubServer(tmp_path / "hub", monkeypatch)
+
+    def upload_to_hub(folder: Path, name: str) -> str:
+        shutil.copytree(folder, tmp_path / "hub" / name)
+        return f"hf://datasets/me/photos/{name}"
+
+    try:
+        check_weights(tree, tmp_path, 1, False, upload_to_hub)
+    finally:
+        hub.stop()
