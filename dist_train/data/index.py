@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -234,10 +234,12 @@ def _fingerprint(
             some, sizes = listed.names[start : start + LINES], listed.sizes[start : start + LINES]
             if images.has_sizes:
                 rows = zip(some, sizes, targets, strict=False)
-                lines = [f"{split}\0{name}\0{size}\0{text}\n" for name, size, text in rows]
+                text = "".join([f"{split}\0{name}\0{size}\0{target}\n" for name, size, target in rows])
             else:
-                lines = [f"{split}\0{name}\0{text}\n" for name, text in zip(some, targets, strict=False)]
-            digest.update("".join(lines).encode(errors="surrogateescape"))
+                # `some` comes before `targets`, of which zip would take one too many.
+                lines = map("\0".join, zip(repeat(split), some, targets, strict=False))
+                text = "\n".join(lines) + "\n"
+            digest.update(text.encode(errors="surrogateescape"))
     for purpose, texts in columns.items():
         for name, _, _ in splits["train"][0]:
             digest.update(f"{purpose}\0{name}\0{texts[name]}\n".encode(errors="surrogateescape"))

@@ -1,14 +1,14 @@
 """Say how far long work is, in the log, while it goes on."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dist_train.system.machine.clock import awake_s
 
 log = logging.getLogger(__name__)
 
-REPORT_EVERY_S = 10.0
+REPORT_EVERY_S, PASS_ON_EVERY_S = 10.0, 1.0
 
 
 class Progress:
@@ -39,6 +39,26 @@ class Progress:
         return f"{self._done:,} of {self._total:,} {self._unit} ({self._done / self._total:.0%})"
 
 
+class _PassedOn(Progress):
+    """Gives another process the count, about once a second, in place of a line to the log."""
+
+    def __init__(self, give: Callable[[int], object]) -> None:
+        super().__init__("", "")
+        self._give = give
+
+    def add(self, count: int = 1) -> None:
+        self._done += count
+        now = awake_s()
+        if now - self._said > PASS_ON_EVERY_S:
+            self._said = now
+            self.give()
+
+    def give(self) -> None:
+        """Give what nobody has been given yet."""
+        self._give(self._done)
+        self._done = 0
+
+
 _shown: list[Progress] = []
 _advanced = 0
 
@@ -49,6 +69,18 @@ def shown(doing: str, unit: str, total: int | None = None) -> Iterator[None]:
     _shown.append(Progress(doing, unit, total))
     try:
         yield
+    finally:
+        _shown.pop()
+
+
+@contextmanager
+def passed_on(give: Callable[[int], object]) -> Iterator[None]:
+    """Call ``give`` with the progress of the block, for a process whose progress another one shows."""
+    progress = _PassedOn(give)
+    _shown.append(progress)
+    try:
+        yield
+        progress.give()
     finally:
         _shown.pop()
 

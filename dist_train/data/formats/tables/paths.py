@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES
@@ -14,6 +14,7 @@ from dist_train.data.stored.file_facts import file_size, known_of
 from dist_train.data.stored.slow_disks import answers
 from dist_train.data.stored.survey import note_folders
 from dist_train.errors import DataError
+from dist_train.system.machine.second_core import in_halves
 from dist_train.system.progress import advance
 
 MOST_OTHERS, SPARE = 4, 1000
@@ -28,7 +29,8 @@ def lost_images(root: str, paths: Sequence[str], order: Order) -> list[int]:
     """
     folders = order.folders()
     _note_folders(root, paths, order, folders)
-    left = sorted(order.places[number] for number in _unlisted(root, paths, order, folders))
+    halves = in_halves(lambda some: [*_unlisted(root, paths, order, folders, some)], [*folders], len(paths))
+    left = sorted(order.places[number] for number in chain.from_iterable(halves))
     left = [place for place in left if place not in order.repeats]
     known = known_of(root, [paths[place] for place in left])
     return [place for place, found in zip(left, known, strict=True) if found is None]
@@ -42,15 +44,17 @@ def _note_folders(root: str, paths: Sequence[str], order: Order, folders: dict[s
         note_folders(root, [path for place, path in enumerate(paths) if place not in order.repeats])
 
 
-def _unlisted(root: str, paths: Sequence[str], order: Order, folders: dict[str, Sequence[int]]) -> Iterator[int]:
-    """Yield the numbers of names for which the list of their folder has no plain file."""
+def _unlisted(
+    root: str, paths: Sequence[str], order: Order, folders: dict[str, Sequence[int]], some: Sequence[str]
+) -> Iterator[int]:
+    """Yield the numbers of names in some of the folders for which the list of their folder has no plain file."""
 
     def plain(folder: str) -> set[str]:
         return _plain_files(root, folder, MOST_OTHERS * len(folders[folder]) + SPARE)
 
     names = order.names
-    left = iter(folders.values())
-    for block in answers(plain, [*folders], CALLS):
+    left = map(folders.__getitem__, some)
+    for block in answers(plain, some, CALLS):
         # `block` is first: with `left` first, zip would take a further folder at the end of each block, and lose it.
         for files, numbers in zip(block, left, strict=False):
             if not (order.plain and files.issuperset(order.named(numbers))):

@@ -7,6 +7,8 @@ from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Row(NamedTuple):
     """One image of a table.
@@ -66,7 +68,10 @@ class Table:
         Args:
             texts: a column for each target, then one for each further column.
         """
-        self.lines.extend(lines)
+        if isinstance(lines, range):
+            self.lines.frombytes(np.arange(lines.start, lines.stop, dtype=np.int64).tobytes())
+        else:
+            self.lines.extend(lines)
         self.paths += paths
         for column, more in zip(self.fields + self.further, texts, strict=True):
             column += more

@@ -13,6 +13,7 @@ from dist_train.data.index import scan
 from dist_train.data.stored import file_facts
 from dist_train.data.stored.survey import surveyed
 from dist_train.errors import DataError
+from dist_train.system.machine import second_core
 from tests.support.data_roots import data_config, names, picture
 from tests.support.photo_tables import GOOD, written
 
@@ -39,6 +40,14 @@ def test_names_are_found_in_any_unicode_form(photos: Path, forms: tuple[str, str
     assert on_disk in names(index.train) + names(index.val)
 
 
+@pytest.fixture(params=[False, True], ids=["alone", "halves"])
+def _processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second process looks at half of the folders, or none does."""
+    if request.param:
+        monkeypatch.setattr(second_core, "PAYS_FROM", 0)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+
 def lost(root: Path, *paths: str) -> list[str]:
     """Return the paths for which ``lost_images`` finds no file, in the order of the table."""
     return [paths[place] for place in lost_images(str(root), paths, Order.of([*paths]))]
@@ -61,6 +70,7 @@ def test_of_files_in_listed_folders_none_is_asked_for(photos: Path, monkeypatch:
     assert asked[1:] == paths
 
 
+@pytest.mark.usefixtures("_processes")
 def test_what_is_no_file_is_lost(photos: Path) -> None:
     (photos / "photos" / "folder.png").mkdir()
     (photos / "photos" / "dangling.png").symlink_to("nowhere.png")
@@ -76,6 +86,7 @@ def test_what_is_no_file_is_lost(photos: Path) -> None:
         assert lost(photos, path, *right) == [path]
 
 
+@pytest.mark.usefixtures("_processes")
 def test_a_lost_image_that_is_repeated_is_named_once(photos: Path) -> None:
     assert lost(photos, "photos/9.png", "photos/1.png", "./photos/9.png", "photos/9.png") == ["photos/9.png"]
 
