@@ -8,6 +8,7 @@ from typing import Any
 
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
+from dist_train.system.start import whole_number
 from dist_train.system.terminal import piped, report
 
 
@@ -33,8 +34,17 @@ def reported(command: Callable[[], int]) -> int:
     """
     try:
         return piped(command)
-    except DistTrainError as error:
-        return report(error)
+    except Exception as error:
+        if isinstance(error, DistTrainError) and not _of_some_ranks(error):
+            return report(error)
+        if whole_number("WORLD_SIZE", 1) == 1:
+            raise  # Python prints the traceback
+        fail = import_module("dist_train.training.failure").fail_command  # by name: it imports torch
+        return int(fail(error))
+
+
+def _of_some_ranks(error: DistTrainError) -> bool:
+    return whole_number("WORLD_SIZE", 1) > 1 and (error.of_one_rank or error.kind == "comm")
 
 
 def calibrate(argv: list[str]) -> int:

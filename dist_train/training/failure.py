@@ -3,7 +3,10 @@
 import logging
 import os
 import re
+import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from dist_train.errors import (
 )
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, Status, progress_of, read_result, write_refusal, write_result
+from dist_train.system.private_folder import private_folder, temporary_folder
 from dist_train.system.said_once import say_once
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report, tell_torchrun
@@ -48,7 +52,7 @@ def record_failure(cfg: Config, error: Exception, attempt: int | None, batch: Mi
     of_this_start = isinstance(error, DistTrainError) and error.of_this_start
     try:
         kind = kind_of(error)
-        words = _lost_rank(error) if kind == "comm" else str(error) or type(error).__name__
+        words = _lost_rank(error) if kind == "comm" else _words(error)
         tell_torchrun(kind, words)
         images = error.next_micro_batch if isinstance(error, TooBigError) else None
         message = words if words.startswith(f"rank {_rank()} ") else f"rank {_rank()}: {words}"
@@ -65,18 +69,44 @@ def fail(cfg: Config, error: Exception, attempt: int | None, batch: MicroBatch |
         The exit code.
     """
     error = record_failure(cfg, error, attempt, batch)
+    return _print_once(RunDir.of(cfg.run).path, error, partial(log.error, "%s"))
+
+
+def fail_command(error: Exception) -> int:
+    """Report the failure of a command on several ranks that writes no ``result.json``, such as ``evaluate``, on stderr.
+
+    The same error of several ranks is printed once on each node, whose ranks share a temporary folder.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        place = private_folder(temporary_folder(), "TMPDIR")
+    except ConfigError:
+        place = temporary_folder()  # not usable: each rank prints
+    if kind_of(error) == "comm":
+        error = CommError(_lost_rank(error, "start the command again"))
+    with suppress(OSError):
+        tell_torchrun(kind_of(error), _words(error))
+    return _print_once(place, error, partial(print, file=sys.stderr, flush=True))
+
+
+def _print_once(place: Path, error: Exception, say: Callable[[str], object]) -> int:
+    """Print an error. Return the exit code.
+
+    Args:
+        place: a folder that the ranks share, in which they agree who prints.
+    """
     kind = kind_of(error)
-    place = RunDir.of(cfg.run).path
-    if isinstance(error, DistTrainError) and kind != "comm":
-        if error.of_one_rank:
-            say_once(place, str(error), partial(report, error), partial(log.error, "%s"))
-        else:
-            report(error)
-    elif kind == "comm":
-        log.error("%s", _lost_rank(error))
+    if kind == "comm":
+        say(_lost_rank(error))
+    elif not isinstance(error, DistTrainError):
+        trace = "".join(traceback.format_exception(error)).rstrip()
+        say_once(place, trace, partial(say, f"rank {_rank()} failed:\n{trace}"), say)
+    elif error.of_one_rank:
+        say_once(place, str(error), partial(report, error), say)
     else:
-        trace = traceback.format_exc()
-        say_once(place, trace, partial(log.error, "rank %d failed:\n%s", _rank(), trace), partial(log.error, "%s"))
+        report(error)
     return EXIT_USER if kind in ("config", "data") else EXIT_FAILED
 
 
@@ -130,14 +160,19 @@ def for_program(error: Exception) -> Exception:
     return CommError(_lost_rank(error))
 
 
-def _lost_rank(error: Exception) -> str:
+def _lost_rank(error: Exception, then: str = "the same command continues from the last checkpoint") -> str:
     if isinstance(error, CommError):
         return str(error)
     return (
         f"rank {_rank()} lost the connection to another rank, which has ended or cannot be reached: the output of that rank "
-        "says why, unless it was killed (out of memory, a node that failed); the same command continues from the last "
-        f"checkpoint. torch says: {_first_line(str(error))}"
+        f"says why, unless it was killed (out of memory, a node that failed); {then}. torch says: {_first_line(str(error))}"
     )
+
+
+def _words(error: Exception) -> str:
+    """Return the message; with the name of the class, if the message was not written for a user (``KeyError: 'x'``)."""
+    name = type(error).__name__
+    return str(error) if isinstance(error, DistTrainError) else f"{name}: {error}" if str(error) else name
 
 
 def _rank() -> int:

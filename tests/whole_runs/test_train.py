@@ -409,7 +409,7 @@ def _main_with_a_slow_rank_0(tree: dict[str, Any]) -> int:
 
 def test_the_cause_stays_told_while_rank_0_is_busy(tree: dict[str, Any]) -> None:
     assert run_ranks(2, _main_with_a_slow_rank_0, tree) == [1, 1]
-    assert (_result(tree)["error"], _result(tree)["message"]) == ("other", "rank 1: the cause")
+    assert (_result(tree)["error"], _result(tree)["message"]) == ("other", "rank 1: RuntimeError: the cause")
 
 
 def test_a_smaller_world_goes_on_where_a_larger_one_stopped(tree: dict[str, Any]) -> None:
