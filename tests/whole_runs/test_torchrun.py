@@ -1,4 +1,4 @@
-"""Real torchrun: a rank dies, or torchrun dies."""
+"""Real torchrun: a rank dies, or torchrun dies; commands on trained runs share the work."""
 
 import os
 import signal
@@ -83,3 +83,21 @@ def test_a_program_trains_several_times(tree: dict[str, Any], tmp_path: Path) ->
     ends = ("first done 3", "bad refused", "second done 3")
     assert told >= {f"rank {rank}: {end}" for rank in range(2) for end in ends}
     assert state_digest(folder(tree).with_name("first")) == state_digest(folder(tree).with_name("second"))
+
+
+@pytest.mark.slow
+def test_evaluate_of_two_ranks_says_what_one_process_says(tree: dict[str, Any], tmp_path: Path) -> None:
+    run = train(tree, train__epochs=1)
+    ranks = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    found = {}
+    for name, starter in (("one", []), ("two", ranks)):
+        document = tmp_path / f"{name}.json"
+        done = subprocess.run(
+            [sys.executable, *starter, "-m", "dist_train", "evaluate", run, "--json", document],
+            capture_output=True, text=True, timeout=200, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found[name] = (document.read_bytes(), [line for line in done.stdout.splitlines() if "loss " in line])
+    assert found["one"] == found["two"], "the same digits, printed once"
+    assert len(found["two"][1]) == 1
