@@ -158,7 +158,7 @@ def _config_of_training(argv: Sequence[str]) -> Config | int:
     if args.print_config:
         return _print(printed(cfg, args.print_config))
     if args.check:
-        return _run("dist_train.check:check_config", cfg, args.world_size or 1)
+        return piped(lambda: _run("dist_train.check:check_config", cfg, args.world_size or 1))
     if args.summary:
         return piped(lambda: _run("dist_train.inference.describe_model:print_model", cfg))
     return cfg
@@ -210,7 +210,7 @@ def _config_of_branch(argv: Sequence[str]) -> Config | int:
     if args.print_config:
         return _print(printed(cfg, args.print_config))
     if args.check:
-        return _run("dist_train.check:check_config", cfg, 1)
+        return piped(lambda: _run("dist_train.check:check_config", cfg, 1))
     return cfg
 
 

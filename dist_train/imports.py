@@ -11,6 +11,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.result import START_NAME
 from dist_train.system.imports.fast_imports import quick_imports
 from dist_train.system.machine.memory import expand_gpu_segments
+from dist_train.system.private_folder import check_temporary_files
 from dist_train.system.processes import die_with_parent
 from dist_train.system.signals import end_at_interrupt
 from dist_train.system.start import check_start
@@ -30,6 +31,7 @@ def prepare(cfg: Config | None) -> int:
     """
     try:
         check_start()
+        check_temporary_files()
         if cfg is not None and "TORCHELASTIC_RUN_ID" not in os.environ and START_NAME not in os.environ:
             from dist_train.data.formats.walk import look_at_root  # numpy and Pillow: --help does not need them
 

@@ -16,8 +16,29 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def temporary_folder() -> Path:
-    """Return the folder of this user below the system's temporary folder. It may be missing, or somebody else's."""
+    """Return the folder of this user below the system's temporary folder. It may be missing, or somebody else's.
+
+    Raises:
+        ConfigError: no folder takes temporary files.
+    """
+    check_temporary_files()
     return Path(tempfile.gettempdir(), f"dist_train-{os.geteuid()}")
+
+
+def check_temporary_files() -> None:
+    """Check that a folder takes temporary files: even the import of torch fails without one.
+
+    Raises:
+        ConfigError: neither ``TMPDIR`` nor another usual folder does.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        chosen = os.environ.get("TMPDIR")
+        raise ConfigError(
+            f"`TMPDIR` ({chosen or 'not set'}) must be a folder that exists, has room and can be written, as torch and loader "
+            f"processes need temporary files; create it, or set another one: `export TMPDIR=FOLDER`. {error.strerror}"
+        ) from None
 
 
 def private_folder(path: Path, key: str) -> Path:

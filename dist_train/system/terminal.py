@@ -17,6 +17,7 @@ from typing import TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind
 from dist_train.system.foreign_text import printable
+from dist_train.system.private_folder import check_temporary_files
 
 COLUMNS = 100
 """Largest width of a log line."""
@@ -125,7 +126,8 @@ def piped(command: Callable[[], int]) -> int:
     """Run a command and accept that the reader of its output stops early, as ``head`` does.
 
     Returns:
-        The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed.
+        The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed; 2, after a
+        message, if no folder takes temporary files.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; without a traceback if nobody catches it.
@@ -141,11 +143,21 @@ def piped(command: Callable[[], int]) -> int:
         sys.excepthook = _without_traceback
         raise  # Python ends as a process that the signal kills, so that a shell ends its loop too
     except OSError as error:
+        if error.errno == errno.ENOENT and error.filename is None and (refused := _no_temporary_files()):
+            return report(refused)
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT):
             raise  # not by a write to stdout, which has no name
         _drop_the_rest()
         print(f"error: stdout cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _no_temporary_files() -> ConfigError | None:
+    try:
+        check_temporary_files()
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

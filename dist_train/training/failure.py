@@ -83,7 +83,7 @@ def fail_command(error: Exception) -> int:
     try:
         place = private_folder(temporary_folder(), "TMPDIR")
     except ConfigError:
-        place = temporary_folder()  # not usable: each rank prints
+        place = Path(os.devnull)  # they share no folder: each rank prints
     if kind_of(error) == "comm":
         error = CommError(_lost_rank(error, "start the command again"))
     with suppress(OSError):

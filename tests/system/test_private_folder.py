@@ -1,5 +1,6 @@
 """Folders and files on a machine that others use too."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -150,3 +151,13 @@ def test_a_file_is_opened_for_writing_whatever_its_name_is_now(tmp_path: Path) -
 def test_each_user_has_a_folder_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert temporary_folder() == tmp_path / f"dist_train-{os.geteuid()}"
+
+
+def test_without_temporary_files_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    with pytest.raises(ConfigError, match=r"`TMPDIR` \(not set\) must be a folder that .*`export TMPDIR=FOLDER`"):
+        temporary_folder()
