@@ -62,5 +62,7 @@ def test_without_temporary_files_a_start_is_refused(words: list[str], tree: dict
         env={**os.environ, "TMPDIR": "/nowhere"},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: `TMPDIR` (/nowhere) must be a folder that exists, has room and can be written")
+    assert done.stderr.startswith(
+        "error: `TMPDIR` (/nowhere) must be a folder that exists, has room and can be written"
+    )
     assert done.stderr.count("\n") == 1

@@ -62,7 +62,12 @@ def _own_fault() -> int:
         (_bug, {"KeyError: 'a bug'": 1, r"rank \d failed:": 1, "the same on 2 of 2 ranks": 1}),
         (
             _bug_of_rank_1,
-            {"rank 1 failed:": 1, "KeyError: 'a bug'": 1, "rank 0 lost the connection": 1, "start the command again": 1},
+            {
+                "rank 1 failed:": 1,
+                "KeyError: 'a bug'": 1,
+                "rank 0 lost the connection": 1,
+                "start the command again": 1,
+            },
         ),
         (_lost, {"rank 0 waited in vain": 1, "rank 1 waited in vain": 1, "Traceback": 0}),
         (_own_fault, {"error: the loader has died": 1, "error: the disk is full": 1, "the same on": 0}),
