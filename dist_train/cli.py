@@ -8,7 +8,6 @@ import difflib
 import importlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from dist_train import __version__
@@ -23,7 +22,7 @@ from dist_train.run.saved_config import Which, branched
 from dist_train.system.processes import leave_at_once
 from dist_train.system.program import program
 from dist_train.system.signals import ignore_stop_signals
-from dist_train.system.terminal import piped, positive, report
+from dist_train.system.terminal import given_path, piped, positive, report
 
 COMMANDS = {
     "train": ("dist_train.cli:train", "train or resume a run; the default command"),
@@ -222,7 +221,7 @@ def branch_parser() -> argparse.ArgumentParser:
         "with its trained weights, optimizer and schedule from step 0. The new run lies beside the other one. If it was "
         "stopped or killed, the same command resumes it.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run to begin from")
+    parser.add_argument("run", type=given_path, metavar="RUN", help="the folder of the run to begin from")
     parser.add_argument("--name", required=True, metavar="NEW", help="name of the new run (`run.name`)")
     parser.add_argument("--weights", choices=get_args(Which), default="best", help="which weights of RUN (best)")
     parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="a value that differs from RUN's")
@@ -240,6 +239,8 @@ def _add_print_config(modes: "argparse._MutuallyExclusiveGroup", about: str) -> 
 def _unknown(name: str) -> str:
     if name.endswith((".yaml", ".yml")):
         return f"`{name}` is not a command; did you mean `{program()} --config {name}`?"
+    if name == "help":
+        return f"`help` is not a command; did you mean `{program()} --help` or `{program('COMMAND')} --help`?"
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean `{program(near[0])}`?" if near else f"use one of: {', '.join(COMMANDS)}"
     return f"`{name}` is not a command; {hint}"

@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
 from dist_train.inference.predicting.places import Places
-from dist_train.system.terminal import output_file, positive
+from dist_train.system.terminal import given_path, output_file, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
         "are listed on stderr and left out; the exit code is then 2. Under torchrun the ranks share the work; on CPUs the "
         "results have the same digits. Loader processes read the images: --set data.workers=N changes their number.",
     )
-    parser.add_argument("images", metavar="IMAGES", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("images", metavar="IMAGES", type=given_path, nargs="+", help="image files, or folders of them")
     parser.add_argument(
         "--out",
         metavar="FILE",

@@ -18,7 +18,7 @@ if not __package__:  # run as a file, from anywhere
 
 from dist_train.errors import ConfigError
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import PICTURES, check_suffix, output_file
+from dist_train.system.terminal import PICTURES, check_suffix, given_path, output_file
 from launch.installation import command
 from launch.runs.groups import Group, grouped
 from launch.runs.reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         epilog=EPILOG.format(compare=command("compare")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=given_path, help="run folders, or patterns in quotes")
     parser.add_argument(
         "--html",
         type=output_file,
@@ -61,11 +61,11 @@ def main(argv: list[str]) -> int:
         parser.error(str(error))
     if args.png and importlib.util.find_spec("matplotlib") is None:
         parser.error("--png needs matplotlib: pip install matplotlib")
-    runs, left_out = read_runs(args.runs)
+    runs, left_out = read_runs([str(run) for run in args.runs])
     for line in left_out:
         print(f"left out: {printable(line)}", file=sys.stderr)
     if not runs:
-        print("error: no readable run in these folders", file=sys.stderr)
+        print("error: no readable run in these folders; give folders that hold a config.yaml", file=sys.stderr)
         return 1
     try:
         groups = grouped(runs, args.sort)

@@ -14,6 +14,7 @@ from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import given_path
 from launch.installation import command
 from launch.runs.reader import standing
 from launch.runs.starts import read_starts, read_submissions, wrote_result
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         prog=f"{command('slurm')} status",
         description="List the runs in a folder: state, step, best metric, remaining time.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs"), help="folder of the runs (runs)")
+    parser.add_argument("folder", nargs="?", type=given_path, default=Path("runs"), help="folder of the runs (runs)")
     print(table(parser.parse_args(argv).folder), flush=True)
     return EXIT_DONE
 

@@ -75,6 +75,7 @@ def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
     [
         ("evalute", "`evalute` is not a command; did you mean `python -m dist_train evaluate`?"),
         ("flowers.yaml", "`flowers.yaml` is not a command; did you mean `python -m dist_train --config flowers.yaml`?"),
+        ("help", "`help` is not a command; did you mean `python -m dist_train --help`"),
         ("zzz", "`zzz` is not a command; use one of: train, check, "),
     ],
 )

@@ -3,22 +3,21 @@
 import argparse
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from dist_train.errors import DistTrainError
 from dist_train.system.program import program
 from dist_train.system.start import whole_number
-from dist_train.system.terminal import piped, report
+from dist_train.system.terminal import given_path, piped, report
 
 
 def run_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
     """Return a parser with the run folder (or folders, as ``runs``) ``--weights`` and ``--trust``."""
     parser = argparse.ArgumentParser(prog=program(name), description=description)
     if several:
-        parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folder")
+        parser.add_argument("runs", metavar="RUN", type=given_path, nargs="+", help="run folder")
     else:
-        parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+        parser.add_argument("run", metavar="RUN", type=given_path, help="run folder")
     parser.add_argument("--weights", choices=("best", "last"), default="best", help="weights to use (best)")
     parser.add_argument(
         "--trust", action="store_true", help="run code that lies in the run folder, if the run's config names it"

@@ -60,16 +60,23 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def given_path(text: str) -> Path:
+    """Return the path in ``text``; a type for argparse. An empty text, as of an empty shell variable, is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path is given (an empty shell variable?); the current folder is `.`")
+    return Path(text)
+
+
 def output_file(text: str) -> Path:
     """Return the path of a file to write; a type for argparse."""
-    if text.endswith(os.sep) or Path(text).is_dir():
+    if given_path(text).is_dir() or text.endswith(os.sep):
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it")
     return Path(text)
 
 
 def output_folder(text: str) -> Path:
     """Return the path of a folder to write to; a type for argparse."""
-    if Path(text).exists() and not Path(text).is_dir():
+    if given_path(text).exists() and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder; name another place")
     return Path(text)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dist_train.system.terminal import (
     PICTURES,
     check_output,
     check_suffix,
+    given_path,
     log_to_console,
     output_file,
     output_folder,
@@ -31,6 +33,13 @@ def test_numbers_of_things_are_whole_and_above_0(text: str) -> None:
     assert positive("12") == 12
     with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' must be a whole number above 0"):
         positive(text)
+
+
+@pytest.mark.parametrize("of_option", [given_path, output_file, output_folder])
+def test_an_empty_shell_variable_is_not_the_current_folder(of_option: Callable[[str], Path]) -> None:
+    assert of_option("new") == Path("new")
+    with pytest.raises(argparse.ArgumentTypeError, match="an empty path is given"):
+        of_option("")
 
 
 def test_an_output_that_cannot_be_written_is_a_mistake_in_the_command(tmp_path: Path) -> None:
@@ -54,7 +63,7 @@ def test_a_folder_is_no_output_file_and_a_file_no_output_folder(tmp_path: Path) 
     (tmp_path / "file").touch()
     assert output_file(str(tmp_path / "a.csv")) == tmp_path / "a.csv"
     assert output_folder(f"{tmp_path}/new/") == tmp_path / "new"
-    for text in (str(tmp_path), f"{tmp_path}/new/", ".", ""):
+    for text in (str(tmp_path), f"{tmp_path}/new/", "."):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is a folder; name a file in it"):
             output_file(text)
     with pytest.raises(argparse.ArgumentTypeError, match="is not a folder; name another place"):

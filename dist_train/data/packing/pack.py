@@ -21,7 +21,7 @@ from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.system.files import fsync_dir
 from dist_train.system.program import program
 from dist_train.system.progress import advance, shown
-from dist_train.system.terminal import log_to_console, output_folder, report, restored_log
+from dist_train.system.terminal import given_path, log_to_console, output_folder, report, restored_log
 
 PART = ".part"
 MB = 1_000_000
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "source",
-        type=Path,
+        type=given_path,
         help="a folder: <split>/<class>/... or <class>/...; a Hugging Face data set on disk: parquet files, or save_to_disk; or a "
         "CSV file as `data.format: csv` reads it",
     )

@@ -1,11 +1,10 @@
 """``python -m dist_train average RUN [RUN ...] --name NEW``: the command line. Without torch."""
 
 import argparse
-from pathlib import Path
 
 from dist_train.inference.command_line import reported
 from dist_train.system.program import program
-from dist_train.system.terminal import positive
+from dist_train.system.terminal import given_path, positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
         "the statistics of BatchNorms on training images, evaluate, and write the result as a run that evaluate, predict "
         "and export take.",
     )
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folder; with one, its checkpoints")
+    parser.add_argument("runs", metavar="RUN", type=given_path, nargs="+", help="run folder; with one, its checkpoints")
     parser.add_argument("--name", required=True, metavar="NEW", help="name of the new run, beside the first RUN")
     parser.add_argument(
         "--greedy", action="store_true", help="add the weights one by one, best first, and keep what does not harm"

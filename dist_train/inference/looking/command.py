@@ -1,12 +1,11 @@
 """``python -m dist_train look --config FILE [key.path=value ...]``: the command line. Without torch."""
 
 import argparse
-from pathlib import Path
 
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.system.program import program
-from dist_train.system.terminal import output_file, positive
+from dist_train.system.terminal import given_path, output_file, positive
 
 IMAGES = 24
 
@@ -39,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--run",
-        type=Path,
+        type=given_path,
         action="append",
         default=[],
         metavar="RUN",

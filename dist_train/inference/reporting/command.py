@@ -1,11 +1,10 @@
 """``python -m dist_train report RUN``: the command line. Without torch."""
 
 import argparse
-from pathlib import Path
 
 from dist_train.inference.command_line import add_overrides, reported
 from dist_train.system.program import program
-from dist_train.system.terminal import output_file, whole
+from dist_train.system.terminal import given_path, output_file, whole
 
 IMAGES = 24
 MOST_IMAGES = 100
@@ -20,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         "classes, calibration, the images that the best weights get wrong, speed. It reads the files of the run folder, and some "
         "images; it runs no model, but with --cam. Needs the extra `report`.",
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
+    parser.add_argument("run", metavar="RUN", type=given_path, help="run folder")
     parser.add_argument("--out", type=output_file, metavar="FILE", help="the page, .html (RUN/report.html)")
     parser.add_argument(
         "--images",
