@@ -1,6 +1,7 @@
 """What the commands on trained runs share."""
 
 import re
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 
 from dist_train.errors import CommError, DataError, DistTrainError
 from dist_train.inference.command_line import reported, run_parser
-from dist_train.system.private_folder import temporary_folder
 from dist_train.system.said_once import PREFIX
 from dist_train.system.start import whole_number
 from tests.support.ranks import run_ranks
@@ -34,6 +34,11 @@ def test_an_error_is_printed_and_gives_2(capsys: pytest.CaptureFixture[str]) -> 
 def test_an_unexpected_error_of_one_process_is_pythons() -> None:
     with pytest.raises(KeyError, match="a bug"):
         reported(_bug)
+
+
+def _reported_with(temporary: Path, command: Callable[[], int]) -> int:
+    tempfile.tempdir = str(temporary)  # other tests that run now have their own files in the system's
+    return reported(command)
 
 
 def _bug() -> int:
@@ -74,9 +79,9 @@ def _own_fault() -> int:
     ],
 )
 def test_an_error_of_several_ranks_is_printed_once(
-    command: Callable[[], int], said: dict[str, int], capsys: pytest.CaptureFixture[str]
+    command: Callable[[], int], said: dict[str, int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert run_ranks(2, partial(reported, command)) == [1, 1]
+    assert run_ranks(2, partial(_reported_with, tmp_path, command)) == [1, 1]
     printed = capsys.readouterr().out
     assert {words: len(re.findall(words, printed)) for words in said} == said, printed
-    assert not list(temporary_folder().glob(f"{PREFIX}*"))
+    assert not list(tmp_path.rglob(f"{PREFIX}*"))
