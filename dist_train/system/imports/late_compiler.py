@@ -33,8 +33,9 @@ def import_compiler_late() -> None:
 
 def keep_at_hand() -> None:
     """Make the stand-in an attribute of ``torch``: an optimizer's step else looks for it among all modules, for 6 us."""
-    if {"torch", DYNAMO} <= sys.modules.keys():
-        sys.modules["torch"]._dynamo = sys.modules[DYNAMO]  # type: ignore[attr-defined]
+    torch = sys.modules.get("torch")
+    if torch is not None and DYNAMO in sys.modules:
+        torch._dynamo = sys.modules[DYNAMO]  # type: ignore[attr-defined]
 
 
 def compiler_is_imported() -> bool:
