@@ -48,14 +48,13 @@ def _real(name: str = DYNAMO) -> ModuleType:
     if not _is_real():
         torch = importlib.import_module("torch")
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Submodules)]
-        made = [
-            (module, key, vars(sys.modules[module])[key])
-            for module, key in POSTPONED
-            if key in vars(sys.modules[module])
-        ]
-        for stand_in, answers in ANSWERS.items():
-            _forget(sys.modules.pop(stand_in), answers.keys() | {key for _, key in POSTPONED})
-        _forget(torch, {"_dynamo"})
+        # Another thread may do the same at this moment, and the import of the real modules has begun.
+        there = [module for module in ANSWERS if isinstance(sys.modules.get(module), _StandIn)]
+        stand_ins = {module: vars(sys.modules.pop(module)) for module in there}
+        made = [(module, key, stand_ins[module][key]) for module, key in POSTPONED if key in stand_ins.get(module, {})]
+        for module, names in stand_ins.items():
+            _forget(names, ANSWERS[module].keys() | {key for _, key in POSTPONED})
+        _forget(vars(torch), {"_dynamo"})
         for module, key, value in made:
             setattr(importlib.import_module(module), key, value)
     return importlib.import_module(name)
@@ -65,9 +64,9 @@ def _is_real() -> bool:
     return not isinstance(sys.modules.get(DYNAMO), _StandIn)
 
 
-def _forget(module: ModuleType, names: Iterable[str]) -> None:
+def _forget(variables: dict[str, Any], names: Iterable[str]) -> None:
     for name in names:
-        vars(module).pop(name, None)
+        variables.pop(name, None)
 
 
 class _StandIn(ModuleType):
@@ -78,7 +77,7 @@ class _StandIn(ModuleType):
         vars(self).update(answers, __path__=[], __spec__=ModuleSpec(name, None, is_package=True))
 
     def __getattr__(self, name: str) -> Any:
-        # The standard library asks each module for __file__ and the like; that is no use of the compiler.
+        # The standard library reads __file__ and similar names of every module. Such a read must not import the compiler.
         if name.startswith("__"):
             raise AttributeError(name)
         submodule = f"{self.__name__}.{name}"
