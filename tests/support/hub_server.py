@@ -6,25 +6,27 @@ import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 
-API, FILES = "/api/datasets/me/photos", "/datasets/me/photos/resolve/main/"
+API, FILES = "/api/datasets/me/photos", "/datasets/me/photos/resolve/"
 
 
 class HubServer:
-    """Serves the files of ``folder`` in a thread; the file system of fsspec finds it by its config."""
+    """Serves the files of ``folder`` in a thread; the file system of fsspec finds it by its config.
+
+    Attributes:
+        asked: the paths of all requests, and the parts of files that they asked for.
+    """
 
     def __init__(self, folder: Path, patch: Any) -> None:
-        handler = type("Handler", (_Handler,), {"folder": folder})
+        self.asked: list[str] = []
+        handler = type("Handler", (_Handler,), {"folder": folder, "asked": self.asked, "commits": {}})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        endpoint = f"http://127.0.0.1:{self._server.server_port}"
-        patch.setenv("HF_ENDPOINT", endpoint)  # of the ranks; this process has read both already
-        patch.setenv("HF_HUB_OFFLINE", "0")
-        patch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint, "token": False})
-        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.port = self._server.server_port
+        find_hub(f"http://127.0.0.1:{self.port}", patch)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
     def stop(self) -> None:
@@ -33,38 +35,55 @@ class HubServer:
         self._server.server_close()
 
 
+def find_hub(endpoint: str, patch: Any) -> None:
+    """Let this process, and those that tests start, take a server for the Hub."""
+    patch.setenv("HF_ENDPOINT", endpoint)  # of commands
+    patch.setenv("HF_HUB_OFFLINE", "0")
+    patch.setenv("FSSPEC_HF_ENDPOINT", endpoint)  # of ranks, which are forked with huggingface_hub's constants
+    patch.setitem(fsspec.config.conf, "hf", {"endpoint": endpoint, "token": False})
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    patch.setattr("dist_train.data.shards.remote.hub._commits", {})
+
+
 class _Handler(BaseHTTPRequestHandler):
     folder: Path
+    asked: list[str]
+    commits: ClassVar[dict[str, dict[str, bytes]]]
 
     def log_message(self, *args: Any) -> None:
         pass
 
     def do_GET(self) -> None:
+        self.asked.append(f"{self.path} {self.headers['Range']}")
         path = self.path.partition("?")[0]
-        if path.startswith(f"{API}/tree/main"):
-            self._answer(200, json.dumps(self._listed(path.removeprefix(f"{API}/tree/main").strip("/"))).encode())
-        elif path == API:
-            self._answer(200, json.dumps({"id": "me/photos", "sha": "0" * 40, "siblings": []}).encode())
-        elif path.startswith(FILES) and (self.folder / path.removeprefix(FILES)).is_file():
-            content = (self.folder / path.removeprefix(FILES)).read_bytes()
-            part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"])
-            assert part is not None
-            self._answer(206, content[int(part[1]) : int(part[2]) + 1])
-        else:
-            self._answer(404, b"{}", "EntryNotFound" if path.startswith((API, FILES)) else "RepoNotFound")
+        if path == API:
+            path = f"{API}/revision/main"
+        elif not path.startswith((f"{API}/", FILES)):
+            return self._missing("RepoNotFound")
+        kind, revision, below = re.fullmatch(rf"(?:{API}/|/datasets/me/photos/)(\w+)/(\w+)/?(.*)", path).groups()  # type: ignore[union-attr]
+        commit = self._commit() if revision == "main" else revision
+        if (files := self.commits.get(commit)) is None:
+            return self._missing("RevisionNotFound")
+        if kind == "revision":
+            return self._answer(200, json.dumps({"id": "me/photos", "sha": commit, "siblings": []}).encode())
+        if kind == "tree":
+            return self._answer(200, json.dumps(_listed(files, f"{below}/" if below else "")).encode())
+        if below not in files:
+            return self._missing("EntryNotFound")
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"])
+        assert part is not None
+        return self._answer(206, files[below][int(part[1]) : int(part[2]) + 1])
 
-    def _listed(self, below: str) -> list[dict[str, Any]]:
-        return [
-            {"type": "directory", "path": str(path.relative_to(self.folder)), "oid": "", "size": 0}
-            if path.is_dir()
-            else {
-                "type": "file",
-                "path": str(path.relative_to(self.folder)),
-                "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
-                "size": path.stat().st_size,
-            }
-            for path in sorted((self.folder / below).iterdir())
-        ]
+    def _commit(self) -> str:
+        """Return the commit that has the files as they are now."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        files = {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+        commit = hashlib.sha1(repr(files).encode()).hexdigest()
+        self.commits[commit] = files
+        return commit
+
+    def _missing(self, error: str) -> None:
+        self._answer(404, b"{}", error)
 
     def _answer(self, status: int, body: bytes, error: str = "") -> None:
         self.send_response(status)
@@ -73,3 +92,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", error)
         self.end_headers()
         self.wfile.write(body)
+
+
+def _listed(files: dict[str, bytes], folder: str) -> list[dict[str, Any]]:
+    """Return what lies in a folder, and not deeper."""
+    found: dict[str, dict[str, Any]] = {}
+    for path, content in files.items():
+        if path.startswith(folder):
+            name, deeper, _ = path.removeprefix(folder).partition("/")
+            kind, oid = ("directory", "") if deeper else ("file", hashlib.sha1(content).hexdigest())
+            size = 0 if deeper else len(content)
+            found[name] = {"type": kind, "path": folder + name, "oid": oid, "size": size}
+    return list(found.values())

@@ -17,7 +17,7 @@ from dist_train.data.formats.walk import existing_root, files_of, is_archive, su
 from dist_train.data.shards.files import read_at, version_of
 from dist_train.data.shards.members import Aside, FoundImages, Member, MemberReader
 from dist_train.data.shards.places import Shard
-from dist_train.data.shards.remote import files_below
+from dist_train.data.shards.remote.store import files_below
 from dist_train.data.stored.survey import note
 from dist_train.errors import DataError
 from dist_train.system.progress import advance

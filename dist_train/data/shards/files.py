@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import BinaryIO, cast
 
 from dist_train.config.types import is_remote
-from dist_train.data.shards import remote
-from dist_train.data.shards.remote import Version
+from dist_train.data.shards.remote import store as remote
+from dist_train.data.shards.remote.store import Version
 from dist_train.errors import DataError
 
 BLOCK = 8 << 20

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dist_train.config.types import is_remote
-from dist_train.data.shards.remote import files_below
-from dist_train.errors import DataError
+from dist_train.data.shards.remote.store import files_below
 from dist_train.system.files import fingerprint
 from dist_train.system.progress import advance
 
@@ -101,12 +100,12 @@ def stamp_of(path: str) -> Stamp:
 
 
 def _remote_stamp(root: str) -> Stamp:
-    """Return the stamp of a remote folder: a number of the names and versions of its files."""
-    try:
-        found = files_below(root)
-    except DataError:
-        return UNKNOWN, 0
-    return int(fingerprint(sorted(found.items()))[:15], 16), 0
+    """Return the stamp of a remote folder: a number of the names and versions of its files.
+
+    Raises:
+        DataError: it cannot be listed, after several attempts: the scan would fail too, after as many.
+    """
+    return int(fingerprint(sorted(files_below(root).items()))[:15], 16), 0
 
 
 def first_changed(expected: Sequence[tuple[str, Stamp]]) -> str:

@@ -1,29 +1,22 @@
 """Archives of another machine: parts, versions, a network that fails; a file system of fsspec in this process."""
 
-import errno
 import io
-import json
 import os
-import shutil
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import botocore.exceptions as boto
 import fsspec
 import pytest
-from fsspec.asyn import sync
 from fsspec.exceptions import FSTimeoutError
 
 from dist_train.data.index import scan
 from dist_train.data.packing.pack import MB, pack
-from dist_train.data.shards import remote
 from dist_train.data.shards.copier import copy_all
-from dist_train.data.shards.remote import RemoteFile, files_below, read, version_of
+from dist_train.data.shards.remote import store as remote
+from dist_train.data.shards.remote.store import RemoteFile, Store, files_below, read, version_of
 from dist_train.data.stored.reuse import kept_or_scanned
 from dist_train.data.stored.survey import stamp_of
 from dist_train.errors import DataError
@@ -33,7 +26,6 @@ from tests.support.data_roots import data_config, names
 from tests.support.gcs_server import GcsServer
 from tests.support.gcs_server import system as gcs_system
 from tests.support.gcs_server import upload as upload_to_google
-from tests.support.hub_server import HubServer
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
 from tests.support.s3_server import S3Server, upload
 from tests.support.s3_server import system as s3_system
@@ -128,7 +120,7 @@ def test_a_network_that_fails_for_a_while_is_tried_again(
 ) -> None:
     monkeypatch.setattr(remote, "WAITS_S", (0.0, 0.0))
     errors: list[Exception] = [TimeoutError("too slow"), ConnectionResetError("reset")]
-    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    monkeypatch.setattr(remote, "_store", lambda path, now: Store(Failing(store, errors), path))
     assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
     assert caplog.text.count("too slow; trying again") == 1
     errors += [RuntimeError("no route")] * 3
@@ -146,72 +138,9 @@ def test_no_attempt_begins_when_the_library_has_tried_for_long(store: Any, monke
     monkeypatch.setattr(remote, "WAITS_S", (0.0, 9.0, 0.0))
     monkeypatch.setattr(remote, "PATIENCE_S", 8.0)
     errors: list[Exception] = [TimeoutError("slow"), FSTimeoutError(), RuntimeError("not reached")]
-    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
+    monkeypatch.setattr(remote, "_store", lambda path, now: Store(Failing(store, errors), path))
     with pytest.raises(DataError, match="the server did not answer in time; tried 2 times in 0 s: check the network"):
         read(f"{ROOT}/all.tar", 0, 512)
-
-
-class Answered(OSError):
-    """An error with a status of HTTP: gcsfs has it in ``code``, botocore and huggingface_hub in ``response``."""
-
-    def __init__(self, text: str, **told: Any) -> None:
-        super().__init__(text)
-        self.__dict__ |= told
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (boto.NoCredentialsError(), "Unable to locate credentials; check the credentials"),
-        (boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), "check the credentials"),
-        (boto.ProfileNotFound(profile="nobody"), r"\(nobody\) could not be found; check the credentials"),
-        (boto.ParamValidationError(report="bad bucket name"), "failed: bad bucket name; correct the address"),
-        (boto.NoRegionError(), "You must specify a region.; correct the address, or the settings"),
-        (boto.ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get"), "check the cred"),
-        (Answered("gone", response=SimpleNamespace(status_code=410)), "gone; correct the address"),
-        (Answered("Anonymous caller", code=401), "Anonymous caller; check the credentials"),
-        (OSError(errno.EINVAL, "InvalidToken"), "InvalidToken; correct the address"),
-        (ValueError("Invalid endpoint: x"), "Invalid endpoint: x; correct the address"),
-        (FileNotFoundError("nothing"), "file or folder not found"),
-    ],
-)  # fmt: skip
-def test_what_another_attempt_cannot_mend_is_told_at_once(
-    store: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
-) -> None:
-    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, [error, RuntimeError("tried again")]))
-    with pytest.raises(DataError, match=rf"^cannot read {ROOT}/all.tar: .*{told}"):
-        read(f"{ROOT}/all.tar", 0, 512)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        boto.EndpointConnectionError(endpoint_url="http://here"),
-        boto.ReadTimeoutError(endpoint_url="http://here"),
-        boto.CredentialRetrievalError(provider="sso", error_msg="timed out"),
-        boto.ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Get"),
-        Answered("slow down", code=429),
-        Answered("bad gateway", response=SimpleNamespace(status_code=502)),
-        json.JSONDecodeError("cut off", "", 0),
-        OSError(errno.EREMOTEIO, "InternalError"),
-    ],
-)
-def test_what_time_may_mend_is_tried_again(store: Any, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setattr(remote, "WAITS_S", (0.0,))
-    errors = [error]
-    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
-    assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
-
-
-def test_an_attempt_that_fails_after_another_question_is_judged_by_itself(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "WAITS_S", (0.0,))
-    error = ConnectionResetError("reset")
-    error.__context__ = FileNotFoundError("no such file, so list the folder")
-    errors: list[Exception] = [error]
-    monkeypatch.setattr(remote, "_system", lambda path: Failing(store, errors))
-    assert len(read(f"{ROOT}/all.tar", 0, 512)) == 512
 
 
 @pytest.mark.slow
@@ -250,37 +179,11 @@ def test_s3_tells_at_once_that_credentials_or_a_bucket_are_missing(
     assert "Forbidden; check the credentials" in told(root)
 
 
-def test_a_file_system_that_fsspec_does_not_know(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read nowhere://a: .*pip install 'dist_train\[remote\]'"):
-        scan(config("nowhere://a"))
-    assert stamp_of("nowhere://a") == (-1, 0)
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     found = S3Server(monkeypatch)
     yield found
     found.stop()
-
-
-def test_an_archive_of_the_hub_that_changes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """huggingface_hub remembers what it has listed, so that its answers about a file are those of the first question."""
-    path = tar_of(tmp_path / "hub" / "shards" / "all.tar", FILES)
-    hub = HubServer(tmp_path / "hub", monkeypatch)
-    root = "hf://datasets/me/photos/shards"
-    try:
-        found, stamp = scan(config(root)), stamp_of(root)
-        assert found.fingerprint == scan(data_config(path.parent, format="tar")).fingerprint
-        images: Any = found.images
-        assert images.content("val/b/1.png") == FILES["val/b/1.png"]
-        tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
-        with pytest.raises(DataError, match=rf"the archive {root}/all.tar has changed since"):
-            images.content("train/a/1.png")
-        assert stamp_of(root) != stamp
-        with pytest.raises(DataError, match=r"cannot read hf://datasets/me/other/x: file or folder not found"):
-            scan(config("hf://datasets/me/other/x"))
-    finally:
-        hub.stop()
 
 
 class StopsServer(Hook):
@@ -392,36 +295,9 @@ def test_an_object_of_google_that_changes_or_is_missing(google: GcsServer, tmp_p
             scan(config(missing))
 
 
-def test_a_server_of_google_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gcsfs tries six times with growing waits, so that the test calls what it does once."""
-    monkeypatch.setattr(remote, "SILENCE_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
-        system = remote._system("gs://photos/set")
-        with pytest.raises(TimeoutError):
-            sync(system.loop, system._request.__wrapped__, system, "GET", "b/photos")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("world_size", "stage"), [(1, False), (2, True), (4, False)])
 def test_a_run_from_google_ends_with_the_weights_of_the_folder(
     google: GcsServer, tree: dict[str, Any], tmp_path: Path, world_size: int, stage: bool
 ) -> None:
     check_weights(tree, tmp_path, world_size, stage, upload_to_google)
-
-
-@pytest.mark.slow
-def test_a_run_from_the_hub_ends_with_the_weights_of_the_folder(
-    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = HubServer(tmp_path / "hub", monkeypatch)
-
-    def upload_to_hub(folder: Path, name: str) -> str:
-        shutil.copytree(folder, tmp_path / "hub" / name)
-        return f"hf://datasets/me/photos/{name}"
-
-    try:
-        check_weights(tree, tmp_path, 1, False, upload_to_hub)
-    finally:
-        hub.stop()
