@@ -12,6 +12,7 @@ import yaml
 
 from dist_train.drill.faults import CommandStart, Started, wait_until
 from dist_train.system.processes import children, send
+from tests.support.failing_proxy import FailingProxy
 from tests.support.forked_start import ForkedStart
 from tests.support.ranks import start_ranks
 from tests.support.runs import _main
@@ -56,11 +57,13 @@ class Starts:
         torchrun: the share of starts by the real torchrun or ``dist-train launch``, by turns, where a fault does not need another one.
         places: folders for runs, by the kind of their file system.
         launchers: how often which kind of start was made.
+        proxy: between the runs and the store of their data, if this is another machine's.
     """
 
     def __init__(self, output: Path, torchrun: float, places: Mapping[str, Path]) -> None:
         self.output, self.torchrun, self.places = output, torchrun, places
         self.launchers: Counter[str] = Counter()
+        self.proxy: FailingProxy | None = None
         self.last: Started | None = None
 
     def forked(self, tree: dict[str, Any], world_size: int, surroundings: Surroundings | None = None) -> ForkedStart:

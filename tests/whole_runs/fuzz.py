@@ -20,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dist_train.data.packing.pack import MB, pack
@@ -28,6 +30,7 @@ from dist_train.drill.faults import Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from tests.support.fuzz_starts import Starts
+from tests.support.fuzz_store import failing_store
 from tests.support.images import make_image_folder
 from tests.support.runs import changed, folder, published, rows, state_digest, train
 from tests.support.shm import CAN_MOUNT
@@ -44,20 +47,16 @@ class Fuzz:
         every: draw from all faults and models; else from signals, and from models of timm.
         recipe: every run has this one of ``RECIPES``.
         only, disk: draw from the faults and the file systems whose names have this word.
-        archives: train from tar archives.
+        given: further keys of the config of every run.
+        data: keys of that of the disturbed runs, which say where their images lie, if not in the folder.
     """
 
     def __init__(
         self, seed: int, starts: Starts, every: bool, recipe: str = "", only: str = "", disk: str = "",
-        archives: bool = False,
+        given: Mapping[str, Any] = MappingProxyType({}), data: Mapping[str, str] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         self.rng, self.starts, self.every, self.recipe = random.Random(seed), starts, every, recipe
-        self.images = make_image_folder(starts.output / "images")
-        self.prepared = prepared(recipe, self.images, starts.places["plain"])
-        self.data: dict[str, str] = {}
-        if archives:
-            pack(self.images, starts.output / "archives", MB)
-            self.data = {"data__format": "tar", "data__root": str(starts.output / "archives")}
+        self.images, self.prepared, self.data = starts.output / "images", given, data
         self.tally = Tally()
         self.faults = {name: hit for name, hit in kinds(starts, every).items() if only in name}
         self.disks = sorted(name for name in starts.places if disk in name)
@@ -124,6 +123,8 @@ class Fuzz:
             tree = changed(
                 config(self.images, self.starts.places[disk], kind), run__name=f"run-{self.tally.runs}", **self.data
             )  # fmt: skip
+            if self.starts.proxy is not None and self.rng.random() < 0.5:
+                tree = changed(tree, data__stage=str(self.starts.output / "node"))
             if self.recipe == "device":  # each run builds a cache of its own
                 tree = changed(tree, data__cache=str(self.starts.output / f"cache-{self.tally.runs}"))
             run = self.one_run(tree, world_size, disk, min(most_per_run, kills - self.tally.kills))
@@ -139,10 +140,10 @@ class Fuzz:
     def _model(self, number: int, worlds: int) -> tuple[str, Mapping[str, Any]]:
         if turns := TURNS.get(self.recipe):
             turn = number // worlds % len(turns)
-            keys = {"distributed__strategy": turns[turn]} | self.prepared
+            keys = {"distributed__strategy": turns[turn]} | dict(self.prepared)
             return f"{self.recipe}-{turn}", RECIPES[self.recipe] | keys
         if self.recipe:
-            return self.recipe, RECIPES[self.recipe] | self.prepared
+            return self.recipe, RECIPES[self.recipe] | dict(self.prepared)
         if self.every and self.rng.random() < 0.5:
             name = self.rng.choice(ODD)
             return name, odd(name)
@@ -151,20 +152,35 @@ class Fuzz:
 
 def fuzz(
     kills: int, seed: int, worlds: tuple[int, ...], output: Path, most_per_run: int = 8, torchrun: float = 0.0,
-    every: bool = False, recipe: str = "", only: str = "", disk: str = "", archives: bool = False,
+    every: bool = False, recipe: str = "", only: str = "", disk: str = "", data: str = "folder",
 ) -> dict[str, Any]:  # fmt: skip
-    """See ``Fuzz``. With ``every``, this process gets mounts of its own."""
-    if not every:
-        (output / "plain").mkdir(parents=True)
-        plain = Starts(output, torchrun, {"plain": output / "plain"})
-        return Fuzz(seed, plain, every, recipe, only, disk, archives)(kills, worlds, most_per_run)
-    if CAN_MOUNT:
+    """See ``Fuzz``. With ``every``, this process gets mounts of its own.
+
+    Args:
+        data: of the disturbed runs: "folder", "archives", or "remote", where half of the runs copy them (``data.stage``).
+    """
+    if every and CAN_MOUNT:
         own_mounts()
     output.chmod(0o755)  # other users read the images
-    with places(output) as found:
-        return Fuzz(seed, Starts(output, torchrun, found), every, recipe, only, disk, archives)(
-            kills, worlds, most_per_run
-        )
+    plain = output / "plain"
+    with ExitStack() as stack:
+        if every:
+            found = stack.enter_context(places(output))
+        else:
+            plain.mkdir(parents=True)
+            found = {"plain": plain}
+        starts = Starts(output, torchrun, found)
+        images = make_image_folder(output / "images")
+        given = prepared(recipe, images, found["plain"])
+        keys = {}
+        if data != "folder":
+            pack(images, output / "archives", MB)
+            keys = {"data__format": "tar", "data__root": str(output / "archives")}
+        if data == "remote":
+            (output / "node").mkdir()
+            (output / "node").chmod(0o777)
+            keys["data__root"], starts.proxy = stack.enter_context(failing_store(output / "archives"))
+        return Fuzz(seed, starts, every, recipe, only, disk, given, keys)(kills, worlds, most_per_run)
 
 
 def main() -> None:
@@ -177,18 +193,21 @@ def main() -> None:
     parser.add_argument("--recipe", default="", choices=RECIPES, help="the config of every run")
     parser.add_argument("--only", default="", metavar="WORD", help="only faults whose name has this word")
     parser.add_argument("--disk", default="", metavar="WORD", help="only file systems whose name has this word")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--archives", action="store_true", help="train from tar archives; the undisturbed runs from the folder"
     )
+    where.add_argument("--remote", action="store_true", help="from tar archives in a store of S3, which fails too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     args = parser.parse_args()
     began = time.monotonic()
     output = Path(tempfile.mkdtemp(prefix="fuzz-"))
     print(f"runs in {output}, which stay there after a failure", flush=True)
     worlds, every = tuple(args.worlds), not args.signals_only
+    data = "remote" if args.remote else "archives" if args.archives else "folder"
     found = fuzz(
         args.kills, args.seed, worlds, output,
-        torchrun=args.torchrun, every=every, recipe=args.recipe, only=args.only, disk=args.disk, archives=args.archives,
+        torchrun=args.torchrun, every=every, recipe=args.recipe, only=args.only, disk=args.disk, data=data,
     )  # fmt: skip
     shutil.rmtree(output)
     about = {

@@ -243,6 +243,23 @@ def in_the_first_save(start: Start) -> bool:
     return found
 
 
+def store_fails(start: Start) -> bool:
+    """The store of the data fails for some seconds, from a random moment on; a run that goes on gets a stop signal later."""
+    proxy = start.starts.proxy
+    assert proxy is not None
+    proxy.failed.clear()
+    started = start.forked()
+    if start.rng.random() < 0.7 and not start.until_step(started):
+        return False
+    proxy.fail_all(start.rng.choice((503, 429, 403, "cut", "silent")))
+    time.sleep(start.rng.uniform(0.5, 8.0))
+    proxy.fail()
+    if start.until_step(started):
+        start.strike(start.stop_signal(), started)
+    start.starts.wait_for_end(started)
+    return bool(proxy.failed)
+
+
 def _maps(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/maps").read_text()
@@ -286,4 +303,6 @@ def kinds(starts: Starts, every: bool) -> dict[str, Callable[[Start], bool]]:
         found["clock that jumps by hours"] = clock_jumps
     if "small disk" in starts.places:
         found["full disk"] = full_disk
+    if starts.proxy is not None:
+        found["store of the data fails"] = store_fails
     return found
