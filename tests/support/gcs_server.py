@@ -19,17 +19,17 @@ class GcsServer:
     def __init__(self, patch: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+            self.port = free.getsockname()[1]
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{self.port}")
         patch.setenv("FSSPEC_GS_TOKEN", "anon")  # of the ranks; this process has read it already
         patch.setitem(fsspec.config.conf, "gs", {"token": "anon"})
         GCSFileSystem.clear_instance_cache()  # its instances know another address
-        words = ["start", "--in-memory", "--quiet", "--host", "127.0.0.1", "--port", str(port)]
+        words = ["start", "--in-memory", "--quiet", "--host", "127.0.0.1", "--port", str(self.port)]
         command = [sys.executable, "-m", "gcp_storage_emulator", *words, "--default-bucket", BUCKET]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port)).close()
+                socket.create_connection(("127.0.0.1", self.port)).close()
                 return
             except OSError:
                 assert self._process.poll() is None

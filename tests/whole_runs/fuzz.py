@@ -90,7 +90,9 @@ class Fuzz:
         return traces.run.path
 
     def _draw(self, disk: str) -> str:
-        """Return the name of a fault; on a small disk mostly a full one. Half of the others are signals."""
+        """Return the name of a fault; on a small disk mostly a full one, and often one of the store. Half of the others are signals."""
+        if self.starts.proxy is not None and "store of the data fails" in self.faults and self.rng.random() < 0.3:
+            return "store of the data fails"
         if "full disk" in self.faults and disk == "small disk" and self.rng.random() < 0.5:
             return "full disk"
         signals = [name for name in self.faults if name in GRACEFUL | UNGRACEFUL | DAMAGE]

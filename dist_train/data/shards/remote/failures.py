@@ -17,6 +17,9 @@ OF_A_CONNECTION = {
 }  # fmt: skip
 """Errors of botocore after which another attempt may succeed. Its other errors are of a setting, such as missing credentials."""
 
+CUT_OFF = "ClientPayloadError"
+"""aiohttp's error of a connection that ended in the middle of an answer. Its cause has status 400, as if the request were wrong."""
+
 OF_AN_ADDRESS = {"HFValidationError", "HfUriError", "OfflineModeIsEnabled"}
 """Errors of huggingface_hub about a wrong address, or about HF_HUB_OFFLINE."""
 
@@ -48,9 +51,11 @@ def _tells(error: BaseException) -> bool | None:
         return False
     if isinstance(error, OSError) and error.errno in OF_THE_REQUEST:
         return False
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if CUT_OFF in names:
+        return True
     if (status := _status(error)) is not None:
         return status >= 500 or status in AGAIN
-    names = {kind.__name__ for kind in type(error).__mro__}
     if "BotoCoreError" in names:
         return bool(names & OF_A_CONNECTION)
     if names & OF_AN_ADDRESS:
@@ -82,6 +87,7 @@ def refusal(path: str, error: Exception) -> str:
         )
     kinds = {type(cause).__name__ for cause in _causes(error)}
     denied = isinstance(error, PermissionError) or any(_status(cause) in (401, 403) for cause in _causes(error))
+    denied = denied or (getattr(error, "errno", None) in OF_THE_REQUEST and "token" in text_of(error).lower())
     if denied or any("Credentials" in kind or kind == "ProfileNotFound" for kind in kinds):
         where = CREDENTIALS.get(path.partition("://")[0], "")
         return f"{begin}; check the credentials in this process's environment{where and f' ({where})'}"

@@ -83,7 +83,12 @@ def read(path: str, offset: int, length: int) -> bytes:
     def part(store: Store) -> bytes:
         # The others open a file first, and would read 5 MB more than is asked for.
         alone = {} if store.system.async_impl else {"cache_type": "none"}
-        return bytes(store.system.cat_file(store.path, start=offset, end=offset + length, **alone))
+        found = bytes(store.system.cat_file(store.path, start=offset, end=offset + length, **alone))
+        if len(found) > length:
+            raise DataError(
+                f"cannot read {path}: the server, or a proxy before it, sends whole files where parts are asked for"
+            )
+        return found
 
     return _tried(path, part) if length else b""
 
@@ -150,6 +155,8 @@ def _tried(path: str, call: Callable[[Store], Result], now: bool = False) -> Res
     for number, wait_s in enumerate((*WAITS_S, None), 1):
         try:
             return call(_store(path, now))
+        except DataError:
+            raise
         except Exception as error:
             if not may_heal(error):
                 raise DataError(refusal(path, error)) from None

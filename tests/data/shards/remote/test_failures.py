@@ -8,6 +8,8 @@ from typing import Any
 
 import botocore.exceptions as boto
 import pytest
+from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.http_exceptions import ContentLengthError
 from huggingface_hub.errors import (
     HFValidationError,
     OfflineModeIsEnabled,
@@ -28,9 +30,10 @@ class Answered(OSError):
         self.__dict__ |= told
 
 
-def caused(error: Exception, kind: type[Exception]) -> Exception:
+def caused(error: Exception, kind: type[Exception], **told: Any) -> Exception:
     """Return an error with a cause of that kind, whose own arguments do not matter."""
-    error.__cause__ = kind.__new__(kind)
+    error.__cause__ = cause = kind.__new__(kind)
+    cause.__dict__ |= told
     return error
 
 
@@ -45,7 +48,7 @@ def caused(error: Exception, kind: type[Exception]) -> Exception:
         (boto.ClientError({"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get"), "check the cred"),
         (Answered("gone", response=SimpleNamespace(status_code=410)), "gone; correct the address"),
         (Answered("Anonymous caller", code=401), "Anonymous caller; check the credentials"),
-        (OSError(errno.EINVAL, "InvalidToken"), "InvalidToken; correct the address"),
+        (OSError(errno.EINVAL, "InvalidToken"), "InvalidToken; check the credentials"),
         (ValueError("Invalid endpoint: x"), "Invalid endpoint: x; correct the address"),
         (FileNotFoundError("nothing"), "file or folder not found"),
         (ImportError("Install s3fs"), r"Install s3fs; pip install 'dist_train\[remote\]' reads s3:// and gs://"),
@@ -71,6 +74,7 @@ def test_what_another_attempt_cannot_mend_names_the_rule(error: Exception, told:
         Answered("slow down", code=429),
         Answered("bad gateway", response=SimpleNamespace(status_code=502)),
         json.JSONDecodeError("cut off", "", 0),
+        caused(ClientPayloadError("not completed"), ContentLengthError, code=400),
         OSError(errno.EREMOTEIO, "InternalError"),
     ],
 )
