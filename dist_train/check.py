@@ -6,8 +6,8 @@ import sys
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.errors import DistTrainError
-from dist_train.system.program import program
-from dist_train.system.terminal import piped, positive, report
+from dist_train.system.program import program, run_program
+from dist_train.system.terminal import positive, report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,4 +47,4 @@ def check_config(cfg: Config, world_size: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(piped(lambda: main(sys.argv[1:])))
+    sys.exit(run_program(main))

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
+from dist_train.system.program import run_program
 from dist_train.system.terminal import output_file
 
 
@@ -40,12 +41,14 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
+    return reported(lambda: _evaluate(args), args.runs)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
     from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help does not need
 
-    return reported(
-        lambda: evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split, args.trust)
-    )
+    return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split, args.trust)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main))

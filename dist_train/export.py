@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from dist_train.inference.command_line import reported, run_parser
+from dist_train.system.program import run_program
 from dist_train.system.terminal import output_folder
 
 FORMATS = {
@@ -54,7 +55,9 @@ def main(argv: list[str]) -> int:
         command.error(f"--push is for --format timm, not {args.format}: the hub shows and loads models in timm's form")
     options = {key: value for key, value in {"half": args.half, "push_to": args.push}.items() if value}
     usual = args.run / "export" / ("timm" if args.format == "timm" else "")
-    return reported(lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust, **options))
+    return reported(
+        lambda: _writer(args.format)(args.run, args.weights, args.out or usual, args.trust, **options), [args.run]
+    )
 
 
 def _writer(name: str) -> Callable[..., int]:
@@ -64,4 +67,4 @@ def _writer(name: str) -> Callable[..., int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main))

@@ -8,7 +8,7 @@ from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import EXIT_DONE, DistTrainError
-from dist_train.system.program import program
+from dist_train.system.program import program, run_program
 from dist_train.system.terminal import report
 
 
@@ -78,4 +78,4 @@ def _fetched(cfg: ModelConfig) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main))

@@ -5,6 +5,7 @@ import sys
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
 from dist_train.inference.predicting.places import Places
+from dist_train.system.program import run_program
 from dist_train.system.terminal import given_path, output_file, positive
 
 
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
         The exit code.
     """
     args = parser().parse_args(argv)
-    return reported(lambda: _predict(args, Places(args.out, args.embeddings)))
+    return reported(lambda: _predict(args, Places(args.out, args.embeddings)), [args.run])
 
 
 def _predict(args: argparse.Namespace, places: Places) -> int:
@@ -53,4 +54,4 @@ def _predict(args: argparse.Namespace, places: Places) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main))

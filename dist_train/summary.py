@@ -5,8 +5,8 @@ import sys
 
 from dist_train.config.load import load_config
 from dist_train.errors import DistTrainError
-from dist_train.system.program import program
-from dist_train.system.terminal import piped, report
+from dist_train.system.program import program, run_program
+from dist_train.system.terminal import report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(piped(lambda: main(sys.argv[1:])))
+    sys.exit(run_program(main))

@@ -17,8 +17,9 @@ if not __package__:  # run as a file, from anywhere
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from dist_train.errors import ConfigError
+from dist_train.run.folder import fault_of_folder
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import PICTURES, check_suffix, given_path, output_file
+from dist_train.system.terminal import PICTURES, check_output, check_suffix, given_path, output_file
 from launch.installation import command
 from launch.runs.groups import Group, grouped
 from launch.runs.reader import DamagedRun, Run, differing_keys, read_run, result_keys, write_csv
@@ -57,6 +58,9 @@ def main(argv: list[str]) -> int:
     try:
         if args.png:
             check_suffix("--png", args.png, PICTURES)
+        for name in ("html", "png", "csv"):
+            if file := getattr(args, name):
+                check_output(f"--{name}", file)  # fail now, not after the table
     except ConfigError as error:
         parser.error(str(error))
     if args.png and importlib.util.find_spec("matplotlib") is None:
@@ -89,13 +93,14 @@ def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
     paths = dict.fromkeys(Path(found) for pattern in patterns for found in sorted(glob.glob(pattern)) or [pattern])
     runs, left_out = [], []
     for path in paths:
-        if not path.exists():
-            left_out.append(f"{path}: no such folder")
-        elif path.is_dir():  # a pattern may match files too
-            try:
-                runs.append(read_run(path))
-            except DamagedRun as error:
-                left_out.append(f"{path}: {error}")
+        if os.path.isfile(path):  # a pattern may match files too
+            continue
+        try:
+            if fault := fault_of_folder(path):
+                raise DamagedRun(fault)
+            runs.append(read_run(path))
+        except DamagedRun as error:
+            left_out.append(f"{path}: {error}")
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.path.name) > 1:
@@ -106,9 +111,6 @@ def read_runs(patterns: list[str]) -> tuple[list[Run], list[str]]:
 def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[str]) -> None:
     """Write the files that the options name."""
     runs = [run for group in groups for run in group.runs]
-    for file in (args.html, args.png, args.csv):
-        if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
     if args.csv:
         write_csv(args.csv, runs)
     if args.html or args.png:

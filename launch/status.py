@@ -2,6 +2,7 @@
 
 import argparse
 import glob
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -9,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, exit_code_of
-from dist_train.run.folder import RunDir
+from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ConfigError, exit_code_of
+from dist_train.run.folder import RunDir, fault_of_folder
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
-from dist_train.system.terminal import given_path
+from dist_train.system.terminal import given_path, report
 from launch.installation import command
 from launch.runs.reader import standing
 from launch.runs.starts import read_starts, read_submissions, wrote_result
@@ -39,8 +40,11 @@ def main(argv: Sequence[str]) -> int:
         prog=f"{command('slurm')} status",
         description="List the runs in a folder: state, step, best metric, remaining time.",
     )
-    parser.add_argument("folder", nargs="?", type=given_path, default=Path("runs"), help="folder of the runs (runs)")
-    print(table(parser.parse_args(argv).folder), flush=True)
+    parser.add_argument("folder", nargs="?", type=given_path, help="folder of the runs (runs)")
+    given = parser.parse_args(argv).folder
+    if given and (fault := fault_of_folder(given)):
+        return report(ConfigError(f"{given} is not a folder of runs: {fault}"))
+    print(table(given or Path("runs")), flush=True)
     return EXIT_DONE
 
 
@@ -49,14 +53,27 @@ def table(folder: Path) -> str:
     paths = sorted(
         path.parent for name in ("config.yaml", "launch.json") for path in folder.glob(f"**/{name}") if _is_run(path)
     )
+    hidden = [f"cannot be read, and may hold runs: {printable(str(path))}" for path in _closed(folder)]
     slurm = _Slurm()
     found = [_COLUMNS, *(_row_or_damage(RunDir(path), folder, slurm) for path in dict.fromkeys(paths))]
     rows = [tuple(printable(cell) for cell in row) for row in found]
     if len(rows) == 1:
-        return f"no runs in {folder}"
+        return "\n".join(hidden or [f"no runs in {folder}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, *(["SLURM does not answer: states are those in the run folders"] * slurm.silent)])
+    return "\n".join(
+        [*lines, *hidden, *(["SLURM does not answer: states are those in the run folders"] * slurm.silent)]
+    )
+
+
+def _closed(folder: Path) -> list[Path]:
+    """Return the folders, ``folder`` or those in it, that this user cannot look into: a pattern leaves them out without a word."""
+    inside = sorted(folder.iterdir()) if _is_open(folder) else []
+    return [path for path in (folder, *inside) if os.path.isdir(path) and not _is_open(path)]
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 class _Slurm:
@@ -151,7 +168,7 @@ def _print_news(logs: str, offsets: dict[str, int]) -> None:
 
 
 def _is_run(path: Path) -> bool:
-    return path.name == "launch.json" or (path.parent / "provenance.json").exists()
+    return path.name == "launch.json" or os.path.exists(path.parent / "provenance.json")
 
 
 def _row_or_damage(run: RunDir, folder: Path, slurm: _Slurm) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 Every error names the key, the value, the rule and the fix. Nothing here imports torch."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dist_train.config.messages import explain
 from dist_train.config.rules.migrations import migrated
 from dist_train.config.rules.refusals import refused_always
 from dist_train.config.schema import Config
+from dist_train.config.types import OF_A_RUN
 from dist_train.config.yaml_text import apply_override, to_yaml, tuples
 from dist_train.errors import ConfigError
 
@@ -27,6 +29,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None, of_a_run: 
         ConfigError: a file or an override cannot be read, or keys are wrong; the message lists all of them, with the file and
             the line of each.
     """
+    if not os.fspath(path):
+        raise ConfigError("the path of the config file is empty (an empty shell variable?); name a YAML file")
     layers = read_layers(Path(path), of_a_run)
     tree = merged(layers, Config)
     for override in overrides or []:
@@ -49,7 +53,7 @@ def parse_config(tree: dict[str, Any], of_a_run: bool = False) -> Config:
         ConfigError: with one line per wrong key.
     """
     try:
-        cfg = Config.model_validate(tuples(migrated(tree, of_a_run)))
+        cfg = Config.model_validate(tuples(migrated(tree, of_a_run)), context={OF_A_RUN: of_a_run})
     except RecursionError:
         raise ConfigError(
             "the config contains itself: an anchor (&) around its own alias (*); remove the alias"

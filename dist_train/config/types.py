@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -42,6 +43,10 @@ HUBS = ("hf-hub:", "hf_hub:", "local-dir:")
 """What timm takes in front of a name, for models that it fetches from elsewhere."""
 
 
+OF_A_RUN = "of_a_run"
+"""Key of the validation's context: true for a config that a run has recorded."""
+
+
 def _own_class(value: str) -> str:
     if not CALLABLE.fullmatch(value):
         raise ValueError(f"{value!r} must be package.module:Class, such as my_code.parts:MyClass")
@@ -52,12 +57,15 @@ OwnClass = Annotated[str, AfterValidator(_own_class)]
 """``package.module:Class`` of the user's."""
 
 
-def _path(value: str) -> str:
-    return os.path.expanduser(os.path.expandvars(value))
+def _path(value: str, info: ValidationInfo) -> str:
+    expanded = os.path.expanduser(os.path.expandvars(value))
+    if not expanded and not (info.context or {}).get(OF_A_RUN):  # what a run has recorded was once allowed
+        raise ValueError(f"{value!r} is an empty path (an empty variable?); the current folder is `.`")
+    return expanded
 
 
 FilePath = Annotated[str, AfterValidator(_path)]
-"""A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell."""
+"""A path in which ``~`` and ``$VARIABLE`` are expanded as in a shell. It is not empty."""
 
 REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://.")
 

@@ -30,8 +30,14 @@ NUMBER = re.compile("|".join(pattern.pattern for name, (pattern, _) in SCALARS.i
 
 class _Loader(yaml.SafeLoader):
     """Read safe YAML. ``1e-4`` is a number; ``on``, ``1:30:00``, ``007`` and ``2026-11-22`` are strings; a key that appears
-    twice is an error.
+    twice is an error, and so is a NUL character, which no path and no name has.
     """
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and "\0" in value:
+            raise yaml.constructor.ConstructorError(None, None, f"{value!r} has a NUL character", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -168,11 +174,13 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """Set the key of ``key.path=value`` in nested dicts.
 
     Raises:
-        ConfigError: the override does not have this form, or its value is not valid YAML.
+        ConfigError: the override does not have this form, or its value is empty or not valid YAML.
     """
     key, equals, value = override.partition("=")
     if not equals or not all(key.split(".")):
         raise ConfigError(f"{override!r} is not an override: write key.path=value, such as optim.lr=1e-4")
+    if not value.strip():
+        raise ConfigError(f"{override!r} has no value (an empty shell variable?); write {key}=null if you mean none")
     set_value(tree, key, parse_yaml(value, f"the value of {key}"))
 
 

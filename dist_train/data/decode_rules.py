@@ -13,7 +13,7 @@ from dist_train.data.decoding.value_range import Range, Values, describe, range_
 from dist_train.data.index import DataIndex
 from dist_train.errors import ConfigError
 from dist_train.run.branch import how_to_branch
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, must_be_readable
 from dist_train.system.files import read_json, write_json
 
 LOOKED_AT, DECODED = 256, 64
@@ -65,6 +65,7 @@ def describe_rules(rules: DecodeRules) -> str:
 
 
 def _recorded(cfg: DataConfig, run: RunDir) -> DecodeRules:
+    must_be_readable(run.decode_rules)  # without the file an image would be decoded as by the code before it
     found = read_json(run.decode_rules, default=None)
     bounds = found.get("value_range") if isinstance(found, dict) else None
     if not (found is None or isinstance(found, dict)) or not (bounds is None or _is_range(bounds)):

@@ -8,7 +8,7 @@ from dist_train.config.load import load_config
 from dist_train.drill.faults import FAULTS, CommandStart
 from dist_train.drill.rehearsal import STEPS, Drill, table
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, DistTrainError
-from dist_train.system.program import program
+from dist_train.system.program import program, run_program
 from dist_train.system.terminal import positive, report
 
 
@@ -58,4 +58,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_program(main))

@@ -1,5 +1,6 @@
 """The command ``python -m dist_train calibrate``: fit temperature and thresholds on the validation set of a run."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.views import described
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.score import score
+from dist_train.run.folder import RunDir
 from dist_train.run.saved_config import Which, run_config
 from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import log_to_console
@@ -42,11 +44,17 @@ def calibrate_run(path: Path, which: Which, overrides: Sequence[str], trust: boo
         The exit code.
 
     Raises:
-        ConfigError: a regression has no probabilities; or there are too few images, or a NaN among the outputs.
+        ConfigError: a regression has no probabilities; or there are too few images, or a NaN among the outputs,
+            or the run folder cannot be written.
     """
     cfg = run_config(path, overrides)
     if cfg.data.task == "regression":
         raise ConfigError(f"{path} is a regression: it has no probabilities to calibrate")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{RunDir(path).calibration} cannot be written, and a calibration is kept in the folder of its run: get the right "
+            "to write there, or calibrate a copy of the folder"
+        )
     with joined(cfg.distributed.automatic()) as group:
         log_to_console(group.rank)
         with group.together():

@@ -1,14 +1,16 @@
 """Shared by the commands on trained runs: their first arguments, and how they report errors. Without torch."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from dist_train.errors import DistTrainError
+from dist_train.errors import ConfigError, DistTrainError
+from dist_train.run.folder import RunDir, must_be_a_run
 from dist_train.system.program import program
 from dist_train.system.start import whole_number
-from dist_train.system.terminal import given_path, piped, report
+from dist_train.system.terminal import fault_of_path, given_path, piped, report
 
 
 def run_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
@@ -25,14 +27,17 @@ def run_parser(name: str, description: str, several: bool = False) -> argparse.A
     return parser
 
 
-def reported(command: Callable[[], int]) -> int:
+def reported(command: Callable[[], int], runs: Sequence[Path] = ()) -> int:
     """Run a command. Print a user error, and end quietly if the reader of a pipe ends early, as ``head`` does.
+
+    Args:
+        runs: the run folders that the user names. If none can be used, the answer comes before the command imports torch.
 
     Returns:
         The exit code.
     """
     try:
-        return piped(command)
+        return piped(lambda: _plainly(command, runs))
     except Exception as error:
         if isinstance(error, DistTrainError) and not _of_some_ranks(error):
             return report(error)
@@ -42,6 +47,30 @@ def reported(command: Callable[[], int]) -> int:
         return int(fail(error))
 
 
+def _plainly(command: Callable[[], int], runs: Sequence[Path]) -> int:
+    """Run a command. Raise the user's error if a path cannot be used, perhaps on one node only."""
+    try:
+        _look_at(runs)
+        return command()
+    except OSError as error:
+        if (refused := fault_of_path(error)) is None:
+            raise
+        refused.of_one_rank = True
+        raise refused from None
+
+
+def _look_at(runs: Sequence[Path]) -> None:
+    """Raise the first error if no path is a run folder. Where one is, the command says what it leaves out."""
+    faults: list[ConfigError] = []
+    for path in runs:
+        try:
+            must_be_a_run(RunDir(path))
+        except ConfigError as fault:
+            faults.append(fault)
+    if faults and len(faults) == len(runs):
+        raise faults[0]
+
+
 def _of_some_ranks(error: DistTrainError) -> bool:
     return whole_number("WORLD_SIZE", 1) > 1 and (error.of_one_rank or error.kind == "comm")
 
@@ -49,7 +78,7 @@ def _of_some_ranks(error: DistTrainError) -> bool:
 def calibrate(argv: list[str]) -> int:
     """Run ``python -m dist_train calibrate RUN``. Return the exit code."""
     args = calibrate_parser().parse_args(argv)
-    return reported(lambda: int(_calibrate_run()(args.run, args.weights, args.set, args.trust)))
+    return reported(lambda: int(_calibrate_run()(args.run, args.weights, args.set, args.trust)), [args.run])
 
 
 def calibrate_parser() -> argparse.ArgumentParser:

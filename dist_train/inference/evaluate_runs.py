@@ -22,7 +22,7 @@ from dist_train.evaluation.reports import class_table, confusion, describe_table
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.score import score
 from dist_train.run.saved_config import Which, run_config
-from dist_train.system.files import write_json
+from dist_train.system.files import json_text
 from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import (
     PICTURES,
@@ -32,6 +32,7 @@ from dist_train.system.terminal import (
     log_to_console,
     print_any_name,
     report,
+    written_whole,
 )
 
 log = logging.getLogger(__name__)
@@ -228,7 +229,8 @@ def _report(
         print(f"\n{printable(name)}\n{describe_table(class_table(outcome, index.classes))}")
     if json_file:
         documents = [_document(name, outcome, index.classes) for name, outcome in outcomes]
-        write_json(json_file, documents if several else documents[0])
+        with written_whole("--json", json_file) as file:
+            file.write(f"{json_text(documents if several else documents[0], indent=2)}\n".encode())
     if picture:
         draw_confusion(picture, confusion(outcome, index.outputs), index.classes, name)
         print(f"confusion matrix: {picture}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dist_train.errors import ConfigError
 from dist_train.model.pickled_tensors import NotLoadedError, load_tensors
+from dist_train.system.files import fault_of_file
 
 STATE_DICTS = ("state_dict", "model", "model_state_dict", "state_dict_ema", "model_ema")
 """The keys under which training programs store the weights; the first one found is used."""
@@ -54,8 +55,7 @@ def _start(path: Path) -> bytes:
     Raises:
         ConfigError: the file does not exist, or its first bytes show that it holds no weights.
     """
-    if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "does not exist"
+    if fault := fault_of_file(path):
         raise ConfigError(f"the weights file {path} {fault}; check `model.weights`")
     try:
         with path.open("rb") as file:

@@ -1,6 +1,8 @@
 """The run folder: every path in it."""
 
 import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from dist_train.config.sections.run import RunConfig
 from dist_train.errors import ConfigError
+from dist_train.system.files import MISSING, fault_of_file
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,35 @@ class RunDir:
         return self.path / "tensorboard"
 
 
+def fault_of_folder(path: Path) -> str:
+    """Return why a path that a user names is no folder, such as "it does not exist"; an empty string if it is one."""
+    try:
+        return "" if stat.S_ISDIR(os.stat(path).st_mode) else "it is a file"
+    except FileNotFoundError:
+        return "it is a link to a folder that does not exist" if os.path.islink(path) else "it does not exist"
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
+        return str(getattr(error, "strerror", error))
+
+
+def must_be_a_run(run: RunDir) -> None:
+    """Raise a ``ConfigError`` if a path that a user names is no run folder, or one that this user cannot read."""
+    if not (fault := fault_of_file(run.config)):
+        return
+    absent = f"it has no {run.config.name}" if fault == MISSING else f"its {run.config.name} {fault}"
+    reason = fault_of_folder(run.path) or absent
+    if DENIED in reason:
+        raise ConfigError(f"the run folder {run.path} cannot be used: {reason}; {ASK}")
+    raise ConfigError(f"{run.path} is not a run folder: {reason}; give the folder of a run")
+
+
+def must_be_readable(file: Path) -> None:
+    """Raise a ``ConfigError`` if a file of a run folder is there and this user cannot read it. It may be missing."""
+    if (fault := fault_of_file(file)) not in ("", MISSING):
+        raise ConfigError(f"{file} {fault}; {ASK if DENIED in fault else 'restore it from a backup'}")
+
+
+DENIED = os.strerror(errno.EACCES)
+ASK = "ask the owner of the run for the right to read it"
 PERMANENT = (
     errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
 )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Literal
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, must_be_a_run, must_be_readable
 from dist_train.run.named_code import refuse_code_of_the_run
 from dist_train.system.files import read_json
 
@@ -24,8 +24,7 @@ def run_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: the path is not a run folder, or an override is wrong.
     """
-    if not RunDir(path).config.is_file():
-        raise ConfigError(f"{path} is not a run folder: it has no {RunDir(path).config.name}; give the folder of a run")
+    must_be_a_run(RunDir(path))
     try:
         cfg = load_config(RunDir(path).config, of_a_run=True)
     except ConfigError as error:
@@ -48,6 +47,7 @@ def branched(parent: Path, name: str, weights: Which, overrides: Sequence[str] =
     run_config(parent)  # it raises the error of a folder that is damaged or is no run
     run = RunDir(parent)
     file = run.best if weights == "best" else run.last
+    must_be_readable(file)
     if not file.is_file():
         raise ConfigError(
             f"{parent} has no {file.name}: the best weights exist after the first evaluation of a run, the last weights "

@@ -151,6 +151,22 @@ def read_bounded(path: Path, most: int) -> bytes:
     return content
 
 
+MISSING = "does not exist"
+
+
+def fault_of_file(path: Path) -> str:
+    """Return what is wrong with a file that is to be read, such as "does not exist"; an empty string if it can be read."""
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        return "is a link to a file that does not exist" if os.path.islink(path) else MISSING
+    except IsADirectoryError:
+        return "is a folder"
+    except (OSError, ValueError) as error:  # ValueError: a NUL character
+        return f"cannot be read: {getattr(error, 'strerror', error)}"
+    return ""
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading.
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, DistTrainError, ErrorKind
+from dist_train.system.files import FULL, atomic_write, remove_leftovers
 from dist_train.system.foreign_text import printable
 from dist_train.system.private_folder import check_temporary_files
 
@@ -24,6 +25,9 @@ COLUMNS = 100
 
 PICTURES = (".png", ".svg", ".pdf")
 """Formats of pictures that matplotlib draws, by the suffix of the file."""
+
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Errors of a path that this user cannot use, whatever the program does."""
 
 CLOCK = "12:34:56 "
 """What the log puts in front of a row."""
@@ -69,14 +73,14 @@ def given_path(text: str) -> Path:
 
 def output_file(text: str) -> Path:
     """Return the path of a file to write; a type for argparse."""
-    if given_path(text).is_dir() or text.endswith(os.sep):
+    if os.path.isdir(given_path(text)) or text.endswith(os.sep):
         raise argparse.ArgumentTypeError(f"{text!r} is a folder; name a file in it")
     return Path(text)
 
 
 def output_folder(text: str) -> Path:
     """Return the path of a folder to write to; a type for argparse."""
-    if given_path(text).exists() and not Path(text).is_dir():
+    if os.path.exists(given_path(text)) and not os.path.isdir(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder; name another place")
     return Path(text)
 
@@ -91,7 +95,9 @@ def writing_output(option: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigError(f"{option} ({path}) cannot be written: {error.strerror or error}") from None
+        raise ConfigError(
+            f"{option} ({path}) cannot be written: {error.strerror or error}; choose another place"
+        ) from None
 
 
 def check_output(option: str, path: Path) -> None:
@@ -100,12 +106,35 @@ def check_output(option: str, path: Path) -> None:
     Raises:
         ConfigError: the file cannot be written.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{option} ({path}) is a folder; name a file in it")
     with writing_output(option, path):
+        if os.path.exists(path.parent) and not os.path.isdir(path.parent):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.stat()  # a name that is too long
         if not os.access(path.parent, os.W_OK):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def written_whole(option: str, path: Path) -> Iterator[BinaryIO]:
+    """Open an output file that gets its name when the block ends without an error; a pipe or a device, such as /dev/stdout, at once.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    check_output(option, path)
+    with writing_output(option, path):
+        if path.exists() and not path.is_file():
+            with open(path, "wb") as file:
+                yield file
+            return
+        path = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
+        remove_leftovers(path)
+        with atomic_write(path) as file:
+            yield file
 
 
 def check_suffix(option: str, path: Path, suffixes: Sequence[str], hint: str = "") -> None:
@@ -134,7 +163,7 @@ def piped(command: Callable[[], int]) -> int:
 
     Returns:
         The exit code of the command; 0 if the reader stopped; 1, after a message, if stdout is full or closed; 2, after a
-        message, if no folder takes temporary files.
+        message, if no folder takes temporary files, or this user cannot use a path.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; without a traceback if nobody catches it.
@@ -152,11 +181,21 @@ def piped(command: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno == errno.ENOENT and error.filename is None and (refused := _no_temporary_files()):
             return report(refused)
+        if refused := fault_of_path(error):
+            return report(refused)
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO, errno.EDQUOT):
             raise  # not by a write to stdout, which has no name
         _drop_the_rest()
         print(f"error: stdout cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def fault_of_path(error: OSError) -> ConfigError | None:
+    """Return the user's error for one of the file system; None for an error that names no path or may be a fault of ours."""
+    if not isinstance(error.filename, str | bytes | os.PathLike) or error.errno not in (*UNUSABLE, *FULL):
+        return None
+    fix = "make room there" if error.errno in FULL else "check the path, and the rights of this user"
+    return ConfigError(f"{os.fsdecode(error.filename)}: {error.strerror}; {fix}")
 
 
 def _no_temporary_files() -> ConfigError | None:

@@ -57,3 +57,8 @@ def test_a_missing_file_and_a_bad_override_are_reported(tree: dict[str, Any], tm
     (tmp_path / "a.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=r"'optim\.lr' is not an override: write key\.path=value"):
         load_config(tmp_path / "a.yaml", ["optim.lr"])
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(ConfigError, match=r"the path of the config file is empty \(an empty shell variable\?\)"):
+        load_config("")

@@ -55,3 +55,13 @@ def test_what_is_no_image_size(size: Any, tree: dict[str, Any]) -> None:
 def test_what_is_no_share(share: Any, tree: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"^`eval.crop_pct`: .* must be published, or a number from 0.01 to 1"):
         parse_config(changed(tree, eval__crop_pct=share))
+
+
+def test_an_empty_path_is_not_the_current_folder(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "")
+    for value in ("", "$SCRATCH"):
+        with pytest.raises(
+            ConfigError, match=r"`run.output_dir`: '.*' is an empty path \(an empty variable\?\); the cur"
+        ):
+            parse_config(changed(tree, run__output_dir=value))
+    assert parse_config(changed(tree, run__output_dir=""), of_a_run=True).run.output_dir == "", "older runs may have it"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dist_train.config import dump_config, load_config, parse_config
-from dist_train.config.yaml_text import TooLarge, load_yaml, parse_yaml
+from dist_train.config.yaml_text import TooLarge, apply_override, load_yaml, parse_yaml
 from dist_train.errors import ConfigError
 from tests.support.hostile_runs import BOMB, MERGES
 from tests.support.runs import changed
@@ -89,3 +89,19 @@ def test_a_small_text_cannot_become_large(loader: Any, text: str, reason: str) -
 def test_aliases_and_merges_of_a_usual_size_are_read() -> None:
     text = "a: &a {x: 1, y: [1, 2]}\nb: *a\nc: {<<: *a, x: 3}\n"
     assert load_yaml(text, yaml.SafeLoader)["c"] == {"x": 3, "y": [1, 2]}
+
+
+def test_a_nul_character_is_refused_with_its_place() -> None:
+    with pytest.raises(
+        ConfigError, match=r"a.yaml is not valid YAML at line 2, column 8: 'x.x00y' has a NUL character"
+    ):
+        parse_yaml('data:\n root: "x\\0y"\n', "a.yaml")
+
+
+@pytest.mark.parametrize("override", ["model.weights=", "model.weights= "])
+def test_an_empty_shell_variable_is_not_the_value_none(override: str) -> None:
+    tree: dict[str, Any] = {}
+    with pytest.raises(ConfigError, match=r"has no value \(an empty shell variable\?\); write model.weights=null if"):
+        apply_override(tree, override)
+    apply_override(tree, "model.weights=null")
+    assert tree == {"model": {"weights": None}}

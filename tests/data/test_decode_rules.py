@@ -103,6 +103,10 @@ def test_evaluation_may_take_another_range(deep: dict[str, Any]) -> None:
     record_rules(run, DecodeRules((0, 4095)))
     assert rules_of(cfg.data, run) == DecodeRules((0, 1023))
     assert rules_of(parse_config(deep).data, run) == DecodeRules((0, 4095))
+    run.decode_rules.unlink()
+    run.decode_rules.mkdir()
+    with pytest.raises(ConfigError, match=r"decode_rules.json is a folder"):  # else images are decoded as by 0.1.0
+        rules_of(parse_config(deep).data, run)
 
 
 def test_evaluation_and_prediction_see_what_training_saw(deep: dict[str, Any], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``python -m dist_train calibrate``: what it keeps, who uses it, and when it is out of date."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import onnxruntime
 import pytest
 import torch
 
+from dist_train.errors import ConfigError
 from dist_train.export import main as export
+from dist_train.inference.calibrate_run import calibrate_run
 from dist_train.inference.command_line import calibrate
 from dist_train.inference.load_run import load_run
 from dist_train.system.files import read_json
@@ -87,3 +90,14 @@ def test_a_regression_has_no_probabilities(tree: dict[str, Any], image_folder: P
     assert code == 2
     assert "is a regression: it has no probabilities to calibrate" in err
     assert not (run / "calibration.json").exists()
+
+
+def test_a_run_folder_that_cannot_be_written_is_an_error_before_the_work(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere but on a disk that is mounted read-only."""
+    monkeypatch.setattr(os, "access", lambda place, mode: not (Path(place) == path and mode & os.W_OK))
+    with pytest.raises(
+        ConfigError, match=r"/calibration.json cannot be written, and a calibration is kept in the folder"
+    ):
+        calibrate_run(path, "best", [])

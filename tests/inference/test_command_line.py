@@ -85,3 +85,12 @@ def test_an_error_of_several_ranks_is_printed_once(
     printed = capsys.readouterr().out
     assert {words: len(re.findall(words, printed)) for words in said} == said, printed
     assert not list(tmp_path.rglob(f"{PREFIX}*"))
+
+
+def test_run_folders_are_looked_at_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    paths = [tmp_path / "none", tmp_path / "run"]
+    assert reported(lambda: 3, paths) == 3, "one of several can be used"
+    assert reported(lambda: 3, paths[:1]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/none is not a run folder: it does not exist")

@@ -151,8 +151,9 @@ def _main_with_a_full_disk(arguments: list[str]) -> int:
 
 def test_embeddings_need_a_file_that_can_hold_them(tmp_path: Path) -> None:
     wanted = "must end in .npy, or be the .parquet file of --out; change it"
+    (tmp_path / "config.yaml").touch()  # a run folder, as far as the command looks at it before the other arguments
     for options in (["a.csv"], ["a.parquet"], ["a.parquet", "--out", "b.parquet"]):
-        code, _, err = call(main, "no_run", "no_images", "--embeddings", *options)
+        code, _, err = call(main, tmp_path, "no_images", "--embeddings", *options)
         assert (code, err) == (2, f"error: --embeddings ({options[0]}) {wanted}\n")
 
 

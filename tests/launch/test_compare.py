@@ -74,7 +74,7 @@ def test_a_folder_of_runs_is_told_from_a_run(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     done = run_script(tmp_path / "missing")
     assert done.returncode == 1
-    assert "no such folder" in done.stderr
+    assert "missing: it does not exist" in done.stderr
     assert done.stdout == ""
 
 

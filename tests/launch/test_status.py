@@ -12,6 +12,7 @@ from dist_train.system.files import write_json
 from launch import status
 from launch.runs import starts
 from launch.scheduler import scontrol
+from tests.support.denied import another_user, public_folder
 
 
 @pytest.fixture
@@ -202,3 +203,19 @@ def test_the_remaining_time_does_not_count_a_suspension(
     write_result(run, Result(status="running", step=10, total_steps=40))
     jobs["1"] = scontrol.Job("RUNNING", ran_s=ran_s)
     assert eta[:-1] in status.table(tmp_path)
+
+
+def test_a_path_that_is_no_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.main([str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/none is not a folder of runs: it does not exist\n"
+
+
+def test_folders_that_may_hide_runs_are_named(jobs: dict[str, scontrol.Job]) -> None:
+    with public_folder() as folder:
+        make_run(folder, "a", "1")
+        (folder / "private").mkdir(0o000)
+        with another_user():
+            table, alone = status.table(folder), status.table(folder / "private")
+    assert line_of(table, "a")
+    assert alone == f"cannot be read, and may hold runs: {folder}/private"
+    assert alone in table.splitlines()

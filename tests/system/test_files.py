@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dist_train.system.files import (
+    MISSING,
     atomic_write,
+    fault_of_file,
     fingerprint,
     json_text,
     read_json,
@@ -17,6 +19,7 @@ from dist_train.system.files import (
     sha256_of,
     write_json,
 )
+from tests.support.denied import another_user, public_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -75,3 +78,29 @@ def test_what_json_cannot_say_is_null(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", value)
     assert "NaN" not in (tmp_path / "a.json").read_text()
     assert json_text({"a": 0.1 + 0.2}) == '{"a": 0.30000000000000004}'
+
+
+def test_why_a_file_cannot_be_read() -> None:
+    with public_folder() as folder:
+        (folder / "closed").mkdir()
+        for name in ("own", "closed/inside"):
+            (folder / name).touch()
+        (folder / "link").symlink_to("nowhere")
+        (folder / "loop").symlink_to("loop")
+        (folder / "closed").chmod(0)
+        os.mkfifo(folder / "pipe")
+        faults = {
+            "own": "",
+            "none": MISSING,
+            "link": "is a link to a file that does not exist",
+            ".": "is a folder",
+            "own/below": "cannot be read: Not a directory",
+            "closed/inside": "cannot be read: Permission denied",
+            "loop": "cannot be read: Too many levels of symbolic links",
+            "x" * 300: "cannot be read: File name too long",
+            "a\0b": "cannot be read: embedded null byte",
+            "pipe": "cannot be read: it is not a regular file",
+        }
+        with another_user():
+            found = {name: fault_of_file(folder / name) for name in faults}
+    assert found == faults

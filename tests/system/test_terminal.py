@@ -1,6 +1,7 @@
 """What commands print, where it goes, and which exit code they have."""
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -21,10 +22,12 @@ from dist_train.system.terminal import (
     log_to_console,
     output_file,
     output_folder,
+    piped,
     positive,
     report,
     wrapped,
     writing_output,
+    written_whole,
 )
 
 
@@ -163,3 +166,45 @@ def test_long_lines_are_wrapped_between_words() -> None:
     assert max(map(len, rest)) <= 100
     assert len(rest) == 3
     assert all(line.startswith("  long-name") for line in rest[1:])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/b"),
+            "/a/b: Permission denied; check the path, and the rights",
+        ),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "xxx"), "xxx: File name too long; check the path"),
+        (OSError(errno.ENOSPC, "No space left on device", "/a/b"), "/a/b: No space left on device; make room there"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_a_mistake_of_the_user(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> int:
+        raise error
+
+    assert piped(fails) == EXIT_USER
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_a_file_that_is_missing_may_be_a_mistake_of_ours() -> None:
+    with pytest.raises(FileNotFoundError):
+        piped(lambda: os.stat("/nowhere/at/all").st_size)
+
+
+def test_an_output_may_be_a_link_or_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to("file.json")
+    with written_whole("--json", tmp_path / "link.json") as file:
+        file.write(b"{}")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "file.json").read_bytes() == b"{}"
+    with written_whole("--json", Path("/dev/null")) as file:
+        file.write(b"{}")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_name_that_no_file_can_have_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be written: File name too long; choose another place"):
+        check_output("--json", tmp_path / ("x" * 300))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,7 +60,15 @@ def existing_root(cfg: DataConfig) -> Path:
         DataError: the folder is missing, or this user must not read it.
     """
     root = Path(cfg.root)
-    if not os.path.isdir(root):
+    try:
+        there = stat.S_ISDIR(os.stat(root).st_mode)
+    except FileNotFoundError:
+        there = False
+    except OSError as error:
+        raise DataError(
+            f"`data.root` ({cfg.root}): {error.strerror}; correct the path, or give this user the right to read it"
+        ) from None
+    if not there:
         raise DataError(f"`data.root` ({cfg.root}) is not a directory; {_fix(cfg)}")
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; give this user the right to read it")

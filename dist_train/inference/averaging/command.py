@@ -39,6 +39,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     """Average weights, evaluate the result and write it. Return the exit code."""
     args = parser().parse_args(argv)
+    return reported(lambda: _average(args), args.runs)
+
+
+def _average(args: argparse.Namespace) -> int:
     from dist_train.inference.averaging.average_runs import average_runs  # imports torch, which --help does not need
 
-    return reported(lambda: average_runs(args.runs, args.name, args.greedy, args.last, args.set, args.trust))
+    return average_runs(args.runs, args.name, args.greedy, args.last, args.set, args.trust)

@@ -1,5 +1,6 @@
 """Where a prediction goes. Without torch, so that a wrong option is an error at once."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,11 @@ class Places:
 
     def __post_init__(self) -> None:
         """Raise ``ConfigError`` if the name of a file says another format than what is written."""
-        if self.table is not None and self.table.suffix and (self.table.is_file() or not self.table.exists()):
+        if (
+            self.table is not None
+            and self.table.suffix
+            and (os.path.isfile(self.table) or not os.path.exists(self.table))
+        ):
             check_suffix("--out", self.table, TABLES)
         path = self.embeddings
         if path is None or (self.in_table and is_parquet(path)):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from dist_train.config.choice_table import Task
 from dist_train.errors import ConfigError
 from dist_train.inference.predicting.places import is_parquet
-from dist_train.system.files import atomic_write, remove_leftovers
 from dist_train.system.foreign_text import csv_cell, printable
-from dist_train.system.terminal import check_output, print_any_name, writing_output
+from dist_train.system.terminal import print_any_name, writing_output, written_whole
 
 if TYPE_CHECKING:
     from dist_train.inference.predictor import Prediction
@@ -96,7 +95,7 @@ def parquet_table(out: Path, task: Task, classes: Sequence[str], width: int) -> 
     columns += [(name, pa.float32()) for name in classes] + [(name, pa.list_(pa.float32(), width)) for name in embedded]
     schema = pa.schema(columns)
     rows: list[tuple[Prediction, NDArray[np.float32] | None]] = []
-    with _whole_file(out) as file, parquet.ParquetWriter(file, schema) as writer:
+    with written_whole("--out", out) as file, parquet.ParquetWriter(file, schema) as writer:
 
         def flush() -> None:
             values = [*_first_columns(rows), *np.stack([found.outputs.numpy() for found, _ in rows], axis=1)]
@@ -157,30 +156,11 @@ def _text_file(out: Path | None) -> Iterator[TextIO]:
         print_any_name()
         yield sys.stdout
         return
-    with _whole_file(out) as file:
+    with written_whole("--out", out) as file:
         text = io.TextIOWrapper(file, newline="", encoding="utf-8", errors="surrogateescape")
         yield text
         with _writing(out):
             text.detach()  # written, but not closed
-
-
-@contextmanager
-def _whole_file(out: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when the block ends without an error; a pipe or a device at once.
-
-    Raises:
-        ConfigError: it cannot be written.
-    """
-    check_output("--out", out)
-    with writing_output("--out", out):
-        out = out.resolve()  # a link stays, and what it points to is replaced
-        if out.exists() and not out.is_file():
-            with open(out, "wb") as file:
-                yield file
-            return
-        remove_leftovers(out)
-        with atomic_write(out) as file:
-            yield file
 
 
 def _writing(out: Path | None) -> AbstractContextManager[None]:

@@ -22,10 +22,10 @@ from dist_train.learning.algorithms import set_algorithms
 from dist_train.model.network import Network
 from dist_train.model.pretrained import obtain, published
 from dist_train.run.folder import RunDir
-from dist_train.system.files import write_json
+from dist_train.system.files import json_text
 from dist_train.system.machine.clock import awake_s
 from dist_train.system.program import program
-from dist_train.system.terminal import check_output, log_to_console, report
+from dist_train.system.terminal import check_output, log_to_console, report, written_whole
 from dist_train.training.report.flops import forward_flops
 from dist_train.training.setup import build_network
 
@@ -65,7 +65,8 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
                 continue
             rows = ranked([*rows, found], cfg.eval.metric)
             if group.is_main and json_file:
-                write_json(json_file, document(rows, index, cfg))
+                with written_whole("--json", json_file) as file:
+                    file.write(f"{json_text(document(rows, index, cfg), indent=2)}\n".encode())
         if not rows:
             raise ConfigError("\n".join(left_out))
         if group.is_main:

@@ -55,4 +55,4 @@ def main(argv: list[str]) -> int:
 
         return report(args.run, args.out, args.images, args.set, args.trust, looks)
 
-    return reported(report)
+    return reported(report, [args.run])

@@ -19,7 +19,7 @@ from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
 from dist_train.run.attempts import trained_with
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, must_be_readable
 from dist_train.run.named_code import digest_of, named_code, refuse_code_of_the_run
 from dist_train.system.files import read_json
 
@@ -59,6 +59,8 @@ def open_model(
             code that lies in its own folder and is not trusted.
     """
     file = folder.best if weights == "best" else folder.last
+    for needed in (file, folder.classes):
+        must_be_readable(needed)
     classes = read_json(folder.classes, default=[])
     if not all(isinstance(name, str) for name in classes):
         raise ConfigError(f"{folder.classes} is damaged: it must be a list of names; restore it from a backup")
