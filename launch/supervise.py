@@ -23,6 +23,7 @@ from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import EXCHANGE, START_NAME, read_refusal, read_result
 from dist_train.system import processes
+from dist_train.system.machine.cores import usable_cores
 from dist_train.system.signals import heard_signals
 from dist_train.system.streams import go_on_without, open_missing
 from launch.jobs.container import check_runtime, contained, runtime_of
@@ -113,7 +114,7 @@ class Supervisor:
         env = dict(os.environ)
         # In the agent's own store, restarted workers would read the addresses of the dead ones.
         env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-        cpus = len(os.sched_getaffinity(0))
+        cpus = usable_cores()
         env.setdefault("OMP_NUM_THREADS", str(max(1, cpus // self.task.procs)))
         if cpus < self.task.procs:
             self.say(f"warning: {self.task.procs} workers share {cpus} CPU(s); ask for more with --cpus-per-gpu")

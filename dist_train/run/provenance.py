@@ -18,6 +18,7 @@ from dist_train.run.git_state import git_state
 from dist_train.run.named_code import digest_of, named_code
 from dist_train.run.result import now
 from dist_train.system.files import atomic_write, read_json, remove_leftovers, write_json
+from dist_train.system.machine.cores import usable_cores
 from dist_train.system.said_once import remove_marks
 
 
@@ -113,7 +114,7 @@ def hardware() -> dict[str, Any]:
     """Return the CPU model, the cores that this process may use, all cores, and the memory in GiB (Linux)."""
     return {
         "cpu": _field(Path("/proc/cpuinfo"), "model name") or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "cores_of_host": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 
 from dist_train.errors import ConfigError
+from dist_train.system.machine.cores import usable_cores
 from dist_train.system.terminal import positive
 
 MOST = 1024
@@ -41,7 +42,7 @@ def count(text: str) -> int:
             f"--nproc-per-node=gpu starts one rank for each GPU, and this process can use none{why}: look at `nvidia-smi`, or "
             "give a number; --nproc-per-node=auto starts one rank for each CPU then"
         )
-    return gpus or len(os.sched_getaffinity(0))
+    return gpus or usable_cores()
 
 
 def gpu_count() -> int:

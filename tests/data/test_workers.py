@@ -1,12 +1,12 @@
 """The number of loader processes: as given, or what fits the cores."""
 
-import os
 from typing import Any
 
 import pytest
 
 from dist_train.config import parse_config
 from dist_train.data.workers import MOST_WORKERS, loader_processes
+from dist_train.system.machine.cores import usable_cores
 from tests.support.runs import changed
 
 
@@ -15,6 +15,6 @@ def test_processes_follow_the_cores_where_none_are_given(tree: dict[str, Any], m
         assert loader_processes(parse_config(changed(tree, data__workers=given)).data) == given
     derived = parse_config(changed(tree, data__workers=None)).data
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert loader_processes(derived) == min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+    assert loader_processes(derived) == min(MOST_WORKERS, usable_cores())
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
     assert loader_processes(derived) == 1

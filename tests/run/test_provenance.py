@@ -1,7 +1,6 @@
 """What a start records about itself."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import dist_train
 from dist_train.config import load_config, parse_config
 from dist_train.run.folder import RunDir
 from dist_train.run.provenance import begin_attempt, hardware, without_secrets
+from dist_train.system.machine.cores import usable_cores
 
 
 def attempts(run: RunDir) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def test_what_killed_starts_left_half_written_is_removed(tree: dict[str, Any]) -
 
 def test_the_hardware_is_this_hosts() -> None:
     found = hardware()
-    assert found["cores"] == len(os.sched_getaffinity(0)) <= found["cores_of_host"]
+    assert found["cores"] == usable_cores() <= found["cores_of_host"]
     total_kib = int(Path("/proc/meminfo").read_text().split()[1])
     assert abs(found["memory_gib"] - total_kib / 2**20) < 0.1
     assert isinstance(found["cpu"], str)

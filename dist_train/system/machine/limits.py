@@ -1,4 +1,4 @@
-"""How much memory and how many processes this process may have: of the machine, or of its cgroup (container, SLURM job)."""
+"""How much memory and CPU time and how many processes this process may have: of the machine, or of its cgroup (container, SLURM job)."""
 
 import math
 from collections.abc import Iterator
@@ -35,6 +35,20 @@ def processes_left() -> float:
     """Return how many processes and threads the cgroups of this process still allow."""
     left = (_number(folder / "pids.max") - _number(folder / "pids.current", 0) for folder in _cgroups("pids"))
     return min(left, default=math.inf)
+
+
+def cpu_limit() -> float:
+    """Return how many cores' time the cgroups of this process allow it (``docker run --cpus``); infinite without a limit."""
+    return min(map(_quota, _cgroups("cpu")), default=math.inf)
+
+
+def _quota(folder: Path) -> float:
+    """Return the CPU time that a cgroup allows in one second."""
+    try:
+        quota_us, period_us = map(float, (folder / "cpu.max").read_text().replace("max", "inf").split())
+    except (OSError, ValueError):
+        quota_us, period_us = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us", 1)
+    return quota_us / period_us if quota_us > 0 else math.inf  # version 1 has -1 without a limit
 
 
 def _cgroups(controller: str) -> Iterator[Path]:

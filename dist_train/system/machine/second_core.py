@@ -2,12 +2,12 @@
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from dist_train.system.machine.cores import usable_cores
 from dist_train.system.processes import die_with_parent
 from dist_train.system.progress import advance, passed_on
 from dist_train.system.signals import ignore_stop_signals
@@ -33,7 +33,7 @@ def in_halves(work: Callable[[Sequence[Item]], Result], items: Sequence[Item], i
         images: how many the items stand for.
     """
     daemon = multiprocessing.current_process().daemon  # it may start no process
-    if images < PAYS_FROM or len(items) < 2 or daemon or len(os.sched_getaffinity(0)) < 2:
+    if images < PAYS_FROM or len(items) < 2 or daemon or usable_cores() < 2:
         return [work(items)]
     middle = len(items) // 2
     first, second = items[:middle], items[middle:]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.errors import ConfigError
+from dist_train.system.machine.cores import usable_cores
 from launch.node import counts
 
 COMPILER = shutil.which("cc")
@@ -29,7 +30,7 @@ def test_other_words_are_refused(text: str) -> None:
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "gpu_count", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    cpus = len(os.sched_getaffinity(0))
+    cpus = usable_cores()
     assert [counts.count(counts.ranks(text)) for text in ("3", "cpu", "auto")] == [3, cpus, cpus]
     with pytest.raises(ConfigError, match=r"can use none \(CUDA_VISIBLE_DEVICES=\): look at `nvidia-smi`"):
         counts.count("gpu")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dist_train.system.machine import limits
-from dist_train.system.machine.limits import free_memory, memory_limit, processes_left
+from dist_train.system.machine.limits import cpu_limit, free_memory, memory_limit, processes_left
 
 
 def test_the_machine_itself() -> None:
@@ -52,6 +52,31 @@ def test_processes_that_are_left(group: Path) -> None:
     (group / "pids.max").write_text("100\n")
     (group / "pids.current").write_text("97\n")
     assert processes_left() == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, float("inf")),
+        ({"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, float("inf")),
+        ({}, float("inf")),
+    ],
+)
+def test_cpu_time_of_a_container(group: Path, files: dict[str, str], cores: float) -> None:
+    for name, text in files.items():
+        (group / name).write_text(text)
+    assert cpu_limit() == cores
+
+
+def test_the_narrowest_group_limits_cpu_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    for folder, text in ((inner, "400000 100000"), (outer, "300000 100000")):
+        folder.mkdir()
+        (folder / "cpu.max").write_text(text)
+    monkeypatch.setattr(limits, "_cgroups", lambda _: [inner, outer])
+    assert cpu_limit() == 3
 
 
 def test_own_groups_and_those_above_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from multiprocessing.context import ForkProcess
 import pytest
 
 from dist_train.system import progress
+from dist_train.system.machine import second_core
 from dist_train.system.machine.second_core import PAYS_FROM, in_halves
 from dist_train.system.progress import advance, advanced, shown
 
@@ -18,7 +19,7 @@ MANY = PAYS_FROM
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(second_core, "usable_cores", lambda: 2)
 
 
 def doubled(items: Sequence[int]) -> tuple[int, list[int]]:
@@ -45,7 +46,7 @@ def test_where_it_does_not_pay_one_process_does_all(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
         assert in_halves(doubled, range(2), MANY) == alone
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1})
+    monkeypatch.setattr(second_core, "usable_cores", lambda: 1)
     assert in_halves(doubled, range(2), MANY) == alone
 
 
