@@ -241,7 +241,7 @@ OPTIMIZERS = ChoiceTable(
         "adamw": Choice(f"{_OPTIMIZERS}:adamw", reads=("optim.betas", "optim.eps")),
         "rmsprop": Choice(f"{_OPTIMIZERS}:rmsprop", reads=("optim.momentum", "optim.alpha", "optim.eps")),
     },
-    own=Choice(f"{_OPTIMIZERS}:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
+    own=Choice("dist_train.learning.timm_optimizers:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
     own_form="another timm optimizer",
 )
 """``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""

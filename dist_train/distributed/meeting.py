@@ -17,7 +17,8 @@ from dist_train.system.machine.network import GLOO
 PATIENCE_S = 120.0
 """How long ranks wait for the last one at least: each imports torch at the speed of its own disk."""
 
-LOOK_EVERY_S = 0.1
+LOOK_FIRST_S, LOOK_EVERY_S = 0.005, 0.1
+"""The first pause between two looks, and the longest: each is half as long again as the one before."""
 
 _meetings = itertools.count()
 
@@ -61,10 +62,12 @@ def meeting_place(timeout: datetime.timedelta) -> dict[str, Any]:
 def _wait_for_all(store: Any, world_size: int, patience_s: float) -> None:
     deadline = awake_s() + patience_s
     arrived = store.add("arrived", 1)
+    pause_s = LOOK_FIRST_S
     while arrived < world_size:
         if awake_s() > deadline:
             raise CommError(_not_met(f"{arrived} of {world_size} ranks came within {patience_s:g} s"))
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, LOOK_EVERY_S)
         arrived = store.add("arrived", 0)
 
 

@@ -1,17 +1,9 @@
-"""Parameter groups and the optimizer."""
+"""The optimizer that a config names."""
 
-import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from timm.optim import (
-    create_optimizer_v2,
-    get_optimizer_info,
-    list_optimizers,
-    param_groups_layer_decay,
-    param_groups_weight_decay,
-)
 from torch import nn
 
 from dist_train.config.choices import OPTIMIZERS
@@ -19,8 +11,7 @@ from dist_train.config.sections.optim import OptimConfig
 from dist_train.config.user_code import function_of
 from dist_train.distributed.strategies.shards import is_shared
 from dist_train.errors import ConfigError
-from dist_train.model.naming.layer_order import decay_order
-from dist_train.model.naming.patterns import named_by, nothing_named
+from dist_train.learning.param_groups import Groups, groups_of_objective, param_groups
 
 FUSED_ON = ("cpu", "cuda")
 """Devices on which torch has fused SGD, Adam and AdamW: one kernel updates many parameters."""
@@ -45,20 +36,17 @@ def build_optimizer(
     """
     for key in sorted({"lr", "params", *type(cfg).model_fields} & cfg.options.keys()):
         raise ConfigError(f"`optim.options` ({key}) is a key of its own; set `optim.{key}`")
-    groups = [*param_groups(cfg, module, head, later), *_own_groups(cfg, own)]
+    groups = [*param_groups(cfg, module, head, later), *groups_of_objective(cfg, own)]
     options = OPTIMIZERS.options(cfg.name, cfg)
     if cfg.eps is None:
         options.pop("eps", None)
     if OPTIMIZERS.find(cfg.name) is OPTIMIZERS.own:
-        options["name"] = _name_of_timm(cfg.name)
+        options["name"] = cfg.name
     try:
         build = function_of(OPTIMIZERS, cfg.name)
         return build(groups, lr=cfg.lr, weight_decay=cfg.weight_decay, **options, **cfg.options)  # type: ignore[no-any-return]
     except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"`optim.name` ({cfg.name}) cannot be built: {str(error).splitlines()[0]}") from error
-
-
-Groups = list[dict[str, Any]]
 
 
 def sgd(groups: Groups, **options: Any) -> torch.optim.Optimizer:
@@ -91,130 +79,8 @@ def rmsprop(groups: Groups, **options: Any) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(groups, **options)
 
 
-def of_timm(groups: Groups, *, name: str, **options: Any) -> torch.optim.Optimizer:
-    """Return the timm optimizer ``name``, with those of ``options`` that it supports."""
-    info = get_optimizer_info(name)
-    if not (info.has_betas and info.num_betas == 2):
-        del options["betas"]
-    return create_optimizer_v2(groups, opt=name, **options)  # type: ignore[no-any-return]
-
-
 def _can_fuse(groups: Groups) -> bool:
     return all(p.device.type in FUSED_ON and p.is_floating_point() for group in groups for p in group["params"])
-
-
-def _name_of_timm(name: str) -> str:
-    """Return timm's name of an optimizer.
-
-    Raises:
-        ConfigError: timm has no such optimizer, or this trainer does not support it.
-    """
-    base = name.lower().removeprefix("lookahead_")
-    if base != name.lower():
-        raise ConfigError(
-            f"`optim.name` ({name}): lookahead keeps a copy of the weights that checkpoints cannot save; use {base}"
-        )
-    known = list_optimizers()
-    if base not in known:
-        ours = list(OPTIMIZERS.rows)
-        near = difflib.get_close_matches(base, list(dict.fromkeys([*known, *ours])), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"timm has {', '.join(known)}"
-        raise ConfigError(
-            f"`optim.name` ({name}) is unknown: it is neither {', '.join(ours)} nor an optimizer of timm; {hint}"
-        )
-    if get_optimizer_info(base).second_order:
-        raise ConfigError(
-            f"`optim.name` ({name}) needs second derivatives, which this trainer does not compute; use another optimizer"
-        )
-    return base
-
-
-def param_groups(
-    cfg: OptimConfig, module: nn.Module, head: frozenset[str], later: frozenset[str] = frozenset()
-) -> list[dict[str, Any]]:
-    """Return groups of trainable parameters with their ``weight_decay`` and ``lr_scale``.
-
-    The scale of layer i of L is ``layer_decay ** (L - i)``, as in BEiT (Bao et al., 2022), and at least ``layer_decay_min``.
-    timm's ``group_matcher`` gives the layers; in other models ``decay_order`` does. The scale is multiplied by each factor of
-    ``lr_scale`` that matches, and in the head by ``head_lr_scale``.
-
-    Args:
-        head: names of the parameters of the head.
-        later: names of the parameters that begin to train later.
-
-    Raises:
-        ConfigError: a pattern of ``optim.lr_scale`` matches nothing that ever trains.
-    """
-    exempt = module.no_weight_decay() if hasattr(module, "no_weight_decay") else set()  # type: ignore[operator]
-    if cfg.layer_decay < 1 and hasattr(module, "group_matcher"):
-        groups = param_groups_layer_decay(
-            module,
-            weight_decay=cfg.weight_decay,
-            no_weight_decay_list=() if cfg.decay_norm_and_bias else exempt,
-            weight_decay_exclude_1d=not cfg.decay_norm_and_bias,
-            layer_decay=cfg.layer_decay,
-            min_scale=cfg.layer_decay_min,
-        )
-    elif cfg.layer_decay < 1:
-        groups = _by_layer(cfg, module, head, exempt)
-    elif cfg.decay_norm_and_bias:
-        groups = [{"params": [p for p in module.parameters() if p.requires_grad], "weight_decay": cfg.weight_decay}]
-    else:
-        groups = param_groups_weight_decay(module, cfg.weight_decay, no_weight_decay_list=exempt)
-    factors = _factors(cfg, module, later)
-    return _split(groups, cfg.head_lr_scale, {p for name, p in module.named_parameters() if name in head}, factors)
-
-
-def _by_layer(cfg: OptimConfig, module: nn.Module, head: frozenset[str], exempt: Collection[str]) -> Groups:
-    """Return two groups for each layer: parameters with weight decay, and those exempt from it."""
-    groups: Groups = []
-    order = decay_order(module, head)
-    for above, names in enumerate(reversed(order)):
-        scale = max(cfg.layer_decay_min, cfg.layer_decay**above)
-        members: dict[float, list[nn.Parameter]] = {}
-        for name in names:
-            parameter = module.get_parameter(name)
-            free = not cfg.decay_norm_and_bias and (parameter.ndim <= 1 or name in exempt)
-            if parameter.requires_grad:
-                members.setdefault(0.0 if free else cfg.weight_decay, []).append(parameter)
-        groups += [{"params": found, "weight_decay": decay, "lr_scale": scale} for decay, found in members.items()]
-    return groups
-
-
-def _factors(cfg: OptimConfig, module: nn.Module, later: frozenset[str]) -> dict[nn.Parameter, float]:
-    """Return the product of the factors of ``optim.lr_scale`` for each parameter that a pattern matches."""
-    factors: dict[nn.Parameter, float] = {}
-    for pattern, factor in cfg.lr_scale.items():
-        names = named_by(module, pattern)
-        if not names:
-            raise nothing_named(module, "optim.lr_scale", pattern)
-        if not any(name in later or module.get_parameter(name).requires_grad for name in names):
-            raise ConfigError(f"`optim.lr_scale` ({pattern}): all that it matches is frozen; remove this pattern")
-        for parameter in {module.get_parameter(name) for name in names}:  # a shared one counts once
-            factors[parameter] = factors.get(parameter, 1.0) * factor
-    return factors
-
-
-def _own_groups(cfg: OptimConfig, own: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Return groups of the objective's parameters: those with weight decay, and those exempt from it (norms, biases)."""
-    decayed = [p for p in own if p.ndim > 1 or cfg.decay_norm_and_bias]
-    others = [p for p in own if p.ndim <= 1 and not cfg.decay_norm_and_bias]
-    groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return [{**group, "lr_scale": cfg.head_lr_scale} for group in groups if group["params"]]
-
-
-def _split(groups: Groups, head_scale: float, head: set[nn.Parameter], factors: dict[nn.Parameter, float]) -> Groups:
-    """Split groups so that each has one ``lr_scale``; the head comes last in each."""
-    split = []
-    for group in groups:
-        members: dict[tuple[bool, float], list[nn.Parameter]] = {}
-        for parameter in group["params"]:
-            in_head = head_scale != 1 and parameter in head
-            members.setdefault((in_head, factors.get(parameter, 1.0)), []).append(parameter)
-        for in_head, factor in sorted(members):
-            scale = group.get("lr_scale", 1.0) * (head_scale if in_head else 1.0) * factor
-            split.append({**group, "params": members[in_head, factor], "lr_scale": scale})
-    return split
 
 
 def replace_optimizer(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -52,7 +52,10 @@ class Precision:
     def backward(self, loss: Tensor, times: Tensor | None = None) -> None:
         """Add the gradients of ``loss``, times the loss scale if there is one, and times ``times``, float32 []."""
         scaled = self.scaler.scale(loss) if self.scales else loss
-        scaled.backward(times)  # type: ignore[no-untyped-call]
+        if times is not None:
+            # The same gradients as backward(times), which imports sympy: 0.35 s and 40 MB.
+            scaled = scaled * times
+        scaled.backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer, clip: Clip) -> Tensor:
         """Clip the gradients and update the weights.

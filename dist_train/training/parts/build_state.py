@@ -37,7 +37,7 @@ from dist_train.training.parts.frozen_moves import moves_though_frozen, note_of_
 from dist_train.training.parts.given import Given
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.single_values import refuse_single_values
-from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, try_training
+from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, tried, try_training
 from dist_train.training.parts.unused import note_of_unused, plain_name, unused_always, unused_in_a_step
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step_sums import StepSums
@@ -174,9 +174,12 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
     train_mode(state.objective)
     all_used = _tried(cfg, plan, network, outputs, state, module)
     wrapped = strategy.wrap(module, all_used and cfg.distributed.unused_parameters == "error")
-    images, targets = blank_batch(cfg, network, outputs, plan.micro_batch, device)
-    with left_as_found(module, device, state.own.changing()):
-        strategy.settle(wrapped, images, targets)
+    # What is compiled is compiled here, for the size of the micro-batch; else two images do as well, and take less time.
+    compiled = cfg.model.compiler is not None
+    count = plan.micro_batch if compiled else min(TRIED, plan.micro_batch)
+    changing = state.own.changing()
+    with left_as_found(module, device, changing) if compiled else tried(cfg, device, module, changing):
+        strategy.settle(wrapped, *blank_batch(cfg, network, outputs, count, device))
         unused = strategy.unused(wrapped)
     if unused:
         raise unused_in_a_step(unused, strategy.group.rank)

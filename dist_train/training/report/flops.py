@@ -5,7 +5,6 @@ import re
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from dist_train.config.types import Size
 from dist_train.distributed.strategies.shards import is_shared
@@ -64,6 +63,8 @@ def training_flops(module: nn.Module, shape: tuple[int, ...], backward: bool = T
     """
     if any(map(is_shared, module.parameters())):
         raise RuntimeError("a forward pass waits for all ranks, which hold parts of the weights")
+    from torch.utils.flop_counter import FlopCounterMode  # it imports triton
+
     tensors = {name: _meta(tensor) for name, tensor in (*module.named_parameters(), *module.named_buffers())}
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         found = torch.func.functional_call(module, tensors, (torch.zeros(shape, device="meta"),))
@@ -82,6 +83,8 @@ def _meta(tensor: Tensor) -> Tensor:
 
 def forward_flops(module: nn.Module, image_size: Size, channels: int = 3) -> int:
     """Return the floating-point operations of the forward pass of one image in eval mode, as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
     device = next(module.parameters()).device
     module.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
