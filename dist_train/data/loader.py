@@ -22,6 +22,7 @@ from dist_train.data.sampler import EvaluationBatches
 from dist_train.data.workers import loader_processes
 from dist_train.distributed.stop import StopNow
 from dist_train.errors import DataError
+from dist_train.system.machine.memory import return_freed_memory
 from dist_train.system.processes import die_with_parent
 from dist_train.system.signals import ignore_stop_signals, no_error_for_dead_children
 
@@ -100,6 +101,8 @@ def _started(loader: DataLoader[Batch], sent: SentImages | None) -> Iterator[Any
         if sent is not None:
             sent.begin(loader.persistent_workers)
         others = multiprocessing.active_children()
+        if loader.num_workers:
+            return_freed_memory()
         with no_error_for_dead_children():
             batches = iter(loader)
         _processes.setdefault(batches, [one for one in multiprocessing.active_children() if one not in others])

@@ -135,11 +135,15 @@ def train_mode(module: nn.Module) -> None:
     would change.
     """
     module.train()
+    some_frozen = not all(p.requires_grad for p in module.parameters())
     for part in module.modules():
-        parameters = list(part.parameters())
-        frozen = parameters and not any(p.requires_grad for p in parameters)
-        if part is not module and (frozen or hasattr(part, STAYS_IN_EVAL)):
+        if part is not module and (hasattr(part, STAYS_IN_EVAL) or some_frozen and _all_frozen(part)):
             part.eval()
+
+
+def _all_frozen(part: nn.Module) -> bool:
+    parameters = list(part.parameters())
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 def describe(module: nn.Module) -> str:
