@@ -137,7 +137,7 @@ def train_mode(module: nn.Module) -> None:
     module.train()
     some_frozen = not all(p.requires_grad for p in module.parameters())
     for part in module.modules():
-        if part is not module and (hasattr(part, STAYS_IN_EVAL) or some_frozen and _all_frozen(part)):
+        if part is not module and (hasattr(part, STAYS_IN_EVAL) or (some_frozen and _all_frozen(part))):
             part.eval()
 
 

@@ -15,6 +15,7 @@ from dist_train.system.machine.memory import (
     expand_gpu_segments,
     keep_freed_memory,
     restored_malloc,
+    return_freed_memory,
     uncollected,
 )
 from tests.support.ranks import run_ranks
@@ -66,6 +67,28 @@ def _around() -> list[int]:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_large_blocks_are_kept_in_the_block_and_mapped_after_it() -> None:
     assert run_ranks(1, _around) == [[1, 0, 1]]
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _around_the_return() -> list[int]:
+    keep_freed_memory()
+    before = _resident()
+    blocks = [bytearray(b"1" * (BLOCK // 80)) for _ in range(80)]
+    last = bytearray(b"1" * 2**20)  # above them, so that the top of the heap cannot fall
+    del blocks
+    kept = _resident() - before
+    return_freed_memory()
+    return [kept, _resident() - before, len(last)]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_freed_memory_is_returned_before_a_fork() -> None:
+    [[kept, left, _]] = run_ranks(1, _around_the_return)
+    assert kept > 0.9 * BLOCK
+    assert left < 0.2 * BLOCK
 
 
 @pytest.mark.parametrize("chosen", GPU_ALLOCATOR)
