@@ -231,7 +231,7 @@ HEADS = ChoiceTable(
 """``build``: (the model's last layer, dropout, **the keys that it reads) -> the module that replaces that layer."""
 
 
-_OPTIMIZERS = "dist_train.learning.optimizer"
+_OPTIMIZERS = "dist_train.learning.optimizers.build"
 
 OPTIMIZERS = ChoiceTable(
     "optim.name",
@@ -241,7 +241,7 @@ OPTIMIZERS = ChoiceTable(
         "adamw": Choice(f"{_OPTIMIZERS}:adamw", reads=("optim.betas", "optim.eps")),
         "rmsprop": Choice(f"{_OPTIMIZERS}:rmsprop", reads=("optim.momentum", "optim.alpha", "optim.eps")),
     },
-    own=Choice("dist_train.learning.timm_optimizers:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
+    own=Choice("dist_train.learning.optimizers.of_timm:of_timm", reads=("optim.momentum", "optim.betas", "optim.eps")),
     own_form="another timm optimizer",
 )
 """``build``: (parameter groups, lr, weight_decay, **the keys that it reads) -> optimizer."""

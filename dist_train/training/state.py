@@ -17,7 +17,7 @@ from dist_train.distributed.strategies.shards import local
 from dist_train.evaluation.metrics import better, better_scores
 from dist_train.hooks.calls import Hooks
 from dist_train.learning.ema import Ema
-from dist_train.learning.optimizer import match_layouts
+from dist_train.learning.optimizers.build import match_layouts
 from dist_train.learning.own_parts import BASE, OwnParts, weights_sha256
 from dist_train.learning.precision import Precision
 from dist_train.learning.rank_buffers import RankBuffers

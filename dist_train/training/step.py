@@ -14,7 +14,7 @@ from dist_train.data.dataset import Batch
 from dist_train.distributed.stragglers import ForwardClock
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.learning.clipping import Clip
-from dist_train.learning.optimizer import set_lr
+from dist_train.learning.optimizers.build import set_lr
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in, reseed
 from dist_train.system.machine.clock import awake_s

@@ -29,7 +29,7 @@ from dist_train.data.augment.draws import Drawer
 from dist_train.data.augment.ops.chain import Chain
 from dist_train.data.augment.ops.forms import Place
 from dist_train.data.augment.ops.seeded import seeded_generators
-from dist_train.learning.optimizer import build_optimizer
+from dist_train.learning.optimizers.build import build_optimizer
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
 from tests.support.everything import EVERYTHING

@@ -21,7 +21,7 @@ from dist_train.hooks.open import open_hooks
 from dist_train.learning.ema import Ema
 from dist_train.learning.losses import build_loss
 from dist_train.learning.objective import Parts, Supervised, TrainingPass, build_objective
-from dist_train.learning.optimizer import build_optimizer, replace_optimizer
+from dist_train.learning.optimizers.build import build_optimizer, replace_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
 from dist_train.learning.rank_buffers import RankBuffers

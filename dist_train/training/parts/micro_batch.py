@@ -20,7 +20,7 @@ from dist_train.data.augment.size_schedule import largest_size
 from dist_train.distributed.group import Dist
 from dist_train.errors import TooBigError
 from dist_train.learning.objective import TrainingPass
-from dist_train.learning.optimizer import build_optimizer
+from dist_train.learning.optimizers.build import build_optimizer
 from dist_train.learning.own_parts import OwnParts
 from dist_train.learning.precision import Precision
 from dist_train.model.freeze import train_mode

@@ -21,7 +21,7 @@ NOT_HERE = ("bnb", "fused", "apex", "kron")
 def _waits(gpu: FakeGpu, cfg: Config) -> int:
     """How often a second step waits."""
     from dist_train.learning.clipping import clipping
-    from dist_train.learning.optimizer import build_optimizer, set_lr
+    from dist_train.learning.optimizers.build import build_optimizer, set_lr
     from dist_train.learning.precision import Precision
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 3)).to(GPU)

@@ -15,7 +15,7 @@ from dist_train.checkpoint.stored import load
 from dist_train.config import parse_config
 from dist_train.config.sections.model import LoraConfig, ModelConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.param_groups import param_groups
+from dist_train.learning.optimizers.param_groups import param_groups
 from dist_train.model.build import build_model
 from dist_train.model.lora import adapters
 from dist_train.model.lora.adapters import with_lora

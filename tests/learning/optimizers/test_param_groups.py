@@ -12,8 +12,8 @@ from torch import nn
 from dist_train.config.sections.model import ModelConfig
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.optimizer import build_optimizer, set_lr
-from dist_train.learning.param_groups import param_groups
+from dist_train.learning.optimizers.build import build_optimizer, set_lr
+from dist_train.learning.optimizers.param_groups import param_groups
 from dist_train.model.build import build_model
 
 HEAD = frozenset({"1.weight", "1.bias"})

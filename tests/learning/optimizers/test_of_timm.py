@@ -9,7 +9,7 @@ from torch import nn
 
 from dist_train.config.sections.optim import OptimConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.optimizer import build_optimizer
+from dist_train.learning.optimizers.build import build_optimizer
 
 HEAD = frozenset({"1.weight", "1.bias"})
 
@@ -56,7 +56,7 @@ def test_a_run_without_them_does_not_import_what_they_need() -> None:
         "import dist_train.training.attempt\n"
         "from dist_train.config.sections.optim import OptimConfig\n"
         "from dist_train.config.sections.train import TrainConfig\n"
-        "from dist_train.learning.optimizer import build_optimizer\n"
+        "from dist_train.learning.optimizers.build import build_optimizer\n"
         "from dist_train.learning.precision import Precision\n"
         "module = torch.nn.Linear(2, 2)\n"
         "build_optimizer(OptimConfig(name='adamw', lr=1, decay_norm_and_bias=False), module, frozenset())\n"

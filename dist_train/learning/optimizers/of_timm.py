@@ -1,4 +1,4 @@
-"""The optimizers of timm. They import torch's DTensor, with sympy and more, so this module is imported only for a run that names one."""
+"""The optimizers of timm. They import torch's DTensor and sympy, so only a run that names one imports this module."""
 
 import difflib
 from typing import Any
@@ -8,7 +8,7 @@ from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 
 from dist_train.config.choices import OPTIMIZERS
 from dist_train.errors import ConfigError
-from dist_train.learning.param_groups import Groups
+from dist_train.learning.optimizers.param_groups import Groups
 
 
 def of_timm(groups: Groups, *, name: str, **options: Any) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.single import Single
 from dist_train.errors import ConfigError
 from dist_train.learning.clipping import clipping
-from dist_train.learning.optimizer import build_optimizer
+from dist_train.learning.optimizers.build import build_optimizer
 from dist_train.learning.precision import Precision
 from tests.support.runs import changed, rows, state_digest, train
 

@@ -11,7 +11,7 @@ from dist_train.config.sections.optim import OptimConfig
 from dist_train.config.user_code import function_of
 from dist_train.distributed.strategies.shards import is_shared
 from dist_train.errors import ConfigError
-from dist_train.learning.param_groups import Groups, groups_of_objective, param_groups
+from dist_train.learning.optimizers.param_groups import Groups, groups_of_objective, param_groups
 
 FUSED_ON = ("cpu", "cuda")
 """Devices on which torch has fused SGD, Adam and AdamW: one kernel updates many parameters."""
