@@ -12,11 +12,16 @@ Fault = int | str | None
 
 
 class FailingProxy:
-    """Passes requests on to a server of this machine, except those that ``fault`` (method and path) names a fault for."""
+    """Passes requests on to a server of this machine, except those that ``fault`` (method and path) names a fault for.
+
+    Attributes:
+        passed, failed: requests so far: the part of a file that is asked for, or the fault; method and path.
+    """
 
     def __init__(self, port: int) -> None:
         self.fault: Callable[[str], Fault] = lambda request: None
         self.failed: list[str] = []
+        self.passed: list[str] = []
         self._over = threading.Event()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self, "to": port}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -61,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.fault(f"{self.command} {self.path}")
         if fault is not None:
             self.proxy.failed.append(f"{fault} {self.command} {self.path}")
+        else:
+            self.proxy.passed.append(f"{self.headers.get('Range')} {self.command} {self.path}")
         if fault == "silent":
             return self.proxy.wait()
         if isinstance(fault, int):

@@ -25,12 +25,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from dist_train.data.packing.pack import MB, pack
 from dist_train.drill.faults import Traces
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
+from tests.support.failing_store import failing_store
 from tests.support.fuzz_starts import Starts
-from tests.support.fuzz_store import failing_store
 from tests.support.images import make_image_folder
 from tests.support.runs import changed, folder, published, rows, state_digest, train
 from tests.support.shm import CAN_MOUNT
@@ -181,7 +183,9 @@ def fuzz(
         if data == "remote":
             (output / "node").mkdir()
             (output / "node").chmod(0o777)
-            keys["data__root"], starts.proxy = stack.enter_context(failing_store(output / "archives"))
+            keys["data__root"], starts.proxy = stack.enter_context(
+                failing_store("s3", output / "archives", stack.enter_context(pytest.MonkeyPatch.context()))
+            )
         return Fuzz(seed, starts, every, recipe, only, disk, given, keys)(kills, worlds, most_per_run)
 
 

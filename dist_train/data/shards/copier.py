@@ -2,10 +2,12 @@
 
 It writes to the log of the run as this rank does.
 
-A copy gets its name when all its bytes have been read again and compared. Where the disk has no room, copies of other data sets are
-removed, the oldest first; then it is said once, and training goes on from the shared copy.
+A copy gets its name when all its bytes have been read again and compared. An interrupted one goes on: beside it lies a file with the digest of
+each of its blocks. Where the disk has no room, copies of other data sets are removed, the oldest first; then it is said once, and training
+goes on from the shared copy. An archive that cannot be read is tried again later.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -13,7 +15,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,7 +34,10 @@ Job = tuple[str, str, int, int]
 BLOCK = 8 << 20
 SPARE = 0.05
 """Share of the disk that stays free."""
-PART = ".part"
+PART, DIGESTS = ".part", ".digests"
+DIGEST_BYTES = 32
+AGAIN_AFTER_S = 300.0
+"""Until the next attempt, if an archive cannot be read, or another process copies it."""
 
 
 def main() -> None:
@@ -40,41 +46,66 @@ def main() -> None:
     log_to_console(int(sys.argv[1]))
     jobs: list[Job] = [(str(a), str(b), int(size), int(changed)) for a, b, size, changed in json.load(sys.stdin)]
     began = time.monotonic()
-    missing = [size for _, copy, size, _ in jobs if not os.path.exists(copy)]
+    missing = [job[2] - _size_of(job[1] + PART) for job in jobs if not _is_there(job)]
     with shown(f"data.stage: copying {len(missing)} archives", "bytes", sum(missing)):
-        copied, told = copy_all(jobs)
-    if told:
-        log.warning("%s", told)
+        copied = copy_all(jobs, repeat(AGAIN_AFTER_S))
     if copied:
         size = sum(job[2] for job in copied) / 1e9
         log.info("data.stage: %s archives (%.2f GB) copied in %.0f s", len(copied), size, time.monotonic() - began)
 
 
-def copy_all(jobs: Sequence[Job]) -> tuple[list[Job], str]:
-    """Copy archives that are missing. Return those that were copied, and what to tell the user; nothing is raised."""
+def copy_all(jobs: Sequence[Job], waits_s: Iterable[float] = ()) -> list[Job]:
+    """Copy archives that are missing. Return those that were copied; what goes wrong is said in the log, and nothing is raised.
+
+    Args:
+        waits_s: for which time to wait before each further attempt for those that cannot be read, or that another process copies.
+    """
     copied: list[Job] = []
-    for job in jobs:
+    left = [job for job in jobs if not _is_there(job)]
+    wanted = {Path(job[1]).name for job in jobs}
+    told = ""
+    for wait_s in chain((0.0,), waits_s):
+        time.sleep(wait_s)
+        done, left, problem = _copy_some(left, wanted)
+        copied += done
+        if problem and not told:
+            log.warning("%s", problem)
+        told = problem
+        if not left:
+            break
+    return copied
+
+
+def _copy_some(jobs: Sequence[Job], wanted: set[str]) -> tuple[list[Job], list[Job], str]:
+    """Copy archives, up to the first that cannot be read.
+
+    Returns:
+        Those that were copied, those to be tried again, and what to tell the user.
+    """
+    copied: list[Job] = []
+    left: list[Job] = []
+    for number, job in enumerate(jobs):
         source, copy, size, _ = job
-        if os.path.exists(copy):
-            continue
         folder = Path(copy).parent
-        if not _make_room(folder, size, {Path(job[1]).name for job in jobs}):
-            return copied, (
-                f"data.stage: {folder} has no room for {source} ({size / 1e9:.2f} GB); this archive and those after it are read "
-                "from where they are"
-            )
+        if _is_there(job):
+            continue
         try:
-            if _copy(job):
-                copied.append(job)
-        except (OSError, DataError) as error:
-            reason = getattr(error, "strerror", None) or error
-            return copied, f"data.stage: cannot copy {source} to {folder}: {reason}; it is read from where it is"
-    return copied, ""
+            if not _make_room(folder, size - _size_of(copy + PART), wanted):
+                told = f"{folder} has no room for {source} ({size / 1e9:.2f} GB); this archive and those after it are read from where they are"
+                return copied, left, f"data.stage: {told}"
+            (copied if _copy(job) else left).append(job)
+        except DataError as error:
+            told = f"cannot copy {source} to {folder}: {error}; it is read from where it is, and tried again later"
+            return copied, [*jobs[number + 1 :], *left, job], f"data.stage: {told}"
+        except OSError as error:
+            told = f"cannot copy {source} to {folder}: {error.strerror}; it is read from where it is"
+            return copied, [], f"data.stage: {told}"
+    return copied, left, ""
 
 
 def _make_room(folder: Path, size: int, wanted: set[str]) -> bool:
     """Return whether an archive fits; remove copies that nobody has asked for here, the oldest first, until it does."""
-    others = [path for path in folder.iterdir() if path.name.removesuffix(PART) not in wanted]
+    others = [path for path in folder.iterdir() if path.name.removesuffix(DIGESTS).removesuffix(PART) not in wanted]
     for path in [*sorted(others, key=lambda path: path.stat().st_ctime), None]:
         disk = os.statvfs(folder)
         if disk.f_bavail * disk.f_frsize - size >= SPARE * disk.f_blocks * disk.f_frsize:
@@ -84,40 +115,98 @@ def _make_room(folder: Path, size: int, wanted: set[str]) -> bool:
     return False
 
 
+def _is_there(job: Job) -> bool:
+    _, copy, size, changed_ns = job
+    try:
+        found = os.stat(copy)
+    except OSError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (size, changed_ns)
+
+
+def _size_of(path: str) -> int:
+    return os.stat(path).st_size if os.path.exists(path) else 0
+
+
 def _copy(job: Job) -> bool:
-    """Copy one archive. Return False if another process copies it now, or it has changed since it was scanned."""
+    """Copy one archive. Return False if another process copies it now, or it has changed since it was scanned.
+
+    Raises:
+        DataError: the archive cannot be read; the part that was copied stays.
+        OSError: the copy cannot be written.
+    """
     source, copy, size, changed_ns = job
-    part = copy + PART
-    with opened(source) as archive, open(part, "ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    part, digests = copy + PART, copy + PART + DIGESTS
+    with opened(source) as archive, open(part, "a+b") as file, open(digests, "a+b") as known:
+        if not _is_mine(file, part):
             return False
         try:
-            file.truncate(0)
-            written = _digest(archive, file)
-            file.flush()
-            os.fsync(file.fileno())
-            with open(part, "rb", buffering=0) as again:
-                same = _digest(again) == written
-            if not same or version_of(source) != (size, changed_ns):
-                return False
-            os.utime(part, ns=(changed_ns, changed_ns))
-            os.replace(part, copy)
-        finally:
-            Path(part).unlink(missing_ok=True)
-    return True
+            if not _is_there(job) and version_of(source) == (size, changed_ns):
+                _fill(file, known, archive)
+                if _equal_blocks(file, known)[1] and version_of(source) == (size, changed_ns):
+                    _finish(job)
+                    return True
+        except OSError:
+            _remove(part, digests)
+            raise
+        _remove(part, digests)
+    return False
 
 
-def _digest(archive: BinaryIO, target: BinaryIO | None = None) -> bytes:
-    """Return the digest of the bytes of a file; write them to ``target`` on the way."""
-    digest = hashlib.blake2b()
+def _remove(*paths: str) -> None:
+    for path in paths:
+        Path(path).unlink(missing_ok=True)
+
+
+def _is_mine(file: BinaryIO, part: str) -> bool:
+    """Lock a part. Return False if another process has locked it, or has just finished it: then the name leads to another file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(part))
+    except OSError:
+        return False
+
+
+def _fill(file: BinaryIO, known: BinaryIO, archive: BinaryIO) -> None:
+    """Write the blocks that a part lacks, and their digests; a block that has another digest, and those after it, are written again."""
+    blocks, _ = _equal_blocks(file, known)
+    size = min(blocks * BLOCK, os.fstat(file.fileno()).st_size)
+    file.truncate(size)
+    known.truncate(blocks * DIGEST_BYTES)
+    archive.seek(size)
     while block := archive.read(BLOCK):
-        digest.update(block)
-        if target is not None:
-            target.write(block)
-            advance(len(block))
-    return digest.digest()
+        file.write(block)
+        known.write(_digest(block))
+        file.flush()
+        known.flush()
+        advance(len(block))
+    os.fsync(file.fileno())
+
+
+def _equal_blocks(file: BinaryIO, known: BinaryIO) -> tuple[int, bool]:
+    """Return how many blocks from the beginning have the digests that are known, and whether all have."""
+    file.seek(0)
+    known.seek(0)
+    count = 0
+    while block := file.read(BLOCK):
+        if known.read(DIGEST_BYTES) != _digest(block):
+            return count, False
+        count += 1
+    return count, not known.read(1)
+
+
+def _digest(block: bytes) -> bytes:
+    return hashlib.blake2b(block, digest_size=DIGEST_BYTES).digest()
+
+
+def _finish(job: Job) -> None:
+    _, copy, _, changed_ns = job
+    part = copy + PART
+    os.utime(part, ns=(changed_ns, changed_ns))
+    if os.stat(part).st_mtime_ns != changed_ns:
+        raise OSError(errno.ENOTSUP, "its file system does not keep times to the nanosecond")
+    os.replace(part, copy)
+    _remove(part + DIGESTS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Archives that are copied to the node's own disk while a run reads them."""
 
 import os
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ import pytest
 
 from dist_train.data.index import scan
 from dist_train.data.packing.pack import MB, pack
+from dist_train.data.shards.files import BLOCK, version_of
+from dist_train.data.shards.places import Shard
 from dist_train.data.shards.stage import copy_name, start_copying
 from tests.support.data_roots import data_config
+from tests.support.failing_proxy import FailingProxy
+from tests.support.failing_store import failing_store
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
 
 
@@ -40,3 +46,34 @@ def test_a_folder_that_is_a_file_is_refused(
     (tmp_path / "node").touch()
     keys = {"data__format": "tar", "data__root": str(tmp_path / "out"), "data__stage": str(tmp_path / "node")}
     assert "cannot be this user's own folder: Not a directory" in fails(changed(tree, **keys), capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending a large body")  # by the upload
+@pytest.mark.parametrize("kind", ["s3", "gs", "hf"])
+def test_a_copy_of_another_machine_that_is_killed_goes_on(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = random.Random(0).randbytes(3 * BLOCK)
+    (tmp_path / "in" / "set").mkdir(parents=True)
+    (tmp_path / "in" / "set" / "all.tar").write_bytes(content)
+    with failing_store(kind, tmp_path / "in" / "set", monkeypatch) as (root, proxy):
+        shard = Shard("all.tar", *version_of(f"{root}/all.tar"))
+        copy = tmp_path / "copy.tar"
+        proxy.fault = lambda request: "silent" if len(_parts(proxy)) == 2 and "GET" in request else None
+        process = start_copying(root, [shard], [str(copy)])
+        deadline = time.monotonic() + 100
+        while not proxy.failed and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert not copy.exists()
+        proxy.fail()
+        proxy.passed.clear()
+        start_copying(root, [shard], [str(copy)]).wait(100)
+    assert copy.read_bytes() == content
+    assert _parts(proxy) == [f"bytes={2 * BLOCK}-{3 * BLOCK - 1}"]
+
+
+def _parts(proxy: FailingProxy) -> list[str]:
+    return [request.split()[0] for request in proxy.passed if request.startswith("bytes")]

@@ -11,7 +11,6 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.exceptions import FSTimeoutError
-from gcsfs.core import GCSFileSystem
 
 from dist_train.data.index import scan
 from dist_train.data.packing.pack import MB, pack
@@ -24,11 +23,10 @@ from dist_train.errors import DataError
 from dist_train.hooks.base import Hook
 from tests.support.archives import image_bytes, tar_of, zip_of
 from tests.support.data_roots import data_config, names
-from tests.support.failing_proxy import FailingProxy
+from tests.support.failing_store import failing_store
 from tests.support.gcs_server import GcsServer
 from tests.support.gcs_server import system as gcs_system
 from tests.support.gcs_server import upload as upload_to_google
-from tests.support.hub_server import HubServer, find_hub
 from tests.support.runs import changed, fails, resumes_exactly, state_digest, train
 from tests.support.s3_server import S3Server, upload
 from tests.support.s3_server import system as s3_system
@@ -107,15 +105,15 @@ def test_a_kept_scan_is_used_until_something_changes(store: Any, tmp_path: Path,
     assert "val/a/9.png" in names(found.val)
 
 
-def test_a_copy_is_made_of_the_version_that_was_scanned(store: Any, tmp_path: Path) -> None:
+def test_a_copy_is_made_of_the_version_that_was_scanned(store: Any, tmp_path: Path, caplog: Any) -> None:
     copy, (size, changed) = str(tmp_path / "copy.tar"), version_of(f"{ROOT}/all.tar")
-    assert copy_all([(f"{ROOT}/all.tar", copy, size, changed + 1)]) == ([], "")
+    assert copy_all([(f"{ROOT}/all.tar", copy, size, changed + 1)]) == []
     job = (f"{ROOT}/all.tar", copy, size, changed)
-    assert copy_all([job]) == ([job], "")
+    assert copy_all([job]) == [job]
     assert Path(copy).read_bytes() == store.cat_file(f"{ROOT}/all.tar")
     store.rm(f"{ROOT}/all.tar")
-    _, told = copy_all([(f"{ROOT}/all.tar", str(tmp_path / "other.tar"), size, changed)])
-    assert "file or folder not found" in told
+    assert copy_all([(f"{ROOT}/all.tar", str(tmp_path / "other.tar"), size, changed)]) == []
+    assert "file or folder not found; it is read from where it is" in caplog.text
 
 
 def test_a_network_that_fails_for_a_while_is_tried_again(
@@ -306,46 +304,24 @@ def test_a_run_from_google_ends_with_the_weights_of_the_folder(
     check_weights(tree, tmp_path, world_size, stage, upload_to_google)
 
 
-@pytest.fixture
-def failing(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, FailingProxy]]:
-    """The address of an archive in a store, and the proxy by which it is reached."""
-    path = tar_of(tmp_path / "in" / "set" / "all.tar", FILES)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["s3", "gs", "hf"])
+def test_each_store_may_fail_for_a_while(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 1)
     monkeypatch.setattr("dist_train.data.shards.remote.systems.SILENCE_S", 1.0)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 1)
-    kind = request.param
-    server = HubServer(path.parent.parent, monkeypatch) if kind == "hf" else STORES[kind](monkeypatch)
-    proxy = FailingProxy(server.port)
-    root = "hf://datasets/me/photos/set" if kind == "hf" else UPLOADS[kind](path.parent, "set")
-    find_hub(proxy.url, monkeypatch)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-    for system in (fsspec.get_filesystem_class("s3"), GCSFileSystem):
-        system.clear_instance_cache()
-    yield f"{root}/all.tar", proxy
-    proxy.stop()
-    server.stop()
-
-
-STORES: dict[str, Any] = {"s3": S3Server, "gs": GcsServer}
-UPLOADS = {"s3": upload, "gs": upload_to_google}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("failing", ["s3", "gs", "hf"], indirect=True)
-def test_each_store_may_fail_for_a_while(failing: tuple[str, FailingProxy], tmp_path: Path) -> None:
-    path, proxy = failing
-    expected = (tmp_path / "in" / "set" / "all.tar").read_bytes()[100:2100]
-    assert read(path, 100, 2000) == expected
-    version = version_of(path)
-    for fault in (500, 503, 429, "cut", "stall", "silent"):
-        proxy.fail(fault, word="GET /")
-        assert read(path, 100, 2000) == expected, fault
-        assert proxy.failed.pop().startswith(f"{fault} GET")
-        proxy.fail(fault)
-        assert version_of(path) == version, fault
-    proxy.fail_all(401)
-    with pytest.raises(DataError, match=rf"cannot read {path}: .*; check the credentials in this process"):
-        read(path, 100, 2000)
+    archive = tar_of(tmp_path / "in" / "set" / "all.tar", FILES)
+    expected = archive.read_bytes()[100:2100]
+    with failing_store(kind, archive.parent, monkeypatch) as (root, proxy):
+        path = f"{root}/all.tar"
+        assert read(path, 100, 2000) == expected
+        version = version_of(path)
+        for fault in (500, 503, 429, "cut", "stall", "silent"):
+            proxy.fail(fault, word="GET /")
+            assert read(path, 100, 2000) == expected, fault
+            assert proxy.failed.pop().startswith(f"{fault} GET")
+            proxy.fail(fault)
+            assert version_of(path) == version, fault
+        proxy.fail_all(401)
+        with pytest.raises(DataError, match=rf"cannot read {path}: .*; check the credentials in this process"):
+            read(path, 100, 2000)
