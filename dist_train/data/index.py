@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ ASKED_AT_ONCE = 16_384
 NAMES_ONLY = "-names"
 """The end of a fingerprint without sizes."""
 
-LINES = 1024
-"""Of the text behind a fingerprint that are made at a time; of multilabel with 1,000 labels they are 5 MB."""
+LINES = 256
+"""Of the text behind a fingerprint that are made at a time; of multilabel with 1,000 labels they are 1.3 MB."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _index(cfg: DataConfig, found: Listing, train: Sequence[Entry], val: Sequenc
         labels = splits[0].labels
         numbers = np.array(Entries.of(train).targets) if cfg.task == "regression" else labels
         notes += notes_on(cfg.task, _label_separator(cfg), found.classes, numbers, splits[1].labels)
-    fingerprint = _fingerprint(cfg, found, {"train": (train, splits[0]), "val": (val, splits[1])}, columns)
+    fingerprint = _fingerprint(cfg, found, {"train": Entries.of(train), "val": Entries.of(val)}, columns)
     refused = tuple(found.findings.refusals())
     return DataIndex(cfg.root, found.images, cfg.task, found.classes, *splits, fingerprint, tuple(notes), refused)
 
@@ -224,36 +225,34 @@ def _spread(entries: Sequence[Entry], most: int | None) -> Sequence[Entry]:
     return [entries[place * len(entries) // most] for place in range(most)]
 
 
-def _fingerprint(
-    cfg: DataConfig, found: Listing, splits: dict[SplitName, tuple[Sequence[Entry], Split]], columns: Columns
-) -> str:
+def _fingerprint(cfg: DataConfig, found: Listing, splits: dict[SplitName, Entries], columns: Columns) -> str:
     digest = hashlib.sha256(f"{cfg.task}\0{found.content}\0{found.classes}\n".encode())
-    for split, (entries, images) in splits.items():
-        listed, targets = Entries.of(entries), iter(_target_texts(found.classes, entries, images))
-        for start in range(0, len(listed), LINES):
-            some, sizes = listed.names[start : start + LINES], listed.sizes[start : start + LINES]
-            if images.has_sizes:
-                rows = zip(some, sizes, targets, strict=False)
-                text = "".join([f"{split}\0{name}\0{size}\0{target}\n" for name, size, target in rows])
-            else:
-                # `some` comes before `targets`, of which zip would take one too many.
-                lines = map("\0".join, zip(repeat(split), some, targets, strict=False))
-                text = "\n".join(lines) + "\n"
+    for split, entries in splits.items():
+        for start in range(0, len(entries), LINES):
+            text = _lines(split, entries[start : start + LINES], partial(_target_texts, cfg, found.classes))
             digest.update(text.encode(errors="surrogateescape"))
     for purpose, texts in columns.items():
-        for name, _, _ in splits["train"][0]:
+        for name in splits["train"].names:
             digest.update(f"{purpose}\0{name}\0{texts[name]}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest() + ("" if all(images.has_sizes for _, images in splits.values()) else NAMES_ONLY)
+    return digest.hexdigest() + ("" if all(entries.sizes or not entries for entries in splits.values()) else NAMES_ONLY)
 
 
-def _target_texts(classes: Sequence[str], entries: Sequence[Entry], images: Split) -> Iterable[str]:
-    if isinstance(images.labels, LabelSets):
-        return (text.decode() for text in images.labels.texts(tuple))
-    if images.labels.ndim == 1:
-        labels = images.labels
-        blocks = (labels[start : start + LINES].tolist() for start in range(0, len(labels), LINES))
-        return map(classes.__getitem__, chain.from_iterable(blocks))
-    return (str(target) for _, _, target in entries)
+def _lines(split: SplitName, some: Entries, texts_of: Callable[[Sequence[Any]], Iterable[str]]) -> str:
+    """Return the text of some entries that becomes a part of the fingerprint."""
+    if some.sizes:
+        rows = zip(some.names, some.sizes, texts_of(some.targets), strict=True)
+        return "".join([f"{split}\0{name}\0{size}\0{target}\n" for name, size, target in rows])
+    first = some.targets[0]  # names are sorted: most neighbours have the same class
+    if isinstance(first, int) and some.targets.count(first) == len(some):
+        (target,) = texts_of([first])
+        return f"{split}\0" + f"\0{target}\n{split}\0".join(some.names) + f"\0{target}\n"
+    return "\n".join(map("\0".join, zip(repeat(split), some.names, texts_of(some.targets)))) + "\n"
+
+
+def _target_texts(cfg: DataConfig, classes: Sequence[str], targets: Sequence[Any]) -> Iterable[str]:
+    if cfg.task == "multilabel":
+        return (text.decode() for text in LabelSets.of(targets, len(classes)).texts(tuple))
+    return map(str if cfg.task == "regression" else classes.__getitem__, targets)
 
 
 def _split(cfg: DataConfig, classes: Sequence[str], entries: Sequence[Entry], columns: Columns | None = None) -> Split:

@@ -50,13 +50,17 @@ class Split:
 def encoded(names: Sequence[str]) -> NDArray[np.bytes_]:
     """Return the names as the file system has them. Joined names are encoded in a tenth of the time that single ones take."""
     blocks = range(0, len(names), AT_ONCE)
-    width = max((_width(names[start : start + AT_ONCE]) for start in blocks), default=0)
-    found = np.empty(len(names), f"S{max(1, width)}")
+    width = max((_width(names[start : start + AT_ONCE]) for start in blocks), default=0) or 1
+    found = np.empty(len(names), f"S{width}")
     for start in blocks:
         some = names[start : start + AT_ONCE]
-        encoded = os.fsencode("\0".join(some)).split(b"\0")
-        # The name of a member of an archive may have a zero byte.
-        found[start : start + AT_ONCE] = encoded if len(encoded) == len(some) else list(map(os.fsencode, some))
+        text = "".join([name.ljust(width, "\0") for name in some])
+        if text.isascii():
+            found[start : start + AT_ONCE] = np.frombuffer(text.encode(), found.dtype)
+        else:
+            encoded = os.fsencode("\0".join(some)).split(b"\0")
+            # The name of a member of an archive may have a zero byte.
+            found[start : start + AT_ONCE] = encoded if len(encoded) == len(some) else list(map(os.fsencode, some))
     return found
 
 

@@ -1,5 +1,6 @@
 """What scan refuses, how it splits, and fingerprints."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from dist_train.config.choice_table import Task
 from dist_train.config.sections.data import DataConfig
-from dist_train.data.formats.base import Entry, Listing
+from dist_train.data import index
+from dist_train.data.formats.base import UNASKED, Entry, Listing
 from dist_train.data.formats.images import FileImages
 from dist_train.data.index import scan
 from dist_train.errors import ConfigError, DataError
@@ -80,6 +83,30 @@ def test_names_sizes_and_targets_decide_the_fingerprint() -> None:
     assert scan(DataConfig(root="/data"), listing).fingerprint == (
         "ec3ab53499e1d76f0681c670ae8b5a532029b0beb10825573d6b311498c7cc90"
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "targets", "texts"),
+    [
+        ("classification", [0, 1], ["a", "b"]),
+        ("multilabel", [(), (0, 1)], ["(0.0, 0.0)", "(1.0, 1.0)"]),
+        ("regression", [(0.0, 2.5), (-0.0, 2.5)], ["(0.0, 2.5)", "(-0.0, 2.5)"]),
+    ],
+)
+def test_the_fingerprint_without_sizes(
+    monkeypatch: pytest.MonkeyPatch, task: Task, targets: list[Any], texts: list[str]
+) -> None:
+    """Runs of older versions resume: blocks of equal targets, and of others, have the text of then."""
+    monkeypatch.setattr(index, "ASKED_AT_ONCE", 0)
+    kinds = [*[0] * 600, *[1] * 600, *[0, 1] * 300]
+    entries: list[Entry] = [(f"a/{place:04}.png", UNASKED, targets[kind]) for place, kind in enumerate(kinds)]
+    lines = [f"{name}\0{texts[kind]}\n" for (name, *_), kind in zip(entries, kinds, strict=True)]
+    text = f"{task}\0\0{['a', 'b']}\n" + "".join(f"train\0{line}" for line in lines)
+    text += "".join(f"val\0{line}" for line in lines[:3])
+    found = scan(
+        DataConfig(root="/", task=task), Listing(FileImages("/"), ["a", "b"], entries, entries[:3]), sized=False
+    )
+    assert found.fingerprint == hashlib.sha256(text.encode()).hexdigest() + index.NAMES_ONLY
 
 
 def test_a_fraction_beside_a_validation_set(image_folder: Path) -> None:

@@ -84,6 +84,9 @@ Target = int | tuple[float, ...]
 UNASKED = -1
 """The size of a file that nobody has asked for yet."""
 
+FEW = 10
+"""A part of so many entries, or a smaller one, is picked by places: a look at each entry takes longer."""
+
 Entry = tuple[str, int, Target]
 """Name of the image, its size in bytes (``UNASKED`` for files, until ``index.scan`` asks), its target."""
 
@@ -98,11 +101,14 @@ class Entries(Sequence[Entry]):
     Attributes:
         names, targets: one for each image.
         sizes: one for each image, or none where nobody has asked for them.
+        draws: the number of each name that draws the validation set (``selection.held_out.draw_numbers``), where the reader has
+            them already.
     """
 
     names: list[str]
     targets: list[Target]
     sizes: Sequence[int] = field(default_factory=list)
+    draws: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> "Entries":
@@ -140,6 +146,10 @@ class Entries(Sequence[Entry]):
             wanted: 1 or 0 for each entry.
         """
         kept = bytearray(wanted)
+        if kept.count(1) < len(kept) // FEW:
+            places = np.flatnonzero(np.frombuffer(kept, np.uint8)).tolist()
+            sizes = array("q", map(self.sizes.__getitem__, places if self.sizes else []))
+            return Entries([self.names[place] for place in places], [self.targets[place] for place in places], sizes)
         names, targets = [*compress(self.names, kept)], [*compress(self.targets, kept)]
         return Entries(names, targets, array("q", compress(self.sizes, kept)))
 

@@ -1,6 +1,11 @@
 """``data.format: csv``: tables with a header and one line per image: its path, and its label(s) or target(s)."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dist_train.config.sections.data import CsvConfig, DataConfig
 from dist_train.data.formats.base import Entries, Findings, Listing, Only, Target
@@ -9,10 +14,11 @@ from dist_train.data.formats.images import FileImages
 from dist_train.data.formats.tables.file import read_table
 from dist_train.data.formats.tables.further import Columns, column_names, columns_of
 from dist_train.data.formats.tables.order import Order
-from dist_train.data.formats.tables.paths import find_image, lost_images
+from dist_train.data.formats.tables.paths import find_image, looked_up
 from dist_train.data.formats.tables.rows import Row, Table
 from dist_train.data.formats.tables.targets import Targets, a_column_per_label, of_known_classes, targets_of
 from dist_train.data.formats.walk import existing_root
+from dist_train.data.selection.held_out import draw_numbers
 from dist_train.errors import ConfigError, DataError
 from dist_train.system.machine.memory import uncollected
 
@@ -66,7 +72,8 @@ def _with_columns(
     root: Path, cfg: DataConfig, table: Table, targets: Targets, findings: Findings
 ) -> tuple[Entries, Columns]:
     """Return the entries of the training table, sorted by name, and its further columns."""
-    entries, order = _entries(root, cfg.csv, table, targets, findings, repeats=True)
+    number = partial(draw_numbers, cfg) if cfg.draws_validation and cfg.csv.group is None else None
+    entries, order = _entries(root, cfg.csv, table, targets, findings, repeats=True, number=number)
     columns = columns_of(cfg, entries.names, table)
     return _in_order(cfg, entries, order), columns
 
@@ -77,6 +84,7 @@ def _in_order(cfg: DataConfig, entries: Entries, order: Order | None) -> Entries
     Labels are in the order of their rows of 0 and 1, which are compared from the first label on.
 
     Args:
+        entries: their ``draws`` are in the order of the names already.
         order: that of the names, if no two are equal.
     """
     if order is not None and isinstance(order.places, range):
@@ -90,19 +98,27 @@ def _in_order(cfg: DataConfig, entries: Entries, order: Order | None) -> Entries
         return names[place], target
 
     places = sorted(range(len(names)), key=key) if order is None else order.places
-    return Entries([names[place] for place in places], [targets[place] for place in places])
+    return Entries([names[place] for place in places], [targets[place] for place in places], draws=entries.draws)
 
 
 def _entries(
-    root: Path, cfg: CsvConfig, table: Table, targets: Targets, findings: Findings, repeats: bool
+    root: Path,
+    cfg: CsvConfig,
+    table: Table,
+    targets: Targets,
+    findings: Findings,
+    repeats: bool,
+    number: Callable[[Sequence[str]], NDArray[np.int64]] | None = None,
 ) -> tuple[Entries, Order | None]:
     """Return the entries of a table in its order, and the order of their names if no two are equal.
 
     Args:
         repeats: an image may stand in several lines, with the same target: it is drawn as often.
+        number: returns the numbers of the draw, for ``Entries.draws``.
     """
     order = Order.of(table.paths)
-    lost = {*lost_images(str(root), table.paths, order)}
+    found_lost, draws = looked_up(str(root), table.paths, order, number if order.plain and not order.repeats else None)
+    lost = {*found_lost}
     names, (found, left) = [*table.paths], targets.column(table)
     for place in sorted({*lost, *left, *order.repeats}):  # in the order of the lines: the first fault raises its error
         row, earlier = table.row(place), order.repeats.get(place)
@@ -119,7 +135,9 @@ def _entries(
             f"{len(order.repeats)} lines of {cfg.train} repeat an image; each line counts as an image"
         )
     distinct = order.plain and not order.repeats and names == table.paths
-    return Entries(names, _all_there(found)), order if distinct else None
+    if not distinct:
+        return Entries(names, _all_there(found)), None
+    return Entries(names, _all_there(found), draws=draws), order
 
 
 def _all_there(targets: list[Target | None]) -> list[Target]:

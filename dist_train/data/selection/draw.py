@@ -21,7 +21,13 @@ def drawn(
         classes: one for each name.
         wanted: returns how many images of a class are drawn that has so many.
     """
-    numbers = fold_in_each(seed, key, names)
+    return drawn_by(fold_in_each(seed, key, names), names, classes, wanted)
+
+
+def drawn_by(
+    numbers: NDArray[np.int64], names: Sequence[str], classes: NDArray[np.int64], wanted: Callable[[int], int]
+) -> NDArray[np.bool_]:
+    """Return which images are drawn, as ``drawn`` does, by the numbers of their names: int64 [N]."""
     if has_repeats(numbers):
         return _drawn_with_repeats(numbers, names, classes, wanted)
     found = np.zeros(len(names), np.bool_)

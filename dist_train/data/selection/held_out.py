@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dist_train.data.formats.base import Entries, Entry, class_of
-from dist_train.data.selection.draw import drawn, has_repeats, spread
+from dist_train.data.selection.draw import drawn_by, has_repeats, spread
 from dist_train.errors import DataError
 from dist_train.seeding import fold_in_each
 
@@ -32,16 +32,26 @@ def held_out(cfg: "DataConfig", entries: Sequence[Entry], groups: Mapping[str, s
     """
     entries = Entries.of(entries)
     if cfg.fold is None:
-        held = drawn(cfg.val_seed, "val", entries.names, entries.classes(), partial(_share, cfg))
+        numbers = _numbers(cfg, entries)
+        held = drawn_by(numbers, entries.names, entries.classes(), partial(_share, cfg))
     else:
         held = _in_fold(cfg, entries, groups)
     return entries.where((~held).tobytes()), _once(entries.where(held.tobytes()))
 
 
+def draw_numbers(cfg: "DataConfig", names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each name that decides, beside its class, whether it validates; int64 [N]."""
+    return fold_in_each(cfg.val_seed, "val" if cfg.fold is None else "fold", names)
+
+
+def _numbers(cfg: "DataConfig", entries: Entries) -> NDArray[np.int64]:
+    return draw_numbers(cfg, entries.names) if entries.draws is None else entries.draws
+
+
 def _in_fold(cfg: "DataConfig", entries: Entries, groups: Mapping[str, str]) -> NDArray[np.bool_]:
     """Return which entries are in the fold that validates."""
     wanted, folds = cfg.fold_of
-    numbers = fold_in_each(cfg.val_seed, "fold", entries.names)
+    numbers = _numbers(cfg, entries)
     if groups or has_repeats(numbers):
         once = {entry[0]: entry for entry in entries}
         number_of = folds_of(once.values(), groups, folds, cfg.val_seed)

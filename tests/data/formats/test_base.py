@@ -76,6 +76,9 @@ def test_columns_are_the_entries(asked: bool, count: int) -> None:
     for part in (slice(2, 5), slice(None, None, -2), slice(9, 20)):
         assert [*columns[part]] == entries[part]
     assert [*columns.where(place % 2 == 0 for place in range(count))] == entries[::2]
+    many = Entries.of(entries * 10)
+    few = [place for place in (3, 40) if place < len(many)]
+    assert [*many.where(place in few for place in range(len(many)))] == [many[place] for place in few]
     assert columns.classes().tolist() == [0] * count
     assert Entries(["a", "b"], [3, 5]).classes().tolist() == [3, 5]
     with pytest.raises(IndexError):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from dist_train.data.index import evaluation_index, scan
+from dist_train.data.selection import held_out
 from dist_train.errors import ConfigError, DataError
-from tests.support.data_roots import data_config, names
+from dist_train.system.machine import second_core
+from tests.support.data_roots import data_config, names, picture
 from tests.support.photo_tables import GOOD, paths, written
 
 
@@ -123,6 +125,37 @@ def test_repeated_lines_are_drawn_as_often_and_stay_together(photos: Path) -> No
     for line in ("photos/0.png,b,x", "./photos/0.png,b,x"):
         with pytest.raises(DataError, match=r"line 8 names .*photos/0.png with another target than .*line 2; remove"):
             scan(written(photos, GOOD + line + "\n"))
+
+
+@pytest.mark.parametrize("keys", [{"val_fraction": 0.3}, {"fold": "2/3"}])
+@pytest.mark.parametrize("kind", ["sorted", "shuffled", "repeated", "odd", "excluded", "grouped"])
+def test_two_processes_draw_the_images_that_one_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, keys: dict[str, Any]
+) -> None:
+    lines = [f"{place // 6}/{place}.png,{'ab'[place % 2]},{place // 2}" for place in range(24)]
+    for line in lines:
+        picture(tmp_path / line.partition(",")[0])
+    lines += lines[3:9] if kind == "repeated" else []
+    lines[5] = f"./{lines[5]}" if kind == "odd" else lines[5]
+    if kind != "sorted":
+        lines = lines[::-5] + lines[::-1]
+        lines = list(dict.fromkeys(lines)) if kind != "repeated" else lines
+    (tmp_path / "train.csv").write_text("\n".join(["path,label,who", *lines]))
+    (tmp_path / "gone.csv").write_text("image\n0/3.png\n2/14.png\n")
+    more = {"excluded": {"exclude": str(tmp_path / "gone.csv")}, "grouped": {"csv": {"group": "who"}}}.get(kind, {})
+    cfg = data_config(tmp_path, format="csv", **keys, **more)
+    alone = scan(cfg)
+    hashed = []
+    each = held_out.fold_in_each
+    monkeypatch.setattr(held_out, "fold_in_each", lambda *given: hashed.append(len(given[2])) or each(*given))
+    monkeypatch.setattr(second_core, "PAYS_FROM", 0)
+    monkeypatch.setattr(second_core, "usable_cores", lambda: 2)
+    halves = scan(cfg)
+    assert (names(halves.val), names(halves.train)) == (names(alone.val), names(alone.train))
+    assert halves.fingerprint == alone.fingerprint
+    assert hashed[:1] == ([12] if kind in ("sorted", "shuffled", "excluded") else hashed[:1]), (
+        "this process draws by a half"
+    )
 
 
 # labels and numbers

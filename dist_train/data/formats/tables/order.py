@@ -108,10 +108,12 @@ def _normal(paths: list[str]) -> list[str]:
 
 def _is_odd(text: str) -> bool:
     """Return whether a part of a path is empty or begins with a "."; each path has a "\\0" before and behind it."""
-    # A "/" ends a part as the "\0" does, but for one at the beginning. NumPy takes a quarter of the time of five searches.
-    codes = np.frombuffer(text.replace("\0/", "\0").encode(errors="surrogatepass"), np.uint8)
-    ends = (codes == ord("/")) | (codes == 0)
-    return bool((ends[:-1] & (ends | (codes == ord(".")))[1:]).any())
+    # NumPy takes a quarter of the time of five searches.
+    codes = np.frombuffer(text.encode(errors="surrogatepass"), np.uint8)
+    slash, zero = codes == ord("/"), codes == 0
+    ends = slash | zero
+    odd = ends[:-1] & (ends | (codes == ord(".")))[1:]
+    return bool((odd > (zero[:-1] & slash[1:])).any())  # a "/" at the beginning ends no part
 
 
 def _same(path: str, normal: str) -> str:

@@ -2,9 +2,12 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES
 from dist_train.data.formats.class_folders import CALLS
@@ -17,20 +20,48 @@ from dist_train.errors import DataError
 from dist_train.system.machine.second_core import in_halves
 from dist_train.system.progress import advance
 
+Numbers = NDArray[np.int64]
+
 MOST_OTHERS, SPARE = 4, 1000
 """A folder is listed if it has at most ``MOST_OTHERS`` names for each image that the table names there, and ``SPARE`` more. In a
 larger folder each image is looked up alone."""
 
 
-def lost_images(root: str, paths: Sequence[str], order: Order) -> list[int]:
-    """Return the places of the images for which a plain look finds no file, but for those that repeat an image.
+def looked_up(
+    root: str, paths: Sequence[str], order: Order, number: Callable[[Sequence[str]], Numbers] | None = None
+) -> tuple[list[int], Numbers | None]:
+    """Return the places of the images for which a plain look finds no file, but for those that repeat an image; and ``number``
+    of the names in their order.
 
     Most images are found in lists of the names in their folders, without a look at each.
+
+    Args:
+        number: returns a number for each name. A second process does this for half of the names; it has read these already.
     """
     folders = order.folders()
     _note_folders(root, paths, order, folders)
-    halves = in_halves(lambda some: [*_unlisted(root, paths, order, folders, some)], [*folders], len(paths))
-    left = sorted(order.places[number] for number in chain.from_iterable(halves))
+
+    def half(parts: Sequence[tuple[Sequence[str], slice]]) -> list[tuple[list[int], Numbers | None]]:
+        return [
+            ([*_unlisted(root, paths, order, folders, some)], number(order.names[names]) if number else None)
+            for some, names in parts
+        ]
+
+    found = [*chain.from_iterable(in_halves(half, _halves([*folders], len(paths)), len(paths)))]
+    numbers = [some for _, some in found if some is not None]
+    return _lost(root, paths, order, chain.from_iterable(left for left, _ in found)), (
+        np.concatenate(numbers) if numbers else None
+    )
+
+
+def _halves(folders: Sequence[str], images: int) -> list[tuple[Sequence[str], slice]]:
+    """Return the first and the second half of the folders, and places of names, most of which lie in these folders."""
+    middle = len(folders) // 2
+    return [(folders[:middle], slice(images // 2)), (folders[middle:], slice(images // 2, None))]
+
+
+def _lost(root: str, paths: Sequence[str], order: Order, unlisted: Iterable[int]) -> list[int]:
+    left = sorted(order.places[number] for number in unlisted)
     left = [place for place in left if place not in order.repeats]
     known = known_of(root, [paths[place] for place in left])
     return [place for place, found in zip(left, known, strict=True) if found is None]

@@ -8,7 +8,7 @@ import pytest
 
 from dist_train.data.formats.tables import paths as table_paths
 from dist_train.data.formats.tables.order import Order
-from dist_train.data.formats.tables.paths import lost_images
+from dist_train.data.formats.tables.paths import looked_up
 from dist_train.data.index import scan
 from dist_train.data.stored import file_facts
 from dist_train.data.stored.survey import surveyed
@@ -49,8 +49,8 @@ def _processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 def lost(root: Path, *paths: str) -> list[str]:
-    """Return the paths for which ``lost_images`` finds no file, in the order of the table."""
-    return [paths[place] for place in lost_images(str(root), paths, Order.of([*paths]))]
+    """Return the paths for which ``looked_up`` finds no file, in the order of the table."""
+    return [paths[place] for place in looked_up(str(root), paths, Order.of([*paths]))[0]]
 
 
 def test_of_files_in_listed_folders_none_is_asked_for(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
