@@ -2,6 +2,7 @@
 
     pip install --target PEERS --no-deps webdataset braceexpand datasets dill multiprocess xxhash litdata lightning-utilities tifffile obstore
     PYTHONPATH=PEERS python -m benchmarks.shards [--images 2000] [--scanned 100000] [--json FILE]
+    python -m benchmarks.shards --zip --images 300 [--json FILE]
 
 Images per second: photographs of 500 x 375, opened in the order of an epoch and decoded to a crop of 224 on one pinned core, without
 other work; all sides in turns. The files are in the page cache as the kernel reads them from a disk: pages of files that were just
@@ -9,9 +10,12 @@ written are smaller, the more so the smaller the blocks in which a program write
 four epochs a turn, all processes counted, the images cut at random and resized to 224. Beside other programs: benchmarks/shards_peers.
 ``pack``: from parquet files of the same photographs to tar archives that have been read back. The scan: files of 1,000 bytes in 100
 classes, beside torchvision's ``ImageFolder`` (which looks at no file's size) and timm's reader of tar archives.
+
+``--zip``: only a folder and zip archives, deflated ones by zlib and by libdeflate (package ``deflate``).
 """
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import resource
@@ -37,6 +41,7 @@ from dist_train.config import parse_config
 from dist_train.config.sections.data import DataConfig
 from dist_train.data.index import DataIndex, scan
 from dist_train.data.packing.pack import MB, pack
+from dist_train.data.shards import zip_members
 
 IDLE_S = 1.0
 """Loader processes that have worked less than a twentieth of it have prepared all that they may."""
@@ -48,7 +53,11 @@ FORMS = {
     "zip, deflated": ("zip", "deflated"),
     "Arrow": ("hf", "arrow"),
 }
-"""``data.format``, and the folder with the photographs in this form."""
+"""``data.format``, and the folder with the photographs in this form. A deflated zip is read by zlib."""
+
+ZIPS = {form: FORMS[form] for form in ("folder", "zip, stored", "zip, deflated")} | {
+    "zip, deflated, by libdeflate": ("zip", "deflated")
+}
 
 
 def main() -> None:
@@ -56,6 +65,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="photographs that are read (2000)")
     parser.add_argument("--scanned", type=int, default=100_000, help="files that are scanned (100000; 0: none)")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--zip", action="store_true", help="only a folder and zip archives, by zlib and by libdeflate")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--scan", nargs=2, metavar=("KIND", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -63,14 +73,13 @@ def main() -> None:
         print(*scanned(args.scan[0], Path(args.scan[1])))
         return
     with tempfile.TemporaryDirectory() as folder:
-        write_forms(Path(folder) / "photos", args.images)
-        rows = [
-            *by_processes(Path(folder) / "photos", args.images, args.rounds),
-            *reading(Path(folder) / "photos", args.rounds),
-            *beside_peers(Path(folder) / "photos", args.rounds, indices_of(Path(folder) / "photos", "tar", "Arrow")),
-            packing(Path(folder) / "photos"),
-            *(scanning(Path(folder) / "many", args.scanned) if args.scanned else ()),
-        ]
+        photos, forms = Path(folder) / "photos", ZIPS if args.zip else FORMS
+        write_forms(photos, args.images)
+        rows = [*by_processes(photos, forms, args.images, args.rounds), *reading(photos, forms, 4 * args.rounds)]
+        if not args.zip:
+            rows += beside_peers(photos, args.rounds, indices_of(photos, "tar", "Arrow"))
+            rows.append(packing(photos))
+            rows += scanning(Path(folder) / "many", args.scanned) if args.scanned else ()
     measure.print_table(rows)
     if args.json:
         measure.write_json(args.json, rows)
@@ -125,18 +134,30 @@ def table_of(folder: Path) -> Any:
     return pa.Table.from_pylist(rows)
 
 
-def reading(folder: Path, rounds: int) -> list[Row]:
+def inflate_by(form: str) -> None:
+    """Read deflated zips in this process, and in loader processes that it starts later, as the form says."""
+    package = importlib.import_module("deflate") if form.endswith("libdeflate") else None
+    zip_members._libdeflate = lambda: package  # type: ignore[assignment]
+
+
+def reading(folder: Path, forms: Mapping[str, tuple[str, str]], rounds: int) -> list[Row]:
     """Return images per second of CPU time from archives against the folder. The process stays on one core."""
     measure.pinned()
-    indices = indices_of(folder, *FORMS)
-    sides: dict[str, Callable[[], float]] = {form: lambda index=index: rate(index) for form, index in indices.items()}  # type: ignore[misc]
+    indices = {form: scan(data_of(folder / place, kind)) for form, (kind, place) in forms.items()}
+    sides: dict[str, Callable[[], float]] = {form: lambda form=form: rate_of(form, indices[form]) for form in forms}  # type: ignore[misc]
     return against_folder(CROP, measure.interleaved(sides, rounds))
 
 
-def by_processes(folder: Path, count: int, rounds: int) -> list[Row]:
+def rate_of(form: str, index: DataIndex) -> float:
+    inflate_by(form)
+    return rate(index)
+
+
+def by_processes(folder: Path, forms: Mapping[str, tuple[str, str]], count: int, rounds: int) -> list[Row]:
     """Return images per second of CPU time by two loader processes, from archives against the folder."""
     streams = {}
-    for form, (kind, place) in FORMS.items():
+    for form, (kind, place) in forms.items():
+        inflate_by(form)
         data = {"root": str(folder / place), "format": kind, "val_fraction": 0.01, "workers": 2, "pin_memory": False}
         streams[form] = batches_of(config(folder, data, crop="random_resized"), 224)
         per_cpu_second_of_all(streams[form], count // 4)  # to warm up
@@ -170,7 +191,7 @@ def cpu_s_of_all() -> float:
 def against_folder(what: str, figures: Mapping[str, list[float]]) -> list[Row]:
     """Return a row for each form of archive."""
     found = measure.medians(figures)
-    ratios = {form: measure.ratio_of(figures, form, "folder") for form in [*FORMS][1:]}
+    ratios = {form: measure.ratio_of(figures, form, "folder") for form in [*figures][1:]}
     return [
         Row(f"{what}, {form}", "images/s", found[form], found["folder"], "folder", ratio, ">= 0.95x", ratio >= 0.95)
         for form, ratio in ratios.items()

@@ -1,7 +1,6 @@
 """Images in archives, read one by one at their places."""
 
 import os
-import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,6 +11,7 @@ from dist_train.data.decoding.rules import DEFAULT_RULES, DecodeRules
 from dist_train.data.shards.files import read_at, read_once
 from dist_train.data.shards.members import Member
 from dist_train.data.shards.places import Places, Shard
+from dist_train.data.shards.zip_members import inflate
 from dist_train.errors import DataError
 
 
@@ -63,14 +63,9 @@ class ShardImages:
         if not member.deflated:
             return packed
         try:
-            found = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, member.size)
-        except zlib.error as error:
+            return inflate(packed, member.size)[:most]
+        except ValueError as error:
             raise BadImage(f"cannot read the image {self._described(number, member.name)}: {error}") from None
-        if len(found) != member.size:
-            raise BadImage(
-                f"cannot read the image {self._described(number, member.name)}: it has other bytes than the archive says"
-            )
-        return found[:most]
 
     def _copied(self, number: int, member: Member, length: int) -> bytes:
         """Return the bytes from the copy of an archive; none if it is not there, or not as the archive was."""

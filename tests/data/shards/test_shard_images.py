@@ -68,3 +68,16 @@ def test_a_deflated_file_that_is_damaged_is_a_bad_image(tmp_path: Path) -> None:
         index.images.open(name)
     assert index.images.deep(name) is None
     assert index.images.left_out(name) == []
+
+
+@pytest.mark.parametrize("said", [0, 1, 10**6])
+def test_a_deflated_file_of_another_size_than_the_table_says_is_a_bad_image(tmp_path: Path, said: int) -> None:
+    path = zip_of(tmp_path / "all.zip", FILES, zipfile.ZIP_DEFLATED)
+    content, entry = bytearray(path.read_bytes()), 0
+    while (entry := content.find(b"PK\1\2", entry)) >= 0:
+        content[entry + 24 : entry + 28] = said.to_bytes(4, "little")
+        entry += 4
+    path.write_bytes(content)
+    images = scan(data_config(tmp_path, format="zip")).images
+    with pytest.raises(BadImage, match=r"image train/a/0.png in .*all.zip: it has other bytes than the archive says"):
+        images.open("train/a/0.png")
