@@ -11,7 +11,7 @@ import pytest
 
 from dist_train.system import progress
 from dist_train.system.machine import second_core
-from dist_train.system.machine.second_core import PAYS_FROM, in_halves
+from dist_train.system.machine.second_core import PAYS_FROM, PAYS_TO, in_halves
 from dist_train.system.progress import advance, advanced, shown
 
 MANY = PAYS_FROM
@@ -41,6 +41,7 @@ def test_a_result_may_be_larger_than_a_pipe() -> None:
 def test_where_it_does_not_pay_one_process_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = [(os.getpid(), [0, 2])]
     assert in_halves(doubled, range(2), MANY - 1) == alone
+    assert in_halves(doubled, range(2), PAYS_TO + 1) == alone
     assert in_halves(doubled, [1], MANY) == [(os.getpid(), [2])]
     assert in_halves(doubled, [], MANY) == [(os.getpid(), [])]
     with monkeypatch.context() as patch:

@@ -29,11 +29,12 @@ def columns_of(text: str, separator: str, width: int, wanted: Sequence[int]) -> 
 
 def _split(text: str, separator: str, width: int, wanted: Sequence[int]) -> list[list[str]] | None:
     """Return the columns of a block without quotes, in half the time of ``_parsed``."""
-    text = text.replace("\r\n", "\n")
+    if "\r" in text:  # a search for two characters takes far longer
+        text = text.replace("\r\n", "\n")
+        if "\r" in text:
+            return None
     if text[-1:] != "\n":
         text += "\n"
-    if "\r" in text:
-        return None
     # Each line end becomes a field of its own. All are in the last column if each line has `width` fields.
     cells = text.replace("\n", f"{separator}\n{separator}").split(separator)
     ends = cells[width :: width + 1]
