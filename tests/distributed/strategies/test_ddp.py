@@ -171,13 +171,22 @@ def test_a_resumed_run_with_gradients_in_bf16_is_exact(tree: dict[str, Any]) -> 
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
+class Block(nn.Sequential):
+    """Before torch 2.14 a plain ``nn.Sequential`` is not compiled inside of DDP."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        for layer in self:
+            images = layer(images)
+        return images
+
+
 class Deep(nn.Module):
     """Two blocks of ``layers`` layers of 4 MiB each."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(skip_init(nn.Linear, 1024, 1024, bias=False) for _ in range(layers))) for _ in range(2)
+            Block(*(skip_init(nn.Linear, 1024, 1024, bias=False) for _ in range(layers))) for _ in range(2)
         )
 
     def forward(self, images: Tensor, targets: Tensor) -> dict[str, Tensor]:
