@@ -74,6 +74,9 @@ def load_run(
         DistTrainError: the path is not a run folder, it has no such weights, they do not fit the model, or the run
             names code that lies in its own folder and ``trust`` is false.
     """
+    from dist_train.system.imports.late_compiler import import_compiler_late
+
+    import_compiler_late()  # in a program that has imported nothing of torch yet, half of the time until the run is there
     from dist_train.inference.load_run import load_run as load
 
     return load(path, weights, device, model, trust=trust)

@@ -1,7 +1,10 @@
 """Paths that depend on where this code is: in a clone of the repository, or in an installed package."""
 
 import os
+import sys
 from pathlib import Path
+
+from dist_train.system.program import program
 
 HOME = Path(__file__).resolve().parents[1]
 """The folder that contains the packages ``dist_train`` and ``launch``."""
@@ -11,7 +14,10 @@ IN_CLONE = CLONE_CONFIG.is_file()
 
 
 def command(name: str) -> str:
-    """Return how a user calls one of the launcher's commands: ``python launch/slurm.py``, ``dist-train-slurm``."""
+    """Return how this user calls one of the launcher's commands: ``dist-train slurm``, ``python launch/slurm.py``."""
+    called = Path(sys.argv[0])
+    if called.name == "dist-train" or called.parts[-2:] == ("dist_train", "__main__.py"):
+        return program(name)
     if IN_CLONE:
         return f"python launch/{name.replace('-', '_')}.py"
     return "dist-train-slurm" if name == "slurm" else f"dist-train {name}"

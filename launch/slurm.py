@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 submitted (with --follow or --cluster local: done), 2 wrong command or config."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = status.main(argv[1:]) if argv[:1] == ["status"] else _launch(_with_config(options.parse(argv)))
+        if argv[:1] == ["status"]:
+            code = status.main(argv[1:], f"{command('slurm')} status")
+        else:
+            code = _launch(_with_config(options.parse(argv)))
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `... --dry-run | head`
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _with_config(given: JobOptions) -> JobOptions:
     """Return the options with a config: for one run in a clone, the default config, which is printed."""
-    if given.config:
+    if given.config is not None:
         return given
     if given.sweep:
         raise ConfigError("--config FILE is missing: a sweep needs it")

@@ -34,13 +34,17 @@ _HELD = {
 """Reasons for which a job waits without an end, and what to do."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Print the table of a folder. Return the exit code."""
+def main(argv: Sequence[str], prog: str | None = None) -> int:
+    """Print the table of a folder. Return the exit code.
+
+    Args:
+        prog: how the user called the command, if not as ``status``.
+    """
     parser = argparse.ArgumentParser(
-        prog=f"{command('slurm')} status",
+        prog=prog or command("status"),
         description="List the runs in a folder: state, step, best metric, remaining time.",
     )
-    parser.add_argument("folder", nargs="?", type=given_path, help="folder of the runs (runs)")
+    parser.add_argument("folder", nargs="?", metavar="FOLDER", type=given_path, help="folder of the runs (runs)")
     given = parser.parse_args(argv).folder
     if given and (fault := fault_of_folder(given)):
         return report(ConfigError(f"{given} is not a folder of runs: {fault}"))

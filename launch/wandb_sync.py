@@ -17,6 +17,7 @@ if not __package__:  # run as a file, from anywhere
 from dist_train.loggers.wandb.files import client_env, only_uploader_of, session_path
 from dist_train.run.folder import RunDir
 from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import given_path
 from launch.installation import command
 
 LIVE_S = 60.0
@@ -26,10 +27,10 @@ LIVE_S = 60.0
 def main(argv: list[str]) -> int:
     """Return the exit code."""
     parser = argparse.ArgumentParser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=given_path, help="run folders, or patterns in quotes")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit per run (600)")
     args = parser.parse_args(argv)
-    folders = [Path(found) for pattern in args.runs for found in sorted(glob.glob(pattern)) or [pattern]]
+    folders = [Path(found) for pattern in map(str, args.runs) for found in sorted(glob.glob(pattern)) or [pattern]]
     failed = [folder for folder in folders if not _synced(RunDir(folder), args.timeout)]
     if failed:
         names = printable(" ".join(map(str, failed)))

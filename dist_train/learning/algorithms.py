@@ -25,11 +25,10 @@ def set_algorithms(cfg: Config, device: torch.device) -> None:
 
 @contextmanager
 def restored_algorithms() -> Iterator[None]:
-    """Restore torch's deterministic, cuDNN, TF32 and compiler settings, and cuBLAS's variable, after the block."""
+    """Restore torch's deterministic, cuDNN and TF32 settings, and cuBLAS's variable, after the block."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(WORKSPACE)
-    graphs, cuts = torch.compiler.config.recompile_limit, torch._dynamo.config.optimize_ddp
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     with _restored_tf32():
         try:
@@ -38,7 +37,6 @@ def restored_algorithms() -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark
-            torch.compiler.config.recompile_limit, torch._dynamo.config.optimize_ddp = graphs, cuts
             if workspace is None:
                 os.environ.pop(WORKSPACE, None)
 

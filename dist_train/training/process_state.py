@@ -12,6 +12,7 @@ from dist_train.system.machine.memory import restored_malloc
 from dist_train.system.machine.numa import restored_cores
 from dist_train.system.signals import restored_handlers
 from dist_train.system.terminal import restored_log
+from dist_train.training.parts.compiled import restored_compiler
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def restored_process() -> Iterator[None]:
     """Restore the state of the process after the block, also after an error.
 
     This covers the handlers of the stop signals, the log, the C library's malloc settings, torch's deterministic
-    algorithms, the environment variable of cuBLAS, the random generators, OpenCV's threads, the process group, the
+    algorithms, the compiler's settings, the environment variable of cuBLAS, the random generators, OpenCV's threads, the process group, the
     current GPU and the cores that the process may use.
     """
     with ExitStack() as restored:
@@ -30,6 +31,7 @@ def restored_process() -> Iterator[None]:
             restored_malloc,
             restored_cores,
             restored_algorithms,
+            restored_compiler,
             restored_generators,
             left_group,
         ):

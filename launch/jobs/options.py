@@ -59,7 +59,12 @@ def parse(argv: Sequence[str]) -> JobOptions:
     site = named.parse_known_args(argv)[0].cluster_config
     path = Path(site) if site else site_file()
     defaults = _site_arguments(path) if site or path.exists() else []
-    return JobOptions.parsed(parser().parse_intermixed_args([*defaults, *argv]))
+    made = parser()
+    given = made.parse_intermixed_args([*defaults, *argv])
+    for name, value in vars(given).items():
+        if name != "overrides" and "" in (value if isinstance(value, list | tuple) else [value]):
+            made.error(f"{flag(name)} has an empty value (an empty shell variable?); leave it out for the default")
+    return JobOptions.parsed(given)
 
 
 def _site_arguments(path: Path) -> list[str]:

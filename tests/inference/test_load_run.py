@@ -1,5 +1,7 @@
 """``load_run``: a run's model, what an image goes through, and the same digits as the commands give."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,38 @@ def test_sizes_of_training_and_evaluation_that_are_not_square(tree: dict[str, An
     with torch.no_grad():
         alone = run.model(run.transform(images[0])[None]).softmax(1)[0]
     assert torch.allclose(run.predict(images[0])[0].outputs, alone, atol=1e-6)
+
+
+WITHOUT_COMPILER = """
+import sys
+{use}
+assert "torch" in sys.modules
+assert not {{"torch._dynamo.symbolic_convert", "torch._inductor.codecache", "sympy"}} & sys.modules.keys()
+"""
+"""What must be true of a process that compiles nothing: it has at most the stand-ins of torch's compiler."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "import dist_train; run = dist_train.load_run({run!r}); run.predict({image!r}); run.evaluate()",
+        *(
+            pytest.param(
+                f"import runpy; sys.argv = ['', {arguments}]\n"
+                f"try: runpy.run_module('{module}', run_name='__main__')\n"
+                "except SystemExit as left: assert left.code == 0",
+                marks=pytest.mark.slow,
+            )
+            for module, arguments in (
+                ("dist_train", "'evaluate', {run!r}"),
+                ("dist_train.evaluate", "{run!r}"),
+                ("dist_train.predict", "{run!r}, {image!r}"),
+            )
+        ),
+    ],
+)
+def test_who_compiles_nothing_does_not_import_the_compiler(path: Path, image_folder: Path, use: str) -> None:
+    image = next((image_folder / "val").rglob("*.*"))
+    code = WITHOUT_COMPILER.format(use=use.format(run=str(path), image=str(image)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr

@@ -31,6 +31,21 @@ def test_an_installed_package(standin_code: Path, tmp_path: Path) -> None:
     assert ask(standin_code, tmp_path) == ["dist-train wandb-sync", "dist-train-slurm", site, str(tmp_path)]
 
 
+@pytest.mark.parametrize(
+    ("argv0", "expected"),
+    [
+        ("/usr/bin/dist-train", "dist-train compare"),
+        ("/clone/dist_train/__main__.py", "python -m dist_train compare"),
+        ("launch/compare.py", "python launch/compare.py"),
+    ],
+)
+def test_a_usage_line_names_what_the_user_has_called(
+    monkeypatch: pytest.MonkeyPatch, argv0: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [argv0])
+    assert installation.command("compare") == expected
+
+
 def test_the_users_pythonpath_comes_after_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/a:/b")
     assert installation.pythonpath(Path("/code")) == "/code:/a:/b"

@@ -14,6 +14,7 @@ from dist_train.learning.algorithms import restored_algorithms
 from dist_train.learning.schedule import lr_factor
 from dist_train.seeding import fold_in
 from dist_train.training.guard import refuse_what_is_not_finite
+from dist_train.training.parts.compiled import restored_compiler
 from dist_train.training.setup import build_setup
 from dist_train.training.step import AHEAD, Stepper, train_step
 from tests.support.odd_models import FAULTS
@@ -175,7 +176,7 @@ def test_gradients_leave_the_memory_of_cuda_graphs_before_the_next_micro_batch(
     weights, places = [], []
     for compiled in (False, {"mode": "reduce-overhead"}):
         cfg = parse_config(changed(tree, train__micro_batch=4, model__compile=compiled))
-        with restored_algorithms():
+        with restored_algorithms(), restored_compiler():
             setup = build_setup(cfg, Dist.alone())
             head = setup.state.model.get_parameter("head.weight")
             seen: list[int] = []

@@ -21,7 +21,7 @@ from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.system.files import fsync_dir
 from dist_train.system.program import program
 from dist_train.system.progress import advance, shown
-from dist_train.system.terminal import given_path, log_to_console, output_folder, report, restored_log
+from dist_train.system.terminal import given_path, log_to_console, output_folder, positive, report, restored_log
 
 PART = ".part"
 MB = 1_000_000
@@ -47,18 +47,21 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "source",
+        metavar="SOURCE",
         type=given_path,
         help="a folder: <split>/<class>/... or <class>/...; a Hugging Face data set on disk: parquet files, or save_to_disk; or a "
         "CSV file as `data.format: csv` reads it",
     )
-    made.add_argument("out", type=output_folder, help="the folder of the archives; made if it is missing")
+    made.add_argument(
+        "out", metavar="OUT", type=output_folder, help="the folder of the archives; made if it is missing"
+    )
     made.add_argument(
         "overrides",
         nargs="*",
         metavar="data.csv.KEY=VALUE",
         help="how to read a CSV file, such as data.csv.val=val.csv data.test=test.csv data.csv.path=image",
     )
-    made.add_argument("--shard-mb", type=int, default=512, metavar="MB", help="size of an archive in MB (512)")
+    made.add_argument("--shard-mb", type=positive, default=512, metavar="MB", help="size of an archive in MB (512)")
     return made
 
 
@@ -83,8 +86,6 @@ def pack(origin: Path, out: Path, shard_bytes: int, overrides: Sequence[str] = (
     Raises:
         ConfigError, DataError: no image was found, ``out`` holds other archives, or a file cannot be read or written.
     """
-    if shard_bytes < MB:
-        raise DataError(f"--shard-mb ({shard_bytes // MB}) must be at least 1")
     source = _source(origin, overrides)
     with shown(f"reading {origin}", "images"):
         plan = list(_plan(source, out, shard_bytes))

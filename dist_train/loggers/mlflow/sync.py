@@ -1,4 +1,4 @@
-"""``dist-train mlflow-sync RUN...``: upload what the MLflow server lacks of runs that have ended.
+"""Upload what the MLflow server lacks of runs that have ended.
 
 It is safe to interrupt this command and to repeat it. Live runs are skipped, with a message.
 """
@@ -18,18 +18,19 @@ from dist_train.run.lock import held_by_another
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
 from dist_train.system.program import program
+from dist_train.system.terminal import given_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Return the exit code: 1 if the server lacks rows of a run."""
-    parser = argparse.ArgumentParser(prog=program("mlflow-sync"), description=(__doc__ or "").split(": ", 1)[1])
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or patterns in quotes")
+    parser = argparse.ArgumentParser(prog=program("mlflow-sync"), description=__doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=given_path, help="run folders, or patterns in quotes")
     parser.add_argument("--uri", help=f"server, database or folder to which the runs were logged (default: {VARIABLE})")
     args = parser.parse_args(argv)
     uri = args.uri or os.environ.get(VARIABLE)
     if not uri:
         parser.error(f"give --uri or {VARIABLE}: a run folder does not decide where your password goes")
-    folders = [Path(found) for pattern in args.runs for found in sorted(glob.glob(pattern)) or [pattern]]
+    folders = [Path(found) for pattern in map(str, args.runs) for found in sorted(glob.glob(pattern)) or [pattern]]
     troubles = [f"{folder}: {trouble}" for folder in folders if (trouble := _sync(RunDir(folder), absolute(uri)))]
     for line in troubles:
         print(printable(line), file=sys.stderr)

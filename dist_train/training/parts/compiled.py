@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -16,6 +18,9 @@ FOLDERS = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 
 GRAPHS_PER_PART = 8
 """Graphs that a compiled part may need: training and evaluation, each with a few sizes of images and of batches."""
+
+_changed = ExitStack()
+"""Restores what ``compile_model`` has changed."""
 
 
 def compile_model(model: nn.Module, cfg: CompileConfig) -> None:
@@ -35,11 +40,21 @@ def compile_model(model: nn.Module, cfg: CompileConfig) -> None:
             "set it to false"
         )
     # All parts share the code that calls them, and torch counts graphs by code. Beyond its limit it compiles no more.
-    torch.compiler.config.recompile_limit += GRAPHS_PER_PART * len(parts)
-    if cfg.blocks:
-        torch._dynamo.config.optimize_ddp = False  # it would cut each block in two, to exchange gradients within one
+    limit = torch._dynamo.config.recompile_limit + GRAPHS_PER_PART * len(parts)
+    _changed.enter_context(torch._dynamo.config.patch(recompile_limit=limit))
+    if cfg.blocks:  # else torch cuts each block in two, to exchange gradients within one
+        _changed.enter_context(torch._dynamo.config.patch(optimize_ddp=False))
     for part in parts:
         part.compile(mode=cfg.mode, dynamic=False)
+
+
+@contextmanager
+def restored_compiler() -> Iterator[None]:
+    """Restore the compiler's settings that ``compile_model`` changes, after the block. A block that compiles nothing imports nothing."""
+    try:
+        yield
+    finally:
+        _changed.close()
 
 
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:

@@ -42,3 +42,11 @@ def test_a_wrong_site_file(tmp_path: Path, text: str, words: str) -> None:
 def test_the_last_line_that_says_something() -> None:
     assert options.last_line("Traceback\nValueError: no\n\n") == "ValueError: no"
     assert options.last_line("") == ""
+
+
+@pytest.mark.parametrize("option", ["--container", "--partition", "--sweep", "--cluster-config", "--setup", "--config"])
+def test_an_empty_shell_variable_is_not_the_default(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        options.parse(["--config", "a.yaml", option, ""])
+    assert left.value.code == 2
+    assert f"error: {option} has an empty value (an empty shell variable?); leave it out" in capsys.readouterr().err

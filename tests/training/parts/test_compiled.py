@@ -12,8 +12,7 @@ from torch import nn
 
 from dist_train.config.sections.model import CompileConfig
 from dist_train.errors import ConfigError
-from dist_train.learning.algorithms import restored_algorithms
-from dist_train.training.parts.compiled import FOLDERS, compile_model, repeated_blocks
+from dist_train.training.parts.compiled import FOLDERS, compile_model, repeated_blocks, restored_compiler
 from tests.support.runs import changed, resumes_exactly
 
 
@@ -83,7 +82,7 @@ def graphs(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[st
 
     monkeypatch.setattr(nn.Module, "compile", counted)
     torch.compiler.reset()
-    with restored_algorithms():
+    with restored_compiler():
         yield graphs
     torch.compiler.reset()
 
@@ -124,6 +123,17 @@ def test_a_second_size_gets_a_graph_of_its_own_and_leaves_the_first(graphs: list
     for size in (2, 3, 2, 5, 3):
         model(torch.ones(size, 4))
     assert len(graphs) == 3
+
+
+def test_the_settings_of_a_program_come_back(graphs: list[str]) -> None:
+    compiler, dynamo = torch.compiler.config, torch._dynamo.config
+    before = (compiler.recompile_limit, dynamo.optimize_ddp)
+    with pytest.raises(KeyError), restored_compiler():
+        for _ in range(2):
+            compile_model(_Blocks(), CompileConfig(blocks=True))
+        assert (compiler.recompile_limit, dynamo.optimize_ddp) == (before[0] + 2 * 12 * 8, False)
+        raise KeyError
+    assert (compiler.recompile_limit, dynamo.optimize_ddp) == before
 
 
 def test_a_model_without_blocks_is_refused(temporary: Path) -> None:
