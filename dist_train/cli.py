@@ -7,6 +7,7 @@ import argparse
 import difflib
 import importlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -224,7 +225,10 @@ def branch_parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=given_path, metavar="RUN", help="the folder of the run to begin from")
     parser.add_argument("--name", required=True, metavar="NEW", help="name of the new run (`run.name`)")
     parser.add_argument("--weights", choices=get_args(Which), default="best", help="which weights of RUN (best)")
-    parser.add_argument("overrides", nargs="*", metavar="key.path=value", help="a value that differs from RUN's")
+    # Without a default, argparse names it among the arguments that are required.
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key.path=value", help="a value that differs from RUN's"
+    )
     parser.add_argument("--trust", action="store_true", help="run code that lies in RUN, if its config names it")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--check", action="store_true", help="check config, data and model; print the plan")
@@ -241,6 +245,8 @@ def _unknown(name: str) -> str:
         return f"`{name}` is not a command; did you mean `{program()} --config {name}`?"
     if name == "help":
         return f"`help` is not a command; did you mean `{program()} --help` or `{program('COMMAND')} --help`?"
+    if os.path.isdir(name):
+        return f"`{name}` is a folder, not a command; for the folder of a run: `{program('evaluate')} {name}`"
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean `{program(near[0])}`?" if near else f"use one of: {', '.join(COMMANDS)}"
     return f"`{name}` is not a command; {hint}"

@@ -76,12 +76,22 @@ def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
         ("evalute", "`evalute` is not a command; did you mean `python -m dist_train evaluate`?"),
         ("flowers.yaml", "`flowers.yaml` is not a command; did you mean `python -m dist_train --config flowers.yaml`?"),
         ("help", "`help` is not a command; did you mean `python -m dist_train --help`"),
+        ("/", "`/` is a folder, not a command; for the folder of a run: `python -m dist_train evaluate /`"),
         ("zzz", "`zzz` is not a command; use one of: train, check, "),
     ],
 )
 def test_an_unknown_command(name: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "x"]) == 2
     assert capsys.readouterr().err.startswith(f"error: {words}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"), [(["pack"], "SOURCE, OUT"), (["pack", "a"], "OUT"), (["branch", "--name", "a"], "RUN")]
+)
+def test_overrides_are_not_required(arguments: list[str], missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(f"error: the following arguments are required: {missing}\n")
 
 
 @pytest.mark.parametrize(

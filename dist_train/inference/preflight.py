@@ -31,7 +31,7 @@ from dist_train.loggers.mlflow.wanted import wanted_uri
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
 from dist_train.model.network import mean_colour
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.cached.head_alone import with_head_alone
 from dist_train.training.parts.build_state import build_state
@@ -68,7 +68,8 @@ def check(cfg: Config, world_size: int) -> None:
     cfg = as_it_began(cfg, run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)
     begun = make_plan(cfg, len(index.train), world_size)
-    saved, plan = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), begun, only_look=True)
+    with must_be_writable(run):
+        saved, plan = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), begun, only_look=True)
     index = index.with_rules(decide_rules(cfg.data, index, run, resumed=saved is not None))
     for split in (index.train, index.val):
         for position in {0, len(split) // 2, len(split) - 1}:

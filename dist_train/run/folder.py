@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,7 +155,16 @@ def must_be_a_run(run: RunDir) -> None:
     reason = fault_of_folder(run.path) or absent
     if DENIED in reason:
         raise ConfigError(f"the run folder {run.path} cannot be used: {reason}; {ASK}")
-    raise ConfigError(f"{run.path} is not a run folder: {reason}; give the folder of a run")
+    raise ConfigError(f"{run.path} is not a run folder: {reason}; give the folder of a run{_such_as(run.path)}")
+
+
+def _such_as(path: Path) -> str:
+    """Return an example: the run that ``path`` lies in, or the first one in a folder of runs; an empty string if there is none."""
+    with suppress(OSError, ValueError):
+        for folder in (*path.parents, *sorted(path.iterdir() if path.is_dir() else ())):
+            if os.path.isfile(RunDir(folder).config) and os.path.isfile(RunDir(folder).provenance):
+                return f", such as {folder}"
+    return ""
 
 
 def must_be_readable(file: Path) -> None:

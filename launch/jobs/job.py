@@ -249,7 +249,7 @@ def check_limits(job: Job) -> list[str]:
 def _check_files(cfg: Config) -> None:
     if cfg.data.root and not is_remote(cfg.data.root) and not Path(cfg.data.root).exists():
         raise ConfigError(
-            f"`data.root` ({cfg.data.root}) does not exist on this machine ; use --no-check if it does on the nodes"
+            f"`data.root` ({cfg.data.root}) does not exist on this machine; use --no-check if it does on the nodes"
         )
     if cfg.model.weights and not Path(cfg.model.weights).is_file():
         raise ConfigError(f"`model.weights` ({cfg.model.weights}) is not a file on this machine")

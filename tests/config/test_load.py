@@ -62,3 +62,9 @@ def test_a_missing_file_and_a_bad_override_are_reported(tree: dict[str, Any], tm
 def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(ConfigError, match=r"the path of the config file is empty \(an empty shell variable\?\)"):
         load_config("")
+
+
+def test_the_folder_of_a_run_is_not_its_config(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ConfigError, match=rf"Is a directory; the config of this run is {tmp_path}/config.yaml"):
+        load_config(tmp_path)

@@ -39,6 +39,12 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
         ({"log__mlflow": {"uri": "htp://x"}}, 1, ConfigError, r"`log\.mlflow\.uri` \(htp://x\) has a form"),
         ({"model__name": "test_vitt"}, 1, ConfigError, r"`model\.name` \(test_vitt\)"),
         ({"model__weights": "/nowhere.pth"}, 1, ConfigError, r"/nowhere\.pth does not exist"),
+        (
+            {"run__output_dir": "x" * 300},
+            1,
+            ConfigError,
+            r"`run\.output_dir` \(x*\): .* File name too long; choose another",
+        ),
         ({}, 5, ConfigError, r"`train\.global_batch` \(12\) must be a multiple of the world size \(5\); use 10 or 15"),
         ({"train__global_batch": 64}, 1, DataError, "lower it to at most 60"),
         ({"run__resume": "must"}, 1, ConfigError, r"`run\.resume` \(must\)"),

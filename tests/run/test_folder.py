@@ -91,6 +91,15 @@ def test_a_path_that_is_no_run_folder(runs: Path, name: str, reason: str) -> Non
     assert str(caught.value) == f"{runs / name} is not a run folder: {reason}; give the folder of a run"
 
 
+@pytest.mark.parametrize("name", ["", "whole/checkpoints", "whole/result.json"])
+def test_who_names_a_place_near_a_run_reads_which_one_is_meant(runs: Path, name: str) -> None:
+    (runs / "whole" / "provenance.json").touch()
+    (runs / "whole" / "checkpoints").mkdir()
+    (runs / "whole" / "result.json").touch()
+    with pytest.raises(ConfigError, match=rf"give the folder of a run, such as {runs}/whole$"):
+        must_be_a_run(RunDir(runs / name))
+
+
 def test_a_file_of_a_run_may_be_missing_but_not_unreadable(runs: Path) -> None:
     run = RunDir(runs / "whole")
     must_be_readable(run.classes)

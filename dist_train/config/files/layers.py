@@ -88,7 +88,9 @@ def _text(place: Path, said: str, of_a_run: bool) -> str:
         # The config of a run may be somebody else's; a user's own may be a pipe, as in --config <(...).
         return read_bounded(place, MOST_TEXT).decode() if of_a_run else place.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot read {said}: {error.strerror}") from None
+        own = place / "config.yaml"
+        hint = f"; the config of this run is {own}" if os.path.isfile(own) else ""
+        raise ConfigError(f"cannot read {said}: {error.strerror}{hint}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {said}: {error}; save it as UTF-8 text") from None
 

@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "overrides",
         nargs="*",
+        default=[],  # else argparse names it among the arguments that are required
         metavar="data.csv.KEY=VALUE",
         help="how to read a CSV file, such as data.csv.val=val.csv data.test=test.csv data.csv.path=image",
     )
