@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
@@ -59,10 +58,12 @@ def fetch_teacher(cfg: Config) -> str | None:
     Raises:
         ConfigError: as ``fetch``.
     """
-    if cfg.loss.distill is None or Path(cfg.loss.distill.teacher).is_dir():
+    if cfg.loss.distill is None:
         return None
-    from dist_train.learning.distillation.teacher import teacher_model
+    from dist_train.learning.distillation.teacher import is_run, teacher_model
 
+    if is_run(cfg.loss.distill.teacher):
+        return None
     return f"teacher: {_fetched(teacher_model(cfg.loss.distill.teacher))}"
 
 

@@ -2,7 +2,9 @@
 
 import difflib
 import logging
+import os
 import re
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +86,22 @@ def _per_channel(values: Channels) -> Tensor:
     return torch.tensor(values).view(1, -1, 1, 1)
 
 
+def is_run(name: str) -> bool:
+    """Return whether ``loss.distill.teacher`` is a folder, and not the name of a published model.
+
+    Raises:
+        ConfigError: this user cannot look at the path.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(name).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ConfigError(
+            f"{KEY} ({name}): {error.strerror}; correct the path, or give this user the right to read it"
+        ) from None
+
+
 def open_teacher(name: str, classes: list[str], given: tuple[Channels, Channels], group: Dist) -> Teacher:
     """Return the teacher on the device of this rank, with the weights that rank 0 reads. Every rank must call it.
 
@@ -96,7 +114,7 @@ def open_teacher(name: str, classes: list[str], given: tuple[Channels, Channels]
         ConfigError: the run or model does not exist, its weights are missing, or its classes differ.
     """
     with group.together():
-        opened = _of_run if Path(name).is_dir() else _published
+        opened = _of_run if is_run(name) else _published
         teacher = opened(name, classes, given, group.is_main).to(group.device)
     for tensor in teacher.module.state_dict().values():
         tensor.copy_(group.of_main(tensor))

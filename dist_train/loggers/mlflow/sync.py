@@ -13,7 +13,7 @@ from pathlib import Path
 from dist_train.errors import EXIT_DONE, EXIT_FAILED
 from dist_train.loggers.mlflow.files import CLIENT_SETTINGS, VARIABLE, only_uploader_of, read_session, session_path
 from dist_train.loggers.mlflow.wanted import absolute, without_login
-from dist_train.run.folder import RunDir
+from dist_train.run.folder import RunDir, fault_of_folder
 from dist_train.run.lock import held_by_another
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
@@ -38,20 +38,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _sync(run: RunDir, uri: str) -> str | None:
-    """Send what the server lacks. Return why that was not possible."""
-    if not run.path.is_dir():
-        return "no such folder"
-    session = read_session(run)
-    if not session:
-        return f"{session_path(run)} is damaged" if session_path(run).exists() else "this run was not logged to MLflow"
-    if session["uri"] != without_login(uri):
-        return f"logged to {session['uri']}, not to {without_login(uri)}: give --uri {session['uri']}"
+    """Send what the server lacks. Return why that was not possible. Whatever is wrong with a folder, the next run is not affected."""
     try:
+        if fault := fault_of_folder(run.path):
+            return fault
+        session = read_session(run)
+        if not session:
+            there = session_path(run).exists()
+            return f"{session_path(run)} is damaged" if there else "this run was not logged to MLflow"
+        if session["uri"] != without_login(uri):
+            return f"logged to {session['uri']}, not to {without_login(uri)}: give --uri {session['uri']}"
         with only_uploader_of(run, wait_s=0.0) as alone:
             if not alone or held_by_another(run.lock):
                 return "live, skipped"
             return _send(run, session, uri)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"not uploaded, because its folder cannot be used ({error})"
 
 

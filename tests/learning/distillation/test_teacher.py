@@ -17,7 +17,7 @@ from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
 from dist_train.learning.distillation import teacher
-from dist_train.learning.distillation.teacher import Teacher, open_teacher, teacher_model
+from dist_train.learning.distillation.teacher import Teacher, is_run, open_teacher, teacher_model
 from dist_train.model.network import Network
 from tests.support.ranks import free_port, run_ranks
 from tests.support.runs import changed, folder, rows, state_digest
@@ -161,3 +161,10 @@ def test_a_teacher_that_changes_or_has_other_classes_is_refused(taught: dict[str
 def test_configs_that_make_no_sense_are_refused(tree: dict[str, Any], changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_config(changed(tree, **changes))
+
+
+def test_a_folder_is_a_run_and_a_name_is_not(tmp_path: Path) -> None:
+    assert is_run(str(tmp_path))
+    assert not is_run("resnet18")
+    with pytest.raises(ConfigError, match=r"`loss.distill.teacher` \(x*\): File name too long; correct the path"):
+        is_run("x" * 300)

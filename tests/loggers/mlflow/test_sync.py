@@ -55,3 +55,16 @@ def test_the_user_names_the_server(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         main([str(tmp_path)])
     assert "give --uri or MLFLOW_TRACKING_URI" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_used_does_not_stop_the_next(
+    run: RunDir, uri: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session(run, uri)
+    add_rows(run, 1, 3)
+    write_result(run, Result(status="done"))
+    (tmp_path / "loop").symlink_to("loop")
+    assert main(["--uri", uri, "x" * 300, str(tmp_path / "loop"), str(run.path)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(": ")[2] for line in said] == ["File name too long", "Too many levels of symbolic links"]
+    assert_equal_to_file(run, uri, only_run(uri).info.run_id)
