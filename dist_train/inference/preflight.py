@@ -63,7 +63,9 @@ def check(cfg: Config, world_size: int) -> None:
     if world_size == 1:
         choose_strategy(cfg.distributed.strategy.name, world_size, torch.cuda.device_count())
     run = RunDir.of(cfg.run)
-    index = scan(cfg.data, strict=False, sized=holds_sizes(cfg, run))
+    with must_be_writable(run):
+        sized = holds_sizes(cfg, run)
+    index = scan(cfg.data, strict=False, sized=sized)
     print(wrapped(describe_data(index)))
     cfg = as_it_began(cfg, run)
     checkpoints = Checkpoints(run.checkpoints, cfg.checkpoint.keep)

@@ -66,5 +66,6 @@ def test_a_folder_that_cannot_be_used_does_not_stop_the_next(
     (tmp_path / "loop").symlink_to("loop")
     assert main(["--uri", uri, "x" * 300, str(tmp_path / "loop"), str(run.path)]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line.rpartition(": ")[2] for line in said] == ["File name too long", "Too many levels of symbolic links"]
+    assert f"{'x' * 300}: File name too long" in said
+    assert f"{tmp_path}/loop: Too many levels of symbolic links" in said
     assert_equal_to_file(run, uri, only_run(uri).info.run_id)
