@@ -12,10 +12,10 @@ Fault = int | str | None
 
 
 class FailingProxy:
-    """Passes requests on to a server of this machine, except those that ``fault`` (method and path) names a fault for.
+    """Passes requests on to a server of this machine, except those that ``fault`` (method, path, part of the file) names a fault for.
 
     Attributes:
-        passed, failed: requests so far: the part of a file that is asked for, or the fault; method and path.
+        passed, failed: requests so far: method, path and the part of the file that is asked for; after the name of the fault.
     """
 
     def __init__(self, port: int) -> None:
@@ -63,11 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.proxy.fault(f"{self.command} {self.path}")
-        if fault is not None:
-            self.proxy.failed.append(f"{fault} {self.command} {self.path}")
+        request = f"{self.command} {self.path} {self.headers.get('Range')}"
+        fault = self.proxy.fault(request)
+        if fault is None:
+            self.proxy.passed.append(request)
         else:
-            self.proxy.passed.append(f"{self.headers.get('Range')} {self.command} {self.path}")
+            self.proxy.failed.append(f"{fault} {request}")
         if fault == "silent":
             return self.proxy.wait()
         if isinstance(fault, int):

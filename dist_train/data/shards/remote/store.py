@@ -9,6 +9,7 @@ import io
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dist_train.data.shards.remote.failures import may_heal, refusal, text_of
@@ -28,6 +29,9 @@ WAITS_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 PATIENCE_S = 90.0
 """After this time no attempt begins, however few there were."""
+
+AHEAD = 3
+"""Parts of a file that are on their way while another is worked on: a store gives one connection a share of what the network can do."""
 
 VERSIONS = ("ETag", "etag", "generation", "blob_id", "LastModified", "last_modified", "mtime", "created")
 """What says that a file has changed; the first that its file system gives counts."""
@@ -94,12 +98,14 @@ def read(path: str, offset: int, length: int) -> bytes:
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file, read where it is asked for: put a large buffer in front of it."""
+    """A remote file: put a large buffer in front of it. While it is read in order, its next parts are on their way."""
 
     def __init__(self, path: str) -> None:
         super().__init__()
-        self._path, self._place = path, 0
+        self._path, self._place, self._next = path, 0, 0
         self._size, _ = version_of(path)
+        self._pool = ThreadPoolExecutor(AHEAD)
+        self._coming: dict[tuple[int, int], Future[bytes]] = {}
 
     def readable(self) -> bool:
         return True
@@ -117,12 +123,28 @@ class RemoteFile(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         target = memoryview(buffer).cast("B")
         wanted = max(0, min(len(target), self._size - self._place))
-        content = read(self._path, self._place, wanted)
+        content = self._part(self._place, wanted)
         if len(content) != wanted:
             raise DataError(f"cannot read {self._path}: it has become shorter meanwhile; start again")
         target[:wanted] = content
         self._place += wanted
         return wanted
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+    def _part(self, place: int, length: int) -> bytes:
+        coming = self._coming.pop((place, length), None)
+        in_order, self._next = place == self._next, place + length
+        if not in_order:
+            self._coming.clear()
+        elif length:
+            for start in range(self._next, min(self._size, self._next + AHEAD * length), length):
+                part = start, min(length, self._size - start)
+                if part not in self._coming:
+                    self._coming[part] = self._pool.submit(read, self._path, *part)
+        return read(self._path, place, length) if coming is None else coming.result()
 
 
 def _store(path: str, now: bool) -> Store:

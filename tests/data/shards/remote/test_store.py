@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,30 @@ def test_files_versions_and_parts(store: Any) -> None:
     assert read(f"{ROOT}/sub/b.tar", 3, 0) == b""
     with io.BufferedReader(RemoteFile(f"{ROOT}/sub/b.tar"), 4) as file:
         assert (file.read(3), file.seek(-2, io.SEEK_END), file.read(9), file.tell()) == (b"012", 8, b"89", 10)
+
+
+def test_a_file_that_is_read_in_order_has_its_next_parts_on_their_way(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = bytes(range(200))
+    store.pipe(f"{ROOT}/b.bin", content)
+    asked, at_once = [], threading.Barrier(remote.AHEAD)
+
+    def noted(path: str, offset: int, length: int) -> bytes:
+        asked.append(offset)
+        if 0 < offset <= 10 * remote.AHEAD:
+            at_once.wait(10)
+        return read(path, offset, length)
+
+    monkeypatch.setattr(remote, "read", noted)
+    with RemoteFile(f"{ROOT}/b.bin") as file:
+        assert b"".join(file.read(10) for _ in range(20)) == content
+        assert sorted(asked) == list(range(0, 200, 10)), "no part is asked for twice"
+        asked.clear()
+        for place in (150, 77, 170):
+            file.seek(place)
+            assert file.read(10) == content[place : place + 10]
+        assert asked == [150, 77, 170], "nothing is read ahead of a place here and there"
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
