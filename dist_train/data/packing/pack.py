@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dist_train.data.formats.base import IMAGE_SUFFIXES
-from dist_train.data.packing.csv_source import CsvSource
 from dist_train.data.packing.sources import FolderSource, Source
 from dist_train.data.packing.table_source import TableSource, is_table_folder
 from dist_train.data.shards.archives import SPLITS
@@ -117,6 +116,8 @@ def pack(origin: Path, out: Path, shard_bytes: int, overrides: Sequence[str] = (
 
 def _source(origin: Path, overrides: Sequence[str]) -> Source:
     if origin.is_file() and origin.suffix.lower() in TABLES:
+        from dist_train.data.packing.csv_source import CsvSource  # imports torch, which folders do not need
+
         return CsvSource(origin, overrides)
     if overrides:
         raise ConfigError(f"{overrides[0]} says how to read a CSV file, and {origin} is none; remove it")
