@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from dist_train.data.stored.survey import (
     UNKNOWN,
     Survey,
@@ -13,6 +15,7 @@ from dist_train.data.stored.survey import (
     stamp_of,
     surveyed,
 )
+from dist_train.errors import DataError
 
 
 def _old(path: Path, ns: int = 123_456_789) -> Path:
@@ -76,3 +79,8 @@ def test_many_places_are_all_compared(tmp_path: Path) -> None:
     assert first_changed(expected) == ""
     paths[-1].write_text("1")
     assert first_changed(expected) == str(paths[-1])
+
+
+def test_a_remote_folder_that_cannot_be_listed_is_an_error_and_no_change() -> None:
+    with pytest.raises(DataError, match="cannot read nowhere://a"):
+        first_changed([("nowhere://a", (1, 0))])

@@ -119,6 +119,12 @@ def test_an_archive_that_changes_or_goes_is_named(store: Any, tmp_path: Path) ->
         scan(config())
 
 
+def test_a_server_that_sends_whole_files_is_named(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "cat_file", lambda path, start, end, **keys: bytes(2 * (end - start)))
+    with pytest.raises(DataError, match=rf"cannot read {ROOT}/all.tar: the server, or a proxy before it, sends whole"):
+        read(f"{ROOT}/all.tar", 0, 512)
+
+
 def test_a_kept_scan_is_used_until_something_changes(store: Any, tmp_path: Path, caplog: Any) -> None:
     kept_or_scanned(config(), tmp_path / "scan")
     with caplog.at_level("INFO"):
