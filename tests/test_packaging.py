@@ -64,7 +64,7 @@ def test_the_wheel_holds_what_it_needs_and_no_tests(installed: Path) -> None:
         ("dist-train wandb-sync --help", "usage: dist-train wandb-sync"),
         ("dist-train status", "no runs in runs"),
         ("dist-train-slurm --help", "usage: dist-train-slurm"),
-        ("dist-train slurm --help", "usage: dist-train-slurm"),
+        ("dist-train slurm --help", "usage: dist-train slurm"),
         ("python -m launch.slurm --help", "usage: dist-train-slurm"),
     ],
 )
