@@ -138,7 +138,7 @@ class RunDir:
 
 
 def fault_of_folder(path: Path) -> str:
-    """Return why a path that a user names is no folder, such as "it does not exist"; an empty string if it is one."""
+    """Return the reason why a path is not a folder, such as "it does not exist"; an empty string for a folder."""
     try:
         return "" if stat.S_ISDIR(os.stat(path).st_mode) else "it is a file"
     except FileNotFoundError:
@@ -148,7 +148,11 @@ def fault_of_folder(path: Path) -> str:
 
 
 def must_be_a_run(run: RunDir) -> None:
-    """Raise a ``ConfigError`` if a path that a user names is no run folder, or one that this user cannot read."""
+    """Check that a path leads to a run folder that this user can read.
+
+    Raises:
+        ConfigError: it does not; the message gives the reason.
+    """
     if not (fault := fault_of_file(run.config)):
         return
     absent = f"it has no {run.config.name}" if fault == MISSING else f"its {run.config.name} {fault}"

@@ -229,6 +229,19 @@ class StopsServer(Hook):
             os.kill(int(self._file.read_text()), signal.SIGKILL)
 
 
+def check_that_a_change_is_noticed(
+    images: Any, root: str, path: Path, upload: Callable[[Path, str], str], system: Any
+) -> None:
+    """Upload another archive in place of ``path``, then remove it: a read of an image names the archive."""
+    tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
+    upload(path.parent, "set")
+    with pytest.raises(DataError, match=rf"the archive {root}/all.tar has changed since"):
+        images.content("train/a/1.png")
+    system.rm(f"{root}/all.tar")
+    with pytest.raises(DataError, match=rf"cannot read {root}/all.tar: file or folder not found"):
+        images.content("train/a/1.png")
+
+
 @pytest.mark.slow
 def test_an_object_of_s3_that_changes_is_missing_or_whose_server_stops(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -240,13 +253,7 @@ def test_an_object_of_s3_that_changes_is_missing_or_whose_server_stops(
     assert images.content("val/b/1.png") == FILES["val/b/1.png"]
     upload(path.parent, "set")
     assert images.content("val/b/1.png") == FILES["val/b/1.png"], "the same bytes have the same ETag"
-    tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
-    upload(path.parent, "set")
-    with pytest.raises(DataError, match=r"the archive s3://photos/set/all.tar has changed since"):
-        images.content("train/a/1.png")
-    s3_system().rm(f"{root}/all.tar")
-    with pytest.raises(DataError, match=r"cannot read s3://photos/set/all.tar: file or folder not found"):
-        images.content("train/a/1.png")
+    check_that_a_change_is_noticed(images, root, path, upload, s3_system())
     with pytest.raises(DataError, match=r"cannot read s3://nowhere/set: "):
         scan(config("s3://nowhere/set"))
     server.stop()
@@ -315,13 +322,7 @@ def test_an_object_of_google_that_changes_or_is_missing(google: GcsServer, tmp_p
     images: Any = found.images
     assert found.fingerprint == scan(data_config(path.parent, format="tar")).fingerprint
     assert images.content("val/b/1.png") == FILES["val/b/1.png"]
-    tar_of(path, FILES | {"train/a/1.png": image_bytes(7)})
-    upload_to_google(path.parent, "set")
-    with pytest.raises(DataError, match=r"the archive gs://photos/set/all.tar has changed since"):
-        images.content("train/a/1.png")
-    gcs_system().rm(f"{root}/all.tar")
-    with pytest.raises(DataError, match=r"cannot read gs://photos/set/all.tar: file or folder not found"):
-        images.content("train/a/1.png")
+    check_that_a_change_is_noticed(images, root, path, upload_to_google, gcs_system())
     for missing in ("gs://nowhere/set", "gs://photos/other"):
         with pytest.raises(DataError, match=rf"cannot read {missing}: file or folder not found"):
             scan(config(missing))
