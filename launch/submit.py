@@ -28,6 +28,10 @@ except ModuleNotFoundError as error:
     raise ConfigError(f"a SLURM job needs {error.name}: pip install {error.name}") from None
 
 
+LIMITS = "CORE,STACK"
+"""The limits of the shell (``ulimit``) that a job gets. Those of a login node for CPU time, memory and processes would kill it."""
+
+
 class _AnywhereExecutor(SlurmExecutor):  # type: ignore[misc]  # submitit is untyped
     """An executor that also writes scripts on a machine without SLURM."""
 
@@ -131,7 +135,8 @@ def _parameters(
 ) -> dict[str, Any]:
     """Return the parameters of submitit for the job."""
     options = job.options
-    extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd())} | options.for_sbatch() | dict(options.sbatch)
+    extra: dict[str, Any] = {"requeue": True, "chdir": str(Path.cwd()), "propagate": LIMITS}
+    extra |= options.for_sbatch() | dict(options.sbatch)
     if after:
         extra["dependency"] = ":".join(["afterany", *after])
     parameters = {
@@ -154,12 +159,12 @@ def _parameters(
         "setup": _setup(options, snapshot),
         "teardown": _teardown(options, snapshot, seats),
     }
-    _refuse_line_breaks(job, snapshot, extra)
+    _refuse_what_a_script_cannot_hold(job, snapshot, extra)
     return parameters | ({"gpus_per_node": str(options.gpus_per_node)} if job.gpus else {})
 
 
-def _refuse_line_breaks(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> None:
-    """Raise ConfigError if a value would end its line of the script: the next line could be an option for sbatch."""
+def _refuse_what_a_script_cannot_hold(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> None:
+    """Raise ConfigError if a value would end its line of the script (the next line could be an option for sbatch), or change."""
     values = {f"--{key.replace('_', '-')}": value for key, value in extra.items() if key != "chdir"}
     values |= {"the current folder": Path.cwd(), "the name of the run": job.name, "the run folder": job.home}
     values |= {"--python": job.options.python, "the folder of the code": snapshot.code}
@@ -168,6 +173,11 @@ def _refuse_line_breaks(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> 
             raise ConfigError(
                 f"{what} ({str(value)!r}) contains a line break, which a script for sbatch cannot hold; remove it"
             )
+    if set("%\\") & set(str(job.home.absolute())):
+        raise ConfigError(
+            f"the run folder {job.home.absolute().parent} has a '%' or a backslash in its path, which SLURM replaces in the names "
+            "of logs; choose another run.output_dir"
+        )
     for line in "\n".join(job.options.setup).splitlines():
         if line.lstrip().startswith("#SBATCH"):
             raise ConfigError(
@@ -175,10 +185,14 @@ def _refuse_line_breaks(job: Job, snapshot: Snapshot, extra: dict[str, Any]) -> 
             )
 
 
+_TELL_FAILURE = """trap 'echo "warning: --setup: $BASH_COMMAND: exit status $?; the job goes on" >&2' ERR"""
+
+
 def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
     # Keep what `module load` has added to PYTHONPATH on the node.
     path = f"export PYTHONPATH={shlex.quote(pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    lines = [*options.setup, path, "export PYTHONSAFEPATH=1"]
+    lines = [_TELL_FAILURE, *options.setup, "trap - ERR"] if options.setup else []
+    lines += [path, "export PYTHONSAFEPATH=1"]
     if options.env:
         names = ", ".join(key for key, _ in options.env)
         lines += [f"# --env: {names}", f"source {shlex.quote(str(snapshot.environment))} || exit 1"]

@@ -32,6 +32,9 @@ OWNED = {
     "no-requeue": "--max-requeues=0",
     **dict.fromkeys(("ntasks", "ntasks-per-node"), "--procs-per-node: a node has one task, which starts the workers"),
     **dict.fromkeys(("output", "error", "open-mode"), "run.output_dir: the logs are in the run folder"),
+    "chdir": "cd: the job starts in the folder where it is submitted, to which relative paths of the config refer",
+    "clusters": "a login node of that cluster: status and --follow ask the cluster of this node",
+    "no-kill": "nothing: a lost node must end the start",
     **dict.fromkeys(("parsable", "test-only", "wait", "wrap"), "--follow or --dry-run"),
     **OF_CONTAINERS,
 }
@@ -47,6 +50,7 @@ OWNED_OF_SRUN = {
 """The same of srun."""
 _SHORT = {"N": "nodes", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude"}
 _SHORT |= {"c": "cpus-per-task", "a": "array", "n": "ntasks", "o": "output", "e": "error", "W": "wait"}
+_SHORT |= {"D": "chdir", "M": "clusters", "k": "no-kill"}
 
 
 @dataclass(frozen=True)

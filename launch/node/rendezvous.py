@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dist_train.errors import ConfigError
 from launch.scheduler import scontrol
@@ -107,7 +108,9 @@ def agent_arguments(place: Place) -> list[str]:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the network interface of an IPv4 address, such as ``eth0``; None if there is none."""
+    """Return the network interface of an address, such as ``eth0``; None if there is none."""
+    if ":" in address:
+        return _interface_of_version_6(address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode())
@@ -120,16 +123,26 @@ def interface_of(address: str) -> str | None:
     return None
 
 
+def _interface_of_version_6(address: str) -> str | None:
+    wanted = socket.inet_pton(socket.AF_INET6, address.partition("%")[0]).hex()
+    table = Path("/proc/net/if_inet6")
+    lines = table.read_text().splitlines() if table.exists() else []
+    return next((line.split()[-1] for line in lines if line.startswith(wanted)), None)
+
+
 def _address(host: str, env: Mapping[str, str]) -> str:
     """Return an address of ``host`` that other nodes can reach."""
     known = scontrol.node_address(host)
     if _is_address(known):
         return known
     try:
-        found = [str(entry[4][0]) for entry in socket.getaddrinfo(known, None, socket.AF_INET)]
+        found = [
+            ipaddress.ip_address(entry[4][0]) for entry in socket.getaddrinfo(known, None, type=socket.SOCK_STREAM)
+        ]
     except OSError:
         found = []
-    usable = [address for address in found if not ipaddress.ip_address(address).is_loopback]
+    usable = [str(address) for address in found if not (address.is_loopback or address.is_link_local)]
+    usable.sort(key=lambda address: ":" in address)  # version 4 first, where a node has both
     # srun runs on the first node; SLURM passes the address of that node to every task.
     return usable[0] if usable else env.get("SLURM_LAUNCH_NODE_IPADDR", known)
 

@@ -17,7 +17,7 @@ from launch import slurm
 from launch.jobs import options
 from launch.jobs.code_copy import plan_snapshot, take_snapshot
 from launch.jobs.job import make_job
-from launch.submit import script
+from launch.submit import LIMITS, script
 from tests.launch.commands import ROOT, launch
 
 
@@ -40,6 +40,21 @@ def test_what_sbatch_takes_under_its_own_name(make_config: Callable[..., Path]) 
     lines = script_of(f"--config={make_config()}", "--qos=long", "--sbatch=exclusive", "--sbatch=comment=hello")
     assert {"#SBATCH --qos=long", "#SBATCH --exclusive", "#SBATCH --comment=hello"} <= set(lines)
     assert not [line for line in lines if line.startswith("#SBATCH --partition")]
+
+
+def test_limits_of_the_login_node_stay_there_unless_the_user_wants_them(make_config: Callable[..., Path]) -> None:
+    config = make_config()
+    assert f"#SBATCH --propagate={LIMITS}" in script_of(f"--config={config}")
+    assert "#SBATCH --propagate=ALL" in script_of(f"--config={config}", "--sbatch=propagate=ALL")
+
+
+def test_a_command_of_setup_that_fails_is_named_and_the_job_goes_on(make_config: Callable[..., Path]) -> None:
+    lines = script_of(f"--config={make_config()}", "--setup=no-such-module load x; A=1", "--setup=if false; then :; fi")
+    lines = lines[: lines.index("# command")]
+    done = subprocess.run(["bash", "-c", "\n".join([*lines, "false; echo $A"])], capture_output=True, text=True)
+    assert done.stdout == "1\n"
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert told == "warning: --setup: no-such-module load x: exit status 127; the job goes on"
 
 
 @pytest.fixture
@@ -194,6 +209,14 @@ def test_no_folder_or_variable_of_the_shell_begins_a_line(
     monkeypatch.chdir(tmp_path / "a\n#SBATCH --uid=0")
     with pytest.raises(ConfigError, match="the current folder"):
         script_of(f"--config={config}")
+
+
+@pytest.mark.parametrize("name", ["100%j", "a\\b"])
+def test_a_folder_that_slurm_would_name_otherwise_is_refused(
+    make_config: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match="which SLURM replaces in the names of logs; choose another run"):
+        script_of(f"--config={make_config()}", f"run.output_dir='{tmp_path}/{name}'")
 
 
 def test_an_option_of_sbatch_is_no_shell_command(make_config: Callable[..., Path]) -> None:

@@ -159,11 +159,15 @@ def _remove(*paths: str) -> None:
 
 
 def _is_mine(file: BinaryIO, part: str) -> bool:
-    """Lock a part. Return False if another process has locked it, or has just finished it: then the name leads to another file."""
+    """Lock a part. Return False if another process has locked it, or has just finished it: then the name leads to another file.
+
+    Raises:
+        OSError: the file system has no locks, such as Lustre without the mount option ``flock``.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), os.stat(part))
-    except OSError:
+    except (BlockingIOError, PermissionError, FileNotFoundError):
         return False
 
 

@@ -1,5 +1,6 @@
 """The lock by which only one process at a time uploads a run."""
 
+import errno
 import fcntl
 import os
 import time
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _RETRY_S = 1.0
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""Errors of a file system without locks, such as Lustre without the mount option ``flock``: there uploaders do not see each other."""
 
 
 @contextmanager
@@ -25,6 +28,10 @@ def alone_with(path: Path, wait_s: float) -> Iterator[bool]:
                     yield False
                     return
                 time.sleep(_RETRY_S)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                break
             else:
-                yield True
-                return
+                break
+        yield True

@@ -1,5 +1,6 @@
 """Copies of archives: complete or absent; a full disk, another process, a change meanwhile."""
 
+import errno
 import fcntl
 import io
 import json
@@ -110,6 +111,19 @@ def test_what_another_process_copies_is_left_to_it(tmp_path: Path) -> None:
         assert copy_all([mine]) == []
         assert Path(mine[1] + ".part").exists()
     assert copy_all([mine], [0.0]) == [mine]
+
+
+def test_a_disk_without_locks_is_told_and_images_come_from_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    mine = job(tmp_path)
+    assert copy_all([mine], [0.0]) == []
+    assert "cannot copy" in caplog.text
+    assert "Function not implemented; it is read from where it is" in caplog.text
 
 
 def test_an_archive_that_has_changed_is_not_copied(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from launch.jobs import options
 from launch.jobs.job_options import BEHAVIOUR, RESOURCES, SUPERVISOR, JobOptions, add_options, flag, flags
+from launch.submit import LIMITS
 from tests.launch.commands import ROOT, dry_run
 
 IN_SCRIPT = {
@@ -71,6 +72,7 @@ def test_the_templates_have_the_same_defaults(name: str) -> None:
     assert int(sbatch["nodes"]) == default.nodes
     assert int(sbatch["cpus-per-task"]) == default.cpus_per_gpu
     assert sbatch["time"] == default.time
+    assert sbatch["propagate"] == LIMITS
     assert sbatch["signal"] == f"USR2@{default.signal_delay}"
     (supervisor,) = re.findall(r"^options=\((.*)\)$", text, re.MULTILINE)
     assert sorted(supervisor.split()) == sorted(flags(default, SUPERVISOR))

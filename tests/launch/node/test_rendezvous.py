@@ -1,5 +1,6 @@
 """Ids, ports and addresses of a SLURM task."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,25 @@ def test_an_address_of_version_6(cluster: dict[str, str]) -> None:
     cluster["n1"] = "::1"
     place = rendezvous.slurm_place(TASK)
     assert (place.host, place.own) == ("::1", "::1")
-    assert rendezvous.interface_of(place.own) is None  # gloo finds it by itself
+    assert rendezvous.interface_of(place.own) == "lo"
+    assert rendezvous.interface_of("2001:db8::1") is None
+
+
+@pytest.mark.parametrize(
+    ("found", "host"),
+    [
+        (["fe80::1%2", "2001:db8::1"], "2001:db8::1"),
+        (["2001:db8::1", "192.0.2.1"], "192.0.2.1"),
+        (["::1", "127.0.1.1"], "10.0.0.9"),
+    ],
+)
+def test_a_name_may_have_addresses_of_both_versions(
+    cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch, found: list[str], host: str
+) -> None:
+    cluster["n1"] = "n1"
+    monkeypatch.setattr(rendezvous, "_own_address", lambda peer: peer)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (address, 0)) for address in found])
+    assert rendezvous.slurm_place(TASK).host == host
 
 
 def test_two_tasks_on_a_node_are_refused(cluster: dict[str, str]) -> None:
