@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,22 @@ _LOOKS = 2  # a job that is being requeued shows a final state for a moment
 _HELD = {
     "PartitionTimeLimit": "--time is above the partition's limit: scancel {job}, and submit with less",
     "PartitionNodeLimit": "--nodes is above the partition's limit: scancel {job}, and submit with fewer",
+    "*WallDurationPerJobLimit": "--time is above the limit of the account or QOS: scancel {job}, and submit with less",
+    "*PerJob*": "it asks for more than the account or QOS allows one job: scancel {job}, and submit with less",
+    "*Max*PerNode": "it asks for more of a node than the account or QOS allows: scancel {job}, and submit with less",
+    "QOSMin*": "it asks for less than the QOS demands: scancel {job}, and submit with more",
     "BadConstraints": "no node has what it asks for: scancel {job}, and submit with less",
+    "Invalid*": "its account or QOS is not valid: scancel {job}, and submit with another --account or --qos",
+    "*NotAllowed": "the partition does not take its account or QOS: scancel {job}, and submit with another one",
+    "DependencyNeverSatisfied": "the job that it waits for has failed: scancel {job}, and submit again",
+    "ReservationDeleted": "its reservation has been deleted: scancel {job}, and submit without --reservation",
     "JobHeldUser": "it is held: scontrol release {job}",
     "JobHeldAdmin": "an administrator holds it",
+    "job_requeued_in_held_state": "it is held: scontrol release {job}",
+    "JobHoldMaxRequeue": "SLURM has requeued it too often, and holds it: scontrol release {job}",
     "launch_failure_limit_exceeded_requeued_held": "SLURM could not start it, and holds it: scontrol release {job}",
 }
-"""Reasons for which a job waits without an end, and what to do."""
+"""Reasons (patterns) for which a job waits without an end, and what to do."""
 
 
 def main(argv: Sequence[str], prog: str | None = None) -> int:
@@ -152,7 +163,8 @@ def _is_done(run: RunDir, job_id: str | None) -> bool:
 
 def _advice(job: scontrol.Job, job_id: str) -> str:
     """Return what to do about a job that does not start by itself."""
-    advice = _HELD.get(job.reason) if job.waiting else None
+    reason = job.reason if job.waiting else ""
+    advice = next((advice for pattern, advice in _HELD.items() if fnmatchcase(reason, pattern)), None)
     return f"; it will not start by itself: {advice.format(job=job_id)}" if advice else ""
 
 

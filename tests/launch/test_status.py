@@ -178,6 +178,31 @@ def test_follow_says_why_a_job_waits_and_what_holds_it(
     assert told[2].startswith("[job 7] PENDING (PartitionTimeLimit), 0 requeue(s); it will not start by itself: --time")
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("QOSMaxWallDurationPerJobLimit", "--time is above the limit of the account or QOS"),
+        ("AssocMaxCpuPerJobLimit", "more than the account or QOS allows one job"),
+        ("QOSMaxGRESPerNode", "more of a node"),
+        ("QOSMinGRES", "less than the QOS demands"),
+        ("InvalidQOS", "submit with another --account or --qos"),
+        ("AccountNotAllowed", "does not take its account or QOS"),
+        ("job_requeued_in_held_state", "scontrol release 7"),
+        ("QOSMaxJobsPerUserLimit", ""),
+        ("MaxNodePerAccount", ""),
+        ("AssocGrpCPUMinutesLimit", ""),
+    ],
+)
+def test_follow_says_what_to_do_where_a_job_will_not_start_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reason: str, words: str
+) -> None:
+    states = [scontrol.Job("PENDING", reason=reason), *[scontrol.Job("CANCELLED")] * 2]
+    assert follow_states(monkeypatch, make_run(tmp_path, "a", "7"), *states) == 75
+    told = capsys.readouterr().out.splitlines()[0]
+    assert ("will not start by itself" in told) == bool(words)
+    assert words in told
+
+
 def test_follow_passes_over_the_state_of_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path, "a", "7", status="done")
     states = ["RUNNING", "NODE_FAIL", "PENDING", "RUNNING", "COMPLETED", "COMPLETED"]
