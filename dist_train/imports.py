@@ -17,7 +17,7 @@ from dist_train.system.signals import end_at_interrupt
 from dist_train.system.start import check_start
 from dist_train.system.streams import go_on_without
 from dist_train.system.terminal import report
-from dist_train.training.early_stop import early_stops_recorded
+from dist_train.training.stop_at_start import stops_at_start_recorded
 
 
 def prepare(cfg: Config | None) -> int:
@@ -47,7 +47,7 @@ def prepare(cfg: Config | None) -> int:
         go_on_without()
         end_at_interrupt()
         expand_gpu_segments(cfg.model.cuda_graphs)
-        recorded = early_stops_recorded(RunDir.of(cfg.run))
+        recorded = stops_at_start_recorded(RunDir.of(cfg.run))
     with recorded, quick_imports():
         importlib.import_module("dist_train.training.attempt")
     return EXIT_DONE

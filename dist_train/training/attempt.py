@@ -28,7 +28,6 @@ from dist_train.system.machine.clock import ticking
 from dist_train.system.processes import leave_at_once
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
-from dist_train.training.early_stop import early_stops_recorded
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
 from dist_train.training.loop import early_end, evaluation_pending, finished, fit, log
 from dist_train.training.parts import fast_dev_run
@@ -38,6 +37,7 @@ from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.nodes import check_nodes
 from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
+from dist_train.training.stop_at_start import stops_at_start_recorded
 
 LAST_WRITE_S = 20.0
 """How long a failing run waits for a checkpoint that is being written. torchrun kills a rank 30 s after another died."""
@@ -82,7 +82,7 @@ def main(cfg: Config) -> int:
     begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
         parts.enter_context(ticking())
-        with early_stops_recorded(RunDir.of(cfg.run)):
+        with stops_at_start_recorded(RunDir.of(cfg.run)):
             group = parts.enter_context(joined(cfg.distributed))
         status = attempts(cfg, group, begun, parts)
         parts.close()

@@ -32,8 +32,8 @@ from dist_train.system.private_folder import private_folder, temporary_folder
 from dist_train.system.said_once import say_once
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import report, tell_torchrun
-from dist_train.training.early_stop import note_early_stop
 from dist_train.training.parts.micro_batch import MicroBatch
+from dist_train.training.stop_at_start import note_stop_at_start
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def leave(cfg: Config, reason: str, attempt: int | None) -> int:
     log.warning("%s: %s; start the same command again to continue", what, saved)
     if attempt is None:
         if _rank() == 0:
-            note_early_stop(run, what)
+            note_stop_at_start(run, what)
         return exit_code("stopped")
     known = read_result(run)
     try:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def early_stops_recorded(run: RunDir) -> Iterator[None]:
+def stops_at_start_recorded(run: RunDir) -> Iterator[None]:
     """Let a stop signal end this process in the block, whatever the main thread does: an import, a wait for other ranks.
 
     Rank 0 notes the signal in ``result.json``.
@@ -33,7 +33,7 @@ def early_stops_recorded(run: RunDir) -> Iterator[None]:
         heard = heard_signals()
         for number in heard:
             signal.signal(number, lambda *_: None)  # the thread acts: this one may wait in C++
-        watch = threading.Thread(target=_watch, args=(reader, heard, over, run), name="early stop", daemon=True)
+        watch = threading.Thread(target=_watch, args=(reader, heard, over, run), name="stop at start", daemon=True)
         watch.start()
         try:
             yield
@@ -53,7 +53,7 @@ def _watch(reader: int, heard: list[signal.Signals], over: threading.Event, run:
             try:
                 if is_first_rank():
                     message = f"stopped by {name} before the first step"
-                    note_early_stop(run, message)
+                    note_stop_at_start(run, message)
                     with suppress(OSError):  # past sys.stderr, whose lock the main thread may hold
                         os.write(2, f"{message}\n".encode())
             finally:
@@ -62,7 +62,7 @@ def _watch(reader: int, heard: list[signal.Signals], over: threading.Event, run:
             return
 
 
-def note_early_stop(run: RunDir, message: str) -> None:
+def note_stop_at_start(run: RunDir, message: str) -> None:
     """Write to ``result.json`` that a start was stopped before its first step.
 
     A run that has ended keeps its result, and a run that another process works on keeps all of its files.

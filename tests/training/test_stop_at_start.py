@@ -14,16 +14,16 @@ from dist_train.run.folder import RunDir
 from dist_train.run.lock import RunLock
 from dist_train.run.result import Result, read_result, write_result
 from dist_train.system.signals import hear_stop_signals
-from dist_train.training.early_stop import early_stops_recorded, note_early_stop
+from dist_train.training.stop_at_start import note_stop_at_start, stops_at_start_recorded
 from tests.support.ranks import start_ranks
 
 WAITS = """
 import sys, time
 from pathlib import Path
 from dist_train.run.folder import RunDir
-from dist_train.training.early_stop import early_stops_recorded
+from dist_train.training.stop_at_start import stops_at_start_recorded
 
-with early_stops_recorded(RunDir(Path(sys.argv[1]))):
+with stops_at_start_recorded(RunDir(Path(sys.argv[1]))):
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -66,7 +66,7 @@ def test_one_rank_notes_it(tmp_path: Path) -> None:
 
 def test_after_the_block_the_handlers_are_those_of_before(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with early_stops_recorded(RunDir(tmp_path)):
+    with stops_at_start_recorded(RunDir(tmp_path)):
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
     assert signal.set_wakeup_fd(-1) == -1
@@ -78,7 +78,7 @@ def test_a_killed_run_is_stopped_at_its_newest_checkpoint(tmp_path: Path) -> Non
     write_result(run, Result("running", attempt=3, step=8, best={"step": 5, "top1": 1.0}))
     for name in ("step_00000004", "step_00000006-evaluated", "step_of_somebody"):
         (run.checkpoints / name).mkdir(parents=True)
-    note_early_stop(run, "why")
+    note_stop_at_start(run, "why")
     known = read_result(run)
     assert [known[key] for key in ("status", "attempt", "step", "message")] == ["stopped", 3, 6, "why"]
     assert known["best"] == {"step": 5, "top1": 1.0}
@@ -88,7 +88,7 @@ def test_a_killed_run_is_stopped_at_its_newest_checkpoint(tmp_path: Path) -> Non
 def test_a_run_that_has_ended_keeps_its_result(tmp_path: Path, status: str) -> None:
     run = RunDir(tmp_path)
     write_result(run, Result(status, message="of before"))  # type: ignore[arg-type]
-    note_early_stop(run, "why")
+    note_stop_at_start(run, "why")
     assert [read_result(run)[key] for key in ("status", "message")] == [status, "of before"]
 
 
@@ -99,12 +99,12 @@ def test_a_run_of_another_process_is_left_alone(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not run.lock.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    note_early_stop(run, "why")
+    note_stop_at_start(run, "why")
     assert read_result(run)["status"] == "running"
     owner.kill()
     owner.join()
     output.close()
-    note_early_stop(run, "why")
+    note_stop_at_start(run, "why")
     assert read_result(run)["status"] == "stopped"
 
 
