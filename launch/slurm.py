@@ -23,7 +23,7 @@ from launch.jobs.code_copy import Snapshot, plan_snapshot, take_snapshot, withdr
 from launch.jobs.container import contained
 from launch.jobs.halving import Bracket
 from launch.jobs.job import Job, check_limits, check_not_running, check_with_trainer, is_done, make_job
-from launch.jobs.job_options import JobOptions
+from launch.jobs.job_options import JobOptions, without_effect
 from launch.runs.starts import record_submission
 from launch.scheduler import cluster
 
@@ -69,7 +69,7 @@ def _launch(given: JobOptions) -> int:
     job = _make_job(given)
     if job is None:
         return 0
-    warnings = check_limits(job) if given.cluster == "slurm" else []
+    warnings = [*check_limits(job), *_unread()] if given.cluster == "slurm" else []
     unseen = given.container is not None and find_spec("torch") is None
     if unseen and not given.no_check:
         warnings.append(
@@ -101,11 +101,22 @@ def _launch(given: JobOptions) -> int:
 
 
 def _check_slurm() -> None:
+    if other := os.environ.get("SLURM_CLUSTERS"):
+        raise ConfigError(
+            f"SLURM_CLUSTERS={other}: jobs are submitted to the cluster of this node; unset it, and use a login node of that cluster"
+        )
     missing = [program for program in ("sbatch", "srun") if not shutil.which(program)]
     if missing:
         raise ConfigError(
             f"this machine has no {missing[0]}: use --cluster local, or --dry-run, or a login node of a cluster"
         )
+
+
+def _unread() -> list[str]:
+    names = ", ".join(without_effect(os.environ))
+    return (
+        [f"{names} of this shell: a job does not get it; give the option itself (--sbatch KEY=VALUE)"] if names else []
+    )
 
 
 def _make_job(given: JobOptions) -> Job | None:

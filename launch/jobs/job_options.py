@@ -60,7 +60,7 @@ def _sbatch(variable: str, help: str, **argparse_words: Any) -> Any:
     that it would override our command line; submitit hides it from sbatch.
     """
     words = {"help": f"{help} (${variable})", **argparse_words}
-    metadata = {"group": RESOURCES, "argparse": words, "sbatch": True}
+    metadata = {"group": RESOURCES, "argparse": words, "sbatch": variable}
     return field(default_factory=lambda: os.environ.get(variable), metadata=metadata)
 
 
@@ -208,6 +208,14 @@ class JobOptions:
 
 OPTIONS = tuple(option for option in fields(JobOptions) if option.name != "overrides")
 NAMES = tuple(option.name for option in OPTIONS)
+
+
+def without_effect(env: Iterable[str]) -> list[str]:
+    """Return the variables for sbatch that a job does not get: sbatch would prefer them to the script."""
+    read = [option.metadata.get("sbatch") for option in OPTIONS]
+    return sorted(name for name in env if name.startswith("SBATCH_") and name not in read)
+
+
 SUPERVISOR = (
     *("procs_per_node", "max_restarts", "max_requeues", "signal_delay"),
     *("container", "container_runtime", "container_mounts", "container_python", "container_option"),

@@ -166,8 +166,9 @@ def call(*command: str, patience_s: float = 60.0, stdin: str = "") -> "subproces
 
 
 def _env() -> dict[str, str]:
-    """Return an environment in which SLURM writes times in the form that ``_unix_time`` reads."""
-    return {**os.environ, "SLURM_TIME_FORMAT": "standard"}
+    """Return an environment in which SLURM writes times in the form that ``_unix_time`` reads, and ``sinfo`` all partitions."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SINFO_")}
+    return {**kept, "SLURM_TIME_FORMAT": "standard"}
 
 
 def _fields(text: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import slurm
 from tests.launch.commands import ROOT, dry_run, launch
 
 
@@ -51,6 +52,23 @@ def test_the_launcher_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_variable_of_sbatch_without_effect_is_named(
+    make_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_WCKEY", "x")
+    done = launch("--config", str(make_config()), "--no-check", "--dry-run", path="/nowhere")
+    assert done.returncode == 0
+    assert "warning: SBATCH_WCKEY of this shell: a job does not get it; give the option itself" in done.stderr
+
+
+def test_another_cluster_is_refused(
+    make_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_CLUSTERS", "other")
+    assert slurm.main([f"--config={make_config()}", "--no-check"]) == 2
+    assert capsys.readouterr().err.startswith("error: SLURM_CLUSTERS=other: jobs are submitted to the cluster of this")
 
 
 def test_without_sbatch_one_line_and_2(make_config: Callable[..., Path]) -> None:

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from launch.jobs import options
-from launch.jobs.job_options import BEHAVIOUR, RESOURCES, SUPERVISOR, JobOptions, add_options, flag, flags
+from launch.jobs.job_options import (
+    BEHAVIOUR,
+    RESOURCES,
+    SUPERVISOR,
+    JobOptions,
+    add_options,
+    flag,
+    flags,
+    without_effect,
+)
 from launch.submit import LIMITS
 from tests.launch.commands import ROOT, dry_run
 
@@ -58,6 +67,13 @@ def test_flags_are_read_back() -> None:
     add_options(parser, SUPERVISOR)
     assert JobOptions.parsed(parser.parse_args(flags(wanted, SUPERVISOR))) == wanted
     assert JobOptions.parsed(parser.parse_args([])) == JobOptions()
+
+
+def test_variables_of_sbatch_that_no_option_reads() -> None:
+    assert without_effect(["SBATCH_WCKEY", "SBATCH_PARTITION", "PATH", "SBATCH_EXPORT"]) == [
+        "SBATCH_EXPORT",
+        "SBATCH_WCKEY",
+    ]
 
 
 def test_a_default_of_a_list_is_not_shared() -> None:

@@ -27,6 +27,12 @@ def offers(tool: Path, *lines: str) -> Cluster:
     return cluster.look()
 
 
+def test_the_shell_of_a_user_hides_no_partition(tool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SINFO_PARTITION", "debug")
+    answer(tool / "sinfo", 'echo "all${SINFO_PARTITION}*|up|infinite|1-infinite|2|8|16000|(null)"')
+    assert cluster.look().partitions == ["all"]
+
+
 def test_a_line_of_sinfo(tool: Path) -> None:
     seen = offers(
         tool,
