@@ -6,13 +6,13 @@ import sys
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.errors import DistTrainError
-from dist_train.system.program import program, run_program
+from dist_train.system.program import Parser, program, run_program
 from dist_train.system.terminal import positive, report
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("check"),
         description="Check data, model, weights, batch sizes and disk space, and print the plan of the run. Does not "
         "train and writes no files.",

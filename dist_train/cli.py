@@ -21,7 +21,7 @@ from dist_train.errors import EXIT_DONE, EXIT_STOPPED, ConfigError
 from dist_train.imports import prepare
 from dist_train.run.saved_config import Which, branched
 from dist_train.system.processes import leave_at_once
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.signals import ignore_stop_signals
 from dist_train.system.terminal import given_path, piped, positive, report
 
@@ -151,6 +151,8 @@ def _config_of_training(argv: Sequence[str]) -> Config | int:
         if args.list_models is not None:
             return piped(lambda: _run("dist_train.inference.describe_model:print_names", args.list_models))
         if args.config is None:
+            if named := next((word for word in args.overrides if word.endswith((".yaml", ".yml"))), None):
+                parser.error(f"write --config in front of {named}")
             parser.error(f"--config FILE is missing; `{program()} --example` lists configs to start from")
         cfg = load_config(args.config, args.overrides)
     except ConfigError as error:
@@ -167,7 +169,7 @@ def _config_of_training(argv: Sequence[str]) -> Config | int:
 def train_parser() -> argparse.ArgumentParser:
     """Return the parser of a command line without a command name."""
     commands = "\n".join(f"  {name:12}{about}" for name, (_, about) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program(),
         usage=f"{program()} --config FILE [key.path=value ...] [options]\n       {program()} COMMAND ...",
         description="Fine-tune a vision model from one YAML file, on one process or under torchrun.",
@@ -216,7 +218,7 @@ def _config_of_branch(argv: Sequence[str]) -> Config | int:
 
 def branch_parser() -> argparse.ArgumentParser:
     """Return the parser of ``branch``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("branch"),
         description="Begin a run from the weights of another one: its config with the values that you change, its model "
         "with its trained weights, optimizer and schedule from step 0. The new run lies beside the other one. If it was "

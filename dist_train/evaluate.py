@@ -5,6 +5,7 @@ import sys
 
 from dist_train.inference.command_line import add_overrides, reported, run_parser
 from dist_train.system.program import run_program
+from dist_train.system.streams import texts_beside
 from dist_train.system.terminal import output_file
 
 
@@ -47,7 +48,8 @@ def main(argv: list[str]) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from dist_train.inference.evaluate_runs import evaluate_runs  # imports torch, which --help does not need
 
-    return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split, args.trust)
+    with texts_beside(args.json):
+        return evaluate_runs(args.runs, args.weights, args.set, args.json, args.picture, args.split, args.trust)
 
 
 if __name__ == "__main__":

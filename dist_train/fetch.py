@@ -1,13 +1,12 @@
 """``python -m dist_train.fetch --config FILE``: download pretrained weights on a machine with network (a login node)."""
 
-import argparse
 import sys
 
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import EXIT_DONE, DistTrainError
-from dist_train.system.program import program, run_program
+from dist_train.system.program import Parser, program, run_program
 from dist_train.system.terminal import report
 
 
@@ -17,7 +16,7 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("fetch"),
         description="Download the pretrained weights that a run starts from into the cache. Needs network.",
         epilog="The cache is that of timm (HF_HOME moves it) or torchvision (TORCH_HOME). All nodes of a job must see it: "

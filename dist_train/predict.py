@@ -6,6 +6,7 @@ import sys
 from dist_train.inference.command_line import add_overrides, reported, run_parser
 from dist_train.inference.predicting.places import Places
 from dist_train.system.program import run_program
+from dist_train.system.streams import texts_beside
 from dist_train.system.terminal import given_path, output_file, positive
 
 
@@ -50,7 +51,8 @@ def main(argv: list[str]) -> int:
 def _predict(args: argparse.Namespace, places: Places) -> int:
     from dist_train.inference.predict_images import predict_images  # imports torch, which --help does not need
 
-    return predict_images(args.run, args.images, args.weights, places, args.batch_size, args.trust, args.set)
+    with texts_beside(args.out):
+        return predict_images(args.run, args.images, args.weights, places, args.batch_size, args.trust, args.set)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ import sys
 
 from dist_train.config.load import load_config
 from dist_train.errors import DistTrainError
-from dist_train.system.program import program, run_program
+from dist_train.system.program import Parser, program, run_program
 from dist_train.system.terminal import report
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("summary"),
         description="Print the parts of the model with their parameters (all, and those that train), the FLOPs of a "
         "forward pass, and every module.",

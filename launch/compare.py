@@ -19,6 +19,8 @@ if not __package__:  # run as a file, from anywhere
 from dist_train.errors import ConfigError
 from dist_train.run.folder import fault_of_folder
 from dist_train.system.foreign_text import printable
+from dist_train.system.program import Parser
+from dist_train.system.streams import texts_beside
 from dist_train.system.terminal import PICTURES, check_output, check_suffix, given_path, output_file
 from launch.installation import command
 from launch.runs.groups import Group, grouped
@@ -34,7 +36,7 @@ examples:
 
 def main(argv: list[str]) -> int:
     """Return the exit code: 0, 1 if no run could be read, 2 for a wrong command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command("compare"),
         description=(__doc__ or "").split("\n\n")[1],
         epilog=EPILOG.format(compare=command("compare")),
@@ -76,15 +78,17 @@ def main(argv: list[str]) -> int:
     except KeyError as error:
         print(f"error: {printable(_unknown_key(error.args[0], runs))}", file=sys.stderr)
         return 2
-    try:
-        print(text_tables(groups, terminal_width()), flush=True)
-    except BrokenPipeError:  # `... | head`; the files are still wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    try:
-        write_files(args, groups, left_out)
-    except OSError as error:
-        print(f"error: cannot write: {error}", file=sys.stderr)
-        return 1
+    streams = [texts_beside(args.csv), texts_beside(args.html)]
+    with streams[0], streams[1]:
+        try:
+            print(text_tables(groups, terminal_width()), flush=True)
+        except BrokenPipeError:  # `... | head`; the files are still wanted
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            write_files(args, groups, left_out)
+        except (ConfigError, OSError) as error:
+            print(f"error: cannot write: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -113,6 +117,7 @@ def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[st
     runs = [run for group in groups for run in group.runs]
     if args.csv:
         write_csv(args.csv, runs)
+        print(f"table: {args.csv}")
     if args.html or args.png:
         from launch.runs.page import write_html, write_png  # numpy and matplotlib: only where needed
 
@@ -121,8 +126,10 @@ def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[st
 
             pairs = [pair for group in groups for pair in pairs_of(group.runs)]
             write_html(args.html, groups, left_out, pairs)
+            print(f"page: {args.html}")
         if args.png:
             write_png(args.png, runs)
+            print(f"curves: {args.png}")
 
 
 def _unknown_key(key: str, runs: list[Run]) -> str:

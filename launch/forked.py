@@ -15,7 +15,7 @@ from dist_train.config import Config
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, ConfigError, DistTrainError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import piped, report, whole
 from launch.node import counts
 from launch.node.ranks import Ranks, Signals, Start
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options of ``launch``; the trainer parses all others."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=program("launch"),
         usage=f"{program('launch')} --nproc-per-node N|gpu|cpu|auto [--max-restarts N]\n"
         "           [COMMAND] --config FILE [key.path=value ...]",

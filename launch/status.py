@@ -1,6 +1,5 @@
 """A table of all runs in a folder, and the live log of one run."""
 
-import argparse
 import glob
 import os
 import sys
@@ -16,6 +15,7 @@ from dist_train.run.folder import RunDir, fault_of_folder
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
+from dist_train.system.program import Parser
 from dist_train.system.terminal import given_path, report
 from launch.installation import command
 from launch.runs.reader import standing
@@ -51,7 +51,7 @@ def main(argv: Sequence[str], prog: str | None = None) -> int:
     Args:
         prog: how the user called the command, if not as ``status``.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog or command("status"),
         description="List the runs in a folder: state, step, best metric, remaining time.",
     )

@@ -4,7 +4,6 @@ Upload runs that trained offline, or whose upload was interrupted. It is safe to
 Live runs and folders without W&B data are skipped, with a message. Exit code 1: the W&B server lacks rows of a run.
 """
 
-import argparse
 import glob
 import subprocess
 import sys
@@ -17,6 +16,7 @@ if not __package__:  # run as a file, from anywhere
 from dist_train.loggers.wandb.files import client_env, only_uploader_of, session_path
 from dist_train.run.folder import RunDir
 from dist_train.system.foreign_text import printable
+from dist_train.system.program import Parser
 from dist_train.system.terminal import given_path
 from launch.installation import command
 
@@ -26,7 +26,7 @@ LIVE_S = 60.0
 
 def main(argv: list[str]) -> int:
     """Return the exit code."""
-    parser = argparse.ArgumentParser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
+    parser = Parser(prog=command("wandb-sync"), description=(__doc__ or "").split("\n\n")[1])
     parser.add_argument("runs", nargs="+", metavar="RUN", type=given_path, help="run folders, or patterns in quotes")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="time limit per run (600)")
     args = parser.parse_args(argv)

@@ -68,6 +68,7 @@ def test_a_config_error_needs_no_torch_and_exits_2(file: Path) -> None:
     missing = _command("optim.lr=1")
     assert missing.returncode == 2
     assert "--config FILE is missing; `python -m dist_train --example` lists configs" in missing.stderr
+    assert "write --config in front of flowers.yaml" in _command("train", "flowers.yaml").stderr
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ def explain(error: Any, root: type[BaseModel]) -> str:
     """Return one line for one of pydantic's errors."""
     location = _without_kind([str(part) for part in error["loc"] if part != "[key]"], root)
     key, value = ".".join(location), error["input"]
+    if together := _without_space(error["type"], location, value, root):
+        return f"`{key}`: write a space after the colon: {together.replace(':', ': ', 1)}"
     given = f"`{key}` ({_listed(value)!r})"
     match error["type"]:
         case "extra_forbidden" | "invalid_key":
@@ -54,7 +56,8 @@ def explain(error: Any, root: type[BaseModel]) -> str:
         case "value_error":
             return f"`{key}`: {error['ctx']['error']}"
         case "model_type":
-            inner = section_class(_section(location, root), location[-1])
+            section = _section(location, root)
+            inner = section if location[-1].isdecimal() else section_class(section, location[-1])  # an item of a list
             keys = ", ".join(inner.model_fields) if inner else ""
             return f"{given} must be a section with some of the keys {keys}; or remove it"
         case kind:
@@ -68,6 +71,17 @@ def _without_kind(location: list[str], root: type[BaseModel]) -> list[str]:
     field = _section(keys, root).model_fields.get(keys[-1]) if keys else None
     several = field is not None and len([kind for kind in get_args(field.annotation) if kind is not NoneType]) > 1
     return keys if several and re.fullmatch(r"bool|(constrained-)?(int|float|str)|literal\[.*\]", last) else location
+
+
+def _without_space(kind: str, location: list[str], value: Any, root: type[BaseModel]) -> str | None:
+    """Return the text that YAML did not read as a key and its value, as in ``{lr:0.1}`` or ``lr:0.1``; else None."""
+    section = _section(location, root)
+    if kind == "model_type":
+        text, inner = value, section_class(section, location[-1])
+    else:
+        text, inner = (location[-1] if value is None else None), section
+    name, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    return text if colon and rest and inner is not None and name in inner.model_fields else None
 
 
 def _of_an_option(error: Any, section: type[BaseModel]) -> str:
@@ -101,6 +115,7 @@ def _default(location: list[str], root: type[BaseModel]) -> str:
 
 
 def _value_meant(value: str, valid: list[str]) -> str:
+    value = value.lower()
     known = [VALUES[value]] if VALUES.get(value) in valid else []
     near = known or [name for name in valid if value in name] or difflib.get_close_matches(value, valid, 1, 0.7)
     return f"; did you mean {' or '.join(near[:2])}?" if near and value else ""
@@ -108,7 +123,7 @@ def _value_meant(value: str, valid: list[str]) -> str:
 
 def _key_meant(location: list[str], root: type[BaseModel]) -> str:
     """Return a hint for an unknown key: the same name in another section, a similar name, or all keys of its section."""
-    leaf, section = location[-1], _section(location, root)
+    leaf, section = location[-1].lower(), _section(location, root)
     same = [KEYS[leaf]] if leaf in KEYS else [path for path in _paths(root) if path.split(".")[-1] == leaf]
     near = [".".join([*location[:-1], name]) for name in difflib.get_close_matches(leaf, section.model_fields, n=1)]
     if same or near:

@@ -40,7 +40,9 @@ def load_callable(spec: str, key: str) -> Callable[..., Any]:
     try:
         found = getattr(module, name)
     except AttributeError:
-        raise ConfigError(f"`{key}` ({spec}): {module_name} has no {name or 'empty name'}") from None
+        library = key == "model.name" and module_name in ("timm", "torchvision")
+        hint = f"; for its model of this name: model.source={module_name} model.name={name}" if library else ""
+        raise ConfigError(f"`{key}` ({spec}): {module_name} has no {name or 'empty name'}{hint}") from None
     if not callable(found):
         raise ConfigError(f"`{key}` ({spec}) must be a function or a class, not {type(found).__name__}")
     return found  # type: ignore[no-any-return]

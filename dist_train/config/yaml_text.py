@@ -70,7 +70,7 @@ HINTS = {
     "an alias": "put quotes around text that starts with *",
     "an anchor": "put quotes around text that starts with &",
     "escape character": "put such text in single quotes",
-    "mapping values": "put quotes around text that contains a colon",
+    "mapping values": "write each key on a line of its own; put quotes around text that contains a colon",
 }
 """Words in PyYAML's errors -> the fix, which PyYAML does not give."""
 

@@ -8,13 +8,13 @@ from dist_train.config.load import load_config
 from dist_train.drill.faults import FAULTS, CommandStart
 from dist_train.drill.rehearsal import STEPS, Drill, table
 from dist_train.errors import EXIT_DONE, EXIT_FAILED, DistTrainError
-from dist_train.system.program import program, run_program
+from dist_train.system.program import Parser, program, run_program
 from dist_train.system.terminal import positive, report
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("drill"),
         description="Test, on this machine and with your config, that a run survives failures: short runs of "
         f"{STEPS} steps are stopped, killed or damaged, then started again. Each must end with the same weights as an "

@@ -8,14 +8,14 @@ from typing import Any
 
 from dist_train.errors import ConfigError, DistTrainError
 from dist_train.run.folder import RunDir, must_be_a_run
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.start import whole_number
 from dist_train.system.terminal import fault_of_path, given_path, piped, report
 
 
 def run_parser(name: str, description: str, several: bool = False) -> argparse.ArgumentParser:
     """Return a parser with the run folder (or folders, as ``runs``) ``--weights`` and ``--trust``."""
-    parser = argparse.ArgumentParser(prog=program(name), description=description)
+    parser = Parser(prog=program(name), description=description)
     if several:
         parser.add_argument("runs", metavar="RUN", type=given_path, nargs="+", help="run folder")
     else:

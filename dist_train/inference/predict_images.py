@@ -16,6 +16,7 @@ from dist_train.inference.predicting.rounds import Rounds
 from dist_train.inference.predicting.written import Written
 from dist_train.inference.predictor import Predictor, Source, images_of
 from dist_train.run.saved_config import Which, run_config
+from dist_train.system.streams import own_stream
 from dist_train.system.terminal import log_to_console
 
 
@@ -45,6 +46,9 @@ def predict_images(
         if unreadable and group.is_main:
             counted = f"error: {unreadable:,} of {len(found):,} images cannot be read and are left out"
             print(counted, file=sys.stderr)
+        files = dict.fromkeys(str(path) for path in places.files if own_stream(path) is None)
+        if files and group.is_main:
+            print(f"wrote {', '.join(files)}: {len(found) - unreadable:,} images", file=sys.stderr)
     return EXIT_USER if unreadable else EXIT_DONE
 
 

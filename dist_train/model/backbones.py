@@ -288,11 +288,12 @@ def _checkpoint_gradients(cfg: "ModelConfig", module: nn.Module) -> None:
 
 
 def _unknown(name: str, known: list[str], source: str) -> ConfigError:
-    stem = name.split(".")[0]
-    near = difflib.get_close_matches(stem, known, n=3) or [other for other in known if stem[:8] in other][:3]
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    stem = name.split(".")[0].lower()
+    near = [other for other in known if other.startswith(stem)][:3] or difflib.get_close_matches(stem, known, n=3)
+    near = near or [other for other in known if stem[:8] in other][:3]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
     if source == "torchvision" and timm.is_model(name):
         hint = "; timm has it: set `model.source` to timm"
     elif source != "torchvision" and stem in tv.list_models(module=tv):
         hint = "; torchvision has it: set `model.source` to torchvision"
-    return ConfigError(f"`model.name` ({name}) is not a {source} model{hint}; --list-models PATTERN lists them")
+    return ConfigError(f"`model.name` ({name}) is not a {source} model{hint} (`--list-models PATTERN` lists them)")

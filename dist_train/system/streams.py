@@ -3,10 +3,28 @@
 import contextlib
 import io
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 NAMES = {1: "stdout", 2: "stderr"}
+OWN = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
+"""Paths of the files that this process has open."""
+
+
+def own_stream(path: Path | None) -> int | None:
+    """Return the number of the file that is open already and that a path such as ``/dev/stdout`` names; else None.
+
+    It must not be opened by its path: with ``> file`` that would write from the beginning of the file, over what was printed.
+    """
+    found = OWN.fullmatch(str(path))
+    return {"stdout": 1, "stderr": 2}.get(found[1]) or int(found[2]) if found else None
+
+
+def texts_beside(path: Path | None) -> contextlib.AbstractContextManager[Any]:
+    """Print on stderr in this block if ``path``, a file to write, is stdout: it then holds the file only."""
+    return contextlib.redirect_stdout(sys.stderr) if own_stream(path) == 1 else contextlib.nullcontext()
 
 
 def open_missing() -> None:

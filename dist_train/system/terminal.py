@@ -19,6 +19,7 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, ConfigError, Di
 from dist_train.system.files import FULL, atomic_write, remove_leftovers
 from dist_train.system.foreign_text import printable
 from dist_train.system.private_folder import check_temporary_files
+from dist_train.system.streams import own_stream
 
 COLUMNS = 100
 """Largest width of a log line."""
@@ -127,8 +128,10 @@ def written_whole(option: str, path: Path) -> Iterator[BinaryIO]:
     """
     check_output(option, path)
     with writing_output(option, path):
-        if path.exists() and not path.is_file():
-            with open(path, "wb") as file:
+        number = own_stream(path)
+        if number is not None or (path.exists() and not path.is_file()):
+            sys.stdout.flush()
+            with open(path if number is None else os.dup(number), "wb") as file:
                 yield file
             return
         path = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced

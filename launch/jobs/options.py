@@ -9,6 +9,7 @@ import yaml
 
 from dist_train.config.yaml_text import TooLarge, load_yaml
 from dist_train.errors import ConfigError
+from dist_train.system.program import Parser
 from launch.installation import IN_CLONE, command, site_file
 from launch.jobs.job_options import NAMES, JobOptions, add_options, flag
 
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     slurm = command("slurm")
     clone = CLONE_EXAMPLE.format(slurm=slurm) if IN_CLONE else ""
     site = "configs/cluster.yaml" if IN_CLONE else site_file()
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=slurm,
         description="Submit a run, or a sweep of runs, to a SLURM cluster.",
         epilog=EPILOG.format(slurm=slurm, clone=clone, site=site),
@@ -54,7 +55,7 @@ def parse(argv: Sequence[str]) -> JobOptions:
     Raises:
         ConfigError: the cluster's file is wrong. (For a wrong command line argparse exits with 2.)
     """
-    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    named = Parser(add_help=False, allow_abbrev=False)
     named.add_argument("--cluster-config")
     site = named.parse_known_args(argv)[0].cluster_config
     path = Path(site) if site else site_file()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dist_train.system.foreign_text import printable
+from dist_train.system.terminal import written_whole
 from launch.runs.groups import Group, families, most_varied, settings_in_levels
 from launch.runs.predictions import Pair
 from launch.runs.reader import Run, lower_is_better, result_keys
@@ -53,7 +54,8 @@ def write_html(path: Path, groups: list[Group], left_out: list[str], pairs: list
     }
     text = json.dumps(page, allow_nan=False).replace("<", "\\u003c")  # no value can close the script
     template = Path(__file__).with_name("page.html").read_text()
-    path.write_text(template.replace("@DATA@", text))
+    with written_whole("--html", path) as file:
+        file.write(template.replace("@DATA@", text).encode())
 
 
 def chart_names(runs: list[Run]) -> list[str]:

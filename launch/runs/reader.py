@@ -1,6 +1,7 @@
 """Read settings and results from run folders, also from those of live runs and killed runs."""
 
 import csv
+import io
 import math
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dist_train.run.metrics_file import LARGEST, LONGEST_NAME, Row, read_rows
 from dist_train.run.result import read_result
 from dist_train.system.files import read_bounded, read_json
 from dist_train.system.foreign_text import csv_cell
+from dist_train.system.terminal import written_whole
 
 SILENT_S = 600.0
 _NOT_SETTINGS = ("run.name", "run.output_dir", "run.resume", "log.", "distributed.timeout_s")
@@ -111,12 +113,14 @@ def sort_runs(runs: list[Run], key: str | None) -> list[Run]:
 def write_csv(path: Path, runs: list[Run]) -> None:
     """Write a CSV file of all settings that differ and all results, one line per run."""
     settings, results = differing_keys(runs), result_keys(runs)
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(map(csv_cell, ["name", "path", *settings, *results]))
-        for run in runs:
-            values = [run.settings.get(key, "") for key in settings] + [run.results.get(key, "") for key in results]
-            writer.writerow(map(csv_cell, [run.name, run.path, *values]))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(map(csv_cell, ["name", "path", *settings, *results]))
+    for run in runs:
+        values = [run.settings.get(key, "") for key in settings] + [run.results.get(key, "") for key in results]
+        writer.writerow(map(csv_cell, [run.name, run.path, *values]))
+    with written_whole("--csv", path) as file:
+        file.write(text.getvalue().encode("utf-8", errors="surrogateescape"))
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -56,6 +56,17 @@ from tests.support.runs import changed
         ({"optim__lr": "1e-3"}, "`optim.lr` ('1e-3') must be a valid number; write it without quotes"),
         ({"optim__lr": math.inf}, "`optim.lr` (inf) must be a finite number"),
         ({"loss__class_weights": {0: 10.0}}, "`loss.class_weights.0` (0) must be a valid string; write it in quotes"),
+        ({"optim__LR": 1}, "`optim.LR` is not a key: did you mean `optim.lr`?"),
+        ({"data__format": "CSV"}, "did you mean csv?"),
+        (
+            {"log__loggers": ["wandb"]},
+            "`log.loggers.0` ('wandb') must be a section with some of the keys name, options;",
+        ),
+        ({"optim": "lr:0.1"}, "`optim`: write a space after the colon: lr: 0.1"),
+        (
+            {"train__early_stopping": {"patience:3": None}},
+            "`train.early_stopping.patience:3`: write a space after the colon: patience: 3",
+        ),
         ({1: 2}, "`1` is not a key: the keys of the file are run, model"),
     ],
 )

@@ -34,3 +34,10 @@ def test_an_import_that_fails_inside_keeps_its_own_error(tmp_path: Path, monkeyp
     with pytest.raises(ModuleNotFoundError, match="a_package_that_is_missing"):
         load_callable("of_mine_14:f", "loss.name")
     assert "of_mine_14" not in sys.modules
+
+
+def test_a_model_of_a_library_is_not_your_own() -> None:
+    with pytest.raises(
+        ConfigError, match=r"has no resnet5; for its model of this name: model.source=timm model.name=resnet5"
+    ):
+        load_callable("timm:resnet5", "model.name")

@@ -78,6 +78,12 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     assert done.stdout == ""
 
 
+def test_it_says_what_it_wrote(tmp_path: Path) -> None:
+    make_run(tmp_path, "run")
+    done = run_script(tmp_path / "run", "--csv", tmp_path / "t.csv", "--html", tmp_path / "p.html")
+    assert done.stdout.endswith(f"table: {tmp_path}/t.csv\npage: {tmp_path}/p.html\n")
+
+
 def test_csv(tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "a", lr=0.2)
     make_run(tmp_path / "runs", "b", lr=0.1, top1=70.0)

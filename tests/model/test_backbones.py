@@ -67,6 +67,7 @@ def test_options_reach_the_constructor() -> None:
     ("options", "words"),
     [
         ({"name": "resnet5O"}, r"`model.name` \(resnet5O\) is not a timm .* model; did you mean resnet50"),
+        ({"name": "vit_base"}, r"did you mean vit_base_\S+ or vit_base_\S+ or vit_base_\S+\? \(`--list-models"),
         ({"source": "torchvision", "name": "resnet5"}, r"is not a torchvision model; did you mean .*--list-models"),
         (
             {"source": "torchvision", "name": "resnet18.V9"},

@@ -52,3 +52,20 @@ def test_a_training_goes_on_and_writes_its_result(tree: dict[str, Any], tmp_path
     done = shell(f"{sys.executable} -m dist_train --config {tmp_path}/config.yaml {how}")
     assert done.returncode == 0
     assert json.loads((folder(tree) / "result.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("how", [">{}", "| cat >{}"])
+def test_a_file_written_to_stdout_keeps_its_place_and_stands_alone(tmp_path: Path, how: str) -> None:
+    """An open of /dev/stdout would write over the beginning of FILE in `> FILE`, or replace FILE."""
+    code = (
+        "from pathlib import Path; from dist_train.system.streams import texts_beside;"
+        "from dist_train.system.terminal import written_whole\n"
+        "with texts_beside(Path('/dev/stdout')):\n"
+        "    print('a table')\n"
+        "    with written_whole('--json', Path('/dev/stdout')) as file: file.write(b'1')\n"
+        "    with written_whole('--json', Path('/dev/fd/1')) as file: file.write(b'2')\n"
+        "print('the end')"
+    )
+    done = shell(f'{sys.executable} -c "{code}" {how.format(tmp_path / "file")}')
+    assert (tmp_path / "file").read_text() == "12the end\n"
+    assert done.stderr == "a table\n"

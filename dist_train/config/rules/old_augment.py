@@ -9,6 +9,7 @@ from typing import Any
 from dist_train.config.ops.entry import written_out
 from dist_train.errors import ConfigError
 
+EXAMPLE = "{num_ops: 2, magnitude: 9}"
 OLD_KEYS = frozenset({"augment.randaugment", "augment.transforms"})
 
 
@@ -28,18 +29,21 @@ def with_ops(tree: dict[str, Any]) -> None:
 
 def _move(augment: dict[str, Any], entries: list[Any]) -> None:
     if "randaugment" in augment:
-        entries = _with_randaugment(entries, augment.pop("randaugment"))
+        options = augment.pop("randaugment")
+        if options is not None and not isinstance(options, dict):
+            raise ConfigError(f"`augment.randaugment` ({options!r}) must be a section, such as {EXAMPLE}; or remove it")
+        entries = _with_randaugment(entries, options)
     if "transforms" in augment:
         entries = _with_transforms(entries, augment.pop("transforms"))
     augment["ops"] = entries
 
 
-def _with_randaugment(entries: list[Any], options: Any) -> list[Any]:
+def _with_randaugment(entries: list[Any], options: dict[str, Any] | None) -> list[Any]:
     """Return the entries with these options of RandAugment; without RandAugment if they are None."""
     others = [entry for entry in entries if not _is_randaugment(entry)]
     if options is None:
         return others
-    if not isinstance(options, dict) or len(others) == len(entries):
+    if len(others) == len(entries):
         return [{"name": "randaugment", "p": 1.0, "options": options}, *others]
     return [entry | {"options": entry["options"] | options} if _is_randaugment(entry) else entry for entry in entries]
 

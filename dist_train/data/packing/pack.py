@@ -18,7 +18,7 @@ from dist_train.data.shards.members import Aside
 from dist_train.data.shards.tar_members import tar_members
 from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.system.files import fsync_dir
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.progress import advance, shown
 from dist_train.system.terminal import given_path, log_to_console, output_folder, positive, report, restored_log
 
@@ -38,7 +38,7 @@ class Planned:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=program("pack"),
         description="Write images as tar archives of about --shard-mb each, without compression. Names and bytes of a folder stay, so that "
         "`data.format=tar data.root=OUT` trains to the same weights as the folder. Call it again after an interruption: "
@@ -110,8 +110,12 @@ def pack(origin: Path, out: Path, shard_bytes: int, overrides: Sequence[str] = (
     sizes = [size for planned in plan for _, size in planned.images]
     known = f", {kept} of them from before" if kept else ""
     print(
-        f"{len(sizes):,} images ({sum(sizes) / 1e9:.2f} GB) in {len(plan)} archives{known}: data.format=tar data.root={out}"
+        f"{len(sizes):,} images ({_room(sum(sizes))}) in {len(plan)} archives{known}: data.format=tar data.root={out}"
     )
+
+
+def _room(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _source(origin: Path, overrides: Sequence[str]) -> Source:
@@ -121,6 +125,8 @@ def _source(origin: Path, overrides: Sequence[str]) -> Source:
         return CsvSource(origin, overrides)
     if overrides:
         raise ConfigError(f"{overrides[0]} says how to read a CSV file, and {origin} is none; remove it")
+    if not origin.exists():
+        raise DataError(f"{origin} does not exist")
     if not origin.is_dir():
         raise DataError(f"{origin} is neither a folder of images nor a CSV file ({', '.join(TABLES)})")
     return TableSource(origin) if is_table_folder(origin) else FolderSource(origin)

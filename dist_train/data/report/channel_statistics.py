@@ -7,7 +7,7 @@ from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.config.types import in_pixels
 from dist_train.errors import EXIT_DONE, DistTrainError
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import positive, report
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("statistics"),
         description="Compute the mean and standard deviation of each channel of the training images, resized and cut as in an "
         "evaluation, and print them as lines for the config (`data.mean`, `data.std`). Writes no files.",

@@ -3,13 +3,13 @@
 import argparse
 
 from dist_train.inference.command_line import reported
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import given_path, positive
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("average"),
         description="Average the best weights of several runs (a model soup), or the kept checkpoints of one run, recompute "
         "the statistics of BatchNorms on training images, evaluate, and write the result as a run that evaluate, predict "

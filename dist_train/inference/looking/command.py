@@ -4,7 +4,7 @@ import argparse
 
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import given_path, output_file, positive
 
 IMAGES = 24
@@ -12,7 +12,7 @@ IMAGES = 24
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("look"),
         description="Draw what the model is fed: the first training images of the run after every transform, with their "
         "targets after mixing; evaluation images; class counts, sizes, and what the crop cuts away. Needs matplotlib.",

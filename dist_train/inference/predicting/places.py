@@ -43,6 +43,11 @@ class Places:
             raise ConfigError(f"--embeddings ({path}) must end in .npy, or be the .parquet file of --out; change it")
 
     @property
+    def files(self) -> list[Path]:
+        """Return the files that the user has chosen."""
+        return [path for path in (self.table, self.embeddings) if path]
+
+    @property
     def in_table(self) -> bool:
         """Return whether the embeddings are a column of the table."""
         if self.table is None or self.embeddings is None:

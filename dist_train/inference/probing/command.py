@@ -5,13 +5,14 @@ import argparse
 from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.inference.probing.candidates import candidates
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
+from dist_train.system.streams import texts_beside
 from dist_train.system.terminal import output_file
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("probe"),
         description="Compare models on your images before you train one: compute what each model gives to its head (its features), "
         "once for each training and validation image, as an evaluation sees it; then score nearest neighbours and a linear "
@@ -40,6 +41,7 @@ def main(argv: list[str]) -> int:
         chosen = candidates(cfg, args.models)
         from dist_train.inference.probing.probe import probe  # imports torch, which --help does not need
 
-        return probe(cfg, chosen, f"--config {args.config}", args.json)
+        with texts_beside(args.json):
+            return probe(cfg, chosen, f"--config {args.config}", args.json)
 
     return reported(compare)

@@ -25,6 +25,7 @@ from dist_train.run.folder import RunDir
 from dist_train.system.files import json_text
 from dist_train.system.machine.clock import awake_s
 from dist_train.system.program import program
+from dist_train.system.streams import own_stream
 from dist_train.system.terminal import check_output, log_to_console, report, written_whole
 from dist_train.training.report.flops import forward_flops
 from dist_train.training.setup import build_network
@@ -39,7 +40,7 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
 
     Args:
         config: the option that gives the config on a command line.
-        json_file: written again after each model, so that no figure is lost if a later model ends the command.
+        json_file: written again after each model, so that no figure is lost if a later model ends the command; a stream once.
 
     Returns:
         The exit code: not 0 if a model was left out.
@@ -49,6 +50,7 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
     """
     if importlib.util.find_spec("sklearn") is None:
         raise ConfigError("probe needs scikit-learn: pip install scikit-learn, or the extra `probe`")
+    streamed = own_stream(json_file) is not None
     if json_file:
         check_output("--json", json_file)
     look_at_root(cfg.data)
@@ -64,16 +66,22 @@ def probe(cfg: Config, candidates: Sequence[Candidate], config: str, json_file: 
                 left_out.append(f"{candidate.name} is left out: {error}")
                 continue
             rows = ranked([*rows, found], cfg.eval.metric)
-            if group.is_main and json_file:
-                with written_whole("--json", json_file) as file:
-                    file.write(f"{json_text(document(rows, index, cfg), indent=2)}\n".encode())
+            if group.is_main and json_file and not streamed:
+                _write(json_file, rows, index, cfg)
         if not rows:
             raise ConfigError("\n".join(left_out))
         if group.is_main:
             print("\n".join(table(rows, index, cfg)))
+            if json_file and streamed:
+                _write(json_file, rows, index, cfg)
         for line in left_out:
             report(ConfigError(line))
     return EXIT_USER if left_out else EXIT_DONE
+
+
+def _write(json_file: Path, rows: list[Found], index: DataIndex, cfg: Config) -> None:
+    with written_whole("--json", json_file) as file:
+        file.write(f"{json_text(document(rows, index, cfg), indent=2)}\n".encode())
 
 
 def _index(cfg: Config, group: Dist) -> DataIndex:

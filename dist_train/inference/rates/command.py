@@ -6,13 +6,13 @@ from dist_train.config.load import load_config
 from dist_train.inference.command_line import reported
 from dist_train.inference.rates.search import FEWEST, HIGHEST, LOWEST, STEPS
 from dist_train.system.machine.memory import expand_gpu_segments
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import output_file, positive
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("lr_find"),
         description=f"Train for a few steps while the learning rate rises from {LOWEST:g} to {HIGHEST:g}, print the loss at each "
         "rate, and suggest a value of optim.lr. It trains as the run would: the same images, model, optimizer, precision and ranks "

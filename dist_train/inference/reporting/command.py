@@ -3,7 +3,7 @@
 import argparse
 
 from dist_train.inference.command_line import add_overrides, reported
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import given_path, output_file, whole
 
 IMAGES = 24
@@ -13,7 +13,7 @@ MOST_IMAGES = 100
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("report"),
         description="Write one HTML page about a run, which needs no network and no other file: result and settings, curves, confusion matrix, "
         "classes, calibration, the images that the best weights get wrong, speed. It reads the files of the run folder, and some "

@@ -3,7 +3,6 @@
 It is safe to interrupt this command and to repeat it. Live runs are skipped, with a message.
 """
 
-import argparse
 import glob
 import os
 import sys
@@ -17,13 +16,13 @@ from dist_train.run.folder import RunDir, fault_of_folder
 from dist_train.run.lock import held_by_another
 from dist_train.run.result import read_result
 from dist_train.system.foreign_text import printable
-from dist_train.system.program import program
+from dist_train.system.program import Parser, program
 from dist_train.system.terminal import given_path
 
 
 def main(argv: Sequence[str]) -> int:
     """Return the exit code: 1 if the server lacks rows of a run."""
-    parser = argparse.ArgumentParser(prog=program("mlflow-sync"), description=__doc__)
+    parser = Parser(prog=program("mlflow-sync"), description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", type=given_path, help="run folders, or patterns in quotes")
     parser.add_argument("--uri", help=f"server, database or folder to which the runs were logged (default: {VARIABLE})")
     args = parser.parse_args(argv)

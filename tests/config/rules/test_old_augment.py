@@ -56,7 +56,7 @@ def test_a_checkpoint_of_0_1_0_is_compared_as_ops(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"augment__randaugment": True}, "`augment.ops.0.options` (True) must be a section"),
+        ({"augment__randaugment": True}, "`augment.randaugment` (True) must be a section, such as {num_ops: 2"),
         ({"augment__randaugment": {"magnitud": 3}}, "`magnitud` is not a key: did you mean `magnitude`?"),
         ({"augment__transforms": 3}, "`augment.ops`: 3 must be the name of an operation"),
         ({"augment__ops": 3, "augment__randaugment": {}}, "`augment.ops` (3) must be a list"),

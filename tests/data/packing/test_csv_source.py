@@ -77,5 +77,7 @@ def test_what_is_refused(tmp_path: Path, keys: list[str], words: str) -> None:
 def test_keys_of_a_table_are_refused_for_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"says how to read a CSV file, and .* is none"):
         pack(tables(tmp_path / "in"), tmp_path / "out", MB, ["data.csv.path=image"])
-    with pytest.raises(DataError, match="neither a folder of images nor a CSV file"):
+    with pytest.raises(DataError, match="nowhere does not exist"):
         pack(tmp_path / "nowhere", tmp_path / "out", MB)
+    with pytest.raises(DataError, match="neither a folder of images nor a CSV file"):
+        pack(Path(__file__), tmp_path / "out", MB)

@@ -38,7 +38,7 @@ def test_archives_have_the_size_and_all_bytes(tmp_path: Path, capsys: pytest.Cap
         "data-00000.tar", "test-00000.tar", "train-00000.tar", "train-00001.tar", "train-00002.tar", "val-00000.tar",
     ]  # fmt: skip
     said = capsys.readouterr()
-    assert f"6 images (0.00 GB) in 6 archives: data.format=tar data.root={out}" in said.out
+    assert f"6 images (4.2 MB) in 6 archives: data.format=tar data.root={out}" in said.out
     assert "left aside: 1 files or rows that are no images" in said.err
 
 
