@@ -188,10 +188,14 @@ def _refuse_what_a_script_cannot_hold(job: Job, snapshot: Snapshot, extra: dict[
 _TELL_FAILURE = """trap 'echo "warning: --setup: $BASH_COMMAND: exit status $?; the job goes on" >&2' ERR"""
 
 
+_AFTER_SETUP = ("trap - ERR", "set +e", 'cd "$SLURM_SUBMIT_DIR" || exit 1')
+"""With ``set -e`` the last lines of the script would not run, and relative paths of the config refer to the folder of the submission."""
+
+
 def _setup(options: JobOptions, snapshot: Snapshot) -> list[str]:
     # Keep what `module load` has added to PYTHONPATH on the node.
     path = f"export PYTHONPATH={shlex.quote(pythonpath(snapshot.code))}${{PYTHONPATH:+:$PYTHONPATH}}"
-    lines = [_TELL_FAILURE, *options.setup, "trap - ERR"] if options.setup else []
+    lines = [_TELL_FAILURE, *options.setup, *_AFTER_SETUP] if options.setup else []
     lines += [path, "export PYTHONSAFEPATH=1"]
     if options.env:
         names = ", ".join(key for key, _ in options.env)

@@ -48,10 +48,23 @@ def test_limits_of_the_login_node_stay_there_unless_the_user_wants_them(make_con
     assert "#SBATCH --propagate=ALL" in script_of(f"--config={config}", "--sbatch=propagate=ALL")
 
 
+SUBMITTED = os.environ | {"SLURM_SUBMIT_DIR": str(Path.cwd())}
+
+
+def script_before_srun(config: Path, *setup: str) -> str:
+    lines = script_of(f"--config={config}", *(f"--setup={command}" for command in setup))
+    return "\n".join(lines[: lines.index("# command")])
+
+
+def test_folder_and_options_of_setup_end_with_it(make_config: Callable[..., Path]) -> None:
+    script = script_before_srun(make_config(), "set -e", "cd /", "X=1")
+    done = subprocess.run(["bash", "-c", f"{script}\nfalse; pwd"], env=SUBMITTED, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (f"{Path.cwd()}\n", "")
+
+
 def test_a_command_of_setup_that_fails_is_named_and_the_job_goes_on(make_config: Callable[..., Path]) -> None:
-    lines = script_of(f"--config={make_config()}", "--setup=no-such-module load x; A=1", "--setup=if false; then :; fi")
-    lines = lines[: lines.index("# command")]
-    done = subprocess.run(["bash", "-c", "\n".join([*lines, "false; echo $A"])], capture_output=True, text=True)
+    script = script_before_srun(make_config(), "no-such-module load x; A=1", "if false; then :; fi")
+    done = subprocess.run(["bash", "-c", f"{script}\nfalse; echo $A"], env=SUBMITTED, capture_output=True, text=True)
     assert done.stdout == "1\n"
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
     assert told == "warning: --setup: no-such-module load x: exit status 127; the job goes on"
