@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dist_train.system.imports.late_compiler import import_compiler_late, keep_at_hand
+from dist_train.system.imports.late_meta_kernels import import_meta_kernels_late
 
 
 @contextmanager
@@ -16,12 +17,14 @@ def quick_imports() -> Iterator[None]:
       they are frozen, so that their memory pages stay shared with forked loader processes.
     - ``import wandb`` fails: timm imports wandb where it is installed, for a function that we do not use. (Our W&B uploader
       is a process of its own.)
-    - torch's compiler is imported where it is used, also after the block (``late_compiler``).
+    - torch's compiler, and its kernels for the device "meta", are imported where they are used, also after the block
+      (``late_compiler``, ``late_meta_kernels``).
     """
     hidden = "wandb" not in sys.modules
     if hidden:
         sys.modules["wandb"] = None  # type: ignore[assignment]
     import_compiler_late()
+    import_meta_kernels_late()
     gc.disable()
     try:
         yield

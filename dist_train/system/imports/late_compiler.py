@@ -8,10 +8,12 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
+
+from dist_train.system.imports.imported import imported_meanwhile
 
 DYNAMO, INDUCTOR = "torch._dynamo", "torch._inductor"
 POSTPONED = {(f"{DYNAMO}.config", "cache_size_limit"), (f"{INDUCTOR}.config", "deterministic")}
@@ -92,23 +94,14 @@ class _StandIn(ModuleType):
             setattr(_real(self.__name__), name, value)
 
 
-class _Submodules(MetaPathFinder, Loader):
+class _Submodules(MetaPathFinder):
     """Find the real submodules of the packages, which have none while their stand-ins are there."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith((f"{DYNAMO}.", f"{INDUCTOR}.")):
             return None
         package = _real(name.rpartition(".")[0])
-        return ModuleSpec(name, self) if name in sys.modules else PathFinder.find_spec(name, package.__path__)
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Return the submodule that the package itself has imported."""
-        self.spec = sys.modules[spec.name].__spec__
-        return sys.modules[spec.name]
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Leave the module as it is, and undo what the import system has changed in it."""
-        module.__spec__ = self.spec
+        return imported_meanwhile(name) if name in sys.modules else PathFinder.find_spec(name, package.__path__)
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:

@@ -93,6 +93,7 @@ def test_any_other_use_imports_the_real_package_once(use: str) -> None:
         f"{use}\n"
         "import torch\n"
         "assert module is sys.modules['torch._dynamo.eval_frame'] is torch._dynamo.eval_frame\n"
+        "assert torch._dynamo.OptimizedModule is module.OptimizedModule  # it ran once\n"
         "assert module.__spec__.name == 'torch._dynamo.eval_frame' and module.__spec__.loader is not None\n"
         "assert torch._dynamo.__file__ and not [f for f in sys.meta_path if type(f).__name__ == '_Submodules']\n"
     )
