@@ -229,7 +229,8 @@ def cluster_env() -> None:
 def cluster(command: str, **settings: str) -> None:
     """Call ``slurm/testcluster``."""
     words = [str(ROOT / "slurm" / "testcluster"), *command.split()]
-    subprocess.run(words, env=os.environ | settings, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"slurm/testcluster {command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
     cluster_env()
 
 

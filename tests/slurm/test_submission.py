@@ -1,5 +1,6 @@
 """What a real SLURM says before a job begins."""
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_a_dry_run_has_the_answer_of_sbatch(config: Path) -> None:
     refused = launch(config, "--time=10", "--dry-run", "--no-check", "--sbatch=licenses=nothing:1")
     assert refused.returncode == 2
     assert "sbatch --test-only refuses the job: allocation failure: Invalid license" in refused.stderr
+
+
+def test_a_job_does_not_get_the_limits_of_the_login_node(config: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (24 * 3600, hard))
+    try:
+        setup = ("--setup=echo CPU time: $(ulimit -t)", "--setup=cd /no/such/folder", "--setup=set -e; cd /")
+        job = lab.launch(config, *setup, "--setup=echo in $PWD", nodes=1, procs=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    job.wait_step(1)
+    lines = job.log().splitlines()
+    subprocess.run(["scancel", job.job_id], check=True)
+    assert "CPU time: unlimited" in lines
+    assert "in /" in lines
+    assert "warning: --setup: cd /no/such/folder: exit status 1; the job goes on" in lines
+    job.wait_over()
 
 
 def test_a_refused_sweep_leaves_no_folders(config: Path) -> None:
