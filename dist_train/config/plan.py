@@ -82,8 +82,9 @@ class Plan:
             distinct = -(-seen // self.repeats)
             left = f"each epoch has {distinct} of {self.train_images} images, {self.repeats} times each (`augment.repeats`)"
         pause = f"; pause at step {self.pause_step}" if self.pause_step else ""
+        plural = "" if self.epoch(self.total_steps) == 1 else "s"
         return (
-            f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epochs of {self.steps_per_epoch} steps; "
+            f"{self.total_steps} steps = {self.epoch(self.total_steps):g} epoch{plural} of {self.steps_per_epoch} steps; "
             f"warm-up {min(self.warmup_steps, self.total_steps)} steps{cooldown}{again}{pause}\n"
             f"global batch {self.global_batch} = micro-batch {self.micro_batch} x {self.world_size} rank(s) "
             f"x {self.accumulate} accumulated; {left}\n"

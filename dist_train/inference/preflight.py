@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,12 +12,13 @@ from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
 from dist_train.config.schema import Config
+from dist_train.config.sections.data import DataConfig
 from dist_train.config.types import in_pixels
 from dist_train.data.augment.ops.forms import Place
 from dist_train.data.augment.ops.verify import check_ops
 from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.data.decode_rules import decide_rules
-from dist_train.data.doctor.findings import brief
+from dist_train.data.doctor.findings import Finding, brief
 from dist_train.data.index import scan
 from dist_train.data.loading.room import check_room
 from dist_train.data.loading.room import describe as describe_room
@@ -25,7 +27,7 @@ from dist_train.data.pixels.cache import check_cache
 from dist_train.data.report.description import describe as describe_data
 from dist_train.distributed.group import Dist, choose_strategy
 from dist_train.distributed.strategies.single import Single
-from dist_train.errors import EXIT_DONE, ConfigError, DistTrainError
+from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.mlflow.wanted import wanted_uri
 from dist_train.loggers.open import own_loggers
@@ -92,8 +94,9 @@ def check(cfg: Config, world_size: int) -> None:
         check_ops(cfg.augment.ops, place)
     room = loader_needs(cfg, network, world_size)
     warning = check_room(room)
+    findings, found = brief(index)
     lines = [
-        *brief(index),
+        *found,
         *describe_pixels(cfg, index, network),
         f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}",
         *plan.describe().splitlines(),
@@ -108,11 +111,22 @@ def check(cfg: Config, world_size: int) -> None:
         f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
     ]
     print(wrapped(lines))
+    _refuse_broken(cfg.data, findings)
     whole = state.state_dict(alone)
     states = cfg.checkpoint.keep + 1  # one is written before another one goes
     weights = 2 + sum(cfg.checkpoint.keep_best.values())  # best, last, and the best k by each metric
     # An estimate: optimizers create their moments in the first step.
     _disk_space(run.path, 3 * _bytes(whole) * states + _bytes(whole["model"]) * weights)
+
+
+def _refuse_broken(cfg: DataConfig, findings: Sequence[Finding]) -> None:
+    broken = [row for row in findings if row.finding == "broken"]
+    if broken and cfg.bad_images == "error":
+        raise DataError(
+            f"`data.bad_images` (error) ends the run at the first broken image, and {len(broken)} of those looked at are: "
+            f"{broken[0].detail}; repair or remove them (`look --doctor` lists all, and `data.exclude` leaves them out), or "
+            "let up to `data.max_bad_share` of the images be skipped with `data.bad_images=skip`"
+        )
 
 
 def _bytes(value: object) -> int:

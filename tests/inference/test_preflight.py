@@ -1,5 +1,7 @@
 """``--check`` finds errors before GPU time is spent, and writes nothing."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,3 +91,20 @@ def test_check_finds_what_is_wrong(
 ) -> None:
     with pytest.raises(error, match=words):
         check(parse_config(changed(tree, run__deterministic=False, **override)), world_size)
+
+
+def test_a_broken_image_ends_the_run_and_so_the_check(
+    tree: dict[str, Any], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(image_folder, tmp_path / "images")
+    tree["data"]["root"] = str(root)
+    path = sorted((root / "train").rglob("*.png"))[1]
+    path.write_bytes(b"")
+    assert check_and_print(parse_config(tree), world_size=1) == 2
+    said = capsys.readouterr()
+    assert f"broken: 1, such as {path.relative_to(root)} (the file is empty)" in said.out.replace("\n  ", " ")
+    assert (
+        f"`data.bad_images` (error) ends the run at the first broken image, and 1 of those looked at are: cannot read the image {path}"
+        in said.err
+    )
+    assert check_and_print(parse_config(changed(tree, data__bad_images="skip")), world_size=1) == 0

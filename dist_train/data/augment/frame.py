@@ -156,13 +156,14 @@ def scaled_size(size: Size, crop_pct: float) -> Size:
 
 def describe_evaluation(frame: Frame, network: Network) -> str:
     """Return a line for the log."""
-    published, how = network.published, {"center": "covers", "squash": "has", "pad": "fits into"}[frame.mode]
+    how = {"center": "until it covers", "squash": "to", "pad": "until it fits into"}[frame.mode]
+    published = network.published
     note = ""
     if published.left_aside:
-        note = f"; the size of its published test is left aside: {published.left_aside}"
+        note = f"; not at the size of its published test: {published.left_aside}"
     elif published.test is not None and frame.size == network.image_size:
         note = f"; its published test, after random_resized crops, has {in_pixels(published.test[0])} (`eval.size`)"
     return (
-        f"evaluation: {in_pixels(frame.size)} (height x width), from the middle of an image that is resized until it {how} "
-        f"{in_pixels(frame.scaled)}, {frame.interpolation}{note}"
+        f"evaluation: an image is resized ({frame.interpolation}) {how} {in_pixels(frame.scaled)} (height x width), and the "
+        f"middle, {in_pixels(frame.size)}, is evaluated{note}"
     )

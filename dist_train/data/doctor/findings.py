@@ -68,15 +68,15 @@ def _of_images(index: DataIndex) -> tuple[list[Finding], list[str]]:
     return rows, [note] if full else []
 
 
-def brief(index: DataIndex) -> list[str]:
-    """Return lines about broken and blank images and duplicates in a sample of both splits; none where there are none."""
+def brief(index: DataIndex) -> tuple[list[Finding], list[str]]:
+    """Look for broken and blank images and duplicates in a sample of both splits. Return the findings, and lines about them."""
     part = replace(index, train=_sample(index.train), val=_sample(index.val))
     rows, _ = _of_images(part)
     if not rows:
-        return []
+        return [], []
     looked, total = (len(each.train) + len(each.val) for each in (part, index))
     of_all = f"{total:,} images" if looked == total else f"{looked:,} of {total:,} images"
-    return [f"note: the doctor, of {of_all}: {line}" for line in describe(rows)]
+    return rows, [f"note: the doctor, of {of_all}: {line}" for line in describe(rows)]
 
 
 def _sample(split: Split) -> Split:
@@ -140,7 +140,8 @@ def describe(rows: Sequence[Finding]) -> Iterator[str]:
     counts = Counter(row.finding for row in rows)
     for finding, count in counts.items():
         first = next(row for row in rows if row.finding == finding)
-        also = f" = {printable(first.other)}" if first.other else f" ({first.detail})" if first.image else first.detail
+        detail = first.detail.partition(f"{printable(first.image)}: ")[2] or first.detail  # the name is there once
+        also = f" = {printable(first.other)}" if first.other else f" ({detail})" if first.image else detail
         across = sum(row.finding == finding and row.detail.startswith("across") for row in rows)
         splits = f", {across:,} of them across the splits" if across else ""
         yield f"{finding}: {count:,}{splits}, such as {printable(first.image)}{also}"

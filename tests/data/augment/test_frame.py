@@ -156,11 +156,13 @@ def test_the_margin_is_what_normalisation_makes_zero(network: Network) -> None:
 def test_the_log_says_how_an_evaluation_sees_images(network: Network) -> None:
     frame = Frame("center", (64, 96), (128, 192))
     assert describe_evaluation(frame, network) == (
-        "evaluation: 64 x 96 px (height x width), from the middle of an image that is resized until it covers "
-        "128 x 192 px, bicubic"
+        "evaluation: an image is resized (bicubic) until it covers 128 x 192 px (height x width), and the middle, 64 x 96 px, "
+        "is evaluated"
     )
     aside = replace(network, published=Published(left_aside="this model takes images of one size only"))
-    assert describe_evaluation(frame, aside).endswith("is left aside: this model takes images of one size only")
+    assert describe_evaluation(frame, aside).endswith(
+        "; not at the size of its published test: this model takes images of one size only"
+    )
     tested = replace(network, image_size=frame.size, published=OTHER)
     assert describe_evaluation(frame, tested).endswith(
         "its published test, after random_resized crops, has 80 x 96 px (`eval.size`)"

@@ -70,7 +70,7 @@ def test_a_table_of_numbers_split_by_seed(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "line", "task", "words"),
     [
-        (("file", "label"), ("photos/0.png", "a"), "classification", r"train.csv has no column path; its first line names file, label"),
+        (("file", "label"), ("photos/0.png", "a"), "classification", r"train.csv has no column path; its first line, the header, names file, label"),
         (("path", "label", "label"), ("photos/0.png", "a", "b"), "classification", r"train.csv has two columns label; rename"),
         (("path",), ("photos/0.png",), "classification", r"has no column label; .* set `data.csv.path`"),
         (("path", "label"), ("photos/0.png",), "classification", r"train.csv line 2 has fewer columns than the header"),

@@ -1,6 +1,7 @@
 """The lines of a CSV file one after the other: each is understood, or refused with its number."""
 
 import csv
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,10 @@ from dist_train.data.formats.tables.rows import Row
 from dist_train.errors import DataError
 
 UTF16 = '{} is UTF-16, as Excel\'s "Unicode text" is: save it as UTF-8 (in Excel: "CSV UTF-8")'
+
+
+SEPARATORS = ",;\t|"
+"""What programs write between columns."""
 
 
 class BrokenQuotesError(Exception):
@@ -100,17 +105,27 @@ class Lines:
             return BrokenQuotesError(line, "a quote opens a value here and is never closed")
         return BrokenQuotesError(line, f"text follows a closing quote ({error})")
 
+    def _what_is_there(self, header: list[str], name: str) -> str:
+        """Return what the table has in place of the column ``name``, and the fix."""
+        whole = self._cfg.separator.join(header)
+        if not whole:
+            return "its first line, the header, is empty"
+        other = next((char for char in SEPARATORS if name in map(str.strip, whole.split(char))), None)
+        if other is not None:
+            return f"the character between its columns is {other!r}: set `data.csv.separator: {json.dumps(other)}` in the config"
+        further = ", or the key that names this column" if name in self._further else ""
+        return (
+            f"its first line, the header, names {', '.join(header)}: set `data.csv.path`, `data.csv.targets` or "
+            f"`data.csv.separator` ({self._cfg.separator!r}){further}"
+        )
+
     def _column(self, header: list[str], name: str) -> int:
         """Return the place of a column; spaces around its name do not count."""
         places = [place for place, text in enumerate(header) if text == name] or [
             place for place, text in enumerate(header) if text.strip() == name
         ]
         if not places:
-            raise DataError(
-                f"{self._table} has no column {name}; its first line names {', '.join(header) or 'nothing'}: set "
-                f"`data.csv.path`, `data.csv.targets` or `data.csv.separator` ({self._cfg.separator!r})"
-                + (", or the key that names this column" if name in self._further else "")
-            )
+            raise DataError(f"{self._table} has no column {name}; {self._what_is_there(header, name)}")
         if len(places) > 1:
             raise DataError(f"{self._table} has two columns {name}; rename one of them")
         return places[0]

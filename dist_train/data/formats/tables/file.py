@@ -62,7 +62,7 @@ def read_table(
         raise DataError(_undecodable(file)) from None
     except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
         raise DataError(
-            f"cannot read the table {file}: {error}; `data.csv` names the tables, relative to `data.root`"
+            f"cannot read the table {file}: {getattr(error, 'strerror', None) or error}; `data.csv` names the tables, relative to `data.root`"
         ) from None
 
 

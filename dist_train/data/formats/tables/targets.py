@@ -155,7 +155,7 @@ def _names(text: str, separator: str | None) -> list[str]:
 
 
 def _no_label(row: Row) -> DataError:
-    return DataError(f"{row.where} has no label")
+    return DataError(f"{row.where} has no label: write one, or remove the line")
 
 
 def _numbers_of(table: Table) -> tuple[list[Target | None], list[int]]:

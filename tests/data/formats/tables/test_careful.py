@@ -67,7 +67,12 @@ def test_any_line_end_and_blank_lines_and_a_byte_order_mark(photos: Path, end: s
             r"train.csv line 2: byte 0xe9 is not UTF-8; save the table as UTF-8",
         ),
         (b"PK\x03\x04\xff\xff", r"train.csv is a spreadsheet or an archive, not a CSV file"),
-        (b"", r"train.csv has no column path; its first line names nothing"),
+        (
+            b"path;label\na.png;x",
+            r'has no column path; the character between its columns is .;.: set `data.csv.separator: ";"` in',
+        ),
+        (b"path\tlabel\na.png\tx", r'set `data.csv.separator: "\\t"` in the config'),
+        (b"", r"train.csv has no column path; its first line, the header, is empty"),
         ('path,label\nphotos/0.png,"' + "a" * 140_000, r"train.csv line 2: a value is longer than 131072 characters"),
     ],
 )
