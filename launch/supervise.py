@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from dist_train.errors import EXIT_AGAIN, EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, EXIT_USER, ConfigError
 from dist_train.run.folder import RunDir
 from dist_train.run.result import EXCHANGE, START_NAME, read_refusal, read_result
 from dist_train.system import processes
+from dist_train.system.files import FULL
 from dist_train.system.machine.cores import usable_cores
-from dist_train.system.signals import heard_signals
+from dist_train.system.signals import note_signals
 from dist_train.system.streams import go_on_without, open_missing
 from launch.jobs.container import check_runtime, contained, runtime_of
 from launch.jobs.job import Task, config_of_job
@@ -149,11 +149,12 @@ class Supervisor:
                 self.say("the agent has no work left: killing it")
                 agent.kill()
             if self.signals:
-                if deadline is None:
-                    deadline = now + self._time_left()
-                    self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop, {deadline - now:.0f} s left")
                 if self.result().get("status") != "stopped":  # workers that have saved need no more signals
                     agent.ask_to_stop()
+                if deadline is None:  # after the signal: a controller that preempts many jobs takes seconds to answer
+                    self.say(f"{self.signals[0]}: asking {len(workers)} worker(s) to stop")
+                    deadline = now + self._time_left()
+                    self.say(f"{deadline - time.time():.0f} s left")
             if deadline and now > deadline:
                 self.say("no time left, killing the workers")
                 agent.kill()
@@ -239,18 +240,6 @@ class Supervisor:
         return EXIT_DONE  # any other code would make srun kill the other supervisors before they are ready
 
 
-def note_signals() -> list[str]:
-    """Install handlers of the stop signals. Return the list to which they add the name of each signal."""
-    notes: list[str] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        notes.append(signal.Signals(number).name)
-
-    for number in heard_signals():
-        signal.signal(number, note)
-    return notes
-
-
 def supervise(task: Task) -> None:
     """Supervise a node. submitit calls this in every task of the job; our signal handlers replace its own."""
     sys.exit(_supervise(task, lambda: rendezvous.slurm_place(os.environ), note_signals()))
@@ -273,6 +262,11 @@ def _supervise(task: Task, find_place: Callable[[], rendezvous.Place], signals: 
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_USER
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"error: {error}: make room, then the same command resumes the run", file=sys.stderr, flush=True)
+        return EXIT_FAILED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

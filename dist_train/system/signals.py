@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
@@ -17,6 +18,18 @@ def heard_signals() -> list[signal.Signals]:
         # A script starts a background command so, against the keys of the terminal. A signal by kill is meant for it.
         deaf -= {signal.SIGQUIT}
     return [number for number in STOP_SIGNALS if number not in deaf]
+
+
+def note_signals() -> list[str]:
+    """Install handlers of the stop signals. Return the list to which they add the name of each signal."""
+    notes: list[str] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        notes.append(signal.Signals(number).name)
+
+    for number in heard_signals():
+        signal.signal(number, note)
+    return notes
 
 
 def in_main_thread() -> bool:

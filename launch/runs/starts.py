@@ -14,7 +14,7 @@ from typing import Any
 from dist_train.run.folder import RunDir
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import now, read_result
-from dist_train.system.files import read_json, write_json
+from dist_train.system.files import FULL, overwrite_json, read_json, write_json
 from launch.scheduler.scontrol import KEEPS_GRACE
 
 
@@ -62,7 +62,7 @@ def record_preemption(run: RunDir) -> None:
     starts = read_starts(run)
     if starts:
         starts[-1]["preempted"] = True
-        write_json(run.path / "starts.json", starts)
+        _rewrite(run, starts)
 
 
 def record_end(run: RunDir, verdict: str, why: str, **details: bool | list[str]) -> None:
@@ -70,7 +70,21 @@ def record_end(run: RunDir, verdict: str, why: str, **details: bool | list[str])
     starts = read_starts(run)
     if starts:
         starts[-1] |= {"ended": now(), "reached": live_step(run), "verdict": verdict, "why": why, **details}
-        write_json(run.path / "starts.json", starts)
+        _rewrite(run, starts)
+
+
+def _rewrite(run: RunDir, starts: list[dict[str, Any]]) -> None:
+    """Write what has become of a start. An error must keep no worker from saving, and no job from its requeue."""
+    path = run.path / "starts.json"
+    try:
+        try:
+            write_json(path, starts)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            overwrite_json(path, starts)  # there is mostly room in the block that it has
+    except OSError as error:
+        print(f"warning: cannot write {path} ({error.strerror}): how this start ended is not recorded", flush=True)
 
 
 def ended_before(run: RunDir, job_id: str, restart: int, slurm: tuple[int, int]) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """Supervisors with real agents and a stand-in trainer, on this machine."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from dist_train.config import load_config
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
+from dist_train.system import processes
+from launch import supervise
 from launch.runs import starts
 from tests.launch.local_runs import result_of, starts_of, wait_for_step
 
@@ -105,14 +108,8 @@ def test_a_preemption_is_recorded_by_a_supervisor_that_is_late(
         """
     )
     (tmp_path / "scontrol").chmod(0o755)
-    task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NODELIST": "n1"}
-    task |= {
-        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": str(standin_code),
-    }
     command = [sys.executable, "-m", "launch.supervise", f"--config={make_config(steps=1000)}"]
-    with subprocess.Popen(command, cwd=standin_code, env=os.environ | task) as supervisor:
+    with subprocess.Popen(command, cwd=standin_code, env=in_slurm(tmp_path, standin_code)) as supervisor:
         wait_for_step(tmp_path, 1)
         (tmp_path / "preempted").touch()
         supervisor.terminate()
@@ -120,6 +117,49 @@ def test_a_preemption_is_recorded_by_a_supervisor_that_is_late(
     (last,) = starts_of(tmp_path)
     assert (last["verdict"], last["preempted"]) == ("leave", True)
     assert "job is COMPLETING" in last["why"]
+
+
+def test_workers_are_asked_to_stop_before_a_slow_controller_has_answered(
+    standin_code: Path, make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "scontrol").write_text(
+        f"""#!/bin/sh
+        [ "$2" = job ] || exit 1
+        [ -e {tmp_path}/busy ] && for _ in $(seq 200); do
+            if grep -q stopped {tmp_path}/runs/tiny/result.json; then touch {tmp_path}/in_time; break; fi; sleep 0.1
+        done
+        echo JobState=COMPLETING
+        """
+    )
+    (tmp_path / "scontrol").chmod(0o755)
+    command = [sys.executable, "-m", "launch.supervise", f"--config={make_config(steps=1000)}"]
+    with subprocess.Popen(command, cwd=standin_code, env=in_slurm(tmp_path, standin_code)) as supervisor:
+        wait_for_step(tmp_path, 1)
+        (tmp_path / "busy").touch()
+        supervisor.terminate()
+        assert supervisor.wait(60) == 0
+    assert (tmp_path / "in_time").exists()
+
+
+def in_slurm(tools: Path, code: Path) -> dict[str, str]:
+    """The environment of a supervisor in job 7 on one node; ``tools`` has its ``scontrol``."""
+    task = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_JOB_NODELIST": "n1"}
+    task |= {"SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1", "PYTHONPATH": str(code)}
+    return os.environ | task | {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_a_disk_without_room_at_the_start_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_config: Callable[..., Path]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "starts.json")
+
+    monkeypatch.setattr(starts, "record_start", full)
+    for name in ("note_signals", "open_missing", "go_on_without"):  # they change this process for good
+        monkeypatch.setattr(supervise, name, list)
+    monkeypatch.setattr(processes, "adopt_orphans", list)
+    assert supervise.main([f"--config={make_config()}"]) == 1
+    assert "Disk quota exceeded: 'starts.json': make room, then the same command resumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("status", "verdict", "code"), [("done", "done", 0), ("failed", "fail", 1)])

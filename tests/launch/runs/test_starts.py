@@ -1,6 +1,11 @@
 """Progress between two starts."""
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result, write_result
@@ -101,3 +106,29 @@ def test_a_failure_is_repeated_once_and_only_after_a_preemption(tmp_path: Path) 
     assert (last["restart"], last["verdict"], last["why"]) == (2, "fail", "because")
     start_and_end(run, 3, "fail", "failed", repeated=True)
     assert progress.ended_before(run, "7", 4, NEWER) is None, "the user has requeued it"
+
+
+def test_on_a_full_disk_the_end_of_a_start_is_written_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(tmp_path)
+    progress.record_start(run, "7", 0)
+    monkeypatch.setattr(progress, "write_json", failing(errno.EDQUOT))
+    progress.record_end(run, "requeue", "preempted before it could save")
+    assert progress.read_starts(run)[-1]["verdict"] == "requeue"
+    monkeypatch.setattr(progress, "overwrite_json", failing(errno.EDQUOT))
+    progress.record_preemption(run)
+    assert capsys.readouterr().out.endswith("(Disk quota exceeded): how this start ended is not recorded\n")
+
+
+def test_a_start_that_cannot_be_recorded_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "write_json", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        progress.record_start(RunDir(tmp_path), "7", 0)
+
+
+def failing(number: int) -> Any:
+    def fail(path: Path, *_: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return fail
