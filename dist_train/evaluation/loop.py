@@ -1,34 +1,30 @@
 """Exact evaluation: every sample is scored once, without padding; the result is bit-identical at any world size."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-from dist_train.data.augment.on_device import Normalise
-from dist_train.data.dataset import Batch
-from dist_train.data.index import DataIndex
 from dist_train.data.loader import on_device
-from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.evaluation.metrics import Evaluation, SampleScores
 from dist_train.learning.precision import Precision
+
+if TYPE_CHECKING:
+    from dist_train.data.pipeline import DataPipeline
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    loader: DataLoader[Batch],
-    index: DataIndex,
-    group: Dist,
-    normalise: Normalise,
+    data: "DataPipeline",
     precision: Precision,
     stop: StopRequest,
     metrics: Sequence[str],
     keep: bool = False,
 ) -> Evaluation | None:
-    """Score ``model``, in eval mode, on all validation samples. Every rank must call it; each scores its own batches.
+    """Score ``model``, in eval mode, on all validation samples of ``data``. Every rank must call it; each scores its own batches.
 
     The buffers of the model must be the same on all ranks. The result is exact: the batches are the same at any world
     size, and the scores are combined in the order of the data set.
@@ -41,6 +37,7 @@ def evaluate(
         The result (``outputs`` only on rank 0); None if the ranks agreed to stop during the evaluation.
     """
     model.eval()
+    index, group, loader = data.index, data.group, data.validation
     length = len(index.val)
     scores = SampleScores(index.val, index.task, index.outputs, group.device, metrics, keep)
     batches = on_device(loader, group.device)
@@ -53,7 +50,7 @@ def evaluate(
         if batch is not None:
             images, labels, indices = batch
             with precision.autocast():
-                logits = model(normalise(images))
+                logits = model(data.normalise(images))
             scores.add(logits, labels, indices)
     stop.new_pace()
     return scores.read(group)

@@ -51,7 +51,7 @@ def score(
     metrics = reported(cfg.eval, index.task)
     sample = torch.zeros(network.blank_shape(1, evaluation_frame(cfg, network).size), device=group.device)
     module = with_views(network.module, cfg.eval.tta, index.task, sample)
-    found = evaluate(module, data.validation, index, group, data.normalise, precision, stop, metrics, keep)
+    found = evaluate(module, data, precision, stop, metrics, keep)
     if found is not None:
         data.bad_images.check(group)
     return found

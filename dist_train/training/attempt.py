@@ -1,5 +1,6 @@
 """One attempt at a run, as a command or inside a program: lock, build, train, report the result."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from dist_train.system.processes import leave_at_once
 from dist_train.system.start import JOB_END, seconds_of_job
 from dist_train.system.terminal import log_to_console
 from dist_train.training.failure import exit_code, fail, for_program, leave, left_by_others, record_failure
-from dist_train.training.loop import early_end, evaluation_pending, finished, fit, log
+from dist_train.training.loop import evaluation_pending, finished, fit
 from dist_train.training.parts import fast_dev_run
 from dist_train.training.parts.ahead import import_ahead
 from dist_train.training.parts.given import Given
@@ -39,14 +40,15 @@ from dist_train.training.recorder import Recorder
 from dist_train.training.setup import Setup, build_setup
 from dist_train.training.stop_at_start import stops_at_start_recorded
 
+log = logging.getLogger(__name__)
+
 LAST_WRITE_S = 20.0
 """How long a failing run waits for a checkpoint that is being written. torchrun kills a rank 30 s after another died."""
 
-NOTHING_GIVEN = Given()
-
-
 LEAVING_WRITE_S = 1.5
 """How long a run waits for that if it leaves after a stop signal."""
+
+NOTHING_GIVEN = Given()
 
 
 @dataclass
@@ -239,7 +241,7 @@ def _train(setup: Setup, begun: Begun, parts: ExitStack, stop: StopRequest) -> S
     recorder = Recorder(setup, number, hosts, lambda facts: open_loggers(setup.cfg, facts, setup.given.loggers))
     parts.callback(recorder.abandon)
     if finished(setup):
-        why = early_end(setup)
+        why = setup.state.early_end(setup.cfg)
         log.info("%s is already finished%s", setup.run.path, f": {why}" if why else "")
     if group.is_main:
         import_ahead(setup.cfg.data.task)

@@ -18,7 +18,8 @@ from dist_train.model.lora.merged import merged
 from dist_train.run.result import Status
 from dist_train.system.machine.clock import awake_s
 from dist_train.training.guard import finite_means, finite_score, refuse_what_is_not_finite, take_means
-from dist_train.training.parts.build_state import own_code, train_more
+from dist_train.training.parts.build_state import train_more
+from dist_train.training.parts.given import has_own_code
 from dist_train.training.parts.kept_weights import among_the_best, weights_path
 from dist_train.training.recorder import Recorder
 from dist_train.training.step import train_step
@@ -32,17 +33,14 @@ log = logging.getLogger(__name__)
 def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
     """Train from the state's step to the end of the plan, or until all ranks agree to stop."""
     plan, progress = setup.plan, setup.state.progress
-    pending, over, grown = evaluation_pending(setup), finished(setup), True
-    while pending or not over:
+    pending, grown = evaluation_pending(setup), True
+    while pending or not finished(setup):
         if pending:
             stopping = agreed(setup, stop)
         elif plan.pauses(progress.step):
             return "stopped"
         else:
-            if progress.step in plan.unfreeze_steps:
-                setup.checkpoints.before_update()
-                parts = setup.cfg, plan, setup.network, setup.index.outputs, setup.state
-                setup.stepper.wrapped, grown = train_more(*parts, progress.step), True
+            grown = unfreeze_due(setup) or grown
             try:
                 stopping = train_until(plan.next_event(progress.step), setup, recorder, stop, grown)
             except WaitedForData as waited:
@@ -52,18 +50,29 @@ def fit(setup: "Setup", recorder: Recorder, stop: StopRequest) -> Status:
                 save_now(setup, recorder, stop, None)
                 return "stopped"
             grown = False
+        pending = False
         best: ExtraFiles | None = None
         if evaluation_due(setup) and not stopping:
             best, stopping = evaluate_now(setup, recorder, stop)
-        over = finished(setup)
-        pausing = plan.pauses(progress.step)
-        if stopping or over or pausing or best is not None or plan.due(progress.step, plan.save_every_steps):
+        due = plan.due(progress.step, plan.save_every_steps) or plan.pauses(progress.step)
+        if stopping or finished(setup) or best is not None or due:
             with stop.patience():
                 save_now(setup, recorder, stop, best)
         if stopping:
             return "stopped"
-        pending = False
     return "done"
+
+
+def unfreeze_due(setup: "Setup") -> bool:
+    """Let the frozen layers train that ``model.unfreeze`` names for this step. Return whether there are any."""
+    step = setup.state.progress.step
+    if step not in setup.plan.unfreeze_steps:
+        return False
+    setup.checkpoints.before_update()
+    setup.stepper.wrapped = train_more(
+        setup.cfg, setup.plan, setup.network, setup.index.outputs, setup.state, until=step
+    )
+    return True
 
 
 def train_until(event: int, setup: "Setup", recorder: Recorder, stop: StopRequest, grown: bool) -> bool:
@@ -107,13 +116,7 @@ def ask_hooks(setup: "Setup", scalars: dict[str, Tensor], stop: StopRequest) -> 
 
 def finished(setup: "Setup") -> bool:
     """Return whether all steps are done, or early stopping or a hook ends the run."""
-    return setup.state.progress.step >= setup.plan.total_steps or early_end(setup) is not None
-
-
-def early_end(setup: "Setup") -> str | None:
-    """Return why early stopping or a hook ends the run at this step; None if neither does."""
-    by_score = setup.state.progress.early_end(setup.cfg.eval.metric, setup.cfg.train.early_stopping)
-    return by_score or setup.state.hooks.ended
+    return setup.state.progress.step >= setup.plan.total_steps or setup.state.early_end(setup.cfg) is not None
 
 
 def evaluation_due(setup: "Setup") -> bool:
@@ -141,16 +144,8 @@ def evaluate_now(setup: "Setup", recorder: Recorder, stop: StopRequest) -> tuple
     try:
         gathered = state.strategy.gathered(state.evaluated_model)
         with gathered, state.shared_buffers(setup.group), merged(state.evaluated_model):
-            found = evaluate(
-                setup.network.of_batches(state.evaluated_model),
-                setup.data.validation,
-                setup.index,
-                setup.group,
-                setup.data.normalise,
-                state.precision,
-                stop,
-                reported(setup.cfg.eval, setup.index.task),
-            )
+            model = setup.network.of_batches(state.evaluated_model)
+            found = evaluate(model, setup.data, state.precision, stop, reported(setup.cfg.eval, setup.index.task))
     except WaitedForData:
         if setup.group.world_size > 1:
             raise  # the other ranks go on evaluating
@@ -212,7 +207,7 @@ def save_now(setup: "Setup", recorder: Recorder, stop: StopRequest, extra_files:
         total_steps=setup.plan.total_steps,
         schedule_starts=list(setup.plan.schedule_starts),
     )
-    late = setup.state.changed_late(own_code(setup.cfg, setup.given))
+    late = setup.state.changed_late(has_own_code(setup.cfg, setup.given))
     # Rank 0 waits for the checkpoint before this one.
     if setup.state.strategy.shares_saves:
         limit_s = setup.cfg.distributed.timeout_s

@@ -60,7 +60,6 @@ class Recorder:
         if setup.group.is_main:
             recomputes = setup.cfg.model.grad_checkpointing
             self._machine = Machine(setup.network, setup.group.device, setup.group.world_size, recomputes)
-        if setup.group.is_main:
             log.info(_beginning(setup, hosts))  # before the loggers remove the rows after the checkpoint
         picture = self._first_look()
         self._loggers = self._open(open_loggers)
@@ -190,10 +189,9 @@ class Recorder:
 
     def _why_early(self) -> str | None:
         """Return why the run ended before its last step; None if it did not."""
-        cfg, state = self._setup.cfg, self._setup.state
-        if state.progress.step >= self._setup.plan.total_steps:
-            return None
-        return state.progress.early_end(cfg.eval.metric, cfg.train.early_stopping) or state.hooks.ended
+        state = self._setup.state
+        at_last_step = state.progress.step >= self._setup.plan.total_steps
+        return None if at_last_step else state.early_end(self._setup.cfg)
 
     def saving(self) -> None:
         """Remove weights that ``checkpoint.keep_best`` no longer keeps. For rank 0, while a checkpoint is being written."""

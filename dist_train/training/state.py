@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.checkpoint.format import weights_file
+from dist_train.config.schema import Config
 from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
@@ -90,6 +91,10 @@ class Progress:
         return f"{since}; now it is NaN" if math.isnan(self.last[metric]) else since
 
 
+LEFT_OUT_IF_EMPTY = ("objective", "buffers", "hooks", "extras", "kept")
+"""Parts of a saved state that most runs do not have."""
+
+
 @dataclass
 class TrainState:
     """Model, objective, optimizer, EMA, loss scale and progress.
@@ -132,6 +137,10 @@ class TrainState:
         with self.strategy.gathered(module) if self.base else nullcontext():
             return plain_state(module, state) if self.strategy.group.is_main else {}
 
+    def early_end(self, cfg: Config) -> str | None:
+        """Return why early stopping or a hook ends the run at this step; None if neither does."""
+        return self.progress.early_end(cfg.eval.metric, cfg.train.early_stopping) or self.hooks.ended
+
     def published(self, plain: dict[str, Any]) -> bytes | Literal["model", "ema"]:
         """Return the file of ``plain_state`` where a checkpoint does not hold these weights; else the part that holds them."""
         return weights_file(plain) if self.base else self.evaluated_part
@@ -150,23 +159,22 @@ class TrainState:
 
         Ranks that share weights return their own rows of them (``Piece``).
         """
-        own = self.own.state_dict()
-        extras = self.sums.extra_values()
-        buffers = self.rank_buffers.state_dict(group)
-        hooks = self.hooks.state_dict(group)
-        return {
-            "model": self._kept(self.strategy.saved(self.model)),
-            **({"objective": own} if own else {}),
-            **({"buffers": buffers} if buffers else {}),
-            **({"hooks": hooks} if hooks else {}),
+        own, extras = self.own.state_dict(), self.sums.extra_values()
+        buffers, hooks = self.rank_buffers.state_dict(group), self.hooks.state_dict(group)
+        state = {
+            "model": self._without_base(self.strategy.saved(self.model)),
+            "objective": own,
+            "buffers": buffers,
+            "hooks": hooks,
             "optimizer": self.strategy.saved(self.optimizer),
-            "ema": None if self.ema is None else self._kept(self.strategy.saved(self.ema.module)),
+            "ema": None if self.ema is None else self._without_base(self.strategy.saved(self.ema.module)),
             "precision": self.precision.state_dict(),
             "sums": group.stack(self.sums.values()),
-            **({"extras": {name: group.stack(value) for name, value in extras.items()}} if extras else {}),
+            "extras": {name: group.stack(value) for name, value in extras.items()},
             "progress": asdict(self.progress),
-            **({"kept": self.kept} if self.kept else {}),
+            "kept": self.kept,
         }
+        return {name: part for name, part in state.items() if name not in LEFT_OUT_IF_EMPTY or part}
 
     def changed_late(self, own_code: bool) -> Callable[[str], bool]:
         """Return the function that says of a name in ``state_dict`` whether only an update changes this tensor, and no forward pass.
@@ -178,12 +186,12 @@ class TrainState:
         updated = () if own_code else ("state.optimizer.", "state.ema.")
         return lambda name: name.startswith(updated) or (not own_code and name in weights)
 
-    def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
+    def _without_base(self, state: dict[str, Any]) -> dict[str, Any]:
         """Return the part of a model's state that a checkpoint holds."""
         return {name: value for name, value in state.items() if name not in self.base} if self.base else state
 
-    def _whole(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return what ``_kept`` returned, with the base weights that the model has."""
+    def _with_base(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return what ``_without_base`` returned, with the base weights that the model has."""
         own = self.model.state_dict() if self.base else {}
         return {**state, **{name: own[name] for name in self.base}}
 
@@ -203,7 +211,7 @@ class TrainState:
     def nbytes(self) -> int:
         """Return the approximate number of bytes that this rank saves. Waits for no device and no rank; complete after the first step."""
         modules = [self.model] if self.ema is None else [self.model, self.ema.module]
-        values = [value for module in modules for value in self._kept(module.state_dict()).values()]
+        values = [value for module in modules for value in self._without_base(module.state_dict()).values()]
         values += [value for kept in self.optimizer.state.values() for value in kept.values()]
         values += self.own.state_dict().values()
         return sum(local(value).nbytes for value in values if isinstance(value, Tensor))
@@ -213,7 +221,7 @@ class TrainState:
 
         Each rank loads its own running sums; if the world size has changed, every rank loads their mean.
         """
-        self.strategy.load_state_dict(self.model, self._whole(state["model"]))
+        self.strategy.load_state_dict(self.model, self._with_base(state["model"]))
         if "objective" in state:
             self.own.load_state_dict(state["objective"])
         self.rank_buffers.load_state_dict(state.get("buffers", {}), group)
@@ -222,7 +230,7 @@ class TrainState:
         self.strategy.load_state_dict(self.optimizer, state["optimizer"])
         match_layouts(self.optimizer)
         if self.ema is not None:
-            self.strategy.load_state_dict(self.ema.module, self._whole(state["ema"]))
+            self.strategy.load_state_dict(self.ema.module, self._with_base(state["ema"]))
             self.ema.copy_the_others()
         self.precision.load_state_dict(state["precision"])
         extras = {name: _my_sums(sums, group) for name, sums in state.get("extras", {}).items()}

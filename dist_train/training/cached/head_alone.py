@@ -10,7 +10,7 @@ from dist_train.errors import ConfigError
 from dist_train.evaluation.features import given_to, head_paths
 from dist_train.model.freeze import train_mode
 from dist_train.model.network import HeadAlone, Network
-from dist_train.training.parts.trial import TRIED, left_as_found
+from dist_train.training.parts.trial import TRIAL_IMAGES, left_as_found
 
 KEY = "`train.cached_features` (true)"
 
@@ -28,7 +28,7 @@ def with_head_alone(network: Network, name: str, device: torch.device) -> Networ
     path, module = _root(head_paths(network)), network.module
     if path is None or any(isinstance(part, nn.Conv2d) for part in module.get_submodule(path).modules()):
         raise ConfigError(f"{KEY}: {name} has several heads, or a convolution as its head; remove the key")
-    images = torch.rand(network.blank_shape(TRIED), generator=torch.Generator().manual_seed(0)).to(device)
+    images = torch.rand(network.blank_shape(TRIAL_IMAGES), generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad(), left_as_found(module, device):
         train_mode(module)
         (trained, _), (again, _) = (_pass(module, path, images) for _ in range(2))

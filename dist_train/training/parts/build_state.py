@@ -6,7 +6,7 @@ import math
 from torch import nn
 
 from dist_train.checkpoint.format import lay_out
-from dist_train.config.choices import DISTILLATIONS, STRATEGIES
+from dist_train.config.choices import DISTILLATIONS
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.config.user_code import function_of
@@ -16,7 +16,6 @@ from dist_train.data.report.notes import class_counts
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.sync_bn import synchronise
-from dist_train.errors import ConfigError
 from dist_train.hooks.open import open_hooks
 from dist_train.learning.ema import Ema
 from dist_train.learning.losses import build_loss
@@ -30,14 +29,13 @@ from dist_train.model.cells import own_memory
 from dist_train.model.freeze import describe, train_mode, unfreeze
 from dist_train.model.lora.adapters import without_effect
 from dist_train.model.network import Network, statistics
-from dist_train.run.named_code import named_code
 from dist_train.seeding import fold_in, reseed
 from dist_train.training.parts.compiled import compile_model, repeated_blocks
 from dist_train.training.parts.frozen_moves import moves_though_frozen, note_of_moves
-from dist_train.training.parts.given import Given
+from dist_train.training.parts.given import Given, has_own_code, refuse_combinations
 from dist_train.training.parts.micro_batch import MicroBatch
 from dist_train.training.parts.single_values import refuse_single_values
-from dist_train.training.parts.trial import TRIED, blank_batch, left_as_found, tried, try_training
+from dist_train.training.parts.trial import TRIAL_IMAGES, blank_batch, left_as_found, trial_passes, try_training
 from dist_train.training.parts.unused import note_of_unused, plain_name, unused_always, unused_in_a_step
 from dist_train.training.state import Progress, TrainState
 from dist_train.training.step_sums import StepSums
@@ -72,23 +70,34 @@ def build_state(
         synchronise(objective, group)
     own = OwnParts(objective, model)
     ema = None if cfg.train.ema is None else Ema(model, shared=network.base, **dict(cfg.train.ema))
-    published = model if ema is None or cfg.eval.weights == "raw" else ema.module
+    evaluated = model if ema is None or cfg.eval.weights == "raw" else ema.module
     for module in [model] if ema is None else [model, ema.module]:
         strategy.shard(module, repeated_blocks(module))
     if cfg.model.compiler:  # after the EMA has copied the model: a compiled module cannot be copied
-        for module in {model, published}:
+        for module in {model, evaluated}:
             compile_model(module, cfg.model.compiler)
     optimizer = build_optimizer(cfg.optim, model, network.head, own.training(), network.later)
-    buffers = StepBuffers(objective, own.changing())
-    sums = StepSums(group.device)
     with group.together():
         hooks = open_hooks(cfg.hooks, given.hooks)
-    parts = model, objective, own, strategy, optimizer, ema, published, precision
-    buffers_of_ranks = RankBuffers(objective, own_code(cfg, given))
-    state = TrainState(*parts, buffers, buffers_of_ranks, sums, Progress(), hooks, network.base)
+    state = TrainState(
+        model=model,
+        objective=objective,
+        own=own,
+        strategy=strategy,
+        optimizer=optimizer,
+        ema=ema,
+        evaluated_model=evaluated,
+        precision=precision,
+        buffers=StepBuffers(objective, own.changing()),
+        rank_buffers=RankBuffers(objective, has_own_code(cfg, given)),
+        sums=StepSums(group.device),
+        progress=Progress(),
+        hooks=hooks,
+        base=network.base,
+    )
     lay_out(state.state_dict(Dist.alone(group.device)))  # what no checkpoint can hold is an error now
     wrapped = _wrapped(cfg, plan, network, index.outputs, state)
-    few = blank_batch(cfg, network, index.outputs, min(TRIED, plan.micro_batch), group.device)
+    few = blank_batch(cfg, network, index.outputs, min(TRIAL_IMAGES, plan.micro_batch), group.device)
     moving = moves_though_frozen(cfg, network, TrainingPass(objective, precision.autocast), *few)
     if moving and group.is_main:
         log.warning("%s", note_of_moves(moving, cfg))
@@ -100,7 +109,7 @@ def _objective(
 ) -> nn.Module:
     """Return the user's objective, else the one of the loss, with a teacher or without, on this rank's device."""
     group, model = strategy.group, network.module
-    refuse(cfg, given)
+    refuse_combinations(cfg, given)
     with group.together():
         if given.objective or cfg.loss.objective:
             reseed(fold_in(cfg.run.seed, "objective"), [group.device])
@@ -114,40 +123,6 @@ def _objective(
     parts = Parts(cfg.loss, model, trained, loss, precision.autocast, index.classes, images, group)
     objective: nn.Module = function_of(DISTILLATIONS, cfg.loss.distill.kind)(parts)
     return objective
-
-
-def own_code(cfg: Config, given: Given) -> bool:
-    """Return whether a part of the training pass may be code of the user."""
-    own = (given.model, given.loss, given.objective, given.hooks or None)
-    return bool(named_code(cfg)) or any(part is not None for part in own)
-
-
-def refuse(cfg: Config, given: Given) -> None:
-    """Raise ConfigError for options that do not work together, whatever the strategy."""
-    own = given.objective is not None or cfg.loss.objective is not None
-    if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy.name).shards:
-        raise ConfigError(
-            f"an objective is given, and may read weights outside the model's forward pass; `distributed.strategy` "
-            f"({cfg.distributed.strategy.name}) divides them: use ddp"
-        )
-    if given.objective is not None and cfg.loss.distill is not None:
-        raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
-    if given.objective is not None and cfg.train.cached_features:
-        raise ConfigError(
-            "`train.cached_features` (true) trains on features, but an objective gets images; remove one of the two"
-        )
-    if cfg.train.precision == "fp16" and (own or cfg.model.compile):
-        other = "`loss.objective`" if own else "`model.compile`"
-        raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
-    if cfg.data.csv.weight is not None and (given.objective or given.loss):
-        raise ConfigError(
-            f"`data.csv.weight` ({cfg.data.csv.weight}) works with the losses of `loss.name`, but a loss or an objective is "
-            "given; remove one of the two"
-        )
-    if own and given.loss is not None:
-        raise ConfigError(
-            "both a loss and an objective are given, but an objective computes its own loss; remove one of them"
-        )
 
 
 def train_more(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, until: int) -> nn.Module:
@@ -172,13 +147,13 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
     strategy, device = state.strategy, state.strategy.group.device
     module = TrainingPass(state.objective, state.precision.autocast)
     train_mode(state.objective)
-    all_used = _tried(cfg, plan, network, outputs, state, module)
+    all_used = _uses_every_parameter(cfg, plan, network, outputs, state, module)
     wrapped = strategy.wrap(module, all_used and cfg.distributed.unused_parameters == "error")
     # What is compiled is compiled here, for the size of the micro-batch; else two images do as well, and take less time.
     compiled = cfg.model.compiler is not None
-    count = plan.micro_batch if compiled else min(TRIED, plan.micro_batch)
+    count = plan.micro_batch if compiled else min(TRIAL_IMAGES, plan.micro_batch)
     changing = state.own.changing()
-    with left_as_found(module, device, changing) if compiled else tried(cfg, device, module, changing):
+    with left_as_found(module, device, changing) if compiled else trial_passes(cfg, device, module, changing):
         strategy.settle(wrapped, *blank_batch(cfg, network, outputs, count, device))
         unused = strategy.unused(wrapped)
     if unused:
@@ -187,7 +162,9 @@ def _wrapped(cfg: Config, plan: Plan, network: Network, outputs: int, state: Tra
     return wrapped
 
 
-def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, module: TrainingPass) -> bool:
+def _uses_every_parameter(
+    cfg: Config, plan: Plan, network: Network, outputs: int, state: TrainState, module: TrainingPass
+) -> bool:
     """Try a step with at most two images. Return whether the loss depends on every trainable parameter.
 
     A user's objective may leave parameters unused, such as the head, even if `distributed.unused_parameters` is error.
@@ -197,8 +174,8 @@ def _tried(cfg: Config, plan: Plan, network: Network, outputs: int, state: Train
     """
     group = state.strategy.group
     smallest = min(training_sizes(cfg.augment, network.image_size).values(), key=math.prod)
-    refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIED, group.device, smallest))
-    few = blank_batch(cfg, network, outputs, min(TRIED, plan.micro_batch), group.device)
+    refuse_single_values(cfg, plan, module, *blank_batch(cfg, network, outputs, TRIAL_IMAGES, group.device, smallest))
+    few = blank_batch(cfg, network, outputs, min(TRIAL_IMAGES, plan.micro_batch), group.device)
     mine = try_training(cfg, module, *few, state.own.changing())
     unused = list(dict.fromkeys(name for names in group.gather_objects(mine) for name in names))
     if error := without_effect([plain_name(name) for name in unused]):

@@ -11,7 +11,7 @@ from dist_train.distributed.strategies.shards import local
 from dist_train.learning.objective import TrainingPass
 from dist_train.model.freeze import covered_buffers
 from dist_train.model.network import Network
-from dist_train.training.parts.trial import tried
+from dist_train.training.parts.trial import trial_passes
 
 SHOWN = 5
 
@@ -43,7 +43,7 @@ def moves_though_frozen(
         return []
     names = covered_buffers(model, cfg.model, network.head)
     before, norms = _bytes_of(model, names), _norms(model)
-    with tried(cfg, images.device, module):
+    with trial_passes(cfg, images.device, module):
         torch.manual_seed(cfg.run.seed)  # the block restores the generator
         module(torch.randn_like(images), targets)
         moved = _differing(before, _bytes_of(model, names))

@@ -1,4 +1,4 @@
-"""Objects passed from Python code, which replace those that the config names."""
+"""Objects passed from Python code, which replace those that the config names, and code of the user in general."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
+from dist_train.config.choices import STRATEGIES
+from dist_train.config.schema import Config
+from dist_train.errors import ConfigError
 from dist_train.learning.objective import MakeObjective
 from dist_train.model.backbones import GivenModel
+from dist_train.run.named_code import named_code
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,40 @@ class Given:
             for key, some in objects.items()
         }
         return {f"given.{key}": name for key, name in names.items() if name}
+
+
+def has_own_code(cfg: Config, given: Given) -> bool:
+    """Return whether a part of the training pass may be code of the user."""
+    own = (given.model, given.loss, given.objective, given.hooks or None)
+    return bool(named_code(cfg)) or any(part is not None for part in own)
+
+
+def refuse_combinations(cfg: Config, given: Given) -> None:
+    """Raise ConfigError if objects given in code, or an objective, do not work with keys of the config."""
+    own = given.objective is not None or cfg.loss.objective is not None
+    if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy.name).shards:
+        raise ConfigError(
+            f"an objective is given, and may read weights outside the model's forward pass; `distributed.strategy` "
+            f"({cfg.distributed.strategy.name}) divides them: use ddp"
+        )
+    if given.objective is not None and cfg.loss.distill is not None:
+        raise ConfigError("an objective is given, and `loss.distill` is another one; remove one of them")
+    if given.objective is not None and cfg.train.cached_features:
+        raise ConfigError(
+            "`train.cached_features` (true) trains on features, but an objective gets images; remove one of the two"
+        )
+    if cfg.train.precision == "fp16" and (own or cfg.model.compile):
+        other = "`loss.objective`" if own else "`model.compile`"
+        raise ConfigError(f"`train.precision` (fp16) does not work with {other}; use amp_fp16")
+    if cfg.data.csv.weight is not None and (given.objective or given.loss):
+        raise ConfigError(
+            f"`data.csv.weight` ({cfg.data.csv.weight}) works with the losses of `loss.name`, but a loss or an objective is "
+            "given; remove one of the two"
+        )
+    if own and given.loss is not None:
+        raise ConfigError(
+            "both a loss and an objective are given, but an objective computes its own loss; remove one of them"
+        )
 
 
 def qualified_name(value: object) -> str:

@@ -67,7 +67,7 @@ class MicroBatch:
         if self._auto:
             found = group.from_main(self._recorded)
             if found is None:
-                found = self._tried(plan, group, network, objective, outputs)
+                found = self._found_by_trial(plan, group, network, objective, outputs)
                 group.from_main(lambda: self._record(found, f"the largest that fits {group.device.type}"))
             plan = plan.with_micro_batch(found)
         self._trains_batch_norm = any(isinstance(part, _BatchNorm) and part.training for part in objective.modules())
@@ -104,7 +104,7 @@ class MicroBatch:
         in_pairs = self._cfg.augment.mixup or self._cfg.augment.cutmix
         return [size for size in range(share, 0, -1) if share % size == 0 and not (in_pairs and size % 2)]
 
-    def _tried(self, plan: Plan, group: Dist, network: Network, objective: nn.Module, outputs: int) -> int:
+    def _found_by_trial(self, plan: Plan, group: Dist, network: Network, objective: nn.Module, outputs: int) -> int:
         """Return the largest size that fits on all ranks. Each rank tries by itself: a rank that fails would leave others waiting."""
         mine = 0
         with group.together():

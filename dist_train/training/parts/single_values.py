@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from dist_train.config.plan import Plan
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
-from dist_train.training.parts.trial import TRIED, tried
+from dist_train.training.parts.trial import TRIAL_IMAGES, trial_passes
 from dist_train.training.parts.unused import plain_name
 
 
@@ -18,7 +18,7 @@ def refuse_single_values(cfg: Config, plan: Plan, module: nn.Module, images: Ten
 
     Args:
         module: a ``TrainingPass`` in training mode.
-        images, targets: a batch of ``TRIED`` images.
+        images, targets: a batch of ``TRIAL_IMAGES`` images.
 
     Raises:
         ConfigError: a BatchNorm would get only one value per channel.
@@ -27,7 +27,7 @@ def refuse_single_values(cfg: Config, plan: Plan, module: nn.Module, images: Ten
     if together > 1:
         return
     found = _values_per_channel(cfg, module, images, targets)
-    layer = next((name for name, values in found.items() if values == TRIED), None)
+    layer = next((name for name, values in found.items() if values == TRIAL_IMAGES), None)
     if layer is not None:
         sync = " or set model.sync_bn=true," if plan.world_size > 1 else ""
         raise ConfigError(
@@ -49,7 +49,7 @@ def _values_per_channel(cfg: Config, module: nn.Module, images: Tensor, targets:
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, _BatchNorm)]
     hooks = [layer.register_forward_pre_hook(partial(note, plain_name(name))) for name, layer in layers]
     try:
-        with tried(cfg, images.device, module):
+        with trial_passes(cfg, images.device, module):
             module(images, targets)
     finally:
         for hook in hooks:

@@ -25,7 +25,7 @@ from dist_train.system.imports.late_compiler import compiler_is_imported
 if TYPE_CHECKING:
     from dist_train.config.schema import Config
 
-TRIED = 2
+TRIAL_IMAGES = 2
 """The number of images in a trial: BatchNorm over maps of 1 x 1 needs at least two."""
 
 
@@ -68,7 +68,9 @@ def left_as_found(module: nn.Module, device: torch.device, changing: Iterable[Te
 
 
 @contextmanager
-def tried(cfg: "Config", device: torch.device, module: nn.Module, changing: Iterable[Tensor] = ()) -> Iterator[None]:
+def trial_passes(
+    cfg: "Config", device: torch.device, module: nn.Module, changing: Iterable[Tensor] = ()
+) -> Iterator[None]:
     """Run a block of passes with few images: without compiler, without cuDNN tuning, and with all state restored."""
     flags = {"enabled": True, "benchmark": False, "deterministic": cfg.run.deterministic, "allow_tf32": cfg.train.tf32}
     # torch.compile would take a second batch size as a sign that the batch size varies, and compile for that.
@@ -113,9 +115,9 @@ def _try_size(
 ) -> object:
     """Return the model's output for blank images; one image in evaluation. ``key`` is where their size comes from."""
     module = network.module
-    images = torch.zeros(network.blank_shape(1 if mode == "evaluation" else TRIED, size), device=device)
+    images = torch.zeros(network.blank_shape(1 if mode == "evaluation" else TRIAL_IMAGES, size), device=device)
     try:
-        with tried(cfg, device, module):
+        with trial_passes(cfg, device, module):
             if mode == "evaluation":
                 module.eval()
             else:
@@ -156,7 +158,7 @@ def try_training(
     """
     supervised = isinstance(module.objective, Supervised)
     try:
-        with tried(cfg, images.device, module, changing):
+        with trial_passes(cfg, images.device, module, changing):
             found = module(images, targets)
             if supervised and not found["loss"].requires_grad:
                 raise ConfigError("the loss has no gradient: nothing trains, or the model's forward pass detaches it")

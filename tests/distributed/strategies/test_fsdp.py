@@ -17,8 +17,7 @@ from dist_train.distributed.strategies.fsdp import Fsdp
 from dist_train.distributed.strategies.shards import local
 from dist_train.distributed.strategies.zero2 import Zero2
 from dist_train.errors import ConfigError
-from dist_train.training.parts.build_state import refuse
-from dist_train.training.parts.given import Given
+from dist_train.training.parts.given import Given, refuse_combinations
 from dist_train.training.report.flops import training_flops
 from dist_train.training.setup import build_strategy
 from tests.support.objectives import Projection
@@ -212,7 +211,7 @@ def test_a_penalty_on_whole_weights_is_refused_where_they_are_dropped(tree: dict
 
 def test_an_objective_given_in_code_is_refused(tree: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="may read weights outside the model's forward pass"):
-        refuse(parse_config(changed(tree, distributed__strategy="fsdp")), Given(objective=Projection))
+        refuse_combinations(parse_config(changed(tree, distributed__strategy="fsdp")), Given(objective=Projection))
 
 
 class Scaled(nn.Module):
