@@ -41,7 +41,7 @@ def check_config(cfg: Config, world_size: int) -> int:
         look_at_root(cfg.data)
     except DistTrainError as error:
         return report(error)
-    from dist_train.inference.preflight import check_and_print
+    from dist_train.inference.config_check import check_and_print
 
     return check_and_print(cfg, world_size)
 

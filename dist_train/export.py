@@ -10,7 +10,7 @@ from dist_train.system.program import run_program
 from dist_train.system.terminal import output_folder
 
 FORMATS = {
-    "onnx": "dist_train.inference.export_run:export_run",
+    "onnx": "dist_train.inference.handover.onnx_file:export_onnx",
     "timm": "dist_train.inference.handover.timm_folder:export_timm",
     "pt2": "dist_train.inference.handover.pt2_file:export_pt2",
 }

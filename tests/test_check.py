@@ -1,4 +1,4 @@
-"""The command ``check`` and the option ``--check`` print the same. tests/inference/test_preflight.py tests the checks."""
+"""The command ``check`` and the option ``--check`` print the same. tests/inference/test_config_check.py tests the checks."""
 
 from pathlib import Path
 from typing import Any

@@ -8,7 +8,7 @@ ROOT = TESTS.parent
 WITHOUT_A_TEST_OF_THEIR_NAME = {
     "dist_train/__main__.py": "starts a run: tests/test_cli.py and tests/whole_runs do so",
     "dist_train/evaluate.py": "a command line: tests/inference/test_evaluate_runs.py goes through it",
-    "dist_train/export.py": "a command line: tests/inference/test_export_run.py goes through it",
+    "dist_train/export.py": "a command line: tests/inference/handover/test_onnx_file.py goes through it",
     "dist_train/predict.py": "a command line: tests/inference/test_predict_images.py goes through it",
     "dist_train/model/pickled_tensors.py": "files of weights: tests/model/test_weights.py reads each kind through it",
     "dist_train/training/loop.py": "whole trainings: tests/whole_runs/test_train.py and test_modes.py",

@@ -78,17 +78,17 @@ def fit_temperature(task: Task, outputs_NK: Tensor, labels: Tensor) -> float:
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = loss_of(outputs * torch.exp(-_heat(bounded)), targets)
+        loss = loss_of(outputs * torch.exp(-_log_temperature(bounded)), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return float(torch.exp(_heat(bounded.detach())))
+    return float(torch.exp(_log_temperature(bounded.detach())))
 
 
-def _heat(bounded: Tensor) -> Tensor:
-    """Return the logarithm of the temperature."""
+def _log_temperature(bounded: Tensor) -> Tensor:
+    """Return the logarithm of the temperature that an unbounded number stands for."""
     return math.log(HOTTEST) * torch.tanh(bounded)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,31 @@ from dist_train.system.terminal import (
 log = logging.getLogger(__name__)
 
 
-Judged = tuple[Evaluation, DataIndex]
-"""The evaluation of a run, and the data set that it was evaluated on."""
+@dataclass(frozen=True)
+class Evaluated:
+    """A run with its evaluation, and the data set that it was evaluated on."""
+
+    path: Path
+    outcome: Evaluation
+    index: DataIndex
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks to be evaluated.
+
+    Attributes:
+        several: several runs are asked for, though perhaps only one can be evaluated.
+        folds: the runs were trained on different folds: each image is judged by the run that did not see it.
+        which, overrides, split, trust: see ``evaluate_runs``.
+    """
+
+    which: Which
+    overrides: Sequence[str]
+    split: Held
+    trust: bool
+    several: bool
+    folds: bool
 
 
 def evaluate_runs(
@@ -48,8 +72,8 @@ def evaluate_runs(
     overrides: Sequence[str],
     json_file: Path | None,
     picture: Path | None,
-    split: Held = "val",
-    trust: bool = False,
+    split: Held,
+    trust: bool,
 ) -> int:
     """Evaluate each run; then the ensemble if there are several, or the out-of-fold score if they were trained on different
     folds. Rank 0 prints the results and writes the files.
@@ -67,10 +91,10 @@ def evaluate_runs(
     Raises:
         ConfigError, DataError: the only run, or each of several, cannot be evaluated.
     """
-    several = len(runs) > 1
     configs = _configs(runs, overrides)
     cfg = next(iter(configs.values()))
     folds = split == "val" and are_folds([each.data for each in configs.values()])
+    asked = Request(which, overrides, split, trust, len(runs) > 1, folds)
     if picture:
         _can_draw(picture, cfg.data.task)
     for option, path in (("--json", json_file), ("--picture", picture)):
@@ -80,42 +104,41 @@ def evaluate_runs(
     # The strategy of the training does not matter here: one process is enough, and several share the work.
     with joined(cfg.distributed.automatic()) as group:
         log_to_console(group.rank)
-        found: list[tuple[Path, Judged]] = []
+        found: list[Evaluated] = []
         left_out: list[tuple[Path, ConfigError | DataError]] = []
         for path in runs:
             try:
-                first = found[0][1][1] if found else None
-                judged = _evaluation(path, which, overrides, group, first, several, split, trust, other=folds)
+                evaluated = _evaluated(path, asked, group, found[0].index if found else None)
             except (ConfigError, DataError) as error:  # the same one on all ranks
                 left_out.append((path, error))
                 continue
-            if judged is None:
+            if evaluated is None:
                 return EXIT_STOPPED
-            found.append((path, judged))
+            found.append(evaluated)
         if not found:
-            raise ConfigError("\n".join(_lines(left_out))) if several else left_out[0][1]
+            raise ConfigError("\n".join(_lines(left_out))) if asked.several else left_out[0][1]
         if group.is_main:
             outcomes, index = _with_all_together(found, configs, folds)
-            _report(outcomes, index, json_file, picture, several)
+            _report(outcomes, index, json_file, picture, asked.several)
         for line in _lines(left_out):
             report(ConfigError(line))
     return EXIT_USER if left_out else EXIT_DONE
 
 
 def _with_all_together(
-    found: list[tuple[Path, Judged]], configs: dict[Path, Config], folds: bool
+    found: list[Evaluated], configs: dict[Path, Config], folds: bool
 ) -> tuple[list[tuple[str, Evaluation]], DataIndex]:
     """Return the evaluation of each run by its name, and that of all together if there are several; and its data set.
 
     Args:
-        folds: the runs were trained on different folds: each image is judged by the run that did not see it.
+        folds: as in ``Request``.
     """
-    outcomes = [(str(path), outcome) for path, (outcome, _) in found]
-    index = found[0][1][1]
+    outcomes = [(str(run.path), run.outcome) for run in found]
+    index = found[0].index
     metrics = reported(next(iter(configs.values())).eval, index.task)
     if folds:
-        together, index = united([judged for _, judged in found], metrics)
-        outcomes.append((name_of([configs[path].data for path, _ in found]), together))
+        together, index = united([(run.outcome, run.index) for run in found], metrics)
+        outcomes.append((name_of([configs[run.path].data for run in found]), together))
     elif len(outcomes) > 1:
         each = [outcome for _, outcome in outcomes]
         outcomes.append((f"ensemble of {len(each)}", ensemble(each, index, metrics)))
@@ -147,51 +170,38 @@ def _can_draw(picture: Path, task: Task) -> None:
     check_suffix("--picture", picture, PICTURES)
 
 
-def _evaluation(
-    path: Path,
-    which: Which,
-    overrides: Sequence[str],
-    group: Dist,
-    expected: DataIndex | None,
-    keep: bool,
-    split: Held = "val",
-    trust: bool = False,
-    other: bool = False,
-) -> Judged | None:
-    """Return the evaluation of one run and its data set; None if a signal stopped it.
+def _evaluated(path: Path, asked: Request, group: Dist, expected: DataIndex | None) -> Evaluated | None:
+    """Evaluate one run; None if a signal stopped it.
 
     Args:
-        expected: the data set that the run must have; None allows any.
-        keep: keep the probabilities of all classes, for a classification task.
-        other: the images may be others than those of ``expected``, of the same classes.
+        expected: the data set that the run must have, or with ``folds`` its classes; None allows any.
     """
     with group.together():
-        cfg = run_config(path, overrides)
-        run = _opened(path, which, group, overrides, trust, alone=not keep)
-    other_data = any(
-        override.startswith("data.") for override in overrides
-    )  # read the run's own data as the run read it
-    index = group.from_main(lambda: evaluation_index(cfg.data, split, run.classes, strict=other_data))
+        cfg = run_config(path, asked.overrides)
+        run = _opened(path, asked, group)
+    # The run's own data are read as the run read them.
+    other_data = any(override.startswith("data.") for override in asked.overrides)
+    index = group.from_main(lambda: evaluation_index(cfg.data, asked.split, run.classes, strict=other_data))
     if group.is_main:
         for note in (*index.refused, *index.notes):
             log.warning("%s", note)
     differs = expected is not None and (index.classes, index.task) != (expected.classes, expected.task)
-    if differs or (expected is not None and not other and index.fingerprint != expected.fingerprint):
+    if differs or (expected is not None and not asked.folds and index.fingerprint != expected.fingerprint):
         raise ConfigError(f"{path} has other training or validation data than the first run; evaluate it separately")
     index = index.with_rules(run.rules)
     with StopRequest(group) as stop:
-        outcome = score(cfg, run.network, index, group, stop, keep)
-    return None if outcome is None else (outcome, index)
+        outcome = score(cfg, run.network, index, group, stop, keep=asked.several)  # an ensemble needs all probabilities
+    return None if outcome is None else Evaluated(path, outcome, index)
 
 
-def _opened(path: Path, which: Which, group: Dist, overrides: Sequence[str], trust: bool, alone: bool) -> OpenedRun:
+def _opened(path: Path, asked: Request, group: Dist) -> OpenedRun:
     """Open a run. Where it is one of several, each failure of its code is a ConfigError: the others are evaluated."""
     try:
-        return open_run(path, which, group.device, overrides=overrides, trust=trust)
+        return open_run(path, asked.which, group.device, overrides=asked.overrides, trust=asked.trust)
     except DistTrainError:
         raise
     except Exception as error:
-        if alone:
+        if not asked.several:
             raise  # the traceback shows the line in the user's code
         raise ConfigError(f"its model cannot be built: {type(error).__name__}: {error}") from error
 

@@ -36,10 +36,8 @@ class Run(OpenedRun):
             DataError: an image cannot be read.
         """
         with restored_algorithms():
-            place = (self.config, self.network, self.classes, self.device, self.rules)
-            predictor = Predictor(*place, self.calibration, self.channels_last)
             sources = images_of(images, suffixes_of(self.config.data))
-            return [_or_raise(found) for found in predictor(sources, batch_size)]
+            return [_or_raise(found) for found in Predictor.of(self)(sources, batch_size)]
 
     def evaluate(self, data: Any = None) -> dict[str, float]:
         """Evaluate in this process. The result equals that of ``python -m dist_train.evaluate``.

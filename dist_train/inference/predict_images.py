@@ -54,8 +54,7 @@ def predict_images(
 
 def _predict(run: OpenedRun, images: Sequence[Source], places: Places, batch_size: int, group: Dist) -> int:
     """Return how many images cannot be read."""
-    place = (run.config, run.network, run.classes, run.device, run.rules)
-    predictor = Predictor(*place, run.calibration, run.channels_last)
+    predictor = Predictor.of(run)
     head = HeadInput(run.network, predictor) if places.embeddings else None
     written = Written(predictor, images, places, head.width if head else 0)
     unreadable = 0

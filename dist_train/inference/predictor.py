@@ -24,6 +24,7 @@ from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
 from dist_train.evaluation.views import with_views
+from dist_train.inference.open_run import OpenedRun
 from dist_train.inference.predicting.layout import at_once
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
@@ -135,6 +136,11 @@ class Predictor:
         self.transform = ImageTransform(cfg, network, rules)
         self._normalise = Normalise(cfg.data, network, device, cfg.model.channels_last or channels_last)
         self._precision = Precision(cfg.train, device)
+
+    @classmethod
+    def of(cls, run: OpenedRun) -> "Predictor":
+        """Return the predictor of a run: with its calibration, in the layout that is faster."""
+        return cls(run.config, run.network, run.classes, run.device, run.rules, run.calibration, run.channels_last)
 
     def __call__(self, images: Iterable[Source], batch_size: int) -> Iterator[Prediction | DataError]:
         """Predict images in their order. For an image that cannot be read, yield the error instead."""

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dist_train.config import parse_config
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from tests.support.deep_images import make_deep_folder
 from tests.support.runs import changed
 

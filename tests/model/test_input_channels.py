@@ -13,7 +13,7 @@ from dist_train.checkpoint.format import save_weights
 from dist_train.config import parse_config
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.model.build import build_model
 from dist_train.model.input_channels import of_channels, refuse_other_channels, replace_first_layer
 from dist_train.model.network import statistics

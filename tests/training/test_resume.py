@@ -9,7 +9,7 @@ import pytest
 
 from dist_train.config import parse_config
 from dist_train.config.rules.resume_keys import arithmetic, changed_keys
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.training.resume import strategy_that_ran, with_kept
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, published, rows, state_digest, train

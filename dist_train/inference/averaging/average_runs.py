@@ -57,7 +57,7 @@ def average_runs(
         end_loaders()
     _write(new, cfg, run, index, judge.state(), outcome, _origin(members, kept, greedy))
     metric = cfg.eval.metric
-    print(f"average of {len(mean)} of {len(members)}: {metric} {digits(outcome.scores[metric])}")
+    print(f"average of {mean.count} of {len(members)}: {metric} {digits(outcome.scores[metric])}")
     print(f"written to {new.path}")
     return EXIT_DONE
 
@@ -105,7 +105,7 @@ Soup = tuple[Mean, list[Member], Evaluation]
 
 def uniform_soup(judge: Judge, members: list[Member]) -> Soup:
     """Return the mean of all."""
-    mean = Mean(members[0].weights())
+    mean = Mean.of(members[0].weights())
     for member in members[1:]:
         mean = mean.with_one_more(member.weights())
     return mean, members, judge.of_mean(mean)
@@ -123,7 +123,7 @@ def greedy_soup(judge: Judge, members: list[Member]) -> Soup:
             (i for i, other in enumerate(order) if better(judge.metric, scores[number], scores[other])), len(order)
         )
         order.insert(place, number)
-    kept, mean = [members[order[0]]], Mean(members[order[0]].weights())
+    kept, mean = [members[order[0]]], Mean.of(members[order[0]].weights())
     best = scores[order[0]]
     log.info("%s: %s %s", kept[0].name, judge.metric, digits(best))
     for number in order[1:]:

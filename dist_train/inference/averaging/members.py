@@ -115,35 +115,36 @@ def _shapes(state: Weights) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in state.items() if isinstance(value, Tensor)}
 
 
+@dataclass(frozen=True)
 class Mean:
-    """The mean of state dicts, summed in float64. What is not a float (a counter) is that of the first.
+    """The mean of state dicts. What is not a float (a counter) is that of the first.
 
     Attributes:
-        differing: the names of the tensors that are not the same in all of them.
+        sums: of the floats, in float64.
+        count: how many state dicts they are sums of.
+        differing: the names of the floats that are not the same in all of them.
     """
 
-    def __init__(self, first: Weights) -> None:
-        self._first, self._count = first, 1
-        self.differing = frozenset[str]()
-        self._sums = {name: value.double() for name, value in first.items() if _is_float(value)}
+    first: Weights
+    sums: Weights
+    count: int = 1
+    differing: frozenset[str] = frozenset()
 
-    def __len__(self) -> int:
-        return self._count
+    @classmethod
+    def of(cls, first: Weights) -> "Mean":
+        """Return the mean of one."""
+        return cls(first, {name: value.double() for name, value in first.items() if _is_float(value)})
 
     def with_one_more(self, weights: Weights) -> "Mean":
         """Return the mean of these and ``weights``."""
-        more = Mean(self._first)
-        more._count = self._count + 1
-        more.differing = self.differing | {
-            name for name in self._sums if not torch.equal(weights[name], self._first[name])
-        }
-        more._sums = {name: total + weights[name].double() for name, total in self._sums.items()}
-        return more
+        differing = {name for name in self.sums if not torch.equal(weights[name], self.first[name])}
+        sums = {name: total + weights[name].double() for name, total in self.sums.items()}
+        return Mean(self.first, sums, self.count + 1, self.differing | differing)
 
     def state_dict(self) -> Weights:
         """Return the mean, in the types of the first."""
-        means = {name: (total / self._count).to(self._first[name].dtype) for name, total in self._sums.items()}
-        return {name: means.get(name, value) for name, value in self._first.items()}
+        means = {name: (total / self.count).to(self.first[name].dtype) for name, total in self.sums.items()}
+        return {name: means.get(name, value) for name, value in self.first.items()}
 
 
 def _is_float(value: Any) -> bool:

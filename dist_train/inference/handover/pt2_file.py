@@ -10,7 +10,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from dist_train.errors import EXIT_DONE, DistTrainError
-from dist_train.inference.export_run import calibrated, compare, describe, noise
+from dist_train.inference.handover.comparison import calibrated, compare, noise
+from dist_train.inference.handover.description import describe
 from dist_train.inference.open_run import open_run
 from dist_train.run.saved_config import Which
 from dist_train.system.files import atomic_write, json_text, write_json

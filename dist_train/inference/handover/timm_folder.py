@@ -19,7 +19,8 @@ from dist_train.config.user_code import is_own
 from dist_train.data.augment.frame import OUR_MODES, Frame
 from dist_train.data.changed_files import listed_counts
 from dist_train.errors import EXIT_DONE, ConfigError
-from dist_train.inference.export_run import calibrated, compare, frame_of, noise
+from dist_train.inference.handover.comparison import calibrated, compare, noise
+from dist_train.inference.handover.description import frame_of
 from dist_train.inference.handover.model_card import model_card
 from dist_train.inference.handover.push import check_repository, push
 from dist_train.inference.open_run import OpenedRun, open_run

@@ -8,7 +8,7 @@ import pytest
 from dist_train.config import Config, load_config, parse_config
 from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import NEEDS, advise
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from tests.support.runs import changed, train
 
 

@@ -9,7 +9,7 @@ from dist_train.config import dump_config, parse_config
 from dist_train.config.yaml_text import parse_yaml
 from dist_train.data.augment.size_schedule import of_epoch, training_sizes
 from dist_train.errors import ConfigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, rows, state_digest, train
 

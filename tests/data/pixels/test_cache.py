@@ -30,7 +30,7 @@ from dist_train.data.pixels.part_file import PartFile
 from dist_train.data.pixels.pixel_file import digest_of, end_of_file
 from dist_train.distributed.group import Dist, joined
 from dist_train.errors import ConfigError, DataError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.system.files import read_json
 from tests.data.test_loader import equal, first_batches
 from tests.support.ranks import collect, run_ranks, start_ranks

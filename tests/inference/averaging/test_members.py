@@ -14,12 +14,12 @@ from tests.support.runs import changed, train
 
 def test_a_mean_is_summed_in_float64_and_counters_are_of_the_first() -> None:
     states = [{"w": torch.tensor([float(i), 0.1]), "b": torch.ones(1), "steps": torch.tensor(i)} for i in (1, 2, 6)]
-    mean = Mean(states[0]).with_one_more(states[1]).with_one_more(states[2])
+    mean = Mean.of(states[0]).with_one_more(states[1]).with_one_more(states[2])
     found = mean.state_dict()
     assert found["w"].tolist() == [3.0, pytest.approx(0.1)]
     assert found["w"].dtype == torch.float32
-    assert (found["steps"].item(), len(mean), mean.differing) == (1, 3, {"w"})
-    assert Mean(states[0]).state_dict()["w"].tolist() == states[0]["w"].tolist()
+    assert (found["steps"].item(), mean.count, mean.differing) == (1, 3, {"w"})
+    assert Mean.of(states[0]).state_dict()["w"].tolist() == states[0]["w"].tolist()
 
 
 def refused(runs: list[Path], last: int | None = None) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError, TooBigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.run.folder import RunDir
 from dist_train.run.result import read_result
 from dist_train.system.files import read_json, write_json

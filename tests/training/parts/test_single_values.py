@@ -7,7 +7,7 @@ import pytest
 from dist_train.config import parse_config
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.training.setup import build_setup
 from tests.support.runs import changed, train
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dist_train.config import parse_config
 from dist_train.errors import ConfigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.training.parts.unused import plain_name, unused_always
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed, folder, rows, state_digest, train

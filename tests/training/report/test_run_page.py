@@ -11,7 +11,7 @@ from dist_train.config import parse_config
 from dist_train.config.sections.log import LogConfig
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
-from dist_train.inference.preflight import check
+from dist_train.inference.config_check import check
 from dist_train.run.folder import RunDir
 from dist_train.training.report.run_page import write_page
 from dist_train.training.setup import build_setup

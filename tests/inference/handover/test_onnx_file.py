@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from dist_train import load_run
-from dist_train.data.augment.frame import Frame
 from dist_train.errors import DistTrainError
 from dist_train.export import main
-from dist_train.inference import export_run as exports
+from dist_train.inference.handover.onnx_file import _write_onnx
 from dist_train.system.files import read_json
 from tests.support.commands import call, help_takes_no_torch
 from tests.support.images import make_array_folder
@@ -109,39 +108,6 @@ def test_the_exported_shape_is_that_of_the_evaluation(tree: dict[str, Any], tmp_
     assert session.run(None, {"images": np.zeros((3, 4, 40, 48), np.float32)})[0].shape == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("frame", "expected"),
-    [
-        (Frame("center", (224, 224), (248, 248)), {"resize_shorter_side_to": 248, "crop_middle": 224}),
-        (Frame("center", (224, 320), (248, 355)), {"resize_to_cover": [248, 355], "crop_middle": [224, 320]}),
-        (Frame("squash", (224, 224), (224, 224)), {"resize_to": [224, 224]}),
-        (Frame("squash", (224, 224), (248, 248)), {"resize_to": [248, 248], "crop_middle": [224, 224]}),
-        (
-            Frame("pad", (224, 320), (248, 355), (1, 2, 3)),
-            {"resize_to_fit_into": [248, 355], "crop_middle_or_pad_to": [224, 320], "pad_colour": [1, 2, 3]},
-        ),
-        (
-            Frame("pad", (224, 224), (224, 224), (1, 2, 3)),
-            {"resize_longer_side_to": 224, "pad_to": [224, 224], "pad_colour": [1, 2, 3]},
-        ),
-    ],
-)
-def test_how_to_make_an_image_square_is_described(frame: Frame, expected: dict[str, Any]) -> None:
-    assert exports._geometry(frame) == expected
-
-
-def test_a_file_that_computes_something_else_is_an_error(tmp_path: Path) -> None:
-    file = tmp_path / "model.onnx"
-    file.write_bytes(b"")
-    good = torch.ones(2, 3)
-    exports.compare(file, good, good + 1e-5)
-    for bad in (good + 0.1, good * torch.nan):
-        with pytest.raises(
-            DistTrainError, match=r"model.onnx does not compute the same as the model: outputs differ by"
-        ):
-            exports.compare(file, good, bad)
-
-
 class Choosing(nn.Module):
     """A model whose way depends on the values of its images, which no graph can express."""
 
@@ -154,7 +120,7 @@ def test_a_model_that_is_no_graph_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         DistTrainError, match=r"model.onnx: torch cannot export this model to ONNX: .*; the other files"
     ):
-        exports._write_onnx(tmp_path / "model.onnx", Choosing(), torch.zeros((2, 3, 8, 8)), {})
+        _write_onnx(tmp_path / "model.onnx", Choosing(), torch.zeros((2, 3, 8, 8)), {})
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

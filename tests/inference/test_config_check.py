@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dist_train.config import parse_config
 from dist_train.errors import ConfigError, DataError
-from dist_train.inference.preflight import check, check_and_print
+from dist_train.inference.config_check import check, check_and_print
 from tests.support.runs import changed, folder
 
 
@@ -63,7 +63,7 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             r"`eval\.size` \(\[64, 32\]\): test_vit cannot process images of 64 x 32 px.*set eval.size=train",
         ),
         (
-            {"model__name": "tests.inference.test_preflight:Wide"},
+            {"model__name": "tests.inference.test_config_check:Wide"},
             1,
             ConfigError,
             r"returns a tensor of shape \[1, 5\].* needs \[1, 3\]",
@@ -83,7 +83,7 @@ def test_check_prints_the_plan_and_writes_nothing(tree: dict[str, Any], capsys: 
             ConfigError,
             r"lower `checkpoint\.keep` and `checkpoint\.keep_best`",
         ),
-        ({"run__output_dir": __file__}, 1, ConfigError, r"`run\.output_dir`: .*test_preflight\.py is not a folder"),
+        ({"run__output_dir": __file__}, 1, ConfigError, r"`run\.output_dir`: .*test_config_check\.py is not a folder"),
     ],
 )
 def test_check_finds_what_is_wrong(

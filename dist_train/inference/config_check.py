@@ -2,12 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dist_train.checkpoint.store import Checkpoints
+from dist_train.config.plan import Plan
 from dist_train.config.planning import make_plan
 from dist_train.config.rules.advice import advise
 from dist_train.config.rules.resume_keys import arithmetic
@@ -19,7 +21,7 @@ from dist_train.data.augment.ops.verify import check_ops
 from dist_train.data.augment.size_schedule import training_sizes
 from dist_train.data.decode_rules import decide_rules
 from dist_train.data.doctor.findings import Finding, brief
-from dist_train.data.index import scan
+from dist_train.data.index import DataIndex, scan
 from dist_train.data.loading.room import check_room
 from dist_train.data.loading.room import describe as describe_room
 from dist_train.data.pipeline import loader_needs
@@ -32,7 +34,7 @@ from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.mlflow.wanted import wanted_uri
 from dist_train.loggers.open import own_loggers
 from dist_train.model.freeze import describe
-from dist_train.model.network import mean_colour
+from dist_train.model.network import Network, mean_colour
 from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.system.terminal import log_to_console, report, wrapped
 from dist_train.training.cached.head_alone import with_head_alone
@@ -75,48 +77,62 @@ def check(cfg: Config, world_size: int) -> None:
     with must_be_writable(run):
         saved, plan = find_checkpoint(cfg, checkpoints, index, arithmetic(cfg), begun, only_look=True)
     index = index.with_rules(decide_rules(cfg.data, index, run, resumed=saved is not None))
-    for split in (index.train, index.val):
-        for position in {0, len(split) // 2, len(split) - 1}:
-            index.images.open(split.name(position)).pixels()
-    own_loggers(cfg.log)
-    wanted_uri(cfg)
-    refuse_without_packages(cfg.log)
-    refuse_without_matplotlib(cfg.log)
+    _read_some_images(index)
+    _check_loggers(cfg)
     if cfg.augment.device:
         print(wrapped([check_cache(cfg.data, index)]))
     network = build_network(cfg, index, alone, load=saved is None or cfg.model.lora is not None)
     if cfg.train.cached_features:
         network = with_head_alone(network, cfg.model.name, alone.device)
     _, state, _ = build_state(cfg, plan, Single(alone), network, index, Given())
+    _try_augmentations(cfg, network)
+    of_the_run = f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}"
+    findings, found = brief(index)
+    print(wrapped([*found, *_plan_lines(cfg, plan, index, network, alone.device.type), of_the_run]))
+    _refuse_broken(cfg.data, findings)
+    _disk_space(run.path, _bytes_on_disk(cfg, state.state_dict(alone)))
+
+
+def _read_some_images(index: DataIndex) -> None:
+    """Decode the first, the middle and the last image of each split."""
+    for split in (index.train, index.val):
+        for position in {0, len(split) // 2, len(split) - 1}:
+            index.images.open(split.name(position)).pixels()
+
+
+def _check_loggers(cfg: Config) -> None:
+    own_loggers(cfg.log)
+    wanted_uri(cfg)
+    refuse_without_packages(cfg.log)
+    refuse_without_matplotlib(cfg.log)
+
+
+def _try_augmentations(cfg: Config, network: Network) -> None:
+    """Apply ``augment.ops`` at every size of training."""
     colour = mean_colour(cfg.data, network)
     for size in training_sizes(cfg.augment, network.image_size).values():
-        place = Place.of(cfg.augment, size, colour, cfg.data.bits, network.channels)
-        check_ops(cfg.augment.ops, place)
-    room = loader_needs(cfg, network, world_size)
-    warning = check_room(room)
-    findings, found = brief(index)
-    lines = [
-        *found,
-        *describe_pixels(cfg, index, network),
-        f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}",
-        *plan.describe().splitlines(),
-        *(
-            ["train.micro_batch: auto is found at the start; it is at most the micro-batch above"]
-            if cfg.train.micro_batch == "auto"
-            else []
-        ),
-        describe_room(room),
-        *([f"note: {warning}"] if warning else []),
-        *(f"note: {line}" for line in advise(cfg, plan, index.outputs, alone.device.type)),
-        f"run: {run.path}, {f'continues from {saved}' if saved else 'a new run'}",
-    ]
-    print(wrapped(lines))
-    _refuse_broken(cfg.data, findings)
-    whole = state.state_dict(alone)
+        check_ops(cfg.augment.ops, Place.of(cfg.augment, size, colour, cfg.data.bits, network.channels))
+
+
+def _plan_lines(cfg: Config, plan: Plan, index: DataIndex, network: Network, device: str) -> Iterator[str]:
+    """Yield what the run is made of, and notes about it."""
+    yield from describe_pixels(cfg, index, network)
+    yield f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}"
+    yield from plan.describe().splitlines()
+    if cfg.train.micro_batch == "auto":
+        yield "train.micro_batch: auto is found at the start; it is at most the micro-batch above"
+    room = loader_needs(cfg, network, plan.world_size)
+    yield describe_room(room)
+    if warning := check_room(room):
+        yield f"note: {warning}"
+    yield from (f"note: {line}" for line in advise(cfg, plan, index.outputs, device))
+
+
+def _bytes_on_disk(cfg: Config, state: dict[str, Any]) -> int:
+    """Return about how much a run writes: optimizers create their moments in the first step."""
     states = cfg.checkpoint.keep + 1  # one is written before another one goes
     weights = 2 + sum(cfg.checkpoint.keep_best.values())  # best, last, and the best k by each metric
-    # An estimate: optimizers create their moments in the first step.
-    _disk_space(run.path, 3 * _bytes(whole) * states + _bytes(whole["model"]) * weights)
+    return 3 * _bytes(state) * states + _bytes(state["model"]) * weights
 
 
 def _refuse_broken(cfg: DataConfig, findings: Sequence[Finding]) -> None:
