@@ -45,6 +45,19 @@ def set_value(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[leaf] = value
 
 
+def flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of nested dicts with its dotted key. An empty dict is a value.
+
+    >>> list(flat({"optim": {"lr": 0.1, "options": {}}}))
+    [('optim.lr', 0.1), ('optim.options', {})]
+    """
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def is_set(cfg: BaseModel, key: str) -> bool:
     """Return whether the config gives a key, or a section, a value other than its default."""
     value: Any = cfg

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Batch = tuple[Tensor, ...]
 """Images uint8 (with `data.bits: 16` uint16) [B, H, W, C], targets int64 [B] or float32 [B, K], and the images' indices in the split int64 [B].
 
-With ``augment.device``, training batches go on with what ``device_ops.packed`` makes of the samples' draws.
+With ``augment.device``, training batches go on with what ``packed_draws.packed`` makes of the samples' draws.
 """
 
 DRAWS = 3
@@ -126,11 +126,11 @@ class ImageDataset(ImageBatches):
         return torch.from_numpy(pixels), torch.from_numpy(labels), torch.tensor(indices)
 
     def key(self, sample: SampleKey) -> int:
-        """Of a sample's random numbers."""
+        """Return the key of a sample's random numbers."""
         return fold_in(self._seed, "sample", *sample)
 
     def _place(self, sample: SampleKey, transform: Transform, target: Pixels) -> int:
-        """Make a sample in its place in the batch; the index of the image that it was made of."""
+        """Make a sample in its place in the batch. Return the index of the image that it was made of."""
         epoch, index, *_ = sample
         taken, key = index, self.key(sample)
         for attempt in range(REPLACEMENTS):

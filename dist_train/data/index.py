@@ -18,7 +18,7 @@ from dist_train.data.decoding.picture import Picture
 from dist_train.data.decoding.rules import DecodeRules
 from dist_train.data.formats.base import UNASKED, Entries, Entry, Held, Images, Listing, Only, suffixes_of
 from dist_train.data.formats.class_names import few
-from dist_train.data.formats.tables.further import GROUP, Columns
+from dist_train.data.formats.tables.further import GROUP, WEIGHT, Columns
 from dist_train.data.label_sets import LabelSets
 from dist_train.data.report.notes import notes_on
 from dist_train.data.selection.excluded import without_excluded
@@ -199,7 +199,7 @@ def _index(cfg: DataConfig, found: Listing, train: Sequence[Entry], val: Sequenc
     if train:
         if sampling := sampling_of(cfg.sampling, splits[0]):
             notes.append(f"`data.sampling`: {sampling.describe()}")
-        if (weights := splits[0].columns.get("weight")) is not None:
+        if (weights := splits[0].columns.get(WEIGHT)) is not None:
             notes.append(
                 f"`data.csv.weight`: weights {weights.min():g} to {weights.max():g}, mean {weights.mean():.3g}; the loss and its "
                 "gradient grow with the mean"

@@ -19,6 +19,7 @@ from dist_train.data.augment.size_schedule import largest_size, training_sizes
 from dist_train.data.bad_images import BadImages
 from dist_train.data.dataset import Batch, ImageDataset, SmallImages, View
 from dist_train.data.decoding.picture import DTYPES
+from dist_train.data.formats.tables.further import WEIGHT
 from dist_train.data.index import DataIndex
 from dist_train.data.loader import evaluation_loader, on_device, training_loader
 from dist_train.data.loading.feature_set import FeatureSet, evaluation_features, training_features
@@ -85,7 +86,7 @@ class DataPipeline:
 
     def loss_weights(self) -> Tensor | None:
         """Return the factor on the loss of each training image, float32 [N] on the device; None if all are 1."""
-        weights_N = self.index.train.columns.get("weight")
+        weights_N = self.index.train.columns.get(WEIGHT)
         return None if weights_N is None else torch.from_numpy(weights_N).float().to(self.group.device)
 
     def augment(self) -> DeviceAugment:

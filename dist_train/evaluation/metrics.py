@@ -163,7 +163,7 @@ class SampleScores:
         """
         every = self.scored(group)
         found = every.found
-        scores = group.from_main(lambda: _metrics(self._metrics, found))
+        scores = group.from_main(lambda: {name: metric_value(name, found) for name in self._metrics})
         counted = every.counted.numpy()
         return Evaluation(self._task, scores, counted, found.labels, found.classes, found.outputs, every.likeliest)
 
@@ -241,6 +241,6 @@ def _scored(task: Task, rows: Tensor, labels: Tensor, outputs: Tensor | None) ->
     return Scored(labels, columns[LOSS], outputs, rows[:, CLASS].long(), columns[RANK], columns[CONFIDENCE])
 
 
-def _metrics(names: Sequence[str], found: Scored) -> dict[str, float]:
-    """Return the metrics of these names."""
-    return {name: float(function_of(METRICS, name)(found, **METRICS.find(name).given)) for name in names}
+def metric_value(name: str, found: Scored) -> float:
+    """Return a metric over all rows."""
+    return float(function_of(METRICS, name)(found, **METRICS.find(name).given))

@@ -33,7 +33,7 @@ from dist_train.errors import EXIT_DONE, ConfigError, DataError, DistTrainError
 from dist_train.inference.pixel_report import describe_pixels
 from dist_train.loggers.mlflow.wanted import wanted_uri
 from dist_train.loggers.open import own_loggers
-from dist_train.model.freeze import describe
+from dist_train.model.freeze import count_parameters
 from dist_train.model.network import Network, mean_colour
 from dist_train.run.folder import RunDir, must_be_writable
 from dist_train.system.terminal import log_to_console, report, wrapped
@@ -117,7 +117,7 @@ def _try_augmentations(cfg: Config, network: Network) -> None:
 def _plan_lines(cfg: Config, plan: Plan, index: DataIndex, network: Network, device: str) -> Iterator[str]:
     """Yield what the run is made of, and notes about it."""
     yield from describe_pixels(cfg, index, network)
-    yield f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {describe(network.module)}"
+    yield f"model: {cfg.model.name} at {in_pixels(network.image_size)}; {count_parameters(network.module)}"
     yield from plan.describe().splitlines()
     if cfg.train.micro_batch == "auto":
         yield "train.micro_batch: auto is found at the start; it is at most the micro-batch above"

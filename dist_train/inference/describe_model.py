@@ -11,7 +11,7 @@ from dist_train.data.index import scan
 from dist_train.distributed.group import Dist
 from dist_train.errors import EXIT_DONE, EXIT_USER, DistTrainError
 from dist_train.model.backbones import list_models
-from dist_train.model.freeze import describe
+from dist_train.model.freeze import count_parameters
 from dist_train.model.network import Network
 from dist_train.system.terminal import report
 from dist_train.training.report.flops import forward_flops
@@ -47,7 +47,7 @@ def describe_network(cfg: Config, network: Network) -> str:
     head = sum(module.get_parameter(name).numel() for name in network.head)
     lines = [
         f"{cfg.model.source} {cfg.model.name} at {in_pixels(network.image_size)}",
-        describe(module),
+        count_parameters(module),
         f"head: {head:,} parameters in {', '.join(sorted(network.head))}",
         f"forward pass: {forward_flops(module, network.image_size, network.channels) / 1e9:.3g} GFLOP per image (a multiply-add counts as two)",
         "",

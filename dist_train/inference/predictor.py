@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,10 +25,12 @@ from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.calibration import USUAL_THRESHOLD, Calibration
 from dist_train.evaluation.views import with_views
-from dist_train.inference.open_run import OpenedRun
 from dist_train.inference.predicting.layout import at_once
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
+
+if TYPE_CHECKING:
+    from dist_train.inference.open_run import OpenedRun
 
 Source = str | Path | Image.Image
 """An image: a file, or a PIL image of any mode and size."""
@@ -138,7 +141,7 @@ class Predictor:
         self._precision = Precision(cfg.train, device)
 
     @classmethod
-    def of(cls, run: OpenedRun) -> "Predictor":
+    def of(cls, run: "OpenedRun") -> "Predictor":
         """Return the predictor of a run: with its calibration, in the layout that is faster."""
         return cls(run.config, run.network, run.classes, run.device, run.rules, run.calibration, run.channels_last)
 

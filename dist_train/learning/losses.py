@@ -109,21 +109,22 @@ def _criterion(cfg: LossConfig, classes: list[str], counts_K: NDArray[np.int64] 
     row, function, options = LOSSES.find(cfg.name), function_of(LOSSES, cfg.name), LOSSES.options(cfg.name, cfg)
     if row is LOSSES.own:
         return _Own(f"`loss.name` ({cfg.name})", _built(function, cfg))
-    weights = None
+    weights_K: Tensor | None = None
+    offset_K: Tensor | None = None
     if "class_weights" in options:
-        weights, options["class_weights"] = _class_weights(cfg, classes), None
-    if (balance := options.pop("class_balance", None)) is not None:
+        weights_K = _class_weights(cfg, classes)
+        options["class_weights"] = None  # ``_Listed`` passes the tensor, if there is one
+    if (balance := options.pop("class_balance", None)) is not None:  # then `loss.class_weights` is empty
         assert counts_K is not None
-        weights = balancing_weights(balance, counts_K)
-    offset = None
+        weights_K = balancing_weights(balance, counts_K)
     if (tau := options.pop("logit_adjustment", None)) is not None:
         assert counts_K is not None
-        offset = tau * log_shares(counts_K)
+        offset_K = tau * log_shares(counts_K)
     if "options" in options:
         options |= _checked_options(cfg, function, options.pop("options"))
     if row.whole_batch:
         options["group"] = group
-    return _Listed(function, options, weights, offset)
+    return _Listed(function, options, weights_K, offset_K)
 
 
 class _Listed(nn.Module):

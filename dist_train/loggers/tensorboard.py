@@ -1,11 +1,10 @@
 """Write scalars (``<split>/<name>``), pictures and hyperparameters for TensorBoard."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dist_train.config.files.printed import changes
 from dist_train.config.schema import Config
+from dist_train.config.values import flat
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.run.metrics_file import Row, read_rows
 from dist_train.run.result import Status
@@ -35,7 +34,7 @@ class TensorBoardLogger(Logger):
         from torch.utils.tensorboard.summary import hparams
 
         metrics = {f"val/{name}": 0.0 for name in (config.eval.metric, "loss")}
-        for summary in hparams(dict(_flat(changes(config))), metrics):  # type: ignore[no-untyped-call]
+        for summary in hparams(_settings(config), metrics):  # type: ignore[no-untyped-call]
             self._writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
 
     def row(self, row: Row) -> None:
@@ -58,11 +57,10 @@ class TensorBoardLogger(Logger):
         self._writer.close()
 
 
-def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, bool | float | str]]:
-    """Yield the settings by dotted key, but for the run's name and folder; lists and null as text."""
-    for key, value in tree.items():
-        name = f"{above}{key}"
-        if isinstance(value, dict):
-            yield from _flat(value, f"{name}.")
-        elif name not in ("run.name", "run.output_dir"):
-            yield name, value if isinstance(value, bool | int | float | str) else str(value)
+def _settings(config: Config) -> dict[str, bool | float | str]:
+    """Return what differs from the defaults, by dotted key, but for the run's name and folder; lists and null as text."""
+    return {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in flat(changes(config))
+        if name not in ("run.name", "run.output_dir")
+    }

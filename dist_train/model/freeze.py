@@ -1,5 +1,6 @@
 """Freeze and unfreeze parameters, and the training mode of a partly frozen model. The head always trains."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -47,7 +48,8 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
     Raises:
         ConfigError: a pattern matches no parameter.
     """
-    if cfg.freeze == "none":
+    patterns = _patterns(cfg)
+    if not patterns:
         return frozenset()
     statistics = _statistics(module, head)
     if cfg.freeze == "backbone":
@@ -57,7 +59,6 @@ def freeze(module: nn.Module, cfg: "ModelConfig", head: frozenset[str]) -> froze
     off = {name for name, parameter in module.named_parameters() if name in names - head and parameter.requires_grad}
     for name in off:
         module.get_parameter(name).requires_grad_(False)
-    patterns = ["*"] if cfg.freeze == "backbone" else cfg.freeze
     for path in statistics:
         if any(_freezes(pattern, module, path, names) for pattern in patterns):
             setattr(module.get_submodule(path), STAYS_IN_EVAL, True)
@@ -69,16 +70,21 @@ def covered_buffers(module: nn.Module, cfg: "ModelConfig", head: frozenset[str])
 
     A part that holds frozen layers and the head is in training mode, and may change its own buffers.
     """
-    if cfg.freeze == "none":
-        return []
-    patterns = ["*"] if cfg.freeze == "backbone" else cfg.freeze
+    patterns = _patterns(cfg)
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return [
-        name
-        for name, _ in module.named_buffers()
-        for path in [name.rpartition(".")[0]]
-        if not _in_head(module, path, head) and any(_freezes(pattern, module, path, frozen) for pattern in patterns)
-    ]
+
+    def is_covered(path: str) -> bool:
+        by_a_pattern = any(_freezes(pattern, module, path, frozen) for pattern in patterns)
+        return by_a_pattern and not _in_head(module, path, head)
+
+    return [name for name, _ in module.named_buffers() if is_covered(name.rpartition(".")[0])]
+
+
+def _patterns(cfg: "ModelConfig") -> Sequence[str]:
+    """Return the patterns of ``model.freeze``: `*` for the backbone; empty for none."""
+    if isinstance(cfg.freeze, str):
+        return ["*"] if cfg.freeze == "backbone" else []
+    return cfg.freeze
 
 
 def stages(module: nn.Module, cfg: "ModelConfig", frozen: frozenset[str]) -> tuple[Stage, ...]:
@@ -146,7 +152,7 @@ def _all_frozen(part: nn.Module) -> bool:
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
-def describe(module: nn.Module) -> str:
+def count_parameters(module: nn.Module) -> str:
     """Return the number of trainable and of all parameters as text."""
     total = sum(p.numel() for p in module.parameters())
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet
 
 from dist_train.errors import ConfigError
-from dist_train.model.input_channels import adapted
+from dist_train.model.input_channels import with_channels
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def load_initial(
         ConfigError: no tensor matched, or a tensor of the backbone has another shape.
     """
     own = module.state_dict()
-    found = adapted(own, _plain_names(weights, own), channels)
+    found = with_channels(own, _plain_names(weights, own), channels)
     if any(name not in own or (found[name].shape != own[name].shape and name not in head) for name in found):
         found = _adapted(module, found)
     misfits = [name for name in found.keys() & own.keys() if found[name].shape != own[name].shape]

@@ -55,7 +55,7 @@ def of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return (sum(values) / len(values),) if channels == 1 else ()
 
 
-def adapted(own: dict[str, Tensor], weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
+def with_channels(own: dict[str, Tensor], weights: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
     """Return weights of a model of RGB images with the first convolution adapted to ``channels``, as timm does.
 
     One channel gets the sum of the three; of more channels each gets one of the three in turn, scaled so that the sum keeps

@@ -1,4 +1,4 @@
-"""Published weights: which file they are in, where this machine caches it, and how to download it.
+"""WeightsSource weights: which file they are in, where this machine caches it, and how to download it.
 
 Without network, a missing file quickly leads to an error that says how to fetch it.
 """
@@ -30,7 +30,7 @@ PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Published:
+class WeightsSource:
     """The place where the weights of a model are published.
 
     Attributes:
@@ -69,7 +69,7 @@ class Published:
         return f"{self.files[0]} of the hub's repository {self.repo}" if self.repo else self.files[0]
 
 
-def published(cfg: ModelConfig) -> Published:
+def published(cfg: ModelConfig) -> WeightsSource:
     """Return where the weights of ``model.name`` are published.
 
     Raises:
@@ -81,19 +81,21 @@ def published(cfg: ModelConfig) -> Published:
             "or set `model.weights=FILE` if you have a file"
         )
     if cfg.source == "torchvision":
-        return Published("", None, (torchvision_weights(cfg.name).url,))
+        return WeightsSource("", None, (torchvision_weights(cfg.name).url,))
     hub = hub_model(cfg.name)
     if hub is not None:
         files = WEIGHTS if hub.repo else tuple(str(Path(hub.path) / name) for name in WEIGHTS)
-        return Published(hub.repo, hub.revision, files)
+        return WeightsSource(hub.repo, hub.revision, files)
     known = timm_weights(cfg.name)
     if known is not None and known.hf_hub_id:
         repo, _, revision = known.hf_hub_id.partition("@")
         if known.hf_hub_filename:
-            return Published(repo, revision or None, (known.hf_hub_filename,), known.custom_load == "hf")
-        return Published(repo, revision or None, (constants.SAFETENSORS_SINGLE_FILE, constants.PYTORCH_WEIGHTS_NAME))
+            return WeightsSource(repo, revision or None, (known.hf_hub_filename,), known.custom_load == "hf")
+        return WeightsSource(
+            repo, revision or None, (constants.SAFETENSORS_SINGLE_FILE, constants.PYTORCH_WEIGHTS_NAME)
+        )
     if known is not None and known.url:
-        return Published("", None, (known.url,), bool(known.custom_load))
+        return WeightsSource("", None, (known.url,), bool(known.custom_load))
     raise ConfigError(
         f"`model.pretrained` (true): timm {timm.__version__} has no published weights of {cfg.name}; "
         "set it to false for random ones, or `model.weights=FILE`"
@@ -110,14 +112,14 @@ def obtain_description(cfg: ModelConfig) -> None:
     if hub is None:
         return
     if hub.repo and hub.folder is None:
-        source = Published(hub.repo, hub.revision, (DESCRIPTION,))
+        source = WeightsSource(hub.repo, hub.revision, (DESCRIPTION,))
         if offline := _why_offline(source):
             raise ConfigError(f"{hub.missing()} ({offline})")
         download(cfg, source)
     hub.described()
 
 
-def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
+def obtain(cfg: ModelConfig) -> tuple[Path, WeightsSource]:
     """Return the file with the published weights, from the cache or over the network, and where it is published.
 
     Raises:
@@ -138,7 +140,7 @@ def obtain(cfg: ModelConfig) -> tuple[Path, Published]:
     return download(cfg, source), source
 
 
-def download(cfg: ModelConfig, source: Published) -> Path:
+def download(cfg: ModelConfig, source: WeightsSource) -> Path:
     """Download the file into the cache, and return its path.
 
     Raises:
@@ -156,14 +158,14 @@ def download(cfg: ModelConfig, source: Published) -> Path:
     raise ConfigError(_missing(cfg, source, str(fault).splitlines()[0]))
 
 
-def _from_hub(source: Published, name: str) -> Path:
+def _from_hub(source: WeightsSource, name: str) -> Path:
     # Older hubs do not know the argument; there the download counts as alive as long as it uses the main thread.
     known = "tqdm_class" in inspect.signature(huggingface_hub.hf_hub_download).parameters
     options: dict[str, Any] = {"tqdm_class": _Counted} if known else {}
     return Path(huggingface_hub.hf_hub_download(source.repo, name, revision=source.revision, **options))
 
 
-def _from_url(source: Published, name: str) -> Path:
+def _from_url(source: WeightsSource, name: str) -> Path:
     path = source.cache / Path(urlsplit(name).path).name
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(name, str(path), progress=False)
@@ -178,12 +180,12 @@ class _Counted(tqdm):
         return super().update(n)
 
 
-def timm_overlay(path: Path, source: Published) -> dict[str, Any]:
+def timm_overlay(path: Path, source: WeightsSource) -> dict[str, Any]:
     """Return the options that make timm read ``path`` instead of the network."""
     return {"file": str(path), "custom_load": source.custom, "source": ""}
 
 
-def _missing(cfg: ModelConfig, source: Published, reason: str) -> str:
+def _missing(cfg: ModelConfig, source: WeightsSource, reason: str) -> str:
     setting = "HF_HOME" if source.repo else "TORCH_HOME"
     return (
         f"`model.pretrained` (true): the weights of {cfg.name} are not on this machine ({reason}). "
@@ -193,7 +195,7 @@ def _missing(cfg: ModelConfig, source: Published, reason: str) -> str:
     )
 
 
-def _why_offline(source: Published) -> str:
+def _why_offline(source: WeightsSource) -> str:
     """Return why the network cannot be used; empty if it answers."""
     if source.repo and constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"

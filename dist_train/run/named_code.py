@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dist_train.config.schema import Config
 from dist_train.config.user_code import is_own
 from dist_train.errors import ConfigError
 from dist_train.system.files import sha256_of
 from dist_train.system.private_folder import is_foreign
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class NamedCode:
         return self.spec.partition(":")[0]
 
 
-def named_code(cfg: Config) -> list[NamedCode]:
+def named_code(cfg: "Config") -> list[NamedCode]:
     """Return all code that a config names, in the order of its sections."""
     named = [
         ("model.name", cfg.model.name if is_own(cfg.model.name) else None),
@@ -59,7 +62,7 @@ def came_with(run: Path, code: NamedCode) -> Path | None:
     return None
 
 
-def refuse_code_of_the_run(run: Path, cfg: Config) -> None:
+def refuse_code_of_the_run(run: Path, cfg: "Config") -> None:
     """Refuse a config that names code which came with its run folder: it would run with the user's rights.
 
     Raises:

@@ -14,7 +14,7 @@ from dist_train.distributed.stragglers import conspicuous, straggler
 from dist_train.evaluation.metrics import Evaluation, why_undefined
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Image, Logger
-from dist_train.model.freeze import describe
+from dist_train.model.freeze import count_parameters
 from dist_train.run.code_watch import CodeWatch, note_changed_code
 from dist_train.run.metrics_file import live_step
 from dist_train.run.result import Result, Status, read_result, write_result
@@ -291,7 +291,7 @@ class Recorder:
 def _beginning(setup: "Setup", hosts: list[str]) -> str:
     plan, index, device = setup.plan, setup.index, setup.group.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    model = f"model: {setup.cfg.model.name} at {in_pixels(setup.network.image_size)}, {describe(setup.network.module)}"
+    model = f"model: {setup.cfg.model.name} at {in_pixels(setup.network.image_size)}, {count_parameters(setup.network.module)}"
     run = messages.run_line(setup.run.path, plan, setup.state.progress.step, live_step(setup.run))
     devices = getattr(setup.stepper.wrapped, "device_ids", None) or [device]  # DataParallel has several
     return messages.beginning(run, messages.device_line(name, hosts, len(devices)), model, index, plan)

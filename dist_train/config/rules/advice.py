@@ -10,44 +10,44 @@ from dist_train.config.schema import Config
 from dist_train.config.types import height_and_width, is_remote
 from dist_train.config.values import is_set
 
-NEEDS: dict[str, tuple[Callable[[Config], bool], str]] = {
-    "data.val_seed": (
-        lambda c: c.data.draws_validation or bool(c.data.train_fraction or c.data.shots),
-        "`data.val_fraction`, `data.fold`, `data.train_fraction` or `data.shots` is set",
-    ),
+Need = tuple[Callable[[Config], bool], str]
+"""Whether a config meets a condition, and the condition in words."""
+
+_CROPS: Need = (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized")
+_ERASES: Need = (lambda c: c.augment.erasing > 0, "`augment.erasing` is set")
+_MIXES: Need = (lambda c: c.augment.mixup + c.augment.cutmix > 0, "`augment.mixup` or `augment.cutmix` is set")
+_MIXES_BOTH_WAYS: Need = (
+    lambda c: c.augment.mixup * c.augment.cutmix > 0,
+    "`augment.mixup` and `augment.cutmix` are both set",
+)
+_DRAWS_IMAGES: Need = (
+    lambda c: c.data.draws_validation or bool(c.data.train_fraction or c.data.shots),
+    "`data.val_fraction`, `data.fold`, `data.train_fraction` or `data.shots` is set",
+)
+
+NEEDS: dict[str, Need] = {
+    "data.val_seed": _DRAWS_IMAGES,
     "data.csv.group": (lambda c: c.data.fold is not None, "`data.fold` is set"),
     "data.stage": (lambda c: bool(FORMATS.find(c.data.format).archives), "`data.format` is tar, zip or hf"),
     "data.cache": (lambda c: c.augment.device, "`augment.device` is true"),
     "data.max_bad_share": (lambda c: c.data.bad_images == "skip", "`data.bad_images` is skip"),
-    "augment.crop_scale": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
-    "augment.crop_ratio": (lambda c: c.augment.crop == "random_resized", "`augment.crop` is random_resized"),
-    "augment.erasing_count": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
-    "augment.erasing_scale": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
-    "augment.erasing_ratio": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
-    "augment.erasing_fill": (lambda c: c.augment.erasing > 0, "`augment.erasing` is set"),
-    "augment.mix_prob": (
-        lambda c: c.augment.mixup + c.augment.cutmix > 0,
-        "`augment.mixup` or `augment.cutmix` is set",
-    ),
-    "augment.mix_switch_prob": (
-        lambda c: c.augment.mixup * c.augment.cutmix > 0,
-        "`augment.mixup` and `augment.cutmix` are both set",
-    ),
+    "augment.crop_scale": _CROPS,
+    "augment.crop_ratio": _CROPS,
+    "augment.erasing_count": _ERASES,
+    "augment.erasing_scale": _ERASES,
+    "augment.erasing_ratio": _ERASES,
+    "augment.erasing_fill": _ERASES,
+    "augment.mix_prob": _MIXES,
+    "augment.mix_switch_prob": _MIXES_BOTH_WAYS,
     "optim.layer_decay_min": (lambda c: c.optim.layer_decay < 1, "`optim.layer_decay` is less than 1"),
     "schedule.warmup_lr": (lambda c: c.schedule.warmup_epochs > 0, "`schedule.warmup_epochs` is set"),
-    "augment.mix_mode": (
-        lambda c: c.augment.mixup + c.augment.cutmix > 0,
-        "`augment.mixup` or `augment.cutmix` is set",
-    ),
-    "augment.mix_off_epoch": (
-        lambda c: c.augment.mixup + c.augment.cutmix > 0,
-        "`augment.mixup` or `augment.cutmix` is set",
-    ),
+    "augment.mix_mode": _MIXES,
+    "augment.mix_off_epoch": _MIXES,
     "augment.cutmix_minmax": (lambda c: c.augment.cutmix > 0, "`augment.cutmix` is set"),
     "eval.every_epochs": (lambda c: c.eval.every_steps is None, "`eval.every_steps` is null"),
     "eval.weights": (lambda c: c.train.ema is not None, "`train.ema` is set"),
 }
-"""Key -> (whether the config lets it have an effect, that condition in words).
+"""Key -> the condition without which it has no effect.
 
 Keys that only some alternatives of a choice read are not here: the rows of ``choices.py`` name them."""
 

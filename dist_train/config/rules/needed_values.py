@@ -9,10 +9,22 @@ if TYPE_CHECKING:
     from dist_train.config.schema import Config
 
 
+PARTS_CAN_BE_DECODED: dict[str, Any] = {
+    "augment.crop": "random_resized",
+    "augment.device": False,
+    "data.channels": 3,
+    "data.bits": 8,
+}
+"""Key -> the value without which images are decoded whole."""
+
+
 def decoded_whole(cfg: "Config") -> Iterator[str]:
-    needed = {"augment.crop": "random_resized", "augment.device": False, "data.channels": 3, "data.bits": 8}
-    for key, value in needed.items() if cfg.data.fast_decode else ():
-        if value_of(cfg.model_dump(), key) != value:
+    """Yield a line for each key with which ``data.fast_decode`` has no effect."""
+    if not cfg.data.fast_decode:
+        return
+    values = cfg.model_dump()
+    for key, value in PARTS_CAN_BE_DECODED.items():
+        if value_of(values, key) != value:
             yield f"`data.fast_decode` (true) has no effect unless {key}={str(value).lower()}; remove one of the two"
 
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dist_train.config.sections.data import SamplingConfig
     from dist_train.data.split import Split
 
+SAMPLING = "sampling"
+"""The key of ``Split.columns`` under which the column of `data.sampling.column` is."""
+
 Order = tuple[NDArray[np.int64], NDArray[np.int64]]
 """The images of an epoch in their order, int64 [N], and for each how often the epoch has had the same image before, int64 [N]."""
 
@@ -61,7 +64,7 @@ def sampling_of(cfg: "SamplingConfig | None", train: "Split") -> Sampling | None
     if cfg is None:
         return None
     if cfg.name == "column":
-        weights, kinds = train.columns["sampling"], np.zeros(len(train), np.int64)
+        weights, kinds = train.columns[SAMPLING], np.zeros(len(train), np.int64)
         if not weights.any():
             raise DataError(
                 f"`data.sampling` ({cfg.column}): all training images have the weight 0; give some a larger one"

@@ -245,7 +245,7 @@ def _inflated(packed: bytes) -> bytes:
         return b"\xff"  # no text
 
 
-def told_aside(found: Contents) -> list[str]:
+def notes_on_aside(found: Contents) -> list[str]:
     """Return sentences about what is not read."""
     kinds = [f"{number} {kind}" for kind, number in found.aside.kinds.items()]
     kinds += [f"{number} files {suffix}" for suffix, number in found.suffixes.most_common(5)]

@@ -11,7 +11,7 @@ from dist_train.config.sections.data import DataConfig
 from dist_train.data.formats.base import Entries, Findings, Listing, Only
 from dist_train.data.formats.class_folders import split_names
 from dist_train.data.formats.class_names import Labels, few
-from dist_train.data.shards.archives import TRAIN, Contents, read_archives, told_aside
+from dist_train.data.shards.archives import TRAIN, Contents, notes_on_aside, read_archives
 from dist_train.data.shards.arrow_members import arrow_members
 from dist_train.data.shards.members import FoundImages, MemberReader, walked
 from dist_train.data.shards.places import Places
@@ -39,7 +39,7 @@ def arrow_tables(cfg: DataConfig, only: Only | None = None) -> Listing:
 def _listing(cfg: DataConfig, only: Only | None, endings: Sequence[str], reader: MemberReader) -> Listing:
     findings = Findings()
     found = read_archives(cfg, endings, reader, only.split if only else None)
-    findings.notes += told_aside(found)
+    findings.notes += notes_on_aside(found)
     if only is not None:
         return _one_split(cfg, only, found, findings)
     train, val = _splits(cfg, found)
@@ -73,7 +73,7 @@ def _splits(cfg: DataConfig, found: Contents) -> tuple[FoundImages, FoundImages 
 
 def _besides(found: Contents) -> str:
     """Return what the archives hold besides images, for an error message."""
-    return "".join(f" ({told})" for told in told_aside(found))
+    return "".join(f" ({told})" for told in notes_on_aside(found))
 
 
 def _named(images: FoundImages) -> list[str]:

@@ -1,26 +1,29 @@
 """Whether a file that was written computes the same as the model: both get the same made-up images."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from dist_train.data.augment.frame import evaluation_frame
 from dist_train.errors import DistTrainError
 from dist_train.evaluation.calibration import Calibration
-from dist_train.inference.handover.description import frame_of
-from dist_train.inference.open_run import OpenedRun
+
+if TYPE_CHECKING:
+    from dist_train.inference.open_run import OpenedRun
 
 TOLERANCE = 1e-3
 """The largest allowed difference of an output, relative to the largest output; with float32 it is about 1e-6."""
 
 
-def noise(run: OpenedRun, images: int) -> Tensor:
+def noise(run: "OpenedRun", images: int) -> Tensor:
     """Return a batch of made-up images for the model, float32 [B, C, H, W]."""
-    shape = run.network.blank_shape(images, frame_of(run).size)
+    shape = run.network.blank_shape(images, evaluation_frame(run.config, run.network).size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(images))
 
 
-def calibrated(run: OpenedRun) -> nn.Module:
+def calibrated(run: "OpenedRun") -> nn.Module:
     """Return the model of a run, with the temperature if one was fitted."""
     return run.model if run.calibration is None else _Calibrated(run.model, run.calibration).eval()
 

@@ -1,22 +1,24 @@
 """What a program needs to know to use an exported model: ``model.json``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dist_train.config.types import Size
 from dist_train.data.augment.frame import Frame, evaluation_frame
 from dist_train.evaluation.views import described
-from dist_train.inference.open_run import OpenedRun
 from dist_train.model.network import statistics
 from dist_train.model.sources.hub import public_name
+
+if TYPE_CHECKING:
+    from dist_train.inference.open_run import OpenedRun
 
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGB and transparency"}
 ACTIVATIONS = {"classification": "softmax", "multilabel": "sigmoid", "regression": "none"}
 
 
-def describe(run: OpenedRun) -> dict[str, Any]:
+def describe(run: "OpenedRun") -> dict[str, Any]:
     """Return what a program needs to know to use the model."""
     mean, std = statistics(run.config.data, run.network)
-    frame = frame_of(run)
+    frame = evaluation_frame(run.config, run.network)
     return {
         "model": public_name(run.config.model.name),
         "source": run.config.model.source,
@@ -40,7 +42,7 @@ def describe(run: OpenedRun) -> dict[str, Any]:
     }
 
 
-def _calibration(run: OpenedRun) -> dict[str, Any] | None:
+def _calibration(run: "OpenedRun") -> dict[str, Any] | None:
     """Return temperature and thresholds, and which file has applied the temperature."""
     found = run.calibration
     if found is None:
@@ -50,11 +52,6 @@ def _calibration(run: OpenedRun) -> dict[str, Any] | None:
         "applied": "model.onnx and model.pt2 divide their outputs by the temperature; the weights in model.safetensors do not",
         "thresholds": dict(zip(run.classes, found.thresholds, strict=False)),
     }
-
-
-def frame_of(run: OpenedRun) -> Frame:
-    """Return how the run's evaluation sees images."""
-    return evaluation_frame(run.config, run.network)
 
 
 def _geometry(frame: Frame) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from dist_train.checkpoint.format import save_weights
 from dist_train.config.schema import Config
 from dist_train.config.types import Size
 from dist_train.config.user_code import is_own
-from dist_train.data.augment.frame import OUR_MODES, Frame
+from dist_train.data.augment.frame import OUR_MODES, Frame, evaluation_frame
 from dist_train.data.changed_files import listed_counts
 from dist_train.errors import EXIT_DONE, ConfigError
 from dist_train.inference.handover.comparison import calibrated, compare, noise
-from dist_train.inference.handover.description import frame_of
 from dist_train.inference.handover.model_card import model_card
 from dist_train.inference.handover.push import check_repository, push
 from dist_train.inference.open_run import OpenedRun, open_run
@@ -98,7 +97,7 @@ def description(run: OpenedRun) -> dict[str, Any]:
     module: Any = run.model
     published = module.pretrained_cfg
     mean, std = statistics(run.config.data, run.network)
-    frame = frame_of(run)
+    frame = evaluation_frame(run.config, run.network)
     return {
         "architecture": published["architecture"],
         "num_classes": len(run.classes),

@@ -10,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dist_train.config.choices import METRICS
-from dist_train.config.user_code import function_of
 from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
 from dist_train.evaluation.metric_functions.scored import Scored
-from dist_train.evaluation.metrics import SampleScores, better_scores
+from dist_train.evaluation.metrics import SampleScores, better_scores, metric_value
 from dist_train.inference.probing.fits import NEIGHBOURS, STRENGTHS, Features, Method, Problem, linear, neighbours
 
 HELD_OUT = 5
@@ -51,7 +49,9 @@ def judged(name: str, problem: Problem, train: Features, val: Features, metric: 
     setting = _chosen(method, grid, problem, train, metric, seed)
     ((_, outputs),) = method(problem, train, val.values, [setting])
     found = scored(problem, outputs, val.labels, metric)
-    return Verdict(_value(metric, found), standard_error(lambda some: _value(metric, some), found, seed), setting)
+    return Verdict(
+        metric_value(metric, found), standard_error(lambda some: metric_value(metric, some), found, seed), setting
+    )
 
 
 def _chosen(method: Method, grid: Sequence[float], problem: Problem, train: Features, metric: str, seed: int) -> float:
@@ -63,7 +63,7 @@ def _chosen(method: Method, grid: Sequence[float], problem: Problem, train: Feat
     best: tuple[float, dict[str, float]] | None = None
     for value, outputs in method(problem, fit, rest.values, grid):
         found = scored(problem, outputs, rest.labels, metric)
-        scores = {name: _value(name, found) for name in (metric, "loss")}
+        scores = {name: metric_value(name, found) for name in (metric, "loss")}
         if best is None or better_scores(metric, scores, best[1]):
             best = value, scores
     assert best is not None
@@ -90,10 +90,6 @@ def scored(problem: Problem, outputs_NK: Tensor, labels: Tensor, metric: str) ->
     scores = SampleScores(split, problem.task, problem.outputs, torch.device("cpu"), [metric, "loss"])
     scores.add(outputs_NK, labels, torch.arange(len(labels)))
     return scores.scored(Dist.alone()).found
-
-
-def _value(metric: str, found: Scored) -> float:
-    return float(function_of(METRICS, metric)(found, **METRICS.find(metric).given))
 
 
 def standard_error(value: Callable[[Scored], float], found: Scored, seed: int) -> float:

@@ -1,7 +1,6 @@
 """The tables of the page, as plain values."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from dist_train.config.files.printed import changes
 from dist_train.config.schema import Config
+from dist_train.config.values import flat
 from dist_train.evaluation.reports import class_table, confusion, worst_first
 from dist_train.inference.reporting.gather import Gathered, Judged
 from dist_train.system.terminal import digits
@@ -64,12 +64,12 @@ def scores(run: Gathered) -> Table | None:
 
 def changed_settings(cfg: Config) -> Pairs:
     """Return the keys of the config that differ from the defaults, with their values."""
-    return list(_flat(changes(cfg)))
+    return [(key, _value(value)) for key, value in flat(changes(cfg))]
 
 
 def all_settings(cfg: Config) -> Pairs:
     """Return every key of the config with its value."""
-    return list(_flat(cfg.model_dump(mode="json")))
+    return [(key, _value(value)) for key, value in flat(cfg.model_dump(mode="json"))]
 
 
 def facts(run: Gathered) -> Pairs:
@@ -128,14 +128,6 @@ def confused_pairs(run: Gathered, judged: Judged) -> Table | None:
     ]
     columns = ["label", "predicted", "images", "of the label's images"]
     return Table(columns, rows, len(rows), len(order) - len(rows)) if rows else None
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _value(value)
 
 
 def _value(value: Any) -> str:

@@ -3,11 +3,11 @@
 import getpass
 import os
 import secrets
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from dist_train.config.schema import Config
+from dist_train.config.values import flat
 from dist_train.loggers.base import Facts, Logger
 from dist_train.loggers.mlflow.files import VARIABLE, client_env, how_to_sync, read_session, say, session_path
 from dist_train.loggers.mlflow.wanted import wanted_uri, without_login
@@ -61,7 +61,7 @@ def _session(cfg: Config, facts: Facts, uri: str) -> dict[str, Any]:
         "uri": uri,
         "experiment": known.get("experiment") or asked,
         "name": mlflow.name or cfg.run.name,
-        "params": dict(flat(cfg.model_dump(mode="json"))),
+        "params": {key: _text(value) for key, value in flat(cfg.model_dump(mode="json"))},
         "tags": _user() | {name: _text(value) for name, value in facts.details.items()} | mlflow.tags,
         "report": cfg.log.report,
         "trainer_pid": os.getpid(),
@@ -72,19 +72,6 @@ def _user() -> dict[str, str]:
     with suppress(OSError, KeyError, ImportError):  # a user without a name, in a container
         return {"mlflow.user": getpass.getuser()}
     return {}
-
-
-def flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the settings by dotted key, as text.
-
-    >>> list(flat({"optim": {"lr": 0.1, "betas": [0.9, 0.99]}, "seed": None}))
-    [('optim.lr', '0.1'), ('optim.betas', '[0.9, 0.99]'), ('seed', 'null')]
-    """
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", _text(value)
 
 
 def _text(value: Any) -> str:

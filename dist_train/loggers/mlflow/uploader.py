@@ -14,6 +14,7 @@ from dist_train.errors import EXIT_INCOMPLETE
 from dist_train.loggers.mlflow.files import VARIABLE, how_to_sync, only_uploader_of, read_session, say, session_path
 from dist_train.loggers.mlflow.remote import Remote
 from dist_train.loggers.upload.following import NewRows, at_most, follow
+from dist_train.loggers.upload.messages import one_line
 from dist_train.run.folder import RunDir
 from dist_train.system.files import write_json
 from dist_train.system.signals import ignore_stop_signals
@@ -98,7 +99,7 @@ class Sender:
             try:
                 remote.add_file(str(path))
             except Exception as error:  # noqa: BLE001 - each kind of store raises its own
-                say(f"{path.name} was not uploaded: {_one_line(error)}")
+                say(f"{path.name} was not uploaded: {one_line(error)}")
 
     def _store(self, run_id: str) -> None:
         if run_id != self._session["run_id"]:
@@ -113,7 +114,7 @@ class Sender:
     def _lost(self, error: Exception) -> None:
         self._remote = None
         if self._pause_s == FIRST_PAUSE_S:
-            say(f"{_one_line(error)}. Training continues, and the rows are sent when the server answers")
+            say(f"{one_line(error)}. Training continues, and the rows are sent when the server answers")
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self._next_try = time.monotonic() + self._pause_s
 
@@ -121,10 +122,6 @@ class Sender:
         if self._pause_s != FIRST_PAUSE_S:
             say(f"{self._session['uri']} answers again; every row has been sent")
         self._pause_s = FIRST_PAUSE_S
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
 
 
 if __name__ == "__main__":

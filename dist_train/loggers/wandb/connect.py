@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import wandb
 
+from dist_train.loggers.upload.messages import one_line
 from dist_train.loggers.wandb.files import history, how_to_sync, logged_steps, say, segments_of, session_path
 from dist_train.run.folder import RunDir
 from dist_train.system.files import write_json
@@ -62,7 +63,7 @@ def why_not_online() -> str | None:
     except OSError as error:
         return f"{url} does not answer ({getattr(error, 'reason', error)})"
     except (wandb.errors.Error, ValueError) as error:  # an API key or a URL of the wrong form
-        return _one_line(error)
+        return one_line(error)
     return None
 
 
@@ -110,7 +111,7 @@ def _try_start(run: RunDir, session: dict[str, Any], mode: Mode) -> tuple[Any, s
         live = _start(run, session, mode)
     except Exception as error:  # noqa: BLE001 - wandb raises many types, and none may stop the training
         wandb.teardown()  # else wandb takes the id as in use
-        return None, f"{mode} mode failed: {_one_line(error)}"
+        return None, f"{mode} mode failed: {one_line(error)}"
     write_json(session_path(run), session | {"entity": live.entity or session["entity"], "url": live.url})
     return live, None
 
@@ -133,7 +134,3 @@ def _start(run: RunDir, session: dict[str, Any], mode: Mode) -> Any:
     live.define_metric(STEP)
     live.define_metric("*", step_metric=STEP)  # W&B's own step cannot go back, so our step is a value like any other
     return live
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")

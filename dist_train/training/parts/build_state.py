@@ -26,7 +26,7 @@ from dist_train.learning.precision import Precision
 from dist_train.learning.rank_buffers import RankBuffers
 from dist_train.learning.step_buffers import StepBuffers
 from dist_train.model.cells import own_memory
-from dist_train.model.freeze import describe, train_mode, unfreeze
+from dist_train.model.freeze import count_parameters, train_mode, unfreeze
 from dist_train.model.lora.adapters import without_effect
 from dist_train.model.network import Network, statistics
 from dist_train.seeding import fold_in, reseed
@@ -138,7 +138,7 @@ def train_more(cfg: Config, plan: Plan, network: Network, outputs: int, state: T
     wrapped = _wrapped(cfg, plan, network, outputs, state)
     optimizer = build_optimizer(cfg.optim, state.model, network.head, state.own.training(), network.later)
     state.optimizer = replace_optimizer(state.optimizer, optimizer)
-    log.info("unfrozen: %s", describe(network.module))
+    log.info("unfrozen: %s", count_parameters(network.module))
     return wrapped
 
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from dist_train.config.choices import STRATEGIES
-from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
 from dist_train.learning.objective import MakeObjective
 from dist_train.model.backbones import GivenModel
 from dist_train.run.named_code import named_code
+
+if TYPE_CHECKING:
+    from dist_train.config.schema import Config
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ class Given:
         return {f"given.{key}": name for key, name in names.items() if name}
 
 
-def has_own_code(cfg: Config, given: Given) -> bool:
+def has_own_code(cfg: "Config", given: Given) -> bool:
     """Return whether a part of the training pass may be code of the user."""
     own = (given.model, given.loss, given.objective, given.hooks or None)
     return bool(named_code(cfg)) or any(part is not None for part in own)
 
 
-def refuse_combinations(cfg: Config, given: Given) -> None:
+def refuse_combinations(cfg: "Config", given: Given) -> None:
     """Raise ConfigError if objects given in code, or an objective, do not work with keys of the config."""
     own = given.objective is not None or cfg.loss.objective is not None
     if given.objective is not None and STRATEGIES.find(cfg.distributed.strategy.name).shards:

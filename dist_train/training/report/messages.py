@@ -10,6 +10,7 @@ from dist_train.data.index import DataIndex
 from dist_train.data.report.notes import class_counts
 from dist_train.run.folder import RunDir
 from dist_train.run.result import Result
+from dist_train.system.foreign_text import printable
 from dist_train.system.terminal import CLOCK, COLUMNS, digits, wrapped
 
 WIDTH = COLUMNS - len(CLOCK)
@@ -124,8 +125,3 @@ def changed_code(files: list[str]) -> str:
         f"the code has changed on disk since this start: {', '.join(files[:MOST_FILES])}{more}. This start goes on with the "
         "code that it has loaded; the next one uses the new code"
     )
-
-
-def printable(name: str) -> str:
-    """Return ``name`` with "?" for each control character and each byte that is not valid UTF-8."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -81,7 +81,7 @@ def test_a_published_model_teaches_with_its_head(monkeypatch: pytest.MonkeyPatch
     """Its file stands where the cache would have it."""
     published = timm.create_model("resnet18", num_classes=1000)
     torch.save(published.state_dict(), tmp_path / "weights.pth")
-    source = teacher.build_model.__globals__["pretrained"].Published("", None, ("weights.pth",))
+    source = teacher.build_model.__globals__["pretrained"].WeightsSource("", None, ("weights.pth",))
     monkeypatch.setattr("dist_train.model.pretrained.obtain", lambda cfg: (tmp_path / "weights.pth", source))
     images = torch.randn(1, 3, 224, 224)
     given = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

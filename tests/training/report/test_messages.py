@@ -19,7 +19,6 @@ from dist_train.training.report.messages import (
     data_lines,
     device_line,
     done,
-    printable,
     run_line,
     stopped,
 )
@@ -62,7 +61,8 @@ def test_labels_and_targets() -> None:
 
 
 def test_names_from_the_file_system_do_no_harm() -> None:
-    assert printable("a\x1b[31m\n" + b"\xff".decode(errors="surrogateescape")) == "a?[31m??"
+    names = ["a\x1b[31m\n" + b"\xff".decode(errors="surrogateescape"), "b"]
+    assert data_lines(index([0, 1], names, "classification"))[1] == r"2 classes: a\x1b[31m\x0a\xff, b"
 
 
 @pytest.mark.parametrize(

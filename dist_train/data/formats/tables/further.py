@@ -5,20 +5,22 @@ from typing import TYPE_CHECKING
 
 from dist_train.data.formats.class_names import shortened
 from dist_train.data.formats.tables.rows import Row, Table
+from dist_train.data.selection.sampling import SAMPLING
 from dist_train.errors import DataError
 
 if TYPE_CHECKING:
     from dist_train.config.sections.data import DataConfig
 
-GROUP = "group"
+GROUP, WEIGHT = "group", "weight"
+"""What a column is for, besides ``SAMPLING``."""
 
 Columns = dict[str, dict[str, str]]
-"""What a column is for (``group``, ``weight``, ``sampling``) -> name of an image -> its text."""
+"""What a column is for -> name of an image -> its text."""
 
 
 def column_names(cfg: "DataConfig") -> dict[str, str]:
     """Return the columns of the training table beside path and targets: what it is for -> its name."""
-    named = {GROUP: cfg.csv.group, "weight": cfg.csv.weight, "sampling": cfg.sampling.column if cfg.sampling else None}
+    named = {GROUP: cfg.csv.group, WEIGHT: cfg.csv.weight, SAMPLING: cfg.sampling.column if cfg.sampling else None}
     return {purpose: name for purpose, name in named.items() if name is not None}
 
 
