@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
-from dist_train.evaluation.metrics import OutputRows
+from dist_train.evaluation.output_rows import OutputRows
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
 from dist_train.system.progress import advance, shown

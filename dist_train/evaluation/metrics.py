@@ -4,7 +4,6 @@ Rank 0 combines the rows of all ranks in data-set order and computes the metrics
 bit-identical at any world size. Shares are in percent.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dist_train.config.choice_table import Task
-from dist_train.config.choices import METRICS, falls
+from dist_train.config.choices import METRICS
 from dist_train.config.sections.eval import EvalConfig
 from dist_train.config.user_code import function_of
 from dist_train.data.split import Split
@@ -23,37 +22,10 @@ from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.evaluation.activation import activated
 from dist_train.evaluation.metric_functions.scored import Scored
-
-
-def better(metric: str, new: float, old: float, by: float = 0.0) -> bool:
-    """Return whether ``new`` is better than ``old`` by more than ``by``.
-
-    For losses and errors lower is better, for other metrics higher. Every number is better than NaN.
-    """
-    if math.isnan(old):
-        return not math.isnan(new)
-    return new < old - by if falls(metric) else new > old + by
-
-
-def better_scores(metric: str, new: dict[str, float], old: dict[str, float]) -> bool:
-    """Return whether an evaluation is better than an older one; of equal ones (or both NaN) the one with the lower loss."""
-    if better(metric, new[metric], old[metric]) or better(metric, old[metric], new[metric]):
-        return better(metric, new[metric], old[metric])
-    return better("loss", new["loss"], old["loss"])
-
-
-def why_undefined(metric: str, scores: dict[str, float]) -> str:
-    """Return why ``metric`` is not a finite number, for a sentence."""
-    if not math.isfinite(scores["loss"]):
-        return "the model's outputs are not finite"
-    return METRICS.find(metric).undefined
-
+from dist_train.evaluation.output_rows import OutputRows
 
 COUNTED, LOSS, RANK, CLASS, CONFIDENCE = range(5)
 """Columns of a row. Multilabel and regression use only the first two, since they keep all outputs instead."""
-
-FLUSH_BYTES = 64 * 2**20
-"""Outputs are moved from the device to the host, and from rank to rank, in parts of about this size."""
 
 
 ALL_UP_TO, MOST_KEPT, FEW = 100, 1 << 22, 5
@@ -163,7 +135,7 @@ class SampleScores:
         """
         every = self.scored(group)
         found = every.found
-        scores = group.from_main(lambda: {name: metric_value(name, found) for name in self._metrics})
+        scores = group.from_main(lambda: _metrics(self._metrics, found))
         counted = every.counted.numpy()
         return Evaluation(self._task, scores, counted, found.labels, found.classes, found.outputs, every.likeliest)
 
@@ -198,47 +170,16 @@ class Gathered:
     likeliest: Tensor | None
 
 
-class OutputRows:
-    """The outputs of each sample, float32 [N + 1, K], on the host: all of them never lie on a GPU at once.
-
-    The rows of other ranks are zeros that were never touched, and take no memory.
-    """
-
-    def __init__(self, length: int, outputs: int, device: torch.device) -> None:
-        self._all = torch.from_numpy(np.zeros((length + 1, outputs), np.float32))
-        self._device = device
-        self._waiting: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, outputs_BK: Tensor, indices_B: Tensor) -> None:
-        self._waiting.append((outputs_BK, indices_B))
-        if len(self._waiting) * outputs_BK.nbytes >= FLUSH_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        for outputs_BK, indices_B in self._waiting:
-            self._all[indices_B.cpu()] = outputs_BK.cpu()
-        self._waiting = []
-
-    def of_all_ranks(self, group: Dist, everywhere: bool = False) -> Tensor | None:
-        """Return the outputs of all ranks, float32 [N, K], on rank 0 or ``everywhere``; else None. Every rank must call it."""
-        self._flush()
-        kept = group.is_main or everywhere
-        every = self._all[:-1]
-        if group.world_size > 1:
-            rows = max(1, FLUSH_BYTES // (4 * every.shape[1]))
-            for start in range(0, len(every), rows):
-                part = every[start : start + rows]
-                whole = group.sum(part.to(self._device, copy=True))
-                if kept:
-                    part.copy_(whole)
-        return every if kept else None
-
-
 def _scored(task: Task, rows: Tensor, labels: Tensor, outputs: Tensor | None) -> Scored:
     columns = rows.numpy().T
     if task != "classification":
         return Scored(labels, columns[LOSS], outputs)
     return Scored(labels, columns[LOSS], outputs, rows[:, CLASS].long(), columns[RANK], columns[CONFIDENCE])
+
+
+def _metrics(names: Sequence[str], found: Scored) -> dict[str, float]:
+    """Return the metrics of these names."""
+    return {name: metric_value(name, found) for name in names}
 
 
 def metric_value(name: str, found: Scored) -> float:

@@ -11,7 +11,8 @@ import torch
 from dist_train.checkpoint.format import save_weights
 from dist_train.config.types import in_pixels
 from dist_train.distributed.stragglers import conspicuous, straggler
-from dist_train.evaluation.metrics import Evaluation, why_undefined
+from dist_train.evaluation.better import why_undefined
+from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.reports import PICTURED, confusion_image
 from dist_train.loggers.base import Facts, Image, Logger
 from dist_train.model.freeze import count_parameters

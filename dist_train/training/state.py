@@ -15,7 +15,7 @@ from dist_train.config.sections.train import EarlyStoppingConfig
 from dist_train.distributed.group import Dist
 from dist_train.distributed.strategies.base import Strategy
 from dist_train.distributed.strategies.shards import local
-from dist_train.evaluation.metrics import better, better_scores
+from dist_train.evaluation.better import better, better_scores
 from dist_train.hooks.calls import Hooks
 from dist_train.learning.ema import Ema
 from dist_train.learning.optimizers.build import match_layouts

@@ -31,17 +31,18 @@ def _again(run: str) -> dict[str, float]:
     """Evaluate a run's best weights on the ranks that this process belongs to."""
     from dist_train.distributed.group import joined
     from dist_train.evaluation import metrics as scores
-    from dist_train.inference.evaluate_runs import _evaluation
+    from dist_train.inference.evaluate_runs import Request, _evaluated
     from dist_train.run.saved_config import run_config
 
     computed: list[Any] = []
     real = scores._metrics
     scores._metrics = lambda *all_of_it: computed.append(all_of_it) or real(*all_of_it)  # type: ignore[func-returns-value]
     with joined(run_config(Path(run)).distributed) as group:
-        found = _evaluation(Path(run), "best", [], group, None, keep=False)
+        asked = Request("best", [], "val", trust=False, several=False, folds=False)
+        found = _evaluated(Path(run), asked, group, None)
     assert found is not None
     assert len(computed) == group.is_main, "one rank has all rows"
-    return found[0].scores
+    return found.outcome.scores
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -7,7 +7,7 @@ import torch
 
 from dist_train.distributed.group import Dist
 from dist_train.errors import ConfigError
-from dist_train.evaluation.metrics import better
+from dist_train.evaluation.better import better
 from dist_train.training.step_sums import PACK, StepSums
 
 ALONE = Dist.alone()

@@ -16,7 +16,8 @@ from dist_train.data.loader import end_loaders
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
 from dist_train.errors import EXIT_DONE, ConfigError
-from dist_train.evaluation.metrics import Evaluation, better
+from dist_train.evaluation.better import better
+from dist_train.evaluation.metrics import Evaluation
 from dist_train.evaluation.reports import pack_outcome
 from dist_train.inference.averaging.batch_norms import moving, one_pass, recompute, training_images
 from dist_train.inference.averaging.members import Mean, Member, members_of

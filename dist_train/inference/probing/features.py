@@ -18,7 +18,7 @@ from dist_train.evaluation.features import FeaturePass
 from dist_train.inference.probing.fits import Features
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
-from dist_train.training.failure import explained
+from dist_train.training.report.explained import explained
 
 
 def features(cfg: Config, network: Network, index: DataIndex, group: Dist, split: Split) -> Features | None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from dist_train.data.split import Split
 from dist_train.distributed.group import Dist
+from dist_train.evaluation.better import better_scores
 from dist_train.evaluation.metric_functions.scored import Scored
-from dist_train.evaluation.metrics import SampleScores, better_scores, metric_value
+from dist_train.evaluation.metrics import SampleScores, metric_value
 from dist_train.inference.probing.fits import NEIGHBOURS, STRENGTHS, Features, Method, Problem, linear, neighbours
 
 HELD_OUT = 5

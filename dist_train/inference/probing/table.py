@@ -8,7 +8,7 @@ from typing import Any
 from dist_train.config.schema import Config
 from dist_train.config.types import Size
 from dist_train.data.index import DataIndex
-from dist_train.evaluation.metrics import better
+from dist_train.evaluation.better import better
 from dist_train.inference.probing.fits import MOST_ITERATIONS
 from dist_train.inference.probing.judge import Verdict
 from dist_train.system.foreign_text import printable

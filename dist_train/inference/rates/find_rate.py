@@ -16,7 +16,8 @@ from dist_train.errors import EXIT_DONE, EXIT_FAILED
 from dist_train.inference.rates.report import can_draw, draw, table, to_paste
 from dist_train.inference.rates.search import LOWEST, Curve, diverged, suggested
 from dist_train.system.terminal import log_to_console, writing_output
-from dist_train.training.failure import exit_code, explained
+from dist_train.training.failure import exit_code
+from dist_train.training.report.explained import explained
 from dist_train.training.setup import Setup, build_setup
 from dist_train.training.step import train_step
 

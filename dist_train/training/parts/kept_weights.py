@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dist_train.evaluation.metrics import better_scores
+from dist_train.evaluation.better import better_scores
 from dist_train.run.folder import RunDir
 
 Kept = dict[str, list[dict[str, float]]]

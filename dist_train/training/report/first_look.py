@@ -10,7 +10,7 @@ from PIL import Image as Pictures
 from dist_train.config.sections.log import LogConfig
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
-from dist_train.training.report.run_page import why_not
+from dist_train.training.report.own_process import failure_of
 
 if TYPE_CHECKING:
     from dist_train.loggers.base import Image
@@ -30,11 +30,11 @@ def first_look(run: RunDir, world_size: int, timeout_s: float) -> "Image | None"
     """Draw ``look.png`` in the run folder, by a process of its own. Return the picture; None, with a warning, if that failed.
 
     Args:
-        timeout_s: `distributed.timeout_s`: half of it may pass, since other ranks wait.
+        timeout_s: as in ``failure_of``.
     """
     path = run.look.resolve()
     words = ["look", "--config", str(run.config.resolve()), "--out", str(path), "--world-size", str(world_size)]
-    why = why_not(words, timeout_s)
+    why = failure_of(words, timeout_s)
     if why:
         log.warning("`log.images`: %s was not drawn: %s", run.look.name, why)
         return None

@@ -5,22 +5,17 @@ The run is done by then, and ``result.json`` says so: a page that cannot be writ
 
 import importlib.util
 import logging
-import os
-import subprocess
-import sys
 
 from dist_train.config.sections.log import LogConfig
 from dist_train.errors import ConfigError
 from dist_train.run.folder import RunDir
-from dist_train.system.processes import die_with_parent
 from dist_train.system.program import program
+from dist_train.training.report.own_process import failure_of
 
 log = logging.getLogger(__name__)
 
 PACKAGES = {"jinja2": "jinja2", "matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """What the page needs: name of the import -> name of the package."""
-MOST_S = 120.0
-"""The longest time that the end of a run waits for the page; it takes about 5 s."""
 
 
 def missing_packages() -> list[str]:
@@ -41,39 +36,12 @@ def write_page(run: RunDir, timeout_s: float) -> bool:
     """Write the page of a run that is done. Return whether that worked; if not, warn and say why.
 
     Args:
-        timeout_s: `distributed.timeout_s`: half of it may pass, since other ranks may wait.
+        timeout_s: as in ``failure_of``.
     """
     # The run has just used the code that its config names: --trust allows no more than that.
-    why = why_not(["report", str(run.path.resolve()), "--trust"], timeout_s)
+    why = failure_of(["report", str(run.path.resolve()), "--trust"], timeout_s)
     if not why:
         log.info("report: %s", run.report)
         return True
     log.warning("%s was not written: %s. Try `%s %s`", run.report.name, why, program("report"), run.path)
     return False
-
-
-def why_not(words: list[str], timeout_s: float) -> str:
-    """Run a command of ours in a process of its own, without a GPU. Return why it failed; an empty text if it did not.
-
-    Args:
-        words: its name and arguments.
-        timeout_s: as in ``write_page``.
-    """
-    limit_s = min(MOST_S, timeout_s / 2)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "dist_train", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit_s,
-            check=False,
-            preexec_fn=die_with_parent,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took more than {limit_s:g} s"
-    except OSError as error:
-        return str(error)
-    return "" if done.returncode == 0 else " ".join(done.stderr.split())[-500:] or f"exit code {done.returncode}"

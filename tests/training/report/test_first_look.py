@@ -18,7 +18,7 @@ from tests.support.runs import changed, state_digest, train
 def test_trouble_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "why_not", lambda words, timeout_s: f"{words[0]} failed within {timeout_s} s")
+    monkeypatch.setattr(module, "failure_of", lambda words, timeout_s: f"{words[0]} failed within {timeout_s} s")
     assert module.first_look(RunDir(tmp_path), 1, 60.0) is None
     assert [record.getMessage() for record in caplog.records] == [
         "`log.images`: look.png was not drawn: look failed within 60.0 s"
