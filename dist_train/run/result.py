@@ -17,6 +17,12 @@ from dist_train.system.foreign_text import printable
 
 log = logging.getLogger(__name__)
 
+START_NAME = "DIST_TRAIN_START"
+"""The environment variable in which a supervisor passes the name of a start to its ranks."""
+
+EXCHANGE = "DIST_TRAIN_EXCHANGE"
+"""The environment variable by which a supervisor says that it can start the run on other nodes."""
+
 Status = Literal["running", "stopped", "done", "failed"]
 
 
@@ -156,14 +162,6 @@ def load_result(run: RunDir) -> Result:
 def _numbers(scores: dict[str, float | None]) -> dict[str, float]:
     """Return the scores with NaN where JSON has null."""
     return {name: math.nan if score is None else score for name, score in scores.items()}
-
-
-START_NAME = "DIST_TRAIN_START"
-"""The environment variable in which a supervisor passes the name of a start to its ranks."""
-
-
-EXCHANGE = "DIST_TRAIN_EXCHANGE"
-"""The environment variable by which a supervisor says that it can start the run on other nodes."""
 
 
 def write_refusal(run: RunDir, error: ErrorKind, message: str) -> None:

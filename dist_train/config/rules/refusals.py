@@ -4,13 +4,19 @@ A rule in ``AT_EVERY_START`` refuses every start. A rule that we add later goes 
 run, and only warns when an older run is resumed.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from dist_train.config.choices import FORMATS, LOSSES, METRICS
 from dist_train.config.ops.table import OPS
 from dist_train.config.rules.divided_weights import needs_whole_weights
+from dist_train.config.rules.learning_rates import (
+    endless_warm_up,
+    nothing_between,
+    rising_rate,
+    two_rates,
+    warm_up_from_above,
+)
 from dist_train.config.rules.needed_values import decoded_whole, trained_on_features
 from dist_train.config.types import UNPUBLISHED, height_and_width, in_pixels
 from dist_train.config.values import is_set
@@ -55,50 +61,6 @@ def _smoothing_of_several_labels(cfg: "Config") -> Iterator[str]:
         yield (
             f"`loss.label_smoothing` ({cfg.loss.label_smoothing:g}) is for one class per image, but `data.task` is "
             "multilabel; set it to 0"
-        )
-
-
-def _rising_rate(cfg: "Config") -> Iterator[str]:
-    if cfg.schedule.min_lr > cfg.optim.lr:
-        yield (
-            f"`schedule.min_lr` ({cfg.schedule.min_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}): the learning rate would "
-            "rise; use a smaller value"
-        )
-
-
-def _endless_warm_up(cfg: "Config") -> Iterator[str]:
-    if cfg.schedule.warmup_epochs > cfg.train.epochs:
-        yield (
-            f"`schedule.warmup_epochs` ({cfg.schedule.warmup_epochs:g}) is more than `train.epochs` ({cfg.train.epochs}): the "
-            "warm-up would never end; use fewer epochs"
-        )
-
-
-def _two_rates(cfg: "Config") -> Iterator[str]:
-    if cfg.optim.lr_base is None:
-        return
-    scaled = cfg.optim.lr_base.at(cfg.train.global_batch)
-    if not math.isclose(scaled, cfg.optim.lr, rel_tol=1e-9):
-        yield (
-            f"`optim.lr` ({cfg.optim.lr:g}) is given, and `optim.lr_base` makes it {scaled:g} at `train.global_batch` "
-            f"{cfg.train.global_batch}; set one of them to null"
-        )
-
-
-def _warm_up_from_above(cfg: "Config") -> Iterator[str]:
-    if cfg.schedule.warmup_lr is not None and cfg.schedule.warmup_lr > cfg.optim.lr:
-        yield (
-            f"`schedule.warmup_lr` ({cfg.schedule.warmup_lr:g}) is more than `optim.lr` ({cfg.optim.lr:g}): the learning rate "
-            "would fall in the warm-up; use a smaller value"
-        )
-
-
-def _nothing_between(cfg: "Config") -> Iterator[str]:
-    warmup, cooldown, epochs = cfg.schedule.warmup_epochs, cfg.schedule.cooldown_epochs, cfg.train.epochs
-    if cooldown and warmup + cooldown >= epochs:
-        yield (
-            f"`schedule.cooldown_epochs` ({cooldown:g}) and `schedule.warmup_epochs` ({warmup:g}) take all of `train.epochs` "
-            f"({epochs}): no epoch is left for the schedule; use fewer epochs"
         )
 
 
@@ -249,11 +211,11 @@ AT_EVERY_START: tuple[Rule, ...] = (
     decoded_whole,
     _options_of_another_loss,
     _smoothing_of_several_labels,
-    _rising_rate,
-    _endless_warm_up,
-    _two_rates,
-    _warm_up_from_above,
-    _nothing_between,
+    rising_rate,
+    endless_warm_up,
+    two_rates,
+    warm_up_from_above,
+    nothing_between,
     _bf16_base_without_autocast,
     _teacher_of_something_else,
     _ops_on_the_device,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dist_train.errors import ConfigError
+from dist_train.evaluation.features import head_paths, pooled
 from dist_train.model.network import Network
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ class HeadInput:
 
     def __init__(self, network: Network, predictor: "Predictor") -> None:
         self._found: Tensor | None = None
-        layers = {network.module.get_submodule(name.rpartition(".")[0]) for name in network.head}
-        for layer in layers:
-            layer.register_forward_pre_hook(self._note)
+        for path in head_paths(network):
+            network.module.get_submodule(path).register_forward_pre_hook(self._note)
         transform = predictor.transform
         predictor.outputs(torch.from_numpy(transform.blank(1)))
         if self._found is None:
@@ -39,15 +39,8 @@ class HeadInput:
         """Return the embeddings of the last pass, float32 [B, E] on the CPU."""
         found, self._found = self._found, None
         assert found is not None
-        return found.float().cpu()
+        return found.cpu()
 
     def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self._found is None:
-            self._found = pooled(inputs[0], channels_first=isinstance(layer, nn.Conv2d))
-
-
-def pooled(features: Tensor, channels_first: bool) -> Tensor:
-    """Return the mean over all places of an image, [B, E], of features [B, E, h, w], or [B, ..., E]."""
-    if channels_first:
-        return features.flatten(2).mean(2)
-    return features.flatten(1, -2).mean(1) if features.ndim > 2 else features
+            self._found = pooled(layer, inputs[0])

@@ -87,16 +87,6 @@ SETS = {"data__format": "csv", "data__task": "multilabel", "loss__name": "bce", 
             {"data__format": "csv", "data__csv": {"weight": "w"}, "loss__distill": {"teacher": "resnet18"}},
             "but `loss.distill` adds the loss of a teacher, which has no weights",
         ),
-        ({"schedule__min_lr": 1.0}, "`schedule.min_lr` (1) is more than `optim.lr` (0.05)"),
-        ({"schedule__warmup_epochs": 3.0}, "`schedule.warmup_epochs` (3) is more than `train.epochs` (2)"),
-        (
-            {"schedule": {"warmup_epochs": 1.0, "warmup_lr": 0.1}},
-            "`schedule.warmup_lr` (0.1) is more than `optim.lr` (0.05)",
-        ),
-        (
-            {"schedule": {"warmup_epochs": 0.5, "cooldown_epochs": 1.5}},
-            "`schedule.cooldown_epochs` (1.5) and `schedule.warmup_epochs` (0.5) take all of `train.epochs` (2)",
-        ),
     ],
 )
 def test_a_start_with_it_is_refused(tree: dict[str, Any], override: dict[str, Any], words: str) -> None:

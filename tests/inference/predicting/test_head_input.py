@@ -12,7 +12,7 @@ from torch import nn
 
 from dist_train.errors import ConfigError
 from dist_train.inference.load_run import load_run
-from dist_train.inference.predicting.head_input import HeadInput, pooled
+from dist_train.inference.predicting.head_input import HeadInput
 from dist_train.inference.predictor import Predictor
 from dist_train.model.network import Network
 from tests.support.runs import train
@@ -67,10 +67,3 @@ def test_a_model_without_a_head() -> None:
     predictor = SimpleNamespace(transform=SimpleNamespace(blank=lambda count: np.zeros((count, 2))), outputs=module)
     with pytest.raises(ConfigError, match="--embeddings: the model has no head"):
         HeadInput(cast(Network, SimpleNamespace(module=module, head=frozenset())), cast(Predictor, predictor))
-
-
-def test_pooling() -> None:
-    features_BECHW = torch.arange(24.0).view(1, 2, 3, 4)
-    assert torch.equal(pooled(features_BECHW, channels_first=True), features_BECHW.mean((2, 3)))
-    assert torch.equal(pooled(features_BECHW, channels_first=False), features_BECHW.mean((1, 2)))
-    assert torch.equal(pooled(features_BECHW[0, 0], channels_first=False), features_BECHW[0, 0])
