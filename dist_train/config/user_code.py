@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def is_own(name: str) -> bool:
-    """Whether a model is the user's, ``package.module:callable``."""
+    """Return whether a model is the user's, ``package.module:callable``."""
     return ":" in name and not name.startswith(HUBS)
 
 

@@ -160,7 +160,7 @@ def _copied(batch: Batch, device: torch.device, on_host: int) -> Batch:
 
 
 def _copied_beside(batch: Batch, gpu: torch.device, on_host: int) -> Batch:
-    """Copied on a stream of its own, which waits for nothing; what is computed from here on waits for the copy."""
+    """Copy a batch on a stream of its own, which waits for nothing; what is computed from here on waits for the copy."""
     copying, computing = _copy_stream(gpu), torch.cuda.current_stream(gpu)
     with torch.cuda.stream(copying):
         batch = _copied(batch, gpu, on_host)
@@ -174,7 +174,7 @@ def _copied_beside(batch: Batch, gpu: torch.device, on_host: int) -> Batch:
 
 @lru_cache(maxsize=1)
 def _copy_stream(gpu: torch.device) -> torch.cuda.Stream:
-    """One for the whole process: each stream keeps freed memory of its own."""
+    """Return the one of the whole process: each stream keeps freed memory of its own."""
     return torch.cuda.Stream(gpu)  # type: ignore[no-untyped-call]
 
 

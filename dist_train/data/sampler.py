@@ -23,7 +23,7 @@ repeats, the second time and later ones also have their number: (epoch, index, 1
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
-    """The permutation of one epoch; int64 [length]."""
+    """Return the permutation of one epoch, int64 [length]."""
     return np.random.default_rng(fold_in(seed, "order", epoch)).permutation(length)
 
 

@@ -129,7 +129,7 @@ class CommandStart:
 
 
 def _as_from_a_terminal() -> None:
-    """In a process that starts: end with the drill, and hear all signals, also where the drill runs under nohup."""
+    """Let a process that starts end with the drill and hear all signals, also where the drill runs under nohup."""
     die_with_parent()
     hear_stop_signals()
 

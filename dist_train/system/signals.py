@@ -79,7 +79,7 @@ _writers: list[int] = []
 
 
 def _forget_wakeup_pipe() -> None:
-    """In a forked process: its signals are its own."""
+    """Forget the pipe in a forked process, whose signals are its own."""
     if _writers:
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)

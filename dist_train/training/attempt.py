@@ -57,7 +57,9 @@ class Begun:
 
     Attributes:
         number: the number of the attempt; None until it has started.
+        stop: the watch over signals; None until it has begun.
         checkpoints: None until they are open.
+        batch: the micro-batch of this start, which an error of memory may lower.
         trial: the run folder to remove at the end; None on other ranks than 0, and without ``train.fast_dev_run``.
     """
 
@@ -74,19 +76,14 @@ class Begun:
 
 
 def main(cfg: Config) -> int:
-    """Train, as a command.
-
-    Returns:
-        The exit code. A stopped run exits 0 under torchrun, because torchrun restarts a worker with any other
-        exit code; ``result.json`` holds the status.
-    """
+    """Train, as a command. Return the exit code: ``failure.exit_code`` says which."""
     cfg = fast_dev_run.config_of_start(cfg)
     begun, parts = Begun(), ExitStack()  # not closed after an error: the process exits at once
     try:
         parts.enter_context(ticking())
         with stops_at_start_recorded(RunDir.of(cfg.run)):
             group = parts.enter_context(joined(cfg.distributed))
-        status = attempts(cfg, group, begun, parts)
+        status = one_or_two_attempts(cfg, group, begun, parts)
         parts.close()
     except StopNow as stopped:
         leave_at_once(leave(cfg, str(stopped), begun.number))
@@ -117,7 +114,7 @@ def train(cfg: Config, given: Given) -> Result:
         try:
             parts.enter_context(ticking())
             group = parts.enter_context(joined(cfg.distributed))
-            attempts(cfg, group, begun, parts, given)
+            one_or_two_attempts(cfg, group, begun, parts, given)
             return group.from_main(partial(load_result, RunDir.of(cfg.run)))
         except StopNow as stopped:
             leave(cfg, str(stopped), begun.number)
@@ -142,20 +139,20 @@ def _interrupted() -> DistTrainError:
     )
 
 
-def attempts(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
-    """Make one attempt, see ``attempt``; with ``train.fast_dev_run`` a second one, which goes on from the first."""
+def one_or_two_attempts(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
+    """Make one attempt; with ``train.fast_dev_run`` a second one, which goes on from the first."""
     if not cfg.train.fast_dev_run:
-        return attempt(cfg, group, begun, parts, given)
+        return make_attempt(cfg, group, begun, parts, given)
     log_to_console(group.rank)
     path = group.from_main(partial(fast_dev_run.make_folder, cfg))
     begun.trial = path if group.is_main else None
     first = parts.enter_context(ExitStack())
-    attempt(cfg, group, begun, first, fast_dev_run.given_to_attempt(given))
+    make_attempt(cfg, group, begun, first, fast_dev_run.given_to_attempt(given))
     if _stopped_from_outside(begun, group):
         return "stopped"
     first.close()
     begun.checkpoints = None
-    attempt(fast_dev_run.one_step_more(cfg), group, begun, parts, fast_dev_run.given_to_attempt(given))
+    make_attempt(fast_dev_run.one_step_more(cfg), group, begun, parts, fast_dev_run.given_to_attempt(given))
     if _stopped_from_outside(begun, group):
         return "stopped"
     group.from_main(partial(fast_dev_run.report, cfg, group))
@@ -167,7 +164,7 @@ def _stopped_from_outside(begun: Begun, group: Dist) -> bool:
     return any(group.gather_objects(begun.stop is not None and bool(begun.stop.reason)))
 
 
-def attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
+def make_attempt(cfg: Config, group: Dist, begun: Begun, parts: ExitStack, given: Given | None = None) -> Status:
     """Make one attempt at a run: lock it, build, resume, train, report the result.
 
     Args:

@@ -62,7 +62,11 @@ class DatasetImages:
         return replace(self, rules=rules)
 
     def deep(self, name: str) -> DeepImage | None:
-        """Raises ``DataError`` if the set returns an array that could mean several things."""
+        """Return an image of more than 8 bits per channel with its values; None for all others.
+
+        Raises:
+            DataError: the set returns an array that could mean several things.
+        """
         try:
             image = self._read(name)
         except BadImage:

@@ -53,7 +53,7 @@ class NewRows:
     """The rows of ``metrics.jsonl`` that the server does not have. The trainer may append rows at the same time."""
 
     def __init__(self, path: Path, logged: dict[str, int]) -> None:
-        """``logged``: split -> last step that the server has."""
+        """Begin after the rows that the server has: ``logged``, by split the last step of them."""
         self._rows = RowFollower(path)
         self._logged = dict(logged)
 

@@ -82,7 +82,7 @@ _clock = _Clock()
 
 
 def _forget() -> None:
-    """In a forked process no thread looks, and the lock may be held."""
+    """Forget, in a forked process, the thread that looks and the lock that it may hold: the thread is not there."""
     global _clock
     _clock = _Clock()
 
