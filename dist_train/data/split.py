@@ -20,10 +20,11 @@ AT_ONCE = 1024
 class Split:
     """Images and their targets, in the order of the names.
 
-    ``paths`` are bytes in one array: loader processes share its memory, and would copy a list of strings by counting
-    references. ``labels`` are int64 [N], float32 [N, K] for regression, or sparse for multilabel; ``labels[places]`` is an array
-    for all. ``sizes`` are int64 [N], in bytes, or [0] where nobody has asked for them. ``columns`` are numbers for each image,
-    float64 [N], by what they are for: ``weight``, ``sampling``.
+    Attributes:
+        paths: bytes in one array: loader processes share its memory, and would copy a list of strings by counting references.
+        labels: int64 [N], float32 [N, K] for regression, or sparse for multilabel; ``labels[places]`` is an array for all.
+        sizes: int64 [N], in bytes, or [0] where nobody has asked for them.
+        columns: numbers for each image, float64 [N], by what they are for: ``further.WEIGHT``, ``sampling.SAMPLING``.
     """
 
     paths: NDArray[np.bytes_]

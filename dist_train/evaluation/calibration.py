@@ -20,6 +20,8 @@ from dist_train.evaluation.activation import activated
 from dist_train.system.files import read_json, write_json
 
 USUAL_THRESHOLD = 0.5
+PARTS = 5
+"""Of the validation set: each is judged by a fit to the others."""
 HOTTEST = 20.0
 """Largest temperature, and 1 / the smallest: a model without an error would have a temperature of 0."""
 
@@ -113,17 +115,15 @@ def _best_threshold(scores_N: NDArray[np.float64], has_N: NDArray[np.bool_]) -> 
     return float((scores[best] + below[best]) / 2)
 
 
-def cross_fitted(
-    task: Task, outputs_NK: Tensor, labels: Tensor, parts: int = 5
-) -> tuple[Tensor, NDArray[np.bool_] | None]:
+def cross_fitted(task: Task, outputs_NK: Tensor, labels: Tensor) -> tuple[Tensor, NDArray[np.bool_] | None]:
     """Return probabilities [N, K], and for multilabel decisions [N, K], of images that the fit has not seen.
 
-    Image n is judged by a fit on the images of the other parts, n modulo ``parts``: an estimate for images to come.
+    Image n is judged by a fit on the images of the other parts, n modulo ``PARTS``: an estimate for images to come.
     """
-    part_N = torch.arange(len(outputs_NK)) % parts
+    part_N = torch.arange(len(outputs_NK)) % PARTS
     probabilities = torch.empty_like(outputs_NK)
     decisions = np.zeros(tuple(outputs_NK.shape), bool) if task == "multilabel" else None
-    for part in range(min(parts, len(outputs_NK))):
+    for part in range(min(PARTS, len(outputs_NK))):
         own, rest = part_N == part, part_N != part
         heat = fit_temperature(task, outputs_NK[rest], labels[rest])
         probabilities[own] = activated(task, outputs_NK[own] / heat)

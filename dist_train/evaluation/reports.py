@@ -18,6 +18,9 @@ from dist_train.system.foreign_text import printable
 PICTURED = 500
 """With more classes than this, no confusion image is logged."""
 
+SIDE = 512
+"""Pixels of a confusion image, about."""
+
 Table = list[dict[str, Any]]
 """One row per class or output: its name under ``class``, and its metrics by name."""
 
@@ -72,8 +75,8 @@ def confusion(outcome: Evaluation, classes: int) -> NDArray[np.int64]:
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray[np.uint8]:
-    """Return the confusion matrix as an image, uint8 [H, W, 3], H and W near ``side``: row = label, column = prediction.
+def confusion_image(outcome: Evaluation, count: int) -> NDArray[np.uint8]:
+    """Return the confusion matrix as an image, uint8 [H, W, 3], H and W near ``SIDE``: row = label, column = prediction.
 
     A white cell means no image of the class, a dark cell all of them. This runs at every evaluation, so it works without
     matplotlib.
@@ -82,7 +85,7 @@ def confusion_image(outcome: Evaluation, count: int, side: int = 512) -> NDArray
     shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     dark, white = np.array((8, 48, 107)), np.array((255, 255, 255))
     cells: NDArray[np.uint8] = (white + shares[..., None] * (dark - white)).round().astype(np.uint8)
-    return cells.repeat(max(1, side // count), 0).repeat(max(1, side // count), 1)
+    return cells.repeat(max(1, SIDE // count), 0).repeat(max(1, SIDE // count), 1)
 
 
 def draw_confusion(path: Path, matrix: NDArray[np.int64], names: list[str], title: str) -> None:

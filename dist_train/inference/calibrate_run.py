@@ -35,7 +35,7 @@ FEWEST = 20
 """Validation images. Fewer say nothing about probabilities."""
 
 
-def calibrate_run(path: Path, which: Which, overrides: Sequence[str], trust: bool = False) -> int:
+def calibrate_run(path: Path, which: Which, overrides: Sequence[str], trust: bool) -> int:
     """Fit on the validation set, write ``calibration.json`` into the run folder, and print what it changes.
 
     Under torchrun the ranks share the evaluation.

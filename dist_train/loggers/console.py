@@ -18,6 +18,9 @@ from dist_train.system.terminal import CLOCK, COLUMNS, digits
 
 log = logging.getLogger("dist_train")
 
+WIDTH = COLUMNS - len(CLOCK)
+"""Columns of a line behind the time."""
+
 NOTABLE_WAIT = 0.05
 """A row shows the share of time spent waiting for data if it is at least this."""
 
@@ -56,8 +59,8 @@ class ConsoleLogger(Logger):
         self._open.close()
 
 
-def describe_row(row: Row, total_steps: int, eta_s: float | None, width: int = COLUMNS - len(CLOCK)) -> str:
-    """Return a row as one line of text: as many values as fit into ``width``, the most important first.
+def describe_row(row: Row, total_steps: int, eta_s: float | None) -> str:
+    """Return a row as one line of text: as many values as fit into ``WIDTH``, the most important first.
 
     >>> describe_row({"step": 3, "epoch": 0.5, "split": "val", "loss": 1.25, "top1": 50.0}, 6, None)
     'step 3/6 epoch 0.50 val   loss 1.25 top1 50'
@@ -65,7 +68,7 @@ def describe_row(row: Row, total_steps: int, eta_s: float | None, width: int = C
     line = f"step {row['step']}/{total_steps} epoch {row['epoch']:.2f} {row['split']:<5}"
     eta = "" if eta_s is None else f" eta {timedelta(seconds=round(eta_s))}"
     for part in _parts(row):
-        if len(f"{line} {part}{eta}") > width:
+        if len(f"{line} {part}{eta}") > WIDTH:
             break
         line = f"{line} {part}"
     return line + eta

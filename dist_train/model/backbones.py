@@ -51,7 +51,7 @@ def create(
     cfg: "ModelConfig",
     outputs: int,
     image_size: Size | None,
-    overlay: dict[str, Any] | None = None,
+    overlay: dict[str, Any] | None,
     given: GivenModel | None = None,
     channels: int = 3,
 ) -> Backbone:

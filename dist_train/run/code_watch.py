@@ -36,7 +36,7 @@ class CodeWatch:
             self._thread = Thread(target=self._look, name="code watch", daemon=True)
             self._thread.start()
 
-    def news(self, limit_s: float = 0.0) -> list[str]:
+    def news(self, limit_s: float) -> list[str]:
         """Return the files whose change was found since the last call. Waits up to ``limit_s`` seconds for a look."""
         if self._thread is not None:
             self._thread.join(limit_s)
