@@ -69,9 +69,8 @@ def unfreeze_due(setup: "Setup") -> bool:
     if step not in setup.plan.unfreeze_steps:
         return False
     setup.checkpoints.before_update()
-    setup.stepper.wrapped = train_more(
-        setup.cfg, setup.plan, setup.network, setup.index.outputs, setup.state, until=step
-    )
+    parts = setup.cfg, setup.plan, setup.network, setup.index.outputs, setup.state
+    setup.stepper.wrapped = train_more(*parts, step)
     return True
 
 
