@@ -185,7 +185,7 @@ def _refuse_what_a_script_cannot_hold(job: Job, snapshot: Snapshot, extra: dict[
             )
 
 
-_TELL_FAILURE = """trap 'echo "warning: --setup: $BASH_COMMAND: exit status $?; the job goes on" >&2' ERR"""
+_TELL_FAILURE = """trap 'echo "warning: --setup: $BASH_COMMAND: exit status $?" >&2' ERR"""
 
 
 _AFTER_SETUP = ("trap - ERR", "set +e", 'cd "$SLURM_SUBMIT_DIR" || exit 1')

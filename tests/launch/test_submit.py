@@ -62,12 +62,19 @@ def test_folder_and_options_of_setup_end_with_it(make_config: Callable[..., Path
     assert (done.stdout, done.stderr) == (f"{Path.cwd()}\n", "")
 
 
+def test_after_set_e_a_command_of_setup_that_fails_ends_the_job(make_config: Callable[..., Path]) -> None:
+    script = script_before_srun(make_config(), "set -e", "cd /no/such/folder")
+    done = subprocess.run(["bash", "-c", f"{script}\necho on"], env=SUBMITTED, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "warning: --setup: cd /no/such/folder: exit status 1"
+
+
 def test_a_command_of_setup_that_fails_is_named_and_the_job_goes_on(make_config: Callable[..., Path]) -> None:
     script = script_before_srun(make_config(), "no-such-module load x; A=1", "if false; then :; fi")
     done = subprocess.run(["bash", "-c", f"{script}\nfalse; echo $A"], env=SUBMITTED, capture_output=True, text=True)
     assert done.stdout == "1\n"
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
-    assert told == "warning: --setup: no-such-module load x: exit status 127; the job goes on"
+    assert told == "warning: --setup: no-such-module load x: exit status 127"
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def test_a_job_does_not_get_the_limits_of_the_login_node(config: Path) -> None:
     subprocess.run(["scancel", job.job_id], check=True)
     assert "CPU time: unlimited" in lines
     assert "in /" in lines
-    assert "warning: --setup: cd /no/such/folder: exit status 1; the job goes on" in lines
+    assert "warning: --setup: cd /no/such/folder: exit status 1" in lines
     job.wait_over()
 
 
