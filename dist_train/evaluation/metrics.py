@@ -139,7 +139,7 @@ class SampleScores:
         counted = every.counted.numpy()
         return Evaluation(self._task, scores, counted, found.labels, found.classes, found.outputs, every.likeliest)
 
-    def scored(self, group: Dist) -> "Gathered":
+    def scored(self, group: Dist) -> "ScoredSamples":
         """Return the samples of all ranks. Every rank must call it.
 
         Raises:
@@ -158,11 +158,11 @@ class SampleScores:
             outputs = outputs[counted]
         if likeliest is not None and not everything:
             likeliest = likeliest[counted]
-        return Gathered(_scored(self._task, rows, labels, outputs), counted, likeliest)
+        return ScoredSamples(_scored(self._task, rows, labels, outputs), counted, likeliest)
 
 
 @dataclass(frozen=True)
-class Gathered:
+class ScoredSamples:
     """The samples that could be read, and which these are, bool [N]; for ``likeliest`` see ``Evaluation``."""
 
     found: Scored

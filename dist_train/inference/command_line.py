@@ -43,8 +43,9 @@ def reported(command: Callable[[], int], runs: Sequence[Path] = ()) -> int:
             return report(error)
         if whole_number("WORLD_SIZE", 1) == 1:
             raise  # Python prints the traceback
-        fail = import_module("dist_train.training.failure").fail_command  # by name: it imports torch
-        return int(fail(error))
+        from dist_train.training.failure import fail_command  # imports torch, which --help does not need
+
+        return fail_command(error)
 
 
 def _plainly(command: Callable[[], int], runs: Sequence[Path]) -> int:
