@@ -1,6 +1,7 @@
 """Read and set config values by dotted key (``train.ema``)."""
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -60,11 +61,10 @@ def flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 def is_set(cfg: BaseModel, key: str) -> bool:
     """Return whether the config gives a key, or a section, a value other than its default."""
-    value: Any = cfg
-    for name in key.split("."):
-        section: BaseModel = value
-        value = getattr(section, name)
-    return name in section.model_fields_set and value != type(section).model_fields[name].default
+    *sections, name = key.split(".")
+    section: BaseModel = reduce(getattr, sections, cfg)
+    differs = getattr(section, name) != type(section).model_fields[name].default
+    return name in section.model_fields_set and differs
 
 
 def section_class(section: type[BaseModel], key: str) -> type[BaseModel] | None:

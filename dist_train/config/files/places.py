@@ -1,4 +1,4 @@
-"""Where a wrong value stands: the file and the line, for error messages."""
+"""The file and the line of a wrong value, for error messages."""
 
 import re
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Which keys change the final weights of a run: a resume refuses a change of those, and allows one of the others.
 
-Every key stands in exactly one of the two tables, under its full name.
+Every key is in exactly one of the two tables, under its full name.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Figures as SVG text that stands inside a page and takes its colours: matplotlib, with text as text."""
+"""Figures as SVG elements inside a page, in the colours of the page: by matplotlib, with text as text."""
 
 import io
 import re
@@ -60,7 +60,7 @@ def drawn() -> Iterator[Drawing]:
 
 
 def _inside_a_page(svg: str) -> str:
-    """Return the element without what only a file of its own has; its size is that of the place where it stands."""
+    """Return the element without what only a file of its own has; the page decides its size."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r'<g id="[^"]*">', "<g>", element)  # the same names would be in every figure of the page

@@ -76,12 +76,16 @@ class MicroBatch:
 
     def facts(self) -> dict[str, Any]:
         """Return what ``provenance.json`` records of this start: the micro-batch and why it was chosen; empty unless it is auto."""
-        kept = [entry for entry in _entries(self._run) if self._concerns(entry)] if self._auto else []
-        return {"micro_batch": kept[-1]} if kept else {}
+        newest = self._newest() if self._auto else None
+        return {"micro_batch": newest} if newest else {}
 
     def _recorded(self) -> int | None:
-        found = self.facts().get("micro_batch", {}).get("micro_batch")
+        found = (self._newest() or {}).get("micro_batch")
         return found if isinstance(found, int) and found in self._sizes() else None
+
+    def _newest(self) -> dict[str, Any] | None:
+        """Return what was chosen last for this number of ranks and this global batch."""
+        return next((entry for entry in reversed(_entries(self._run)) if self._concerns(entry)), None)
 
     def _concerns(self, entry: dict[str, Any]) -> bool:
         return (entry.get("world_size"), entry.get("global_batch")) == (self._world_size, self._cfg.train.global_batch)

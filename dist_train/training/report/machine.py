@@ -47,7 +47,7 @@ class Machine:
         self._last: dict[str, float] = {}
         self._due = 0.0
         self._counted: tuple[int, float] | None = None
-        self._flops_per_image()
+        self._flops_per_image()  # now, so that the start of the log says what is not recorded
 
     def columns(self, images_per_s: float | None) -> dict[str, float]:
         """Return the columns of a row. ``images_per_s`` is that of all ranks together."""

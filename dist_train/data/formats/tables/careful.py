@@ -28,7 +28,7 @@ class BrokenQuotesError(Exception):
 
 
 class _Record(NamedTuple):
-    """The fields of one row, which stands on the lines ``first`` to ``last``: a quoted value may hold line breaks."""
+    """The fields of one row, which takes the lines ``first`` to ``last``: a quoted value may hold line breaks."""
 
     first: int
     last: int
