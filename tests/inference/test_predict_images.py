@@ -68,7 +68,7 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     latin = os.path.join(os.fsencode(odd), b"\xe4.png")  # an umlaut, but not in UTF-8
     shutil.copy(good, latin)
     code, _, err = call(main, run, odd, "--out", out)
-    counted = "error: 1 of 2 images cannot be read and are left out\n"
+    counted = f"error: 1 of 2 images cannot be read and are left out\nwrote {out}: 1 images\n"
     assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n{counted}")
     assert out.read_bytes().splitlines()[1].startswith(latin + b",")
     command = [sys.executable, "-m", "dist_train.predict", str(run), latin]
