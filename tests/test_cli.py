@@ -159,6 +159,8 @@ def test_so_it_is_with_the_command_check(file: Path, tmp_path: Path) -> None:
     done = _command("check", "--config", str(file), f"data.root={tmp_path / 'nowhere'}")
     assert done.returncode == 2
     assert "is not a directory; it must hold the images" in done.stderr
+    relative = _command("check", "--config", str(file), "data.root=nowhere/at/all")
+    assert "`data.root` (nowhere/at/all) is not a directory in the current folder (/" in relative.stderr
 
 
 def test_a_set_that_is_no_folder_has_no_such_rule(file: Path, tmp_path: Path) -> None:

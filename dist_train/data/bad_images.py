@@ -46,7 +46,7 @@ class BadImages:
             name = "train" if images is self._index.train else split  # an evaluation may be of the training images
             raise DataError(
                 f"{count} of {len(images)} {name} images cannot be read, more than `data.max_bad_share` ({share}) allows; "
-                f"the last: {example}"
+                f"raise it, or repair or remove them (`look --doctor` lists them); the last: {example}"
             )
 
     def report(self, group: Dist, path: Path) -> int:

@@ -51,7 +51,15 @@ class Run(OpenedRun):
         Raises:
             ConfigError, DataError: the data is missing, or has other classes.
         """
-        index = index_of(self.config, self.classes, data).with_rules(self.rules)
+        try:
+            index = index_of(self.config, self.classes, data).with_rules(self.rules)
+        except DataError as error:
+            hint = (
+                ""
+                if data is not None
+                else "; a run that was trained on data set objects needs one: `run.evaluate(data)`"
+            )
+            raise DataError(f"{error}{hint}") from None
         check_classes(self.classes, index, str(self.folder.path))
         group = Dist.alone(self.device)
         try:

@@ -1,7 +1,7 @@
 """Predict with a model: files, folders or PIL images in, probabilities or numbers out."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,9 +86,20 @@ class Prediction:
 
     image: Source
     task: Task
-    classes: Sequence[str] = field(repr=False)
-    outputs: Tensor = field(repr=False)
-    thresholds: Sequence[float] = field(default=(), repr=False)
+    classes: Sequence[str]
+    outputs: Tensor
+    thresholds: Sequence[float] = ()
+
+    def __repr__(self) -> str:
+        """Return the image and what the model says of it, for a notebook."""
+        match self.task:
+            case "classification":
+                found = "{} {:.3g}".format(*self.top(1)[0])
+            case "multilabel":
+                found = ", ".join(self.labels) or "no label"
+            case "regression":
+                found = ", ".join(f"{name} {value:.4g}" for name, value in self.scores.items())
+        return f"Prediction({self.image}: {found})"
 
     @property
     def scores(self) -> dict[str, float]:

@@ -46,7 +46,7 @@ def test_ranks_together(skipping: dict[str, Any], tmp_path: Path) -> None:
 
 def test_ranks_together_without_a_run_folder(skipping: dict[str, Any]) -> None:
     answers = run_ranks(2, _meet, skipping, None, 0)
-    assert all(answer.startswith(f"{TOO_MANY}; the last: ") for answer in answers), answers
+    assert all(answer.startswith(f"{TOO_MANY}; raise it, or repair") for answer in answers), answers
     assert run_ranks(1, _meet, skipping, None, 0) == ["None"]
 
 

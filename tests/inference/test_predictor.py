@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dist_train.config.choice_table import Task
 from dist_train.errors import DataError
 from dist_train.inference.load_run import load_run
 from dist_train.inference.predictor import Prediction, Predictor, images_of
@@ -102,3 +103,15 @@ def test_deep_images_are_seen_as_training_saw_them(tree: dict[str, Any], tmp_pat
     assert torch.equal(run.transform(file), run.transform(in_8_bits))
     with pytest.raises(DataError, match=r"cannot use the image .*: 16 of its 16 values are NaN"):
         run.transform(Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        ("classification", "Prediction(a.jpg: dog 0.75)"),
+        ("multilabel", "Prediction(a.jpg: dog)"),
+        ("regression", "Prediction(a.jpg: cat 0.25, dog 0.75)"),
+    ],
+)
+def test_a_notebook_shows_what_was_predicted(task: Task, shown: str) -> None:
+    assert repr(Prediction(Path("a.jpg"), task, ("cat", "dog"), torch.tensor([0.25, 0.75]))) == shown

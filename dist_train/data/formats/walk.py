@@ -69,7 +69,8 @@ def existing_root(cfg: DataConfig) -> Path:
             f"`data.root` ({cfg.root}): {error.strerror}; correct the path, or give this user the right to read it"
         ) from None
     if not there:
-        raise DataError(f"`data.root` ({cfg.root}) is not a directory; {_fix(cfg)}")
+        where = "" if os.path.isabs(cfg.root) else f" in the current folder ({Path.cwd()})"
+        raise DataError(f"`data.root` ({cfg.root}) is not a directory{where}; {_fix(cfg)}")
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError(f"`data.root` ({cfg.root}): {os.strerror(errno.EACCES)}; give this user the right to read it")
     note(root)

@@ -92,7 +92,9 @@ def _galleries(run: Gathered, most: int) -> tuple[Galleries, list[str]]:
         return [], [f"no images: {error}"]
     found = [(group.title, [_shown(images, paths[each.place], each) for each in group.images]) for group in chosen]
     unreadable = sum(image.picture is None for _, group in found for image in group)
-    return found, [f"{unreadable} of the images cannot be read"] if unreadable else []
+    return found, [
+        f"{unreadable} of the images cannot be read; if they have moved: --set data.root=FOLDER"
+    ] if unreadable else []
 
 
 def _shown(images: Images, name: str, chosen: Chosen) -> Shown:

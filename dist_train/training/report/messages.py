@@ -66,11 +66,11 @@ def run_line(run: Path, plan: Plan, step: int, reached: int) -> str:
     """
     if not step and not reached:
         return f"run: {run}, a new run"
-    where = (
-        f"continues at step {step} of {plan.total_steps}" if step else "has no checkpoint, so it starts again at step 0"
-    )
-    again = f"; {reached - step} steps are repeated" if reached > step else ""
-    return f"run: {run}, {where}{again}"
+    repeated = max(0, reached - step)
+    again = f"; {repeated} step{'s are' if repeated > 1 else ' is'} repeated" if repeated else ""
+    if not step:
+        return f"run: {run} has no checkpoint yet and starts again at step 0{again}"
+    return f"run: {run}, continues at step {step} of {plan.total_steps}{again}"
 
 
 def beginning(run: str, device: str, model: str, index: DataIndex, plan: Plan) -> str:

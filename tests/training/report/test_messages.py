@@ -82,7 +82,7 @@ def test_devices(hosts: list[str], per_rank: int, text: str) -> None:
     ("step", "reached", "text"),
     [
         (0, 0, "run: runs/a, a new run"),
-        (0, 7, "run: runs/a, has no checkpoint, so it starts again at step 0; 7 steps are repeated"),
+        (0, 7, "run: runs/a has no checkpoint yet and starts again at step 0; 7 steps are repeated"),
         (5, 5, "run: runs/a, continues at step 5 of 10"),
         (5, 8, "run: runs/a, continues at step 5 of 10; 3 steps are repeated"),
     ],
