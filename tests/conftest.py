@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from dist_train.system.imports.late_compiler import import_compiler_late
 from tests.support.images import make_image_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,11 +17,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[Any]:
-    """Collect without the garbage collector, which would scan the new modules and tests again and again."""
+    """Import in less time, as a run does: without torch's compiler, and without scanning new modules and tests for garbage."""
+    import_compiler_late()
     gc.disable()
     try:
         return (yield)
     finally:
+        gc.freeze()
         gc.enable()
 
 

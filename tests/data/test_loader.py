@@ -26,6 +26,7 @@ from dist_train.data.sampler import EvaluationBatches, StreamSampler
 from dist_train.distributed.group import Dist
 from dist_train.errors import DataError
 from dist_train.model.network import Network
+from tests.support.commands import AS_A_COMMAND
 from tests.support.ranks import run_ranks
 from tests.support.runs import changed
 
@@ -151,7 +152,8 @@ def test_a_process_with_loader_processes_left_exits_at_once(tree: dict[str, Any]
         "next(t.batches)\n"
         "print('left', flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(tree)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", AS_A_COMMAND + code, json.dumps(tree)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
 
 

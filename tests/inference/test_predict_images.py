@@ -16,6 +16,7 @@ import pytest
 from dist_train.inference.load_run import load_run
 from dist_train.predict import main
 from dist_train.run.predictions import load_predictions
+from dist_train.system.program import run_program
 from tests.support.commands import call, help_takes_no_torch
 from tests.support.ranks import run_ranks
 from tests.support.runs import train
@@ -71,11 +72,16 @@ def test_files_that_cannot_be_read_are_named(tree: dict[str, Any], image_folder:
     counted = f"error: 1 of 2 images cannot be read and are left out\nwrote {out}: 1 images\n"
     assert (code, err) == (2, f"error: cannot read the image {odd / '1.png'}: No such file or directory\n{counted}")
     assert out.read_bytes().splitlines()[1].startswith(latin + b",")
-    command = [sys.executable, "-m", "dist_train.predict", str(run), latin]
-    printed = subprocess.run(
-        command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    )
-    assert printed.stdout.splitlines()[1].startswith(latin + b",")
+    code, printed, _ = call(_program_with_strict_output, run, os.fsdecode(latin))
+    assert code == 0
+    assert os.fsencode(printed).splitlines()[1].startswith(latin + b",")
+
+
+def _program_with_strict_output(arguments: list[str]) -> int:
+    """Run the program; its stdout takes UTF-8 only."""
+    sys.stdout.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
+    sys.argv = ["predict", *arguments]
+    return run_program(main)
 
 
 def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_folder: Path, tmp_path: Path) -> None:
@@ -85,12 +91,9 @@ def test_any_name_of_a_file_and_any_place_to_write(tree: dict[str, Any], image_f
     out = tmp_path / "new" / "folder" / "out.csv"
     assert call(main, run, odd, "--out", out)[0] == 0
     assert os.fsencode(odd) in out.read_bytes()
-    done = subprocess.run(
-        [sys.executable, "-m", "dist_train.predict", run, odd],
-        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert os.fsencode(odd) in done.stdout
+    code, printed, err = call(_program_with_strict_output, run, odd)
+    assert (code, err) == (0, "")
+    assert str(odd) in printed
 
 
 def test_ranks_and_loader_processes_change_no_digit(path: Path, image_folder: Path, tmp_path: Path) -> None:

@@ -1,19 +1,28 @@
 """Call the launcher as a user does."""
 
+import functools
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from launch import slurm
+from tests.support.commands import call
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def launch(*args: str, path: str | None = None, pythonpath: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run the script from the root of the repository; ``path`` and ``pythonpath`` replace PATH and PYTHONPATH."""
+    """Call it in the root of the repository; ``path`` and ``pythonpath`` replace PATH and PYTHONPATH."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "PYTHONPATH"))}
     env |= ({"PATH": path} if path else {}) | ({"PYTHONPATH": pythonpath} if pythonpath else {})
-    command = [sys.executable, "launch/slurm.py", *args]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.CompletedProcess(args, *call(functools.partial(_main, env), *args))
+
+
+def _main(env: dict[str, str], args: list[str]) -> int:
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(env)
+    return slurm.main(args)
 
 
 def dry_run(config: Path, *args: str) -> str:

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ from dist_train.config import parse_config
 from dist_train.run.folder import RunDir
 from dist_train.run.provenance import begin_attempt
 from dist_train.run.result import Result, write_result
+from launch import compare
+from tests.support.commands import call
 
 SCRIPT = Path(__file__).parents[2] / "launch" / "compare.py"
 
@@ -44,7 +45,7 @@ def make_run(
 
 
 def run_script(*args: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, SCRIPT, *map(str, args)], capture_output=True, text=True, timeout=60)
+    return subprocess.CompletedProcess(args, *call(compare.main, *map(str, args)))
 
 
 def table_of(text: str) -> list[dict[str, str]]:

@@ -152,7 +152,7 @@ def test_the_switch_for_tf32() -> None:
         assert torch.backends.cudnn.allow_tf32 is on
 
 
-@pytest.mark.parametrize("name", ["amp_bf16", "amp_fp16", "fp16"])
+@pytest.mark.parametrize("name", ["amp_bf16", pytest.param("amp_fp16", marks=pytest.mark.slow), "fp16"])
 def test_a_run_in_each_format_learns_and_counts_what_it_skips(tree: dict[str, Any], name: str) -> None:
     tree = changed(tree, model={"name": "test_resnet", "pretrained": False}, train__precision=name, log__every_steps=5)
     run = train(tree, 2)

@@ -1,6 +1,7 @@
 """Which parameters are frozen, and how frozen modules behave."""
 
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -59,21 +60,22 @@ def test_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "pattern", "first_kept"),
+    ("source", "name", "pattern", "first_kept"),
     [
-        (timm.create_model("test_vit"), "all_but_last:1", "blocks.5"),
-        (timm.create_model("test_vit"), "all_but_last:2", "blocks.4"),
-        (timm.create_model("test_resnet"), "all_but_last:1", "layer4.0"),
-        (torchvision.models.resnet18(), "all_but_last:1", "layer4.1"),
-        (torchvision.models.resnet18(), "all_but_last:3", "layer3.1"),
-        (torchvision.models.vit_b_16(), "all_but_last:2", "encoder.layers.encoder_layer_10"),
-        (torchvision.models.efficientnet_b0(), "all_but_last:2", "features.7.0"),
-        (torchvision.models.squeezenet1_1(), "all_but_last:1", "features.12"),
+        (timm.create_model, "test_vit", "all_but_last:1", "blocks.5"),
+        (timm.create_model, "test_vit", "all_but_last:2", "blocks.4"),
+        (timm.create_model, "test_resnet", "all_but_last:1", "layer4.0"),
+        (torchvision.models.get_model, "resnet18", "all_but_last:1", "layer4.1"),
+        (torchvision.models.get_model, "resnet18", "all_but_last:3", "layer3.1"),
+        (torchvision.models.get_model, "vit_b_16", "all_but_last:2", "encoder.layers.encoder_layer_10"),
+        (torchvision.models.get_model, "efficientnet_b0", "all_but_last:2", "features.7.0"),
+        (torchvision.models.get_model, "squeezenet1_1", "all_but_last:1", "features.12"),
     ],
 )
-def test_all_but_the_last_blocks(module: nn.Module, pattern: str, first_kept: str) -> None:
+def test_all_but_the_last_blocks(source: Callable[[str], nn.Module], name: str, pattern: str, first_kept: str) -> None:
     with torch.device("meta"):
-        last = [name for name, _ in module.named_parameters()][-2:]
+        module = source(name)
+    last = [name for name, _ in module.named_parameters()][-2:]
     off = freeze(module, ModelConfig(name="x", freeze=(pattern,)), frozenset(last))
     names = [name for name, _ in module.named_parameters()]
     kept = [name for name in names if name not in off]

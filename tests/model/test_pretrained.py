@@ -21,6 +21,7 @@ import yaml
 from dist_train.config.sections.model import ModelConfig
 from dist_train.errors import ConfigError
 from dist_train.model.build import build_model
+from tests.support.commands import AS_A_COMMAND
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,9 +71,8 @@ def run(code: str, home: Path, **environment: str) -> tuple[subprocess.Completed
     clean = {key: value for key, value in os.environ.items() if not key.lower().endswith("proxy")}
     clean |= {"HF_HOME": str(home / "hf"), "TORCH_HOME": str(home / "torch"), "PYTHONPATH": str(ROOT), **environment}
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=clean, cwd=home, timeout=200, check=False
-    )
+    command = [sys.executable, "-c", AS_A_COMMAND + code]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean, cwd=home, timeout=200, check=False)
     return done, time.monotonic() - began
 
 

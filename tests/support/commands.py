@@ -1,7 +1,7 @@
-"""The commands that follow a training, each in its own process."""
+"""Commands, each in a process of its own, which is forked with all imports done."""
 
-import contextlib
-import io
+import functools
+import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.ranks import run_ranks
+
+AS_A_COMMAND = "from dist_train.system.imports.late_compiler import import_compiler_late; import_compiler_late()\n"
+"""What Python code begins with that imports as the commands do: without the compiler of torch, in less time."""
 
 
 def call(main: Callable[[list[str]], int], *arguments: str | Path) -> tuple[int, str, str]:
@@ -19,12 +22,16 @@ def call(main: Callable[[list[str]], int], *arguments: str | Path) -> tuple[int,
 
 
 def _captured(main: Callable[[list[str]], int], arguments: list[str]) -> tuple[int, str, str]:
-    out = io.StringIO()
-    with tempfile.TemporaryFile("w+") as err:  # a real file: faulthandler writes to its descriptor
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    any_bytes = functools.partial(tempfile.TemporaryFile, "w+", errors="surrogateescape")
+    with any_bytes() as out, any_bytes() as err:
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        try:
             code = main(arguments)
-        err.seek(0)
-        return code, out.getvalue(), err.read()
+        except SystemExit as end:  # of argparse
+            code = int(end.code or 0)
+        sys.stdout.flush(), sys.stderr.flush(), out.seek(0), err.seek(0)
+        return code, out.read(), err.read()
 
 
 def help_takes_no_torch(module: str) -> str:
