@@ -134,7 +134,7 @@ def write_files(args: argparse.Namespace, groups: list[Group], left_out: list[st
 
 def _unknown_key(key: str, runs: list[Run]) -> str:
     known = sorted({name for run in runs for name in (*run.settings, *run.results)})
-    near = difflib.get_close_matches(key, known, n=1)
+    near = [f"best.{key}"] if f"best.{key}" in known else difflib.get_close_matches(key, known, n=1)
     hint = (
         f"did you mean {near[0]}?"
         if near

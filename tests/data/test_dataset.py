@@ -143,7 +143,7 @@ def test_too_many_bad_images_are_an_error(tree: dict[str, Any], coloured: Path) 
     images, _ = dataset(tree, coloured, "train", **SKIP)
     with pytest.raises(
         DataError,
-        match=r"5 of 20 train images cannot be read, more than `data.max_bad_share` \(0.2\) allows; the last: .*png",
+        match=r"5 of 20 train images cannot be read, more than `data.max_bad_share` \(0.2\) allows; raise it, .*; the last: .*png",
     ):
         images.__getitems__([(0, index) for index in range(20)])
 

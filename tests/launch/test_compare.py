@@ -143,3 +143,5 @@ def test_an_unknown_column_names_the_nearest(tmp_path: Path) -> None:
     done = run_script(tmp_path / "*", "--sort", "optim.lrr")
     assert done.returncode == 2
     assert "did you mean optim.lr?" in done.stderr
+    best = run_script(tmp_path / "*", "--sort", "top1")
+    assert "did you mean best.top1?" in best.stderr
