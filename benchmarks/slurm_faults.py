@@ -128,7 +128,7 @@ step; where a node answers that too late, SLURM repeats the order 70 s later, an
 no step lost.
 On 2026-11-27 the machine did eight other things at the same time (load 12 to 20, at times 130), at higher priority; from 15:30 on,
 tests ran beside it (load 3 to 12), and the rows had the higher priority. On 2026-11-28 before 04:00 the load was 5 to 50, after 13:00
-1 to 12, with the rows at the higher priority. Since that day the supervisor forks the ranks of a run on one node (`dist-train launch`),
+1 to 22, with the rows at the higher priority. Since that day the supervisor forks the ranks of a run on one node (`dist-train launch`),
 and since 13:00 of that day ranks import less.
 
 """
