@@ -9,6 +9,7 @@ import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -178,11 +179,11 @@ def _whole_run(tree: dict[str, Any], fault: str) -> int:
     from dist_train.training.state import TrainState
 
     if fault == "an update that does not wait":
-        BackgroundWriter.before_update = lambda writer: None  # type: ignore[method-assign]
+        mock.patch.object(BackgroundWriter, "before_update", return_value=None).start()
     if fault == "code of the user as late as ours":
-        loop.own_code = lambda cfg, given: False
+        mock.patch.object(loop, "has_own_code", return_value=False).start()
     if fault == "buffers as late as weights":
-        TrainState.changed_late = lambda state, own_code: lambda name: True  # type: ignore[method-assign]
+        mock.patch.object(TrainState, "changed_late", return_value=lambda name: True).start()
     with pretend_gpu():
         return attempt.main(parse_config(tree))
 
