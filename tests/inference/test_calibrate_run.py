@@ -100,4 +100,4 @@ def test_a_run_folder_that_cannot_be_written_is_an_error_before_the_work(
     with pytest.raises(
         ConfigError, match=r"/calibration.json cannot be written, and a calibration is kept in the folder"
     ):
-        calibrate_run(path, "best", [])
+        calibrate_run(path, "best", [], False)

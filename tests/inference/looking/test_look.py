@@ -13,7 +13,7 @@ from tests.support.runs import changed
 
 def test_lines_and_pictures(tree: dict[str, Any]) -> None:
     lines, drawn = seen(parse_config(tree), most=4, world_size=1)
-    assert any(line.startswith("evaluation: 32 x 32 px") for line in lines)
+    assert any(line.startswith("evaluation: an image is resized") and "32 x 32 px" in line for line in lines)
     assert any("sizes of 60 training images" in line for line in lines)
     assert (len(drawn.training.pictures), len(drawn.evaluation.captions)) == (4, 4)
     assert "mean" in drawn.title
