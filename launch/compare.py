@@ -78,8 +78,7 @@ def main(argv: list[str]) -> int:
     except KeyError as error:
         print(f"error: {printable(_unknown_key(error.args[0], runs))}", file=sys.stderr)
         return 2
-    streams = [texts_beside(args.csv), texts_beside(args.html)]
-    with streams[0], streams[1]:
+    with texts_beside(args.csv), texts_beside(args.html):
         try:
             print(text_tables(groups, terminal_width()), flush=True)
         except BrokenPipeError:  # `... | head`; the files are still wanted

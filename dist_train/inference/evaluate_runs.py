@@ -21,7 +21,7 @@ from dist_train.evaluation.metrics import Evaluation, SampleScores, reported
 from dist_train.evaluation.out_of_fold import are_folds, name_of, united
 from dist_train.evaluation.reports import class_table, confusion, describe_table, draw_confusion
 from dist_train.inference.open_run import OpenedRun, open_run
-from dist_train.inference.score import score
+from dist_train.inference.score import data_of_run, score
 from dist_train.run.saved_config import Which, run_config
 from dist_train.system.files import json_text
 from dist_train.system.foreign_text import printable
@@ -181,7 +181,8 @@ def _evaluated(path: Path, asked: Request, group: Dist, expected: DataIndex | No
         run = _opened(path, asked, group)
     # The run's own data are read as the run read them.
     other_data = any(override.startswith("data.") for override in asked.overrides)
-    index = group.from_main(lambda: evaluation_index(cfg.data, asked.split, run.classes, strict=other_data))
+    with data_of_run(run.folder):
+        index = group.from_main(lambda: evaluation_index(cfg.data, asked.split, run.classes, strict=other_data))
     if group.is_main:
         for note in (*index.refused, *index.notes):
             log.warning("%s", note)

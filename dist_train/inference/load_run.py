@@ -1,6 +1,7 @@
 """A trained run in a Python program: predict images and evaluate data with its model."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dist_train.distributed.stop import StopRequest
 from dist_train.errors import DataError
 from dist_train.inference.open_run import OpenedRun, open_run
 from dist_train.inference.predictor import ImageTransform, Prediction, Predictor, Source, images_of
-from dist_train.inference.score import check_classes, index_of, score
+from dist_train.inference.score import check_classes, data_of_run, index_of, score
 from dist_train.learning.algorithms import restored_algorithms
 from dist_train.model.backbones import GivenModel
 from dist_train.run.saved_config import Which
@@ -51,15 +52,8 @@ class Run(OpenedRun):
         Raises:
             ConfigError, DataError: the data is missing, or has other classes.
         """
-        try:
+        with data_of_run(self.folder) if data is None else nullcontext():
             index = index_of(self.config, self.classes, data).with_rules(self.rules)
-        except DataError as error:
-            hint = (
-                ""
-                if data is not None
-                else "; a run that was trained on data set objects needs one: `run.evaluate(data)`"
-            )
-            raise DataError(f"{error}{hint}") from None
         check_classes(self.classes, index, str(self.folder.path))
         group = Dist.alone(self.device)
         try:

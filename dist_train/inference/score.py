@@ -1,6 +1,8 @@
 """Score a model on a validation set. ``Run.evaluate`` and ``python -m dist_train.evaluate`` share this code."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,15 @@ from dist_train.data.pipeline import open_data
 from dist_train.data.stored.reuse import read_index
 from dist_train.distributed.group import Dist
 from dist_train.distributed.stop import StopRequest
-from dist_train.errors import ConfigError
+from dist_train.errors import ConfigError, DataError
 from dist_train.evaluation.loop import evaluate
 from dist_train.evaluation.metrics import Evaluation, reported
 from dist_train.evaluation.views import with_views
 from dist_train.learning.algorithms import set_algorithms
 from dist_train.learning.precision import Precision
 from dist_train.model.network import Network
+from dist_train.run.attempts import objects_from_code
+from dist_train.run.folder import RunDir
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,21 @@ def check_classes(classes: list[str], index: DataIndex, what: str) -> None:
         raise ConfigError(
             f"the data has other classes than {what}: {'; '.join(differences) or 'they are in another order'}"
         )
+
+
+@contextmanager
+def data_of_run(run: RunDir) -> Iterator[None]:
+    """Add to an error of the data, in this block, that the run was trained on data sets from Python code, if it was."""
+    try:
+        yield
+    except DataError as error:
+        name = objects_from_code(run).get("data")
+        if name is None:
+            raise
+        raise DataError(
+            f"{error}; {run.path} was trained on data sets from Python code ({name}): pass one, "
+            f'dist_train.load_run("{run.path}").evaluate(data)'
+        ) from None
 
 
 def index_of(cfg: Config, classes: list[str], data: Any = None) -> DataIndex:

@@ -1,4 +1,4 @@
-"""WeightsSource weights: which file they are in, where this machine caches it, and how to download it.
+"""Published weights: which file they are in, where this machine caches it, and how to download it.
 
 Without network, a missing file quickly leads to an error that says how to fetch it.
 """

@@ -1,4 +1,4 @@
-"""What ``provenance.json`` says of the attempts of a run, whoever wrote it."""
+"""What a run folder says of how it was trained, in ``provenance.json`` and the manifests, whoever wrote them."""
 
 from typing import Any
 
@@ -17,3 +17,15 @@ def trained_with(run: RunDir) -> dict[str, Any]:
     attempts = attempts_of(run)
     code = attempts[-1].get("named_code") if attempts else None
     return code if isinstance(code, dict) else {}
+
+
+def objects_from_code(run: RunDir) -> dict[str, str]:
+    """Return the objects from Python code with which a run was trained: `model`, `data`, `loss` or `objective` -> its qualified name.
+
+    No config names them; the manifests of the checkpoints do.
+    """
+    for path in sorted(run.checkpoints.glob("step_*/manifest.json"))[-1:]:
+        config = read_json(path, default={}).get("config")
+        keys = config if isinstance(config, dict) else {}
+        return {key.removeprefix("given."): name for key, name in keys.items() if key.startswith("given.")}
+    return {}

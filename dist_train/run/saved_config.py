@@ -8,9 +8,9 @@ from typing import Literal
 from dist_train.config.load import load_config
 from dist_train.config.schema import Config
 from dist_train.errors import ConfigError
+from dist_train.run.attempts import objects_from_code
 from dist_train.run.folder import RunDir, must_be_a_run, must_be_readable
 from dist_train.run.named_code import refuse_code_of_the_run
-from dist_train.system.files import read_json
 
 Which = Literal["best", "last"]
 
@@ -65,12 +65,8 @@ def branched(parent: Path, name: str, weights: Which, overrides: Sequence[str] =
 
 
 def _refuse_objects_from_code(run: RunDir) -> None:
-    """Refuse a parent that was trained with objects from Python code, which no config names."""
-    for path in sorted(run.checkpoints.glob("step_*/manifest.json"))[-1:]:
-        keys = read_json(path, default={}).get("config", {})
-        given = [key.removeprefix("given.") for key in keys if key.startswith("given.")]
-        if given:
-            raise ConfigError(
-                f"{run.path} was trained with objects from Python code ({', '.join(given)}), which a command does not have: "
-                f"use dist_train.train with them, and model.weights={run.best}"
-            )
+    if given := objects_from_code(run):
+        raise ConfigError(
+            f"{run.path} was trained with objects from Python code ({', '.join(given)}), which a command does not have: "
+            f"use dist_train.train with them, and model.weights={run.best}"
+        )

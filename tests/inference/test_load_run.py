@@ -56,7 +56,9 @@ def test_a_run_of_objects_given_in_code_needs_its_model_again(tree: dict[str, An
     run = load_run(run_folder, model=Mean, device="cpu")
     best = read_json(run_folder / "result.json")["best"]
     assert run.evaluate(sets[1])["loss"] == best["loss"]
-    with pytest.raises(DataError, match=r"nowhere.*data set objects needs one: `run.evaluate\(data\)`"):
+    with pytest.raises(
+        DataError, match=r"nowhere.*data sets from Python code \(.*:Pictures.*\): pass one, .*\.evaluate\(data\)"
+    ):
         run.evaluate()
     with pytest.raises(ConfigError, match="does not fit the model of the run"):
         load_run(run_folder, model=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)))

@@ -8,7 +8,9 @@ import pytest
 
 from dist_train.errors import ConfigError, DataError
 from dist_train.inference.load_run import load_run
-from dist_train.system.files import read_json
+from dist_train.inference.score import data_of_run
+from dist_train.run.folder import RunDir
+from dist_train.system.files import read_json, write_json
 from tests.support.pictures import NAMES, Pictures
 
 
@@ -42,3 +44,14 @@ def test_an_evaluation_takes_a_data_set(path: Path, image_folder: Path) -> None:
         ConfigError, match=r"the data has other classes than .*: it has x, y, z; it lacks class_a, class_b, class_c"
     ):
         run.evaluate(Pictures(image_folder / "val", ["x", "y", "z"]))
+
+
+@pytest.mark.parametrize(("given", "says"), [({"given.data": "shop:Photos"}, True), ({"given.model": "a:B"}, False)])
+def test_missing_data_of_a_run_of_objects_says_so(tmp_path: Path, given: dict[str, str], says: bool) -> None:
+    folder = RunDir(tmp_path).checkpoints / "step_00000003"
+    folder.mkdir(parents=True)
+    write_json(folder / "manifest.json", {"config": given})
+    with pytest.raises(DataError) as raised, data_of_run(RunDir(tmp_path)):
+        raise DataError("no folder")
+    assert ("trained on data sets from Python code (shop:Photos): pass one" in str(raised.value)) == says
+    assert str(raised.value).startswith("no folder")

@@ -99,21 +99,12 @@ def test_a_preemption_is_recorded_by_a_supervisor_that_is_late(
     standin_code: Path, make_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     """When the grace time is over, SLURM says that the job is COMPLETING, and of the preemption no more."""
-    (tmp_path / "scontrol").write_text(
-        f"""#!/bin/sh
-        [ "$2" = job ] || exit 1
+    answers = f"""
         if [ -e {tmp_path}/asked ]; then echo JobState=COMPLETING
-        elif [ -e {tmp_path}/preempted ]; then touch {tmp_path}/asked; echo JobState=RUNNING PreemptTime=2026-11-27T12:00:00
+        elif [ -e {tmp_path}/stopping ]; then touch {tmp_path}/asked; echo JobState=RUNNING PreemptTime=2026-11-27T12:00:00
         else echo JobState=RUNNING; fi
-        """
-    )
-    (tmp_path / "scontrol").chmod(0o755)
-    command = [sys.executable, "-m", "launch.supervise", f"--config={make_config(steps=1000)}"]
-    with subprocess.Popen(command, cwd=standin_code, env=in_slurm(tmp_path, standin_code)) as supervisor:
-        wait_for_step(tmp_path, 1)
-        (tmp_path / "preempted").touch()
-        supervisor.terminate()
-        assert supervisor.wait(60) == 0
+    """
+    supervise_until_stopped(answers, tmp_path, standin_code, make_config(steps=1000))
     (last,) = starts_of(tmp_path)
     assert (last["verdict"], last["preempted"]) == ("leave", True)
     assert "job is COMPLETING" in last["why"]
@@ -122,23 +113,26 @@ def test_a_preemption_is_recorded_by_a_supervisor_that_is_late(
 def test_workers_are_asked_to_stop_before_a_slow_controller_has_answered(
     standin_code: Path, make_config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "scontrol").write_text(
-        f"""#!/bin/sh
-        [ "$2" = job ] || exit 1
-        [ -e {tmp_path}/busy ] && for _ in $(seq 200); do
+    answers = f"""
+        [ -e {tmp_path}/stopping ] && for _ in $(seq 200); do
             if grep -q stopped {tmp_path}/runs/tiny/result.json; then touch {tmp_path}/in_time; break; fi; sleep 0.1
         done
         echo JobState=COMPLETING
-        """
-    )
-    (tmp_path / "scontrol").chmod(0o755)
-    command = [sys.executable, "-m", "launch.supervise", f"--config={make_config(steps=1000)}"]
-    with subprocess.Popen(command, cwd=standin_code, env=in_slurm(tmp_path, standin_code)) as supervisor:
-        wait_for_step(tmp_path, 1)
-        (tmp_path / "busy").touch()
+    """
+    supervise_until_stopped(answers, tmp_path, standin_code, make_config(steps=1000))
+    assert (tmp_path / "in_time").exists()
+
+
+def supervise_until_stopped(answers: str, tools: Path, code: Path, config: Path) -> None:
+    """Run a supervisor with an ``scontrol`` that answers about the job, and stop it after a step. ``tools/stopping`` is there from then on."""
+    (tools / "scontrol").write_text(f'#!/bin/sh\n[ "$2" = job ] || exit 1\n{answers}')
+    (tools / "scontrol").chmod(0o755)
+    command = [sys.executable, "-m", "launch.supervise", f"--config={config}"]
+    with subprocess.Popen(command, cwd=code, env=in_slurm(tools, code)) as supervisor:
+        wait_for_step(tools, 1)
+        (tools / "stopping").touch()
         supervisor.terminate()
         assert supervisor.wait(60) == 0
-    assert (tmp_path / "in_time").exists()
 
 
 def in_slurm(tools: Path, code: Path) -> dict[str, str]:

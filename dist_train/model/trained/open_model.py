@@ -18,7 +18,7 @@ from dist_train.model.backbones import GivenModel
 from dist_train.model.build import build_model
 from dist_train.model.network import Network
 from dist_train.model.weights import load_weights
-from dist_train.run.attempts import trained_with
+from dist_train.run.attempts import objects_from_code, trained_with
 from dist_train.run.folder import RunDir, must_be_readable
 from dist_train.run.named_code import digest_of, named_code, refuse_code_of_the_run
 from dist_train.system.files import read_json
@@ -116,15 +116,10 @@ def load_own(network: Network, file: Path) -> None:
 
 
 def _same_model(folder: RunDir, model: GivenModel | None) -> None:
-    """Raise ConfigError if the run was trained with a model from Python code and none is given.
-
-    The name of such a model is in the manifests of the run's checkpoints, not in its config.
-    """
-    for path in sorted(folder.checkpoints.glob("step_*/manifest.json"))[-1:]:
-        config = read_json(path, default={}).get("config")
-        name = config.get("given.model") if isinstance(config, dict) else None
-        if name is not None and model is None:
-            raise ConfigError(
-                f"{folder.path} was trained with a model from Python code ({name}): pass it again, "
-                f'dist_train.load_run("{folder.path}", model=...)'
-            )
+    """Raise ConfigError if the run was trained with a model from Python code and none is given."""
+    name = objects_from_code(folder).get("model")
+    if name is not None and model is None:
+        raise ConfigError(
+            f"{folder.path} was trained with a model from Python code ({name}): pass it again, "
+            f'dist_train.load_run("{folder.path}", model=...)'
+        )

@@ -14,7 +14,6 @@ from dist_train.errors import DataError
 
 UTF16 = '{} is UTF-16, as Excel\'s "Unicode text" is: save it as UTF-8 (in Excel: "CSV UTF-8")'
 
-
 SEPARATORS = ",;\t|"
 """What programs write between columns."""
 
